@@ -1,0 +1,2 @@
+//! Datasets, recall and latency sweeps, and peers side by side.
+fn main() {}

@@ -1,0 +1,25 @@
+//! walia's core: vectors, kernels, the HNSW graph, and the pages that hold it.
+//!
+//! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
+//!
+//! ```text
+//! types → kernel → code → graph → arena | page
+//! ```
+//!
+//! * [`types`]: links, heap TIDs, metrics, parameters, the error value.
+//! * [`kernel`]: distance routines, chosen once for the machine.
+//! * [`graph`]: HNSW over the [`graph::NodeStore`] trait: search, selection of neighbours, descent.
+//! * [`arena`]: the graph in RAM, built by many threads.
+//! * [`page`]: the graph on pages, over the [`page::PageStore`] trait: format, insert, scan, vacuum, check.
+//!
+//! `unsafe` is allowed only in the files of [`kernel`] that call SIMD intrinsics.
+#![deny(unsafe_code)]
+
+#[cfg(not(target_endian = "little"))]
+compile_error!("walia's pages are little-endian (FORMAT.md); this target is not supported");
+
+pub mod arena;
+pub mod graph;
+pub mod kernel;
+pub mod page;
+pub mod types;

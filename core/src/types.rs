@@ -1,0 +1,190 @@
+//! The words that every other module speaks: links, heap TIDs, metrics, parameters, errors.
+//!
+//! Imports nothing from this crate.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes of a page. Postgres can be compiled with other block sizes; walia refuses those.
+pub const PAGE_SIZE: usize = 8192;
+/// Largest number of dimensions of a stored vector.
+pub const MAX_DIMENSIONS: usize = 16000;
+
+/// The distance that an index is built for. The values are on disk (FORMAT.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Metric {
+    /// Euclidean distance; ranked by its square.
+    L2 = 1,
+    /// Negative inner product.
+    InnerProduct = 2,
+    /// 1 − cosine similarity. Undefined for a zero vector: those stay outside of the graph.
+    Cosine = 3,
+    /// Sum of absolute differences.
+    L1 = 4,
+}
+
+impl Metric {
+    /// The metric of an on-disk value.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1].into_iter().find(|metric| *metric as u8 == code)
+    }
+}
+
+/// The type of a vector's elements. The values are on disk (FORMAT.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum ElementType {
+    /// IEEE 754 binary32.
+    F32 = 1,
+    /// IEEE 754 binary16.
+    F16 = 2,
+}
+
+impl ElementType {
+    /// Bytes of one element.
+    pub const fn size(self) -> usize {
+        match self {
+            Self::F32 => 4,
+            Self::F16 => 2,
+        }
+    }
+
+    /// The element type of an on-disk value.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::F32, Self::F16].into_iter().find(|element| *element as u8 == code)
+    }
+}
+
+/// What an index is built with; fixed for its life and kept on its meta page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// Dimensions of every vector, 1 to [`MAX_DIMENSIONS`].
+    pub dimensions: u16,
+    /// Element type of the indexed column.
+    pub element: ElementType,
+    /// Distance that orders the graph.
+    pub metric: Metric,
+    /// Links a node keeps on every layer above 0 (the paper's M).
+    pub m: u16,
+    /// Links a node keeps on layer 0 (the paper's Mmax0); at most 2m.
+    pub m0: u16,
+    /// Candidates kept while looking for a new node's neighbours (the paper's efConstruction).
+    pub ef_construction: u16,
+}
+
+impl Parameters {
+    /// Bytes of a vector in the column's own precision.
+    pub const fn vector_size(&self) -> usize {
+        self.dimensions as usize * self.element.size()
+    }
+
+    /// Links that a node may keep on `layer`.
+    pub const fn max_links(&self, layer: u8) -> usize {
+        (if layer == 0 { self.m0 } else { self.m }) as usize
+    }
+}
+
+/// The highest layer that any node may have.
+///
+/// With m = 2 a level of 40 has a probability of 2⁻⁴⁰; the cap bounds the size of an upper tuple.
+pub const MAX_LEVEL: u8 = 40;
+
+/// The address of a node: a page, a slot on it, and the slot's version when the link was made.
+///
+/// A link whose version differs from the slot's is stale: the node it led to is gone, and the link is skipped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct Link {
+    /// Block number in the index.
+    pub block: u32,
+    /// Line pointer on the page, from 1.
+    pub slot: u16,
+    /// Version of the slot.
+    pub version: u16,
+}
+
+impl Link {
+    /// The link that leads nowhere.
+    pub const NONE: Self = Self { block: u32::MAX, slot: 0, version: 0 };
+
+    /// Whether this link leads nowhere.
+    pub const fn is_none(self) -> bool {
+        self.block == u32::MAX
+    }
+
+    /// `None` for [`Link::NONE`].
+    pub const fn as_option(self) -> Option<Self> {
+        if self.is_none() { None } else { Some(self) }
+    }
+}
+
+/// The address of a row in the heap, laid out as Postgres's `ItemPointerData` (block high, block low, offset).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
+#[repr(C)]
+pub struct HeapTid {
+    block_high: u16,
+    block_low: u16,
+    offset: u16,
+}
+
+impl HeapTid {
+    /// A heap TID of a block and an offset (from 1).
+    pub const fn new(block: u32, offset: u16) -> Self {
+        Self { block_high: (block >> 16) as u16, block_low: block as u16, offset }
+    }
+
+    /// Block number in the heap.
+    pub const fn block(self) -> u32 {
+        (self.block_high as u32) << 16 | self.block_low as u32
+    }
+
+    /// Line pointer on the heap page.
+    pub const fn offset(self) -> u16 {
+        self.offset
+    }
+}
+
+/// What can go wrong below Postgres.
+///
+/// Errors that Postgres raises itself (I/O, interrupts, out of memory) unwind through this crate and are not seen here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Error {
+    /// Bytes on a page are not what FORMAT.md says. `slot` is 0 where the page itself is meant.
+    Corrupt {
+        /// Block number in the index.
+        block: u32,
+        /// Line pointer on the page, or 0.
+        slot: u16,
+        /// What was expected there.
+        what: &'static str,
+    },
+    /// The index was written in a format that this version does not read.
+    Version {
+        /// The version found on the meta page.
+        found: u32,
+    },
+    /// The index uses features that this version does not know (incompatible feature bits).
+    Features {
+        /// The unknown bits.
+        unknown: u32,
+    },
+    /// A simulated crash of the RAM page store: nothing is written any more.
+    Crashed,
+}
+
+impl std::fmt::Display for Error {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Corrupt { block, slot: 0, what } => write!(formatter, "{what} in block {block}"),
+            Self::Corrupt { block, slot, what } => write!(formatter, "{what} in block {block}, slot {slot}"),
+            Self::Version { found } => write!(formatter, "format version {found} is not supported"),
+            Self::Features { unknown } => write!(formatter, "unknown incompatible features {unknown:#x}"),
+            Self::Crashed => write!(formatter, "the page store has crashed"),
+        }
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// The result of everything that touches pages.
+pub type Result<T> = std::result::Result<T, Error>;

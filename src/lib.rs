@@ -1,0 +1,2 @@
+//! walia: an HNSW index for Postgres.
+pgrx::pg_module_magic!();
