@@ -26,7 +26,9 @@ pub enum Metric {
 impl Metric {
     /// The metric of an on-disk value.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1].into_iter().find(|metric| *metric as u8 == code)
+        [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1]
+            .into_iter()
+            .find(|metric| *metric as u8 == code)
     }
 }
 

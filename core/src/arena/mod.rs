@@ -1,0 +1,3 @@
+//! The graph in RAM, built by many threads.
+//!
+//! Imports `graph`, `kernel` and `types`.

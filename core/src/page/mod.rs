@@ -1,0 +1,15 @@
+//! The graph on pages: format, storage, and everything that reads or changes an index.
+//!
+//! Imports `graph`, `kernel` and `types`, and of `arena` only what [`write`] copies to pages.
+
+pub mod index;
+pub mod meta;
+pub mod node;
+pub mod slotted;
+pub mod store;
+pub mod tuple;
+
+pub use index::Index;
+pub use meta::Meta;
+pub use slotted::Page;
+pub use store::{PageStore, WriteUnit};

@@ -1,0 +1,49 @@
+//! A new node's level and neighbours (the paper's algorithm 1, up to the point where links are written).
+
+use super::{Candidate, LayerSearch, NodeStore, descend, select_neighbors};
+use crate::types::{MAX_LEVEL, Parameters, Result};
+
+/// The neighbours chosen for a new node, by layer from 0, and what else the search of layer 0 found.
+pub struct NewNeighbours<Node> {
+    /// For each layer that the node and the graph share: the chosen neighbours, nearest first.
+    pub layers: Vec<Vec<Candidate<Node>>>,
+    /// The nearest candidates of layer 0, before selection: nodes that hold the same vector are among them.
+    pub nearest: Vec<Candidate<Node>>,
+}
+
+/// The level of a node from uniformly distributed bits: floor(−ln U · 1/ln m), capped.
+pub fn draw_level(random: u64, m: u16) -> u8 {
+    // 53 bits, shifted away from 0 so that the logarithm is finite.
+    let uniform = ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
+    let level = -uniform.ln() / f64::from(m).ln();
+    (level as u8).min(MAX_LEVEL)
+}
+
+/// Searches the neighbours for a node of `level`; no layers when the graph is empty.
+///
+/// `distance_between` measures two nodes of the store; `accept` refuses candidates that must not be linked to (the node
+/// itself, when it is already published).
+pub fn choose_neighbours<Store: NodeStore>(
+    store: &Store,
+    search: &mut LayerSearch<Store>,
+    parameters: &Parameters,
+    level: u8,
+    mut accept: impl FnMut(Store::Node) -> bool,
+    mut distance_between: impl FnMut(Store::Node, Store::Node) -> Result<f64>,
+) -> Result<NewNeighbours<Store::Node>> {
+    let mut chosen = NewNeighbours { layers: Vec::new(), nearest: Vec::new() };
+    let Some(entry) = store.entry_point()? else { return Ok(chosen) };
+    let top = level.min(entry.level);
+    let mut entries = descend(store, search, entry, top)?;
+    for layer in (0..=top).rev() {
+        let mut nearest = search.run(store, &entries, layer, usize::from(parameters.ef_construction))?;
+        nearest.retain(|candidate| accept(candidate.node));
+        chosen.layers.push(select_neighbors(&nearest, parameters.max_links(layer), &mut distance_between)?);
+        if !nearest.is_empty() {
+            entries.clone_from(&nearest);
+        }
+        chosen.nearest = nearest;
+    }
+    chosen.layers.reverse();
+    Ok(chosen)
+}

@@ -1,0 +1,164 @@
+//! Block 0, the meta page: what the index was built with, its entry point, and its vacuum cycles.
+//!
+//! FORMAT.md is the authority on the bytes.
+
+use super::slotted::{Page, PageKind};
+use super::store::PageStore;
+use crate::graph::EntryPoint;
+use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, MAX_LEVEL, Metric, Parameters, Result};
+use bytemuck::{Pod, Zeroable};
+
+/// Block of the meta page.
+pub const META_BLOCK: u32 = 0;
+/// Block of the counters page.
+pub const COUNTERS_BLOCK: u32 = 1;
+/// First bytes of the meta page's contents: "wali" in ASCII.
+pub const MAGIC: u32 = u32::from_le_bytes(*b"wali");
+/// The format that is written.
+pub const FORMAT_VERSION: u32 = 1;
+/// The oldest format that is read.
+pub const MIN_FORMAT_VERSION: u32 = 1;
+/// Incompatible feature bits that this version knows.
+pub const KNOWN_FEATURES: u32 = 0;
+
+/// The contents of the meta page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Meta {
+    /// [`MAGIC`].
+    pub magic: u32,
+    /// [`FORMAT_VERSION`] of the writer.
+    pub format_version: u32,
+    /// Features that an older reader may ignore.
+    pub compatible_features: u32,
+    /// Features that a reader must know.
+    pub incompatible_features: u32,
+    /// Dimensions of every vector.
+    pub dimensions: u16,
+    /// Links of layers above 0.
+    pub m: u16,
+    /// Links of layer 0.
+    pub m0: u16,
+    /// Candidates kept while inserting.
+    pub ef_construction: u16,
+    /// A [`Metric`].
+    pub metric: u8,
+    /// The column's [`ElementType`].
+    pub element: u8,
+    /// How payloads are stored: 0 as the column's elements.
+    pub payload_encoding: u8,
+    /// Bits of a code per dimension; 0 without codes.
+    pub code_bits: u8,
+    /// Dimensions that a code covers, after rotation; 0 without codes.
+    pub code_dimensions: u16,
+    /// Bytes of a code with its factors; 0 without codes.
+    pub code_length: u16,
+    /// Bytes between two links of layer 0: a link and its code.
+    pub link_stride: u16,
+    /// Heap TIDs that a node holds in its own tuple.
+    pub inline_tids: u16,
+    /// How vectors are rotated before coding; 0 without codes.
+    pub rotation_algorithm: u16,
+    /// Length of a node's extension in bytes; 0 so far.
+    pub extension_length: u16,
+    /// Seed of the rotation.
+    pub rotation_seed: u64,
+    /// First block of the parameter chain (centroid), or `u32::MAX`.
+    pub parameter_block: u32,
+    /// Changes whenever the entry point does.
+    pub entry_generation: u32,
+    /// The entry point, or [`Link::NONE`].
+    pub entry_point: Link,
+    /// Level of the entry point.
+    pub entry_level: u16,
+    /// Zero.
+    pub reserved: u16,
+    /// Number of the newest vacuum cycle; 0 before the first.
+    pub cycle: u32,
+    /// The newest cycle whose tombstones no link of a live node leads to any more.
+    pub repaired_cycle: u32,
+    /// Tombstones of cycles up to this one may be reused by anybody.
+    pub reusable_cycle: u32,
+    /// The transaction that must be older than all snapshots before tombstones of `repaired_cycle` are reused.
+    pub repaired_transaction: u64,
+}
+
+/// Bytes of [`Meta`].
+pub const META_SIZE: usize = size_of::<Meta>();
+const _: () = assert!(META_SIZE == 88);
+
+impl Meta {
+    /// The meta page of an empty index.
+    pub fn new(parameters: &Parameters, inline_tids: u16) -> Self {
+        Self {
+            magic: MAGIC,
+            format_version: FORMAT_VERSION,
+            dimensions: parameters.dimensions,
+            m: parameters.m,
+            m0: parameters.m0,
+            ef_construction: parameters.ef_construction,
+            metric: parameters.metric as u8,
+            element: parameters.element as u8,
+            link_stride: size_of::<Link>() as u16,
+            inline_tids,
+            parameter_block: u32::MAX,
+            entry_point: Link::NONE,
+            ..Self::zeroed()
+        }
+    }
+
+    /// Reads and checks the meta page.
+    pub fn read(store: &impl PageStore) -> Result<Self> {
+        Self::of_page(&*store.read(META_BLOCK)?)
+    }
+
+    /// The meta data on a page that must be a meta page.
+    pub fn of_page(page: &Page) -> Result<Self> {
+        let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
+        if page.kind(META_BLOCK)? != PageKind::Meta {
+            return Err(corrupt("no meta page"));
+        }
+        let meta: Self = bytemuck::pod_read_unaligned(&page.contents()[..META_SIZE]);
+        if meta.magic != MAGIC {
+            return Err(corrupt("meta page without walia's magic"));
+        }
+        if !(MIN_FORMAT_VERSION..=FORMAT_VERSION).contains(&meta.format_version) {
+            return Err(Error::Version { found: meta.format_version });
+        }
+        if meta.incompatible_features & !KNOWN_FEATURES != 0 {
+            return Err(Error::Features { unknown: meta.incompatible_features & !KNOWN_FEATURES });
+        }
+        meta.parameters()?;
+        if meta.entry_level > u16::from(MAX_LEVEL) || usize::from(meta.link_stride) < size_of::<Link>() {
+            return Err(corrupt("meta page with impossible values"));
+        }
+        Ok(meta)
+    }
+
+    /// Writes these values to the meta page.
+    pub fn write(&self, page: &mut Page) {
+        page.contents_mut(META_SIZE).copy_from_slice(bytemuck::bytes_of(self));
+    }
+
+    /// What the index was built with.
+    pub fn parameters(&self) -> Result<Parameters> {
+        let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
+        if self.dimensions == 0 || usize::from(self.dimensions) > MAX_DIMENSIONS || self.m < 2 || self.m0 < 2
+        {
+            return Err(corrupt("meta page with impossible parameters"));
+        }
+        Ok(Parameters {
+            dimensions: self.dimensions,
+            element: ElementType::from_code(self.element).ok_or(corrupt("unknown element type"))?,
+            metric: Metric::from_code(self.metric).ok_or(corrupt("unknown metric"))?,
+            m: self.m,
+            m0: self.m0,
+            ef_construction: self.ef_construction,
+        })
+    }
+
+    /// The entry point, `None` for an empty graph.
+    pub fn entry(&self) -> Option<EntryPoint<Link>> {
+        self.entry_point.as_option().map(|node| EntryPoint { node, level: self.entry_level as u8 })
+    }
+}

@@ -1,0 +1,321 @@
+//! Views of tuples: a node, and the tuples that belong to one.
+//!
+//! A view borrows a page's bytes, has been checked for kind and length, and therefore reads without further errors.
+
+use super::slotted::Page;
+use super::tuple::{
+    ASIDE_TIDS, Layout, NodeHeader, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
+};
+use crate::types::{Error, HeapTid, Link, Result};
+use bytemuck::{Pod, from_bytes, from_bytes_mut};
+
+/// A node's tuple.
+#[derive(Clone, Copy)]
+pub struct Node<'p> {
+    layout: &'p Layout,
+    bytes: &'p [u8],
+}
+
+/// A node's tuple, to be changed in place.
+pub struct NodeMut<'p> {
+    layout: &'p Layout,
+    bytes: &'p mut [u8],
+}
+
+/// An upper, payload, heap-TID or aside tuple.
+#[derive(Clone, Copy)]
+pub struct Owned<'p> {
+    bytes: &'p [u8],
+}
+
+/// As [`Owned`], to be changed in place.
+pub struct OwnedMut<'p> {
+    bytes: &'p mut [u8],
+}
+
+/// The kind of a tuple, an error for an unknown one.
+pub fn tuple_kind(block: u32, slot: u16, bytes: &[u8]) -> Result<TupleKind> {
+    [TupleKind::Node, TupleKind::Upper, TupleKind::Payload, TupleKind::HeapTids, TupleKind::Aside]
+        .into_iter()
+        .find(|kind| bytes.first() == Some(&(*kind as u8)))
+        .ok_or(Error::Corrupt { block, slot, what: "tuple of unknown kind" })
+}
+
+impl<'p> Node<'p> {
+    /// The node that `link` leads to; `None` when the link is stale.
+    pub fn at(layout: &'p Layout, page: &'p Page, link: Link) -> Result<Option<Self>> {
+        Ok(Self::in_slot(layout, page, link.block, link.slot)?
+            .filter(|node| node.header().version == link.version))
+    }
+
+    /// The node in a slot, whatever its version; `None` when the slot is unused or holds another kind of tuple.
+    pub fn in_slot(layout: &'p Layout, page: &'p Page, block: u32, slot: u16) -> Result<Option<Self>> {
+        let Some(bytes) = page.tuple(block, slot)? else { return Ok(None) };
+        if tuple_kind(block, slot, bytes)? != TupleKind::Node {
+            return Ok(None);
+        }
+        check_node(layout, block, slot, bytes)?;
+        Ok(Some(Self { layout, bytes }))
+    }
+
+    /// The header.
+    pub fn header(&self) -> &'p NodeHeader {
+        from_bytes(&self.bytes[..size_of::<NodeHeader>()])
+    }
+
+    /// Whether the node may be returned and linked to: published, and not a tombstone.
+    pub fn is_live(&self) -> bool {
+        self.header().flags & (TOMBSTONE | PENDING) == 0
+    }
+
+    /// The heap TIDs in this tuple.
+    pub fn heap_tids(&self) -> &'p [HeapTid] {
+        let start = size_of::<NodeHeader>();
+        let count = usize::from(self.header().tid_count);
+        bytemuck::cast_slice(&self.bytes[start..start + count * size_of::<HeapTid>()])
+    }
+
+    /// The links of layer 0, free places left out.
+    pub fn links(&self) -> impl Iterator<Item = Link> + use<'p> {
+        let Self { layout, bytes } = *self;
+        (0..layout.parameters.m0)
+            .map(move |position| link_at(layout, bytes, position))
+            .filter(|link| !link.is_none())
+    }
+
+    /// The link of layer 0 at a position, [`Link::NONE`] for a free place.
+    pub fn link(&self, position: u16) -> Link {
+        link_at(self.layout, self.bytes, position)
+    }
+
+    /// The payload, where it lies in this tuple.
+    pub fn payload(&self) -> Option<&'p [u8]> {
+        self.layout.payload_offset.map(|start| &self.bytes[start..start + self.layout.payload_size])
+    }
+}
+
+impl<'p> NodeMut<'p> {
+    /// As [`Node::at`].
+    pub fn at(layout: &'p Layout, page: &'p mut Page, link: Link) -> Result<Option<Self>> {
+        Ok(Self::in_slot(layout, page, link.block, link.slot)?
+            .filter(|node| node.view().header().version == link.version))
+    }
+
+    /// As [`Node::in_slot`].
+    pub fn in_slot(layout: &'p Layout, page: &'p mut Page, block: u32, slot: u16) -> Result<Option<Self>> {
+        let Some(bytes) = page.tuple_mut(block, slot)? else { return Ok(None) };
+        if tuple_kind(block, slot, bytes)? != TupleKind::Node {
+            return Ok(None);
+        }
+        check_node(layout, block, slot, bytes)?;
+        Ok(Some(Self { layout, bytes }))
+    }
+
+    /// Formats a fresh tuple of `layout.node_size` bytes as a node without heap TIDs and links.
+    pub fn format(layout: &'p Layout, bytes: &'p mut [u8], version: u16, level: u8, flags: u8) -> Self {
+        let mut node = Self { layout, bytes };
+        *node.header_mut() = NodeHeader {
+            kind: TupleKind::Node as u8,
+            flags,
+            version,
+            level,
+            reserved: 0,
+            tid_count: 0,
+            cycle: 0,
+            residual_norm: 0.0,
+            upper: Link::NONE,
+            overflow: Link::NONE,
+            payload: Link::NONE,
+            extension_length: 0,
+            reserved_end: [0; 3],
+        };
+        for position in 0..layout.parameters.m0 {
+            node.set_link(position, Link::NONE);
+        }
+        node
+    }
+
+    /// The node, to be read.
+    pub fn view(&self) -> Node<'_> {
+        Node { layout: self.layout, bytes: self.bytes }
+    }
+
+    /// The header.
+    pub fn header_mut(&mut self) -> &mut NodeHeader {
+        from_bytes_mut(&mut self.bytes[..size_of::<NodeHeader>()])
+    }
+
+    /// Replaces the heap TIDs in this tuple; at most `layout.inline_tids`.
+    pub fn set_heap_tids(&mut self, tids: &[HeapTid]) {
+        debug_assert!(tids.len() <= self.layout.inline_tids);
+        let start = size_of::<NodeHeader>();
+        self.bytes[start..start + size_of_val(tids)].copy_from_slice(bytemuck::cast_slice(tids));
+        self.header_mut().tid_count = tids.len() as u16;
+    }
+
+    /// Replaces the link of layer 0 at a position, in place.
+    pub fn set_link(&mut self, position: u16, link: Link) {
+        let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
+        self.bytes[start..start + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
+    }
+
+    /// Writes the payload, where it lies in this tuple.
+    pub fn set_payload(&mut self, payload: &[u8]) {
+        if let Some(start) = self.layout.payload_offset {
+            self.bytes[start..start + self.layout.payload_size].copy_from_slice(payload);
+        }
+    }
+}
+
+impl<'p> Owned<'p> {
+    /// The tuple of `kind` that `link` leads to and that belongs to `owner`; `None` when it is stale or another's.
+    pub fn at(page: &'p Page, link: Link, kind: TupleKind, owner: Link) -> Result<Option<Self>> {
+        let found = Self::in_slot(page, link.block, link.slot)?;
+        Ok(found.filter(|tuple| {
+            let header = tuple.header();
+            header.kind == kind as u8 && header.version == link.version && header.owner == owner
+        }))
+    }
+
+    /// The owned tuple in a slot; `None` when the slot is unused or holds a node.
+    pub fn in_slot(page: &'p Page, block: u32, slot: u16) -> Result<Option<Self>> {
+        let Some(bytes) = page.tuple(block, slot)? else { return Ok(None) };
+        Ok(check_owned(block, slot, bytes)?.then_some(Self { bytes }))
+    }
+
+    /// The header.
+    pub fn header(&self) -> &'p OwnedHeader {
+        from_bytes(&self.bytes[..size_of::<OwnedHeader>()])
+    }
+
+    /// What follows the header.
+    pub fn body(&self) -> &'p [u8] {
+        &self.bytes[size_of::<OwnedHeader>()..]
+    }
+
+    /// The heap TIDs in use of an overflow or aside tuple.
+    pub fn heap_tids(&self) -> &'p [HeapTid] {
+        bytemuck::cast_slice(&self.body()[..usize::from(self.header().count) * size_of::<HeapTid>()])
+    }
+
+    /// The links of one layer above 0, free places left out; none when the tuple has no such layer.
+    pub fn links(&self, layout: &Layout, layer: u8) -> impl Iterator<Item = Link> + use<'p> {
+        let m = usize::from(layout.parameters.m);
+        let places = upper_places(self.body(), m, layer);
+        places.iter().copied().filter(|link| !link.is_none())
+    }
+}
+
+impl<'p> OwnedMut<'p> {
+    /// As [`Owned::at`].
+    pub fn at(page: &'p mut Page, link: Link, kind: TupleKind, owner: Link) -> Result<Option<Self>> {
+        let found = Self::in_slot(page, link.block, link.slot)?;
+        Ok(found.filter(|tuple| {
+            let header = *tuple.view().header();
+            header.kind == kind as u8 && header.version == link.version && header.owner == owner
+        }))
+    }
+
+    /// As [`Owned::in_slot`].
+    pub fn in_slot(page: &'p mut Page, block: u32, slot: u16) -> Result<Option<Self>> {
+        let Some(bytes) = page.tuple_mut(block, slot)? else { return Ok(None) };
+        Ok(if check_owned(block, slot, bytes)? { Some(Self { bytes }) } else { None })
+    }
+
+    /// Formats a fresh tuple. An upper tuple gets free places for its links.
+    pub fn format(bytes: &'p mut [u8], header: OwnedHeader) -> Self {
+        let mut tuple = Self { bytes };
+        *tuple.header_mut() = header;
+        if header.kind == TupleKind::Upper as u8 {
+            slice_mut(tuple.body_mut()).fill(Link::NONE);
+        }
+        tuple
+    }
+
+    /// The tuple, to be read.
+    pub fn view(&self) -> Owned<'_> {
+        Owned { bytes: self.bytes }
+    }
+
+    /// The header.
+    pub fn header_mut(&mut self) -> &mut OwnedHeader {
+        from_bytes_mut(&mut self.bytes[..size_of::<OwnedHeader>()])
+    }
+
+    /// What follows the header.
+    pub fn body_mut(&mut self) -> &mut [u8] {
+        &mut self.bytes[size_of::<OwnedHeader>()..]
+    }
+
+    /// Replaces the heap TIDs of an overflow or aside tuple.
+    pub fn set_heap_tids(&mut self, tids: &[HeapTid]) {
+        self.body_mut()[..size_of_val(tids)].copy_from_slice(bytemuck::cast_slice(tids));
+        self.header_mut().count = tids.len() as u16;
+    }
+
+    /// The places for links of one layer above 0, [`Link::NONE`] where free; empty when the tuple has no such layer.
+    pub fn places(&mut self, layout: &Layout, layer: u8) -> &mut [Link] {
+        let m = usize::from(layout.parameters.m);
+        let level = usize::from(self.view().header().level);
+        let layer = usize::from(layer);
+        let all: &mut [Link] = slice_mut(self.body_mut());
+        if layer == 0 || layer > level || all.len() < layer * m {
+            return &mut [];
+        }
+        &mut all[(layer - 1) * m..layer * m]
+    }
+}
+
+fn upper_places(body: &[u8], m: usize, layer: u8) -> &[Link] {
+    let all: &[Link] = bytemuck::cast_slice(body);
+    let layer = usize::from(layer);
+    if layer == 0 { &[] } else { all.get((layer - 1) * m..layer * m).unwrap_or(&[]) }
+}
+
+fn slice_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
+    bytemuck::cast_slice_mut(bytes)
+}
+
+fn link_at(layout: &Layout, bytes: &[u8], position: u16) -> Link {
+    let start = layout.links_offset + usize::from(position) * layout.link_stride;
+    bytemuck::pod_read_unaligned(&bytes[start..start + size_of::<Link>()])
+}
+
+fn check_node(layout: &Layout, block: u32, slot: u16, bytes: &[u8]) -> Result<()> {
+    let corrupt = |what| Err(Error::Corrupt { block, slot, what });
+    if bytes.len() != layout.node_size {
+        return corrupt("node of impossible size");
+    }
+    let header: &NodeHeader = from_bytes(&bytes[..size_of::<NodeHeader>()]);
+    if usize::from(header.tid_count) > layout.inline_tids {
+        return corrupt("node with too many heap TIDs");
+    }
+    if header.level > crate::types::MAX_LEVEL {
+        return corrupt("node of impossible level");
+    }
+    Ok(())
+}
+
+/// False for a node; an error where the bytes cannot be what their header says.
+fn check_owned(block: u32, slot: u16, bytes: &[u8]) -> Result<bool> {
+    let corrupt = |what| Err(Error::Corrupt { block, slot, what });
+    let kind = tuple_kind(block, slot, bytes)?;
+    if kind == TupleKind::Node {
+        return Ok(false);
+    }
+    if bytes.len() < size_of::<OwnedHeader>() {
+        return corrupt("tuple shorter than its header");
+    }
+    let header: &OwnedHeader = from_bytes(&bytes[..size_of::<OwnedHeader>()]);
+    let capacity = match kind {
+        TupleKind::HeapTids => OVERFLOW_TIDS,
+        TupleKind::Aside => ASIDE_TIDS,
+        _ => return Ok(true),
+    };
+    if usize::from(header.count) > capacity
+        || bytes.len() < size_of::<OwnedHeader>() + capacity * size_of::<HeapTid>()
+    {
+        return corrupt("tuple with too many heap TIDs");
+    }
+    Ok(true)
+}

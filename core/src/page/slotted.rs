@@ -1,0 +1,248 @@
+//! A slotted page: Postgres's standard page layout, with a special area of walia's own.
+//!
+//! The same bytes as `bufpage.h` (header of 24 bytes, line pointers, tuples from the end), so that generic WAL, checksums
+//! and pageinspect understand it. FORMAT.md is the authority. Every read is checked: damaged bytes give an error.
+
+use crate::types::{Error, PAGE_SIZE, Result};
+use bytemuck::{Pod, Zeroable};
+
+/// Bytes of Postgres's page header.
+pub const HEADER_SIZE: usize = 24;
+/// Bytes of walia's special area, at the end of every page.
+pub const SPECIAL_SIZE: usize = 16;
+/// Bytes of a line pointer.
+pub const LINE_POINTER_SIZE: usize = 4;
+/// Where the special area begins.
+pub const SPECIAL_OFFSET: usize = PAGE_SIZE - SPECIAL_SIZE;
+/// The largest tuple that fits on an empty page.
+pub const MAX_TUPLE_SIZE: usize = (SPECIAL_OFFSET - HEADER_SIZE - LINE_POINTER_SIZE) & !7;
+/// The last two bytes of every walia page.
+pub const PAGE_ID: u16 = 0xA11A;
+
+/// Postgres's page layout version, in the low byte of `pagesize_version`.
+const LAYOUT_VERSION: u16 = 4;
+/// Line pointer states (`itemid.h`).
+const LP_UNUSED: u32 = 0;
+const LP_NORMAL: u32 = 1;
+
+/// What a page is for. The values are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u16)]
+pub enum PageKind {
+    /// Block 0: parameters, entry point, vacuum cycles.
+    Meta = 1,
+    /// Block 1: hints and counters that change often.
+    Counters = 2,
+    /// A part of the parameter chain (centroid and the like).
+    Parameter = 3,
+    /// Tuples: nodes, upper links, payloads, heap TIDs.
+    Data = 4,
+}
+
+/// The special area.
+#[derive(Clone, Copy, Debug, Pod, Zeroable)]
+#[repr(C)]
+pub struct Special {
+    /// Tuples ever put on this page; its low 16 bits are the version of the newest. Only grows, whatever the page is used for.
+    pub version_counter: u32,
+    /// A [`PageKind`].
+    pub kind: u16,
+    /// Zero.
+    pub reserved: [u16; 4],
+    /// [`PAGE_ID`].
+    pub page_id: u16,
+}
+
+const _: () = assert!(size_of::<Special>() == SPECIAL_SIZE);
+const _: () = assert!(std::mem::offset_of!(Special, page_id) == SPECIAL_SIZE - 2);
+
+/// One page, aligned as Postgres's buffers are at least.
+#[derive(Clone, Copy)]
+#[repr(C, align(8))]
+pub struct Page(pub [u8; PAGE_SIZE]);
+
+impl Page {
+    /// A page of zeros, as the file system gives it after an extension.
+    pub const ZERO: Self = Self([0; PAGE_SIZE]);
+
+    /// Makes this an empty page of a kind; its version counter survives.
+    pub fn initialize(&mut self, kind: PageKind) {
+        let version_counter = if self.is_new() { 0 } else { self.special().version_counter };
+        self.0[8..].fill(0); // The LSN stays.
+        self.set_u16(12, HEADER_SIZE as u16);
+        self.set_u16(14, SPECIAL_OFFSET as u16);
+        self.set_u16(16, SPECIAL_OFFSET as u16);
+        self.set_u16(18, PAGE_SIZE as u16 | LAYOUT_VERSION);
+        *self.special_mut() =
+            Special { version_counter, kind: kind as u16, reserved: [0; 4], page_id: PAGE_ID };
+    }
+
+    /// Whether the page was never initialized: a crash after extension leaves such pages.
+    pub fn is_new(&self) -> bool {
+        self.upper() == 0
+    }
+
+    /// The page's kind, once header and special area have been checked.
+    pub fn kind(&self, block: u32) -> Result<PageKind> {
+        let corrupt = |what| Err(Error::Corrupt { block, slot: 0, what });
+        if self.special().page_id != PAGE_ID || self.u16(16) as usize != SPECIAL_OFFSET {
+            return corrupt("page without walia's page id");
+        }
+        let (lower, upper) = (self.lower(), self.upper());
+        if lower < HEADER_SIZE || lower > upper || upper > SPECIAL_OFFSET {
+            return corrupt("page header with impossible bounds");
+        }
+        match self.special().kind {
+            1 => Ok(PageKind::Meta),
+            2 => Ok(PageKind::Counters),
+            3 => Ok(PageKind::Parameter),
+            4 => Ok(PageKind::Data),
+            _ => corrupt("page of unknown kind"),
+        }
+    }
+
+    /// Number of line pointers; slots run from 1 to it. 0 for a new page.
+    pub fn slot_count(&self) -> u16 {
+        (self.lower().saturating_sub(HEADER_SIZE) / LINE_POINTER_SIZE) as u16
+    }
+
+    /// The tuple in a slot; `None` for an unused or impossible slot, an error for one that points out of the page.
+    pub fn tuple(&self, block: u32, slot: u16) -> Result<Option<&[u8]>> {
+        Ok(self.tuple_bounds(block, slot)?.map(|(start, length)| &self.0[start..start + length]))
+    }
+
+    /// As [`Page::tuple`], to be changed in place.
+    pub fn tuple_mut(&mut self, block: u32, slot: u16) -> Result<Option<&mut [u8]>> {
+        Ok(self.tuple_bounds(block, slot)?.map(|(start, length)| &mut self.0[start..start + length]))
+    }
+
+    /// Bytes that a new tuple may have.
+    pub fn free_space(&self) -> usize {
+        let used: usize = (1..=self.slot_count())
+            .filter_map(|slot| self.line_pointer(slot))
+            .map(|(_, length)| length)
+            .sum();
+        let unused_slot = (1..=self.slot_count()).any(|slot| self.line_pointer(slot).is_none());
+        let overhead = self.lower().max(HEADER_SIZE) + if unused_slot { 0 } else { LINE_POINTER_SIZE };
+        SPECIAL_OFFSET.saturating_sub(overhead + used) & !7
+    }
+
+    /// Adds a tuple of `length` bytes (a multiple of 8), all zero, in the lowest unused slot. Returns the slot and its new
+    /// version; `None` when it does not fit.
+    pub fn add_tuple(&mut self, length: usize) -> Option<(u16, u16)> {
+        debug_assert!(length.is_multiple_of(8) && length > 0);
+        if length > self.free_space() {
+            return None;
+        }
+        let count = self.slot_count();
+        let slot = (1..=count).find(|slot| self.line_pointer(*slot).is_none()).unwrap_or(count + 1);
+        let lower = self.lower() + if slot > count { LINE_POINTER_SIZE } else { 0 };
+        if lower + length > self.upper() {
+            self.compact();
+        }
+        let start = self.upper().checked_sub(length).filter(|start| *start >= lower)?;
+        self.set_u16(12, lower as u16);
+        self.set_u16(14, start as u16);
+        self.set_line_pointer(slot, start as u32 | LP_NORMAL << 15 | (length as u32) << 17);
+        self.0[start..start + length].fill(0);
+        let special = self.special_mut();
+        special.version_counter = special.version_counter.wrapping_add(1);
+        Some((slot, special.version_counter as u16))
+    }
+
+    /// Frees a slot. Its bytes are reused when the page is compacted.
+    pub fn remove_tuple(&mut self, slot: u16) {
+        if self.line_pointer(slot).is_some() {
+            self.set_line_pointer(slot, LP_UNUSED);
+        }
+        // Trailing unused line pointers would only be lost space.
+        let mut count = self.slot_count();
+        while count > 0 && self.line_pointer(count).is_none() {
+            count -= 1;
+        }
+        self.set_u16(12, (HEADER_SIZE + LINE_POINTER_SIZE * count as usize) as u16);
+    }
+
+    /// The area of a page without slots (meta, counters, parameters), after the header.
+    pub fn contents(&self) -> &[u8] {
+        &self.0[HEADER_SIZE..SPECIAL_OFFSET]
+    }
+
+    /// As [`Page::contents`], to be changed: `length` bytes are kept, what follows is a hole to generic WAL.
+    pub fn contents_mut(&mut self, length: usize) -> &mut [u8] {
+        self.set_u16(12, (HEADER_SIZE + length) as u16);
+        &mut self.0[HEADER_SIZE..HEADER_SIZE + length]
+    }
+
+    /// The special area.
+    pub fn special(&self) -> &Special {
+        bytemuck::from_bytes(&self.0[SPECIAL_OFFSET..])
+    }
+
+    fn special_mut(&mut self) -> &mut Special {
+        bytemuck::from_bytes_mut(&mut self.0[SPECIAL_OFFSET..])
+    }
+
+    /// Moves the tuples together at the end of the page. Slots keep their numbers.
+    fn compact(&mut self) {
+        let old = *self;
+        let mut upper = SPECIAL_OFFSET;
+        for slot in 1..=self.slot_count() {
+            if let Some((start, length)) = old.line_pointer(slot) {
+                upper -= length;
+                self.0[upper..upper + length].copy_from_slice(&old.0[start..start + length]);
+                self.set_line_pointer(slot, upper as u32 | LP_NORMAL << 15 | (length as u32) << 17);
+            }
+        }
+        self.set_u16(14, upper as u16);
+    }
+
+    fn tuple_bounds(&self, block: u32, slot: u16) -> Result<Option<(usize, usize)>> {
+        let Some((start, length)) = self.line_pointer(slot) else { return Ok(None) };
+        if start < self.lower() || !start.is_multiple_of(8) || start + length > SPECIAL_OFFSET {
+            return Err(Error::Corrupt { block, slot, what: "line pointer out of the page" });
+        }
+        Ok(Some((start, length)))
+    }
+
+    /// Start and length of a slot in use. Not checked against the page's bounds.
+    fn line_pointer(&self, slot: u16) -> Option<(usize, usize)> {
+        if slot == 0 || slot > self.slot_count() {
+            return None;
+        }
+        let at = HEADER_SIZE + LINE_POINTER_SIZE * (slot as usize - 1);
+        let word = u32::from_le_bytes(self.0[at..at + 4].try_into().ok()?);
+        (word >> 15 & 3 == LP_NORMAL).then_some((word as usize & 0x7fff, word as usize >> 17))
+    }
+
+    fn set_line_pointer(&mut self, slot: u16, word: u32) {
+        let at = HEADER_SIZE + LINE_POINTER_SIZE * (slot as usize - 1);
+        self.0[at..at + 4].copy_from_slice(&word.to_le_bytes());
+    }
+
+    fn lower(&self) -> usize {
+        (self.u16(12) as usize).min(SPECIAL_OFFSET)
+    }
+
+    fn upper(&self) -> usize {
+        (self.u16(14) as usize).min(SPECIAL_OFFSET)
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes([self.0[at], self.0[at + 1]])
+    }
+
+    fn set_u16(&mut self, at: usize, value: u16) {
+        self.0[at..at + 2].copy_from_slice(&value.to_le_bytes());
+    }
+}
+
+impl std::fmt::Debug for Page {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Page")
+            .field("special", self.special())
+            .field("slots", &self.slot_count())
+            .finish()
+    }
+}

@@ -1,0 +1,130 @@
+//! The [`PageStore`] trait: pages that are read under a share lock and changed in write units.
+//!
+//! Two implementations: RAM pages ([`super::memory`]) for tests, fuzzing and simulated crashes, and Postgres's buffers.
+//!
+//! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes, in ascending
+//! block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a lock, its backend reads no
+//! other page. So no cycle of waiting backends can form.
+
+use super::slotted::Page;
+use crate::types::Result;
+use std::ops::Deref;
+
+/// The most pages that one write unit may change: generic WAL's limit for one record.
+pub const MAX_UNIT_PAGES: usize = 4;
+
+/// Pages, numbered from 0, of one index.
+pub trait PageStore {
+    /// A pinned page under a share lock; dropped as soon as what is needed has been copied out.
+    type Read<'a>: Deref<Target = Page>
+    where
+        Self: 'a;
+    /// A set of changes that reaches disk whole or not at all.
+    type Write<'a>: WriteUnit
+    where
+        Self: 'a;
+
+    /// Number of pages now; other backends may add more at any moment.
+    fn block_count(&self) -> Result<u32>;
+
+    /// Reads a page. A block past the end is [`crate::types::Error::Corrupt`].
+    fn read(&self, block: u32) -> Result<Self::Read<'_>>;
+
+    /// Says that `blocks` will soon be read.
+    fn prefetch(&self, blocks: &[u32]);
+
+    /// Begins a write unit.
+    fn begin(&self) -> Self::Write<'_>;
+
+    /// A page said to have at least `bytes` free: a hint, to be checked under its lock.
+    fn page_with_free_space(&self, bytes: usize) -> Option<u32>;
+
+    /// Remembers that `block` has `bytes` free.
+    fn record_free_space(&self, block: u32, bytes: usize);
+
+    /// Called often, never under a content lock: lets a cancelled query end here, and a vacuum sleep.
+    fn interrupt_point(&self);
+
+    /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen by
+    /// snapshots up to it.
+    fn next_transaction(&self) -> u64;
+
+    /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it unlinked.
+    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool;
+
+    /// A small number that differs between concurrent backends: spreads them over equivalent pages.
+    fn affinity(&self) -> usize;
+}
+
+/// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing, except that a page
+/// made by [`WriteUnit::extend`] stays behind empty.
+pub trait WriteUnit: Sized {
+    /// Locks `block` exclusively and shows it. `block` is higher than all blocks locked by this unit.
+    fn lock(&mut self, block: u32) -> Result<&Page>;
+
+    /// Locks `block` if that needs no waiting, in any order.
+    fn try_lock(&mut self, block: u32) -> Result<Option<&Page>>;
+
+    /// The page of a block locked by this unit, with this unit's own changes.
+    fn page(&self, block: u32) -> &Page;
+
+    /// The page of a block locked by this unit, to be changed.
+    fn edit(&mut self, block: u32) -> &mut Page;
+
+    /// Adds a page at the end, locked and all zero.
+    fn extend(&mut self) -> Result<u32>;
+
+    /// Makes the changes permanent, as one WAL record, and unlocks.
+    fn commit(self) -> Result<()>;
+}
+
+impl<Store: PageStore> PageStore for &Store {
+    type Read<'a>
+        = Store::Read<'a>
+    where
+        Self: 'a;
+    type Write<'a>
+        = Store::Write<'a>
+    where
+        Self: 'a;
+
+    fn block_count(&self) -> Result<u32> {
+        (**self).block_count()
+    }
+
+    fn read(&self, block: u32) -> Result<Self::Read<'_>> {
+        (**self).read(block)
+    }
+
+    fn prefetch(&self, blocks: &[u32]) {
+        (**self).prefetch(blocks);
+    }
+
+    fn begin(&self) -> Self::Write<'_> {
+        (**self).begin()
+    }
+
+    fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
+        (**self).page_with_free_space(bytes)
+    }
+
+    fn record_free_space(&self, block: u32, bytes: usize) {
+        (**self).record_free_space(block, bytes);
+    }
+
+    fn interrupt_point(&self) {
+        (**self).interrupt_point();
+    }
+
+    fn next_transaction(&self) -> u64 {
+        (**self).next_transaction()
+    }
+
+    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
+        (**self).is_older_than_all_snapshots(transaction)
+    }
+
+    fn affinity(&self) -> usize {
+        (**self).affinity()
+    }
+}
