@@ -1,0 +1,23 @@
+//! The SQL types `vecf32(n)` and `vecf16(n)`: input and output, casts, operators, functions, aggregates.
+//!
+//! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions and an
+//! unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain functions of
+//! slices; [`functions`] wires them to the C functions that the install script names. Only [`datum`] and
+//! [`functions`] deal with memory that Postgres owns.
+//!
+//! Imports `error` and walia-core.
+
+mod aggregates;
+mod arithmetic;
+mod binary;
+mod casts;
+pub mod datum;
+mod distances;
+mod element;
+pub mod functions;
+mod text;
+mod validate;
+
+pub use datum::{RawVector, Vector};
+pub use distances::measure_of;
+pub use element::Element;
