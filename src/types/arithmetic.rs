@@ -11,26 +11,32 @@ use crate::error::Result;
 
 /// `a + b`, by element.
 pub fn add<E: Element>(a: &[E], b: &[E]) -> Result<Vec<E>> {
-    by_element(a, b, |a, b| a + b)
+    by_element(a, b, |a, b| a + b).and_then(not_overflowed)
 }
 
 /// `a - b`, by element.
 pub fn subtract<E: Element>(a: &[E], b: &[E]) -> Result<Vec<E>> {
-    by_element(a, b, |a, b| a - b)
+    by_element(a, b, |a, b| a - b).and_then(not_overflowed)
 }
 
 /// `a * b`, by element.
 pub fn multiply<E: Element>(a: &[E], b: &[E]) -> Result<Vec<E>> {
-    let product = by_element(a, b, |a, b| a * b)?;
-    let vanished =
-        |((a, b), product): ((&E, &E), &E)| product.to_f32() == 0.0 && a.to_f32() != 0.0 && b.to_f32() != 0.0;
-    if a.iter().zip(b).zip(&product).any(vanished) { Err(underflow()) } else { Ok(product) }
+    let products = by_element(a, b, |a, b| a * b)?;
+    for ((a, b), product) in a.iter().zip(b).zip(&products) {
+        let product = product.to_f32();
+        if product.is_infinite() {
+            return Err(overflow());
+        }
+        if product == 0.0 && a.to_f32() != 0.0 && b.to_f32() != 0.0 {
+            return Err(underflow());
+        }
+    }
+    Ok(products)
 }
 
 fn by_element<E: Element>(a: &[E], b: &[E], operation: impl Fn(f32, f32) -> f32) -> Result<Vec<E>> {
     check_same(a, b)?;
-    let pairs = a.iter().zip(b);
-    not_overflowed(pairs.map(|(a, b)| E::from_f32(operation(a.to_f32(), b.to_f32()))).collect())
+    Ok(a.iter().zip(b).map(|(a, b)| E::from_f32(operation(a.to_f32(), b.to_f32()))).collect())
 }
 
 fn not_overflowed<E: Element>(elements: Vec<E>) -> Result<Vec<E>> {
@@ -56,11 +62,13 @@ pub fn norm<E: Element>(elements: &[E]) -> f64 {
     elements.iter().map(|element| f64::from(element.to_f32()).powi(2)).sum::<f64>().sqrt()
 }
 
-/// The vector of norm 1 in the same direction; a zero vector stays what it is.
+/// The vector of norm 1 in the same direction; of a zero vector, zeros.
 pub fn normalize<E: Element>(elements: &[E]) -> Result<Vec<E>> {
     let norm = norm(elements);
-    let divisor = if norm > 0.0 { norm } else { 1.0 };
-    let scale = |element: &E| E::from_f32((f64::from(element.to_f32()) / divisor) as f32);
+    if norm == 0.0 {
+        return Ok(vec![E::zeroed(); elements.len()]);
+    }
+    let scale = |element: &E| E::from_f32((f64::from(element.to_f32()) / norm) as f32);
     not_overflowed(elements.iter().map(scale).collect())
 }
 

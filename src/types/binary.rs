@@ -11,8 +11,8 @@ use crate::error::{Result, SqlError};
 
 /// The elements of a vector's message. `typmod` is the expected number of dimensions, or −1.
 pub fn receive<E: Element>(mut message: Message, typmod: i32) -> Result<Vec<E>> {
-    let dimensions = usize::from(message.uint16());
-    let unused = message.uint16();
+    let dimensions = usize::try_from(message.int16()).unwrap_or(0);
+    let unused = message.int16();
     check_dimensions::<E>(dimensions)?;
     check_expected(typmod, dimensions)?;
     if unused != 0 {

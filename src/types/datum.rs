@@ -210,9 +210,9 @@ pub struct Message(pg_sys::StringInfo);
 
 impl Message {
     /// The next two bytes, big-endian. Raises an ERROR at the message's end.
-    pub fn uint16(&mut self) -> u16 {
+    pub fn int16(&mut self) -> i16 {
         // SAFETY: a StringInfo, as the receive function's argument is.
-        unsafe { pg_sys::pq_getmsgint(self.0, 2) as u16 }
+        unsafe { pg_sys::pq_getmsgint(self.0, 2) as i16 }
     }
 
     /// The next `length` bytes. Raises an ERROR where there are fewer.
