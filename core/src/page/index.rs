@@ -1,9 +1,10 @@
 //! An open index: a store with its meta page read.
 
+use super::counters::Counters;
 use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
 use super::slotted::PageKind;
 use super::store::{PageStore, WriteUnit};
-use super::tuple::{INLINE_TIDS, Layout};
+use super::tuple::Layout;
 use crate::kernel::Measure;
 use crate::types::{Parameters, Result};
 
@@ -22,7 +23,7 @@ pub struct Index<Store> {
 impl<Store: PageStore> Index<Store> {
     /// Writes the meta and counters pages of an empty index to a store without pages.
     pub fn create(store: Store, parameters: &Parameters) -> Result<Self> {
-        let meta = Meta::new(parameters, INLINE_TIDS);
+        let meta = Meta::new(parameters);
         let mut unit = store.begin();
         for (block, kind) in [(META_BLOCK, PageKind::Meta), (COUNTERS_BLOCK, PageKind::Counters)] {
             let added = unit.extend()?;
@@ -30,6 +31,7 @@ impl<Store: PageStore> Index<Store> {
             unit.edit(added).initialize(kind);
         }
         meta.write(unit.edit(META_BLOCK));
+        Counters::EMPTY.write(unit.edit(COUNTERS_BLOCK));
         unit.commit()?;
         Self::with_meta(store, meta)
     }

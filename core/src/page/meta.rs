@@ -4,8 +4,9 @@
 
 use super::slotted::{Page, PageKind};
 use super::store::PageStore;
+use super::tuple::{Layout, MAX_INLINE_TIDS, PayloadEncoding};
 use crate::graph::EntryPoint;
-use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, MAX_LEVEL, Metric, Parameters, Result};
+use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// Block of the meta page.
@@ -18,6 +19,12 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"wali");
 pub const FORMAT_VERSION: u32 = 1;
 /// The oldest format that is read.
 pub const MIN_FORMAT_VERSION: u32 = 1;
+/// Incompatible feature: codes beside links.
+pub const FEATURE_CODES: u32 = 1;
+/// Incompatible feature: payloads in another encoding than the column's.
+pub const FEATURE_PAYLOAD_ENCODING: u32 = 2;
+/// Incompatible feature: extensions of nodes.
+pub const FEATURE_EXTENSION: u32 = 4;
 /// Incompatible feature bits that this version knows.
 pub const KNOWN_FEATURES: u32 = 0;
 
@@ -45,7 +52,7 @@ pub struct Meta {
     pub metric: u8,
     /// The column's [`ElementType`].
     pub element: u8,
-    /// How payloads are stored: 0 as the column's elements.
+    /// A [`PayloadEncoding`](super::tuple::PayloadEncoding).
     pub payload_encoding: u8,
     /// Bits of a code per dimension; 0 without codes.
     pub code_bits: u8,
@@ -55,16 +62,22 @@ pub struct Meta {
     pub code_length: u16,
     /// Bytes between two links of layer 0: a link and its code.
     pub link_stride: u16,
+    /// Bytes between two links of a layer above 0: a link, and its code where there is room for one.
+    pub upper_link_stride: u16,
     /// Heap TIDs that a node holds in its own tuple.
     pub inline_tids: u16,
-    /// How vectors are rotated before coding; 0 without codes.
-    pub rotation_algorithm: u16,
-    /// Length of a node's extension in bytes; 0 so far.
+    /// Bytes kept for the extension of each node; 0 so far.
     pub extension_length: u16,
     /// Seed of the rotation.
     pub rotation_seed: u64,
+    /// How vectors are rotated before coding; 0 without codes.
+    pub rotation_algorithm: u16,
+    /// Zero.
+    pub reserved: u16,
     /// First block of the parameter chain (centroid), or `u32::MAX`.
     pub parameter_block: u32,
+    /// Bytes in the parameter chain.
+    pub parameter_length: u32,
     /// Changes whenever the entry point does.
     pub entry_generation: u32,
     /// The entry point, or [`Link::NONE`].
@@ -72,7 +85,7 @@ pub struct Meta {
     /// Level of the entry point.
     pub entry_level: u16,
     /// Zero.
-    pub reserved: u16,
+    pub reserved_after_entry: u16,
     /// Number of the newest vacuum cycle; 0 before the first.
     pub cycle: u32,
     /// The newest cycle whose tombstones no link of a live node leads to any more.
@@ -85,12 +98,12 @@ pub struct Meta {
 
 /// Bytes of [`Meta`].
 pub const META_SIZE: usize = size_of::<Meta>();
-const _: () = assert!(META_SIZE == 88);
+const _: () = assert!(META_SIZE == 96);
 
 impl Meta {
     /// The meta page of an empty index.
-    pub fn new(parameters: &Parameters, inline_tids: u16) -> Self {
-        Self {
+    pub fn new(parameters: &Parameters) -> Self {
+        let meta = Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
             dimensions: parameters.dimensions,
@@ -100,11 +113,23 @@ impl Meta {
             metric: parameters.metric as u8,
             element: parameters.element as u8,
             link_stride: size_of::<Link>() as u16,
-            inline_tids,
+            upper_link_stride: size_of::<Link>() as u16,
+            inline_tids: 1,
             parameter_block: u32::MAX,
             entry_point: Link::NONE,
             ..Self::zeroed()
-        }
+        };
+        // As many heap TIDs as cost no page a node.
+        let with = |inline_tids| Self { inline_tids, ..meta };
+        let fitting = |meta: &Self| {
+            Layout::new(meta)
+                .map_or((false, 0), |layout| (layout.payload_offset.is_some(), layout.nodes_per_page()))
+        };
+        (2..=MAX_INLINE_TIDS)
+            .map(with)
+            .take_while(|more| fitting(more) == fitting(&meta))
+            .last()
+            .unwrap_or(meta)
     }
 
     /// Reads and checks the meta page.
@@ -128,9 +153,17 @@ impl Meta {
         if meta.incompatible_features & !KNOWN_FEATURES != 0 {
             return Err(Error::Features { unknown: meta.incompatible_features & !KNOWN_FEATURES });
         }
-        meta.parameters()?;
-        if meta.entry_level > u16::from(MAX_LEVEL) || usize::from(meta.link_stride) < size_of::<Link>() {
-            return Err(corrupt("meta page with impossible values"));
+        let layout = Layout::new(&meta)?;
+        if meta.entry_level > u16::from(layout.max_level) {
+            return Err(corrupt("meta page with an entry point of impossible level"));
+        }
+        let features = [
+            (FEATURE_CODES, meta.code_length > 0),
+            (FEATURE_PAYLOAD_ENCODING, meta.payload_encoding != PayloadEncoding::Column as u8),
+            (FEATURE_EXTENSION, meta.extension_length > 0),
+        ];
+        if features.iter().any(|(bit, used)| *used != (meta.incompatible_features & bit != 0)) {
+            return Err(corrupt("meta page whose feature bits contradict its values"));
         }
         Ok(meta)
     }

@@ -4,10 +4,11 @@
 
 use super::slotted::Page;
 use super::tuple::{
-    ASIDE_TIDS, Layout, NodeHeader, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
+    ASIDE_SIZE, ASIDE_TIDS, Layout, NodeHeader, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PENDING,
+    TOMBSTONE, TupleKind,
 };
 use crate::types::{Error, HeapTid, Link, Result};
-use bytemuck::{Pod, from_bytes, from_bytes_mut};
+use bytemuck::{from_bytes, from_bytes_mut};
 
 /// A node's tuple.
 #[derive(Clone, Copy)]
@@ -77,20 +78,24 @@ impl<'p> Node<'p> {
 
     /// The links of layer 0, free places left out.
     pub fn links(&self) -> impl Iterator<Item = Link> + use<'p> {
-        let Self { layout, bytes } = *self;
-        (0..layout.parameters.m0)
-            .map(move |position| link_at(layout, bytes, position))
-            .filter(|link| !link.is_none())
+        let node = *self;
+        (0..node.layout.parameters.m0).map(move |position| node.link(position)).filter(|link| !link.is_none())
     }
 
     /// The link of layer 0 at a position, [`Link::NONE`] for a free place.
     pub fn link(&self, position: u16) -> Link {
-        link_at(self.layout, self.bytes, position)
+        let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
+        link_at(self.bytes, start)
     }
 
     /// The payload, where it lies in this tuple.
     pub fn payload(&self) -> Option<&'p [u8]> {
         self.layout.payload_offset.map(|start| &self.bytes[start..start + self.layout.payload_size])
+    }
+
+    /// The first payload tuple; [`Link::NONE`] where the payload lies in this tuple.
+    pub fn payload_link(&self) -> Link {
+        self.layout.payload_link_offset.map_or(Link::NONE, |start| link_at(self.bytes, start))
     }
 }
 
@@ -119,16 +124,13 @@ impl<'p> NodeMut<'p> {
             flags,
             version,
             level,
-            reserved: 0,
             tid_count: 0,
+            extension_length: 0,
             cycle: 0,
-            residual_norm: 0.0,
             upper: Link::NONE,
             overflow: Link::NONE,
-            payload: Link::NONE,
-            extension_length: 0,
-            reserved_end: [0; 3],
         };
+        node.set_payload_link(Link::NONE);
         for position in 0..layout.parameters.m0 {
             node.set_link(position, Link::NONE);
         }
@@ -150,13 +152,20 @@ impl<'p> NodeMut<'p> {
         debug_assert!(tids.len() <= self.layout.inline_tids);
         let start = size_of::<NodeHeader>();
         self.bytes[start..start + size_of_val(tids)].copy_from_slice(bytemuck::cast_slice(tids));
-        self.header_mut().tid_count = tids.len() as u16;
+        self.header_mut().tid_count = tids.len() as u8;
     }
 
     /// Replaces the link of layer 0 at a position, in place.
     pub fn set_link(&mut self, position: u16, link: Link) {
         let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
-        self.bytes[start..start + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
+        set_link_at(self.bytes, start, link);
+    }
+
+    /// Replaces the link to the first payload tuple, where the payload lies apart.
+    pub fn set_payload_link(&mut self, link: Link) {
+        if let Some(start) = self.layout.payload_link_offset {
+            set_link_at(self.bytes, start, link);
+        }
     }
 
     /// Writes the payload, where it lies in this tuple.
@@ -200,9 +209,16 @@ impl<'p> Owned<'p> {
 
     /// The links of one layer above 0, free places left out; none when the tuple has no such layer.
     pub fn links(&self, layout: &Layout, layer: u8) -> impl Iterator<Item = Link> + use<'p> {
-        let m = usize::from(layout.parameters.m);
-        let places = upper_places(self.body(), m, layer);
-        places.iter().copied().filter(|link| !link.is_none())
+        let (tuple, layout) = (*self, *layout);
+        (0..layout.parameters.m)
+            .map_while(move |position| tuple.link(&layout, layer, position))
+            .filter(|link| !link.is_none())
+    }
+
+    /// The link of a layer above 0 at a position, [`Link::NONE`] for a free place; `None` when the tuple has no such
+    /// layer.
+    pub fn link(&self, layout: &Layout, layer: u8, position: u16) -> Option<Link> {
+        Some(link_at(self.bytes, upper_place(layout, self.bytes, layer, position)?))
     }
 }
 
@@ -222,12 +238,22 @@ impl<'p> OwnedMut<'p> {
         Ok(if check_owned(block, slot, bytes)? { Some(Self { bytes }) } else { None })
     }
 
-    /// Formats a fresh tuple. An upper tuple gets free places for its links.
+    /// Formats a fresh tuple other than an upper one.
     pub fn format(bytes: &'p mut [u8], header: OwnedHeader) -> Self {
         let mut tuple = Self { bytes };
         *tuple.header_mut() = header;
-        if header.kind == TupleKind::Upper as u8 {
-            slice_mut(tuple.body_mut()).fill(Link::NONE);
+        tuple
+    }
+
+    /// Formats a fresh tuple of `layout.upper_size(level)` bytes as the upper tuple of `owner`, without links.
+    pub fn format_upper(layout: &Layout, bytes: &'p mut [u8], version: u16, level: u8, owner: Link) -> Self {
+        let kind = TupleKind::Upper as u8;
+        let header = OwnedHeader { kind, level, version, count: 0, tag: 0, owner, next: Link::NONE };
+        let mut tuple = Self::format(bytes, header);
+        for layer in 1..=level {
+            for position in 0..layout.parameters.m {
+                tuple.set_link(layout, layer, position, Link::NONE);
+            }
         }
         tuple
     }
@@ -253,32 +279,27 @@ impl<'p> OwnedMut<'p> {
         self.header_mut().count = tids.len() as u16;
     }
 
-    /// The places for links of one layer above 0, [`Link::NONE`] where free; empty when the tuple has no such layer.
-    pub fn places(&mut self, layout: &Layout, layer: u8) -> &mut [Link] {
-        let m = usize::from(layout.parameters.m);
-        let level = usize::from(self.view().header().level);
-        let layer = usize::from(layer);
-        let all: &mut [Link] = slice_mut(self.body_mut());
-        if layer == 0 || layer > level || all.len() < layer * m {
-            return &mut [];
+    /// Replaces the link of a layer above 0 at a position, in place. Nothing happens where the tuple has no such layer.
+    pub fn set_link(&mut self, layout: &Layout, layer: u8, position: u16, link: Link) {
+        if let Some(start) = upper_place(layout, self.bytes, layer, position) {
+            set_link_at(self.bytes, start, link);
         }
-        &mut all[(layer - 1) * m..layer * m]
     }
 }
 
-fn upper_places(body: &[u8], m: usize, layer: u8) -> &[Link] {
-    let all: &[Link] = bytemuck::cast_slice(body);
-    let layer = usize::from(layer);
-    if layer == 0 { &[] } else { all.get((layer - 1) * m..layer * m).unwrap_or(&[]) }
+/// Where an upper tuple keeps the link of a layer and a position; `None` when it has no such place.
+fn upper_place(layout: &Layout, bytes: &[u8], layer: u8, position: u16) -> Option<usize> {
+    let places = usize::from(layer.checked_sub(1)?) * usize::from(layout.parameters.m);
+    let start = size_of::<OwnedHeader>() + (places + usize::from(position)) * layout.upper_link_stride;
+    (position < layout.parameters.m && start + layout.upper_link_stride <= bytes.len()).then_some(start)
 }
 
-fn slice_mut<T: Pod>(bytes: &mut [u8]) -> &mut [T] {
-    bytemuck::cast_slice_mut(bytes)
-}
-
-fn link_at(layout: &Layout, bytes: &[u8], position: u16) -> Link {
-    let start = layout.links_offset + usize::from(position) * layout.link_stride;
+fn link_at(bytes: &[u8], start: usize) -> Link {
     bytemuck::pod_read_unaligned(&bytes[start..start + size_of::<Link>()])
+}
+
+fn set_link_at(bytes: &mut [u8], start: usize, link: Link) {
+    bytes[start..start + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
 }
 
 fn check_node(layout: &Layout, block: u32, slot: u16, bytes: &[u8]) -> Result<()> {
@@ -290,7 +311,7 @@ fn check_node(layout: &Layout, block: u32, slot: u16, bytes: &[u8]) -> Result<()
     if usize::from(header.tid_count) > layout.inline_tids {
         return corrupt("node with too many heap TIDs");
     }
-    if header.level > crate::types::MAX_LEVEL {
+    if header.level > layout.max_level {
         return corrupt("node of impossible level");
     }
     Ok(())
@@ -307,15 +328,13 @@ fn check_owned(block: u32, slot: u16, bytes: &[u8]) -> Result<bool> {
         return corrupt("tuple shorter than its header");
     }
     let header: &OwnedHeader = from_bytes(&bytes[..size_of::<OwnedHeader>()]);
-    let capacity = match kind {
-        TupleKind::HeapTids => OVERFLOW_TIDS,
-        TupleKind::Aside => ASIDE_TIDS,
+    let (capacity, size) = match kind {
+        TupleKind::HeapTids => (OVERFLOW_TIDS, OVERFLOW_SIZE),
+        TupleKind::Aside => (ASIDE_TIDS, ASIDE_SIZE),
         _ => return Ok(true),
     };
-    if usize::from(header.count) > capacity
-        || bytes.len() < size_of::<OwnedHeader>() + capacity * size_of::<HeapTid>()
-    {
-        return corrupt("tuple with too many heap TIDs");
+    if usize::from(header.count) > capacity || bytes.len() != size {
+        return corrupt("tuple of impossible size or with too many heap TIDs");
     }
     Ok(true)
 }

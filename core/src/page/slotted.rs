@@ -1,7 +1,8 @@
 //! A slotted page: Postgres's standard page layout, with a special area of walia's own.
 //!
 //! The same bytes as `bufpage.h` (header of 24 bytes, line pointers, tuples from the end), so that generic WAL, checksums
-//! and pageinspect understand it. FORMAT.md is the authority. Every read is checked: damaged bytes give an error.
+//! and pageinspect understand it. FORMAT.md is the authority. Damaged bytes give an error or `None`, never a panic: reads check
+//! the line pointer that they follow, changes check all of a page's.
 
 use crate::types::{Error, PAGE_SIZE, Result};
 use bytemuck::{Pod, Zeroable};
@@ -21,8 +22,9 @@ pub const PAGE_ID: u16 = 0xA11A;
 
 /// Postgres's page layout version, in the low byte of `pagesize_version`.
 const LAYOUT_VERSION: u16 = 4;
-/// Line pointer states (`itemid.h`).
+/// An unused line pointer (`itemid.h`): no offset, no length, state 0.
 const LP_UNUSED: u32 = 0;
+/// The state of a line pointer in use.
 const LP_NORMAL: u32 = 1;
 
 /// What a page is for. The values are on disk.
@@ -79,7 +81,7 @@ impl Page {
 
     /// Whether the page was never initialized: a crash after extension leaves such pages.
     pub fn is_new(&self) -> bool {
-        self.upper() == 0
+        self.u16(14) == 0
     }
 
     /// The page's kind, once header and special area have been checked.
@@ -88,7 +90,10 @@ impl Page {
         if self.special().page_id != PAGE_ID || self.u16(16) as usize != SPECIAL_OFFSET {
             return corrupt("page without walia's page id");
         }
-        let (lower, upper) = (self.lower(), self.upper());
+        if self.u16(18) != PAGE_SIZE as u16 | LAYOUT_VERSION {
+            return corrupt("page of impossible size or layout version");
+        }
+        let (lower, upper) = (self.u16(12) as usize, self.u16(14) as usize);
         if lower < HEADER_SIZE || lower > upper || upper > SPECIAL_OFFSET {
             return corrupt("page header with impossible bounds");
         }
@@ -116,51 +121,75 @@ impl Page {
         Ok(self.tuple_bounds(block, slot)?.map(|(start, length)| &mut self.0[start..start + length]))
     }
 
-    /// Bytes that a new tuple may have.
+    /// Bytes that a new tuple may have, a multiple of 8; on a damaged page just a number.
     pub fn free_space(&self) -> usize {
-        let used: usize = (1..=self.slot_count())
-            .filter_map(|slot| self.line_pointer(slot))
-            .map(|(_, length)| length)
-            .sum();
-        let unused_slot = (1..=self.slot_count()).any(|slot| self.line_pointer(slot).is_none());
-        let overhead = self.lower().max(HEADER_SIZE) + if unused_slot { 0 } else { LINE_POINTER_SIZE };
-        SPECIAL_OFFSET.saturating_sub(overhead + used) & !7
+        let mut used = 0;
+        let mut new_pointer = LINE_POINTER_SIZE;
+        for slot in 1..=self.slot_count() {
+            let word = self.line_pointer(slot);
+            used += word as usize >> 17;
+            if word == LP_UNUSED {
+                new_pointer = 0;
+            }
+        }
+        SPECIAL_OFFSET.saturating_sub(self.lower().max(HEADER_SIZE) + new_pointer + used) & !7
     }
 
     /// Adds a tuple of `length` bytes (a multiple of 8), all zero, in the lowest unused slot. Returns the slot and its new
     /// version; `None` when it does not fit.
-    pub fn add_tuple(&mut self, length: usize) -> Option<(u16, u16)> {
+    pub fn add_tuple(&mut self, block: u32, length: usize) -> Result<Option<(u16, u16)>> {
         debug_assert!(length.is_multiple_of(8) && length > 0);
+        self.check_slots(block)?;
         if length > self.free_space() {
-            return None;
+            return Ok(None);
         }
         let count = self.slot_count();
-        let slot = (1..=count).find(|slot| self.line_pointer(*slot).is_none()).unwrap_or(count + 1);
-        let lower = self.lower() + if slot > count { LINE_POINTER_SIZE } else { 0 };
+        let slot = (1..=count).find(|slot| self.line_pointer(*slot) == LP_UNUSED).unwrap_or(count + 1);
+        let lower = self.lower().max(HEADER_SIZE + LINE_POINTER_SIZE * slot as usize);
         if lower + length > self.upper() {
             self.compact();
         }
-        let start = self.upper().checked_sub(length).filter(|start| *start >= lower)?;
+        let start = self.upper() - length;
         self.set_u16(12, lower as u16);
         self.set_u16(14, start as u16);
-        self.set_line_pointer(slot, start as u32 | LP_NORMAL << 15 | (length as u32) << 17);
+        self.set_line_pointer(slot, start, length);
         self.0[start..start + length].fill(0);
         let special = self.special_mut();
         special.version_counter = special.version_counter.wrapping_add(1);
-        Some((slot, special.version_counter as u16))
+        Ok(Some((slot, special.version_counter as u16)))
     }
 
     /// Frees a slot. Its bytes are reused when the page is compacted.
-    pub fn remove_tuple(&mut self, slot: u16) {
-        if self.line_pointer(slot).is_some() {
-            self.set_line_pointer(slot, LP_UNUSED);
+    pub fn remove_tuple(&mut self, block: u32, slot: u16) -> Result<()> {
+        self.check_slots(block)?;
+        if (1..=self.slot_count()).contains(&slot) {
+            self.set_line_pointer(slot, 0, 0);
         }
         // Trailing unused line pointers would only be lost space.
         let mut count = self.slot_count();
-        while count > 0 && self.line_pointer(count).is_none() {
+        while count > 0 && self.line_pointer(count) == LP_UNUSED {
             count -= 1;
         }
         self.set_u16(12, (HEADER_SIZE + LINE_POINTER_SIZE * count as usize) as u16);
+        Ok(())
+    }
+
+    /// Checks what changing a page of tuples relies on: its kind, and that its tuples lie inside and do not overlap.
+    pub fn check_slots(&self, block: u32) -> Result<()> {
+        let corrupt = |slot, what| Err(Error::Corrupt { block, slot, what });
+        if self.kind(block)? != PageKind::Data {
+            return corrupt(0, "page without tuples where one with tuples was expected");
+        }
+        let mut taken = [false; PAGE_SIZE / 8];
+        for slot in 1..=self.slot_count() {
+            let Some((start, length)) = self.tuple_bounds(block, slot)? else { continue };
+            let places = &mut taken[start / 8..(start + length) / 8];
+            if places.contains(&true) {
+                return corrupt(slot, "tuple that overlaps another");
+            }
+            places.fill(true);
+        }
+        Ok(())
     }
 
     /// The area of a page without slots (meta, counters, parameters), after the header.
@@ -183,41 +212,51 @@ impl Page {
         bytemuck::from_bytes_mut(&mut self.0[SPECIAL_OFFSET..])
     }
 
-    /// Moves the tuples together at the end of the page. Slots keep their numbers.
+    /// Moves the tuples together at the end of the page, which [`Page::check_slots`] has checked. Slots keep their numbers.
     fn compact(&mut self) {
         let old = *self;
         let mut upper = SPECIAL_OFFSET;
         for slot in 1..=self.slot_count() {
-            if let Some((start, length)) = old.line_pointer(slot) {
+            let word = old.line_pointer(slot);
+            if word != LP_UNUSED {
+                let (start, length) = (word as usize & 0x7fff, word as usize >> 17);
                 upper -= length;
                 self.0[upper..upper + length].copy_from_slice(&old.0[start..start + length]);
-                self.set_line_pointer(slot, upper as u32 | LP_NORMAL << 15 | (length as u32) << 17);
+                self.set_line_pointer(slot, upper, length);
             }
         }
         self.set_u16(14, upper as u16);
     }
 
+    /// Start and length of the tuple in a slot: inside the page, both multiples of 8.
     fn tuple_bounds(&self, block: u32, slot: u16) -> Result<Option<(usize, usize)>> {
-        let Some((start, length)) = self.line_pointer(slot) else { return Ok(None) };
-        if start < self.lower() || !start.is_multiple_of(8) || start + length > SPECIAL_OFFSET {
-            return Err(Error::Corrupt { block, slot, what: "line pointer out of the page" });
+        if slot == 0 || slot > self.slot_count() {
+            return Ok(None);
+        }
+        let word = self.line_pointer(slot);
+        if word == LP_UNUSED {
+            return Ok(None);
+        }
+        let (start, length) = (word as usize & 0x7fff, word as usize >> 17);
+        let inside = start >= self.upper().max(self.lower()) && start + length <= SPECIAL_OFFSET;
+        if word >> 15 & 3 != LP_NORMAL || !inside || length == 0 || !(start | length).is_multiple_of(8) {
+            return Err(Error::Corrupt { block, slot, what: "impossible line pointer" });
         }
         Ok(Some((start, length)))
     }
 
-    /// Start and length of a slot in use. Not checked against the page's bounds.
-    fn line_pointer(&self, slot: u16) -> Option<(usize, usize)> {
-        if slot == 0 || slot > self.slot_count() {
-            return None;
-        }
+    /// The line pointer of a slot from 1 to `slot_count`: 15 bits of offset, 2 of state, 15 of length.
+    fn line_pointer(&self, slot: u16) -> u32 {
         let at = HEADER_SIZE + LINE_POINTER_SIZE * (slot as usize - 1);
-        let word = u32::from_le_bytes(self.0[at..at + 4].try_into().ok()?);
-        (word >> 15 & 3 == LP_NORMAL).then_some((word as usize & 0x7fff, word as usize >> 17))
+        bytemuck::pod_read_unaligned(&self.0[at..at + LINE_POINTER_SIZE])
     }
 
-    fn set_line_pointer(&mut self, slot: u16, word: u32) {
+    /// Points a slot to a tuple, or with length 0 to none.
+    fn set_line_pointer(&mut self, slot: u16, start: usize, length: usize) {
+        let word =
+            if length == 0 { LP_UNUSED } else { start as u32 | LP_NORMAL << 15 | (length as u32) << 17 };
         let at = HEADER_SIZE + LINE_POINTER_SIZE * (slot as usize - 1);
-        self.0[at..at + 4].copy_from_slice(&word.to_le_bytes());
+        self.0[at..at + LINE_POINTER_SIZE].copy_from_slice(&word.to_le_bytes());
     }
 
     fn lower(&self) -> usize {

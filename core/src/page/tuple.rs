@@ -3,10 +3,11 @@
 //! FORMAT.md is the authority on the bytes. A [`Layout`] knows where things lie in the tuples of one index; views borrow
 //! the bytes of a page and check their length once, when they are made.
 
-use super::meta::Meta;
-use super::slotted::{LINE_POINTER_SIZE, MAX_TUPLE_SIZE};
-use crate::types::{Error, HeapTid, Link, Parameters, Result};
+use super::meta::{META_BLOCK, Meta};
+use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, MAX_TUPLE_SIZE, SPECIAL_OFFSET};
+use crate::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Parameters, Result};
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 
 /// What a tuple is. The values are on disk, in its first byte.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +31,7 @@ pub const TOMBSTONE: u8 = 1;
 pub const PENDING: u8 = 2;
 
 /// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a [`Layout`].
-#[derive(Clone, Copy, Debug, PartialEq, Pod, Zeroable)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeHeader {
     /// [`TupleKind::Node`].
@@ -41,27 +42,19 @@ pub struct NodeHeader {
     pub version: u16,
     /// The node's top layer.
     pub level: u8,
-    /// Zero.
-    pub reserved: u8,
     /// Heap TIDs in this tuple.
-    pub tid_count: u16,
+    pub tid_count: u8,
+    /// Bytes used of the extension at the tuple's end; 0 so far.
+    pub extension_length: u16,
     /// The vacuum cycle that made this a tombstone.
     pub cycle: u32,
-    /// Norm of what the payload's encoding lost; 0 when nothing was.
-    pub residual_norm: f32,
     /// The upper tuple, when `level` > 0.
     pub upper: Link,
     /// First tuple of overflowing heap TIDs, the newest.
     pub overflow: Link,
-    /// First payload tuple, when the payload is not in this tuple.
-    pub payload: Link,
-    /// Bytes of the extension at the tuple's end.
-    pub extension_length: u16,
-    /// Zero.
-    pub reserved_end: [u16; 3],
 }
 
-const _: () = assert!(size_of::<NodeHeader>() == 48);
+const _: () = assert!(size_of::<NodeHeader>() == 28);
 
 /// First bytes of every other tuple that belongs to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -95,12 +88,48 @@ pub enum AsideKind {
     Null = 2,
 }
 
+/// How payloads are stored. The values are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PayloadEncoding {
+    /// The column's elements, byte for byte.
+    Column = 0,
+    /// Norm of what was lost (f32), then binary16 elements.
+    F16 = 1,
+    /// Norm of what was lost, smallest element, step (f32 each), then a byte an element.
+    Sq8 = 2,
+}
+
+impl PayloadEncoding {
+    /// The encoding of an on-disk value.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Column, Self::F16, Self::Sq8].into_iter().find(|encoding| *encoding as u8 == code)
+    }
+
+    /// Bytes of a payload.
+    pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
+        match self {
+            Self::Column => dimensions * element.size(),
+            Self::F16 => 4 + 2 * dimensions,
+            Self::Sq8 => 12 + dimensions,
+        }
+    }
+}
+
 /// Heap TIDs that one overflow tuple holds.
 pub const OVERFLOW_TIDS: usize = 32;
 /// Heap TIDs that one aside tuple holds.
 pub const ASIDE_TIDS: usize = 128;
-/// Heap TIDs that a node holds in its own tuple.
-pub const INLINE_TIDS: u16 = 4;
+/// Most heap TIDs that a node holds in its own tuple.
+pub const MAX_INLINE_TIDS: u16 = 8;
+/// Bytes of an overflow tuple.
+pub const OVERFLOW_SIZE: usize = size_of::<OwnedHeader>() + OVERFLOW_TIDS * size_of::<HeapTid>();
+/// Bytes of an aside tuple.
+pub const ASIDE_SIZE: usize = size_of::<OwnedHeader>() + ASIDE_TIDS * size_of::<HeapTid>();
+/// Most bytes of a payload that one payload tuple holds.
+pub const PAYLOAD_PART_SIZE: usize = MAX_TUPLE_SIZE - size_of::<OwnedHeader>();
+
+const _: () = assert!(OVERFLOW_SIZE.is_multiple_of(8) && ASIDE_SIZE.is_multiple_of(8));
 
 /// Where things lie in the tuples of one index; derived from its meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -113,57 +142,108 @@ pub struct Layout {
     pub links_offset: usize,
     /// Bytes between two links of layer 0.
     pub link_stride: usize,
+    /// Bytes between two links of a layer above 0.
+    pub upper_link_stride: usize,
     /// Offset of the payload in a node tuple; `None` when payloads lie in payload tuples of their own.
     pub payload_offset: Option<usize>,
+    /// Offset of the link to the first payload tuple, in its place.
+    pub payload_link_offset: Option<usize>,
     /// Bytes of a payload.
     pub payload_size: usize,
     /// Bytes of a node tuple. All nodes of an index have the same size.
     pub node_size: usize,
+    /// The highest layer whose links an upper tuple has room for.
+    pub max_level: u8,
 }
 
 const fn align(bytes: usize) -> usize {
     bytes.next_multiple_of(8)
 }
 
+/// Offsets of links and of what follows them in a node tuple.
+const fn node_offsets(inline_tids: usize, m0: usize, link_stride: usize) -> (usize, usize) {
+    let links = align(size_of::<NodeHeader>() + inline_tids * size_of::<HeapTid>());
+    (links, align(links + m0 * link_stride))
+}
+
+// The sums that the format was made for: with 1-bit codes beside 24 links, 1536 dimensions in binary16 fit one page, and
+// three nodes of 384; without codes, ten nodes of 128 dimensions in binary32.
+const _: () = {
+    const fn size(inline_tids: usize, m0: usize, code: usize, payload: usize) -> usize {
+        node_offsets(inline_tids, m0, size_of::<Link>() + code).1 + align(payload)
+    }
+    let f16 = PayloadEncoding::F16;
+    assert!(size(2, 24, 8 + 1536 / 8, f16.size(1536, ElementType::F32)) <= MAX_TUPLE_SIZE);
+    assert!(nodes_per_page(size(2, 24, 8 + 384 / 8, f16.size(384, ElementType::F32))) == 3);
+    assert!(nodes_per_page(size(2, 32, 0, 512)) == 10);
+};
+
+const fn nodes_per_page(node_size: usize) -> usize {
+    (SPECIAL_OFFSET - HEADER_SIZE) / (node_size + LINE_POINTER_SIZE)
+}
+
 impl Layout {
     /// The layout of an index with this meta page.
     pub fn new(meta: &Meta) -> Result<Self> {
+        let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
         let parameters = meta.parameters()?;
+        let encoding = PayloadEncoding::from_code(meta.payload_encoding)
+            .ok_or(corrupt("meta page with an unknown payload encoding"))?;
+        let code_length = usize::from(meta.code_length);
+        let strides = [usize::from(meta.link_stride), usize::from(meta.upper_link_stride)];
+        let [link_stride, upper_link_stride] = strides;
+        let possible = |stride: usize| stride.is_multiple_of(4) && stride >= size_of::<Link>() + code_length;
+        if !possible(link_stride) || !(possible(upper_link_stride) || upper_link_stride == size_of::<Link>())
+        {
+            return Err(corrupt("meta page with impossible strides"));
+        }
+
         let inline_tids = usize::from(meta.inline_tids);
-        let link_stride = usize::from(meta.link_stride);
-        let links_offset = align(size_of::<NodeHeader>() + inline_tids * size_of::<HeapTid>());
-        let links_end = align(links_offset + usize::from(parameters.m0) * link_stride);
-        let payload_size = align(parameters.vector_size());
-        let inline = links_end + payload_size <= MAX_TUPLE_SIZE;
-        let node_size = links_end + if inline { payload_size } else { 0 };
-        if inline_tids == 0 || node_size > MAX_TUPLE_SIZE {
-            return Err(Error::Corrupt { block: 0, slot: 0, what: "meta page with impossible sizes" });
+        let (links_offset, tail) = node_offsets(inline_tids, usize::from(parameters.m0), link_stride);
+        let payload_size = encoding.size(usize::from(parameters.dimensions), parameters.element);
+        let extension = align(usize::from(meta.extension_length));
+        let inline = tail + align(payload_size) + extension <= MAX_TUPLE_SIZE;
+        // A node whose payload lies apart keeps a copy of its own code, for the links that will lead to it.
+        let apart_size = size_of::<Link>() + align(code_length);
+        let node_size = tail + if inline { align(payload_size) } else { apart_size } + extension;
+        let layer_size = usize::from(parameters.m) * upper_link_stride;
+        let layers = (MAX_TUPLE_SIZE - size_of::<OwnedHeader>()) / layer_size;
+        if !(1..=MAX_INLINE_TIDS).contains(&meta.inline_tids) || node_size > MAX_TUPLE_SIZE || layers == 0 {
+            return Err(corrupt("meta page with impossible sizes"));
         }
         Ok(Self {
             parameters,
             inline_tids,
             links_offset,
             link_stride,
-            payload_offset: inline.then_some(links_end),
-            payload_size: parameters.vector_size(),
+            upper_link_stride,
+            payload_offset: inline.then_some(tail),
+            payload_link_offset: (!inline).then_some(tail),
+            payload_size,
             node_size,
+            max_level: layers.min(usize::from(MAX_LEVEL)) as u8,
         })
     }
 
     /// Node tuples that fit one page.
     pub fn nodes_per_page(&self) -> usize {
-        (MAX_TUPLE_SIZE + LINE_POINTER_SIZE) / (self.node_size + LINE_POINTER_SIZE)
+        nodes_per_page(self.node_size)
     }
 
     /// Bytes of the upper tuple of a node of `level`.
     pub fn upper_size(&self, level: u8) -> usize {
-        size_of::<OwnedHeader>() + usize::from(level) * usize::from(self.parameters.m) * size_of::<Link>()
+        let links = usize::from(level) * usize::from(self.parameters.m);
+        align(size_of::<OwnedHeader>() + links * self.upper_link_stride)
     }
 
     /// The parts that a payload is cut into, in bytes; empty when it lies in the node tuple.
-    pub fn payload_parts(&self) -> impl Iterator<Item = std::ops::Range<usize>> + use<> {
+    pub fn payload_parts(&self) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
         let size = if self.payload_offset.is_some() { 0 } else { self.payload_size };
-        let step = MAX_TUPLE_SIZE - size_of::<OwnedHeader>();
-        (0..size).step_by(step).map(move |start| start..size.min(start + step))
+        (0..size).step_by(PAYLOAD_PART_SIZE).map(move |start| start..size.min(start + PAYLOAD_PART_SIZE))
+    }
+
+    /// Bytes of the payload tuple that holds a part.
+    pub fn payload_tuple_size(part: &Range<usize>) -> usize {
+        align(size_of::<OwnedHeader>() + part.len())
     }
 }

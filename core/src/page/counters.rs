@@ -1,0 +1,61 @@
+//! Block 1, the counters page: values that change often and would make the meta page hot.
+//!
+//! Everything here is a hint: it may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
+
+use super::meta::COUNTERS_BLOCK;
+use super::slotted::{Page, PageKind};
+use super::tuple::AsideKind;
+use crate::types::{Error, Link, Result};
+use bytemuck::{Pod, Zeroable};
+
+/// Aside tuples of one kind that are remembered as having room: concurrent backends use different ones.
+pub const ASIDE_HINTS: usize = 8;
+
+/// The contents of the counters page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
+#[repr(C)]
+pub struct Counters {
+    /// For zero vectors: aside tuples that may have room, or [`Link::NONE`].
+    pub zero_vectors: [Link; ASIDE_HINTS],
+    /// For NULLs: aside tuples that may have room, or [`Link::NONE`].
+    pub nulls: [Link; ASIDE_HINTS],
+}
+
+/// Bytes of [`Counters`].
+pub const COUNTERS_SIZE: usize = size_of::<Counters>();
+const _: () = assert!(COUNTERS_SIZE == 128);
+
+impl Counters {
+    /// Counters without hints.
+    pub const EMPTY: Self =
+        Self { zero_vectors: [Link::NONE; ASIDE_HINTS], nulls: [Link::NONE; ASIDE_HINTS] };
+
+    /// The counters on a page that must be a counters page.
+    pub fn of_page(page: &Page) -> Result<Self> {
+        if page.kind(COUNTERS_BLOCK)? != PageKind::Counters {
+            return Err(Error::Corrupt { block: COUNTERS_BLOCK, slot: 0, what: "no counters page" });
+        }
+        Ok(bytemuck::pod_read_unaligned(&page.contents()[..COUNTERS_SIZE]))
+    }
+
+    /// Writes these values to the counters page.
+    pub fn write(&self, page: &mut Page) {
+        page.contents_mut(COUNTERS_SIZE).copy_from_slice(bytemuck::bytes_of(self));
+    }
+
+    /// The hints for a kind of row; a backend uses the one at its affinity modulo [`ASIDE_HINTS`].
+    pub fn aside(&self, kind: AsideKind) -> &[Link; ASIDE_HINTS] {
+        match kind {
+            AsideKind::ZeroVector => &self.zero_vectors,
+            AsideKind::Null => &self.nulls,
+        }
+    }
+
+    /// As [`Counters::aside`], to be changed.
+    pub fn aside_mut(&mut self, kind: AsideKind) -> &mut [Link; ASIDE_HINTS] {
+        match kind {
+            AsideKind::ZeroVector => &mut self.zero_vectors,
+            AsideKind::Null => &mut self.nulls,
+        }
+    }
+}
