@@ -1,3 +1,134 @@
-//! The graph in RAM, built by many threads.
+//! The graph in RAM, built by many threads without unsafe code.
+//!
+//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and never changes again,
+//! but for its neighbour lists; tasks of a thread pool then insert its rows into the graph. Every row is a node: a row
+//! whose vector has been seen before only adds its heap TID to the node that holds it.
+//!
+//! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread holds one such
+//! lock at a time; the lock on the entry point is taken before any of them.
 //!
 //! Imports `graph`, `kernel` and `types`.
+
+mod budget;
+mod chunk;
+mod connect;
+mod feed;
+mod insert;
+mod list;
+mod query;
+
+pub use budget::Full;
+pub use feed::{Feeder, build};
+pub use query::ArenaQuery;
+
+use crate::graph::EntryPoint;
+use crate::kernel::Measure;
+use crate::types::{HeapTid, Parameters};
+use chunk::{Chunk, Shape};
+use list::List;
+use std::iter;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// The graph in RAM. Nodes are numbered from 0 in the order in which their vectors came.
+pub struct Arena {
+    parameters: Parameters,
+    measure: Measure,
+    shape: Shape,
+    chunks: Vec<OnceLock<Chunk>>,
+    /// Nodes in published chunks.
+    len: AtomicU32,
+    /// Level and node, packed; [`NO_ENTRY`] before the first.
+    entry: AtomicU64,
+    /// Heap TIDs after each node's first, ordered by node. Set when the last row has been inserted.
+    duplicates: OnceLock<Vec<(u32, HeapTid)>>,
+}
+
+const NO_ENTRY: u64 = u64::MAX;
+
+impl Arena {
+    /// Bytes that a node takes on average: an estimate for planning, as levels are drawn.
+    pub fn memory_per_row(parameters: &Parameters) -> usize {
+        Shape::new(parameters).memory_per_row()
+    }
+
+    /// What the graph is built with.
+    pub fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> u32 {
+        self.len.load(Ordering::Acquire)
+    }
+
+    /// Whether there is no node.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The node where every search begins; `None` for an empty graph.
+    pub fn entry_point(&self) -> Option<EntryPoint<u32>> {
+        // Acquire: the entry point's chunk and its own links were written before it was stored.
+        let packed = self.entry.load(Ordering::Acquire);
+        (packed != NO_ENTRY).then_some(EntryPoint { node: packed as u32, level: (packed >> 32) as u8 })
+    }
+
+    /// Makes `entry` the entry point. The caller holds the lock on it.
+    fn set_entry_point(&self, entry: EntryPoint<u32>) {
+        self.entry.store(u64::from(entry.level) << 32 | u64::from(entry.node), Ordering::Release);
+    }
+
+    /// A node's top layer.
+    pub fn level(&self, node: u32) -> u8 {
+        let (chunk, row) = self.locate(node);
+        chunk.row(row).level
+    }
+
+    /// A node's vector, aligned to its elements.
+    pub fn vector(&self, node: u32) -> &[u8] {
+        let (chunk, row) = self.locate(node);
+        chunk.vector(row, &self.shape)
+    }
+
+    /// The heap TIDs of the rows that hold a node's vector, at least one.
+    pub fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
+        let (chunk, row) = self.locate(node);
+        let duplicates = self.duplicates.get().map_or(&[][..], Vec::as_slice);
+        let first = duplicates.partition_point(|(holder, _)| *holder < node);
+        let others = duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
+        iter::once(chunk.row(row).heap_tid).chain(others.map(|(_, heap_tid)| *heap_tid))
+    }
+
+    /// A node's neighbours on `layer`, which is at most its level.
+    pub fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
+        self.list(node, layer).nodes()
+    }
+
+    /// The graph as a search for `vector` sees it.
+    pub fn query<'a>(&'a self, vector: &'a [u8]) -> ArenaQuery<'a> {
+        ArenaQuery::new(self, vector, self.measure.prepare(vector))
+    }
+
+    fn list(&self, node: u32, layer: u8) -> List<'_> {
+        let (chunk, row) = self.locate(node);
+        chunk.list(row, layer, &self.shape)
+    }
+
+    fn distance_between(&self, a: u32, b: u32) -> f64 {
+        let (chunk_a, a) = self.locate(a);
+        let (chunk_b, b) = self.locate(b);
+        self.measure.distance_between(
+            chunk_a.vector(a, &self.shape),
+            chunk_a.row(a).prepared,
+            chunk_b.vector(b, &self.shape),
+            chunk_b.row(b).prepared,
+        )
+    }
+
+    fn locate(&self, node: u32) -> (&Chunk, usize) {
+        let (chunk, row) = self.shape.locate(node);
+        // A number is given to nobody before its chunk is set, and is passed on by release and acquire only.
+        (self.chunks[chunk].get().expect("a node's chunk is published before the node"), row)
+    }
+}

@@ -1,12 +1,12 @@
 //! A new node's level and neighbours (the paper's algorithm 1, up to the point where links are written).
 
-use super::{Candidate, LayerSearch, NodeStore, descend, select_neighbors};
-use crate::types::{MAX_LEVEL, Parameters, Result};
+use super::{Candidate, LayerSearch, Neighbours, NodeStore, descend};
+use crate::types::{HeapTid, MAX_LEVEL, Parameters, Result};
 
 /// The neighbours chosen for a new node, by layer from 0, and what else the search of layer 0 found.
 pub struct NewNeighbours<Node> {
-    /// For each layer that the node and the graph share: the chosen neighbours, nearest first.
-    pub layers: Vec<Vec<Candidate<Node>>>,
+    /// The chosen neighbours of each layer that the node and the graph share.
+    pub layers: Vec<Neighbours<Node>>,
     /// The nearest candidates of layer 0, before selection: nodes that hold the same vector are among them.
     pub nearest: Vec<Candidate<Node>>,
 }
@@ -17,6 +17,18 @@ pub fn draw_level(random: u64, m: u16) -> u8 {
     let uniform = ((random >> 11) as f64 + 1.0) / (1u64 << 53) as f64;
     let level = -uniform.ln() / f64::from(m).ln();
     (level as u8).min(MAX_LEVEL)
+}
+
+/// The level of the node that a row makes.
+///
+/// It depends on nothing but the row's address, so that builds and tests can be repeated.
+pub fn level_of(heap_tid: HeapTid, m: u16) -> u8 {
+    // The output function of splitmix64 (Steele, Lea & Flood, 2014) spreads neighbouring addresses over all bits.
+    let mut bits = u64::from(heap_tid.block()) << 16 | u64::from(heap_tid.offset());
+    bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    draw_level(bits ^ bits >> 31, m)
 }
 
 /// Searches the neighbours for a node of `level`; no layers when the graph is empty.
@@ -38,7 +50,7 @@ pub fn choose_neighbours<Store: NodeStore>(
     for layer in (0..=top).rev() {
         let mut nearest = search.run(store, &entries, layer, usize::from(parameters.ef_construction))?;
         nearest.retain(|candidate| accept(candidate.node));
-        chosen.layers.push(select_neighbors(&nearest, parameters.max_links(layer), &mut distance_between)?);
+        chosen.layers.push(Neighbours::select(&nearest, parameters.max_links(layer), &mut distance_between)?);
         if !nearest.is_empty() {
             entries.clone_from(&nearest);
         }

@@ -7,13 +7,14 @@ mod insert;
 mod search;
 mod select;
 
-pub use insert::{NewNeighbours, choose_neighbours, draw_level};
+pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
 pub use search::{LayerSearch, descend};
-pub use select::select_neighbors;
+pub use select::{Neighbours, select_neighbors};
 
 use crate::types::Result;
 use std::cmp::Ordering;
-use std::hash::Hash;
+use hashbrown::HashSet;
+use std::hash::{BuildHasher, Hash};
 
 /// A node with its distance from the query.
 #[derive(Clone, Copy, Debug)]
@@ -73,6 +74,20 @@ pub trait Visited<Node> {
     /// Whether no node is marked.
     fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+}
+
+impl<Node: Eq + Hash, S: BuildHasher> Visited<Node> for HashSet<Node, S> {
+    fn insert(&mut self, node: Node) -> bool {
+        Self::insert(self, node)
+    }
+
+    fn clear(&mut self) {
+        Self::clear(self);
+    }
+
+    fn len(&self) -> usize {
+        Self::len(self)
     }
 }
 

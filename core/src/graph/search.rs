@@ -2,7 +2,7 @@
 
 use super::{Candidate, EntryPoint, NodeStore, SearchStats, Visited};
 use crate::types::Result;
-use std::cmp::Reverse;
+use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// A search of one layer that can go on where it stopped.
@@ -81,7 +81,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// Puts a scored node where algorithm 2 puts it.
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize) {
         let full = self.nearest.len() >= ef;
-        if full && self.nearest.peek().is_some_and(|furthest| candidate.distance >= furthest.distance) {
+        if full && self.nearest.peek().is_some_and(|furthest| compare(&candidate, furthest).is_ge()) {
             self.discard(candidate);
             return;
         }
@@ -102,8 +102,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
         while let Some(Reverse(candidate)) = self.frontier.pop() {
-            let furthest = self.nearest.peek().map(|furthest| furthest.distance);
-            if self.nearest.len() >= ef && furthest.is_some_and(|furthest| candidate.distance > furthest) {
+            let furthest = self.nearest.peek();
+            if self.nearest.len() >= ef && furthest.is_some_and(|furthest| compare(&candidate, furthest).is_gt()) {
                 // Every node left in the frontier is as far: the live ones were discarded when nearer ones displaced
                 // them, the tombstones must be kept here.
                 self.frontier.push(Reverse(candidate));
@@ -124,6 +124,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.frontier.clear();
         Ok(std::mem::take(&mut self.nearest).into_sorted_vec())
     }
+}
+
+/// The order of two distances, with NaN after all others: were it unordered, a graph of NaN would be walked to its end.
+fn compare<Node>(a: &Candidate<Node>, b: &Candidate<Node>) -> Ordering {
+    a.distance.total_cmp(&b.distance)
 }
 
 /// Walks greedily from `entry` down to `layer` (exclusive of it): the node of each layer nearest to the query becomes the

@@ -1,0 +1,143 @@
+//! Consecutive nodes in memory: their vectors, what else is known of them, and their neighbour lists.
+
+use super::budget::{Budget, Full};
+use super::list::List;
+use crate::types::{HeapTid, Parameters};
+use bytemuck::{Pod, Zeroable};
+use std::sync::atomic::AtomicU32;
+
+/// Bytes that a chunk is meant to take: little beside a memory limit, much beside its entry in the directory.
+const CHUNK_MEMORY: usize = 1 << 20;
+/// A chunk is inserted when it is full: more rows would keep the threads of a small build waiting.
+const MAX_CHUNK_ROWS: usize = 4096;
+
+/// The unit in which memory for vectors is taken, for its alignment.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C, align(64))]
+struct CacheLine([u64; 8]);
+
+/// What is known of a node beside its vector and its neighbours.
+pub(super) struct Row {
+    /// What the measure wants to know of the vector.
+    pub(super) prepared: f32,
+    /// Where the node's lists of the layers above 0 begin in its chunk.
+    upper: u32,
+    /// The first row that holds the vector.
+    pub(super) heap_tid: HeapTid,
+    /// The node's top layer.
+    pub(super) level: u8,
+}
+
+/// How the chunks of an arena are laid out.
+pub(super) struct Shape {
+    vector_size: usize,
+    m: usize,
+    /// Words of a neighbour list of layer 0.
+    base_words: usize,
+    /// Words of a neighbour list of any other layer.
+    upper_words: usize,
+    /// Binary logarithm of the number of rows.
+    row_bits: u32,
+}
+
+impl Shape {
+    pub(super) fn new(parameters: &Parameters) -> Self {
+        let mut shape = Self {
+            vector_size: parameters.vector_size(),
+            m: usize::from(parameters.m),
+            base_words: List::words(parameters.max_links(0)),
+            upper_words: List::words(parameters.max_links(1)),
+            row_bits: 0,
+        };
+        shape.row_bits = (CHUNK_MEMORY / shape.memory_per_row()).clamp(1, MAX_CHUNK_ROWS).ilog2();
+        shape
+    }
+
+    /// Rows of a chunk.
+    pub(super) fn rows(&self) -> usize {
+        1 << self.row_bits
+    }
+
+    /// The chunk of a node, and its place there.
+    pub(super) fn locate(&self, node: u32) -> (usize, usize) {
+        ((node >> self.row_bits) as usize, node as usize & (self.rows() - 1))
+    }
+
+    pub(super) fn memory_per_row(&self) -> usize {
+        /// Twice an entry of the table of vectors seen (8 bytes and a control byte), which is half full on average or more.
+        const SEEN: usize = 18;
+        // A node has m⁻¹ + m⁻² + … = 1 / (m − 1) upper lists on average.
+        let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
+        self.vector_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN
+    }
+}
+
+/// Consecutive nodes. Only the neighbour lists change once a chunk is published.
+pub(super) struct Chunk {
+    vectors: Vec<CacheLine>,
+    rows: Vec<Row>,
+    base_lists: Vec<AtomicU32>,
+    upper_lists: Vec<AtomicU32>,
+}
+
+impl Chunk {
+    /// A chunk with memory for `rows` rows, but for upper lists.
+    pub(super) fn new(rows: usize, shape: &Shape, budget: &mut Budget) -> Result<Self, Full> {
+        let mut chunk =
+            Self { vectors: Vec::new(), rows: Vec::new(), base_lists: Vec::new(), upper_lists: Vec::new() };
+        let lines = (rows * shape.vector_size).div_ceil(size_of::<CacheLine>());
+        budget.reserve(&mut chunk.vectors, lines)?;
+        budget.reserve(&mut chunk.rows, rows)?;
+        budget.reserve(&mut chunk.base_lists, rows * shape.base_words)?;
+        chunk.vectors.resize(lines, CacheLine::zeroed());
+        Ok(chunk)
+    }
+
+    /// Adds a row, for which [`Chunk::new`] reserved memory.
+    pub(super) fn push(
+        &mut self,
+        vector: &[u8],
+        prepared: f32,
+        heap_tid: HeapTid,
+        level: u8,
+        shape: &Shape,
+        budget: &mut Budget,
+    ) -> Result<(), Full> {
+        let upper = self.upper_lists.len();
+        let upper_words = usize::from(level) * shape.upper_words;
+        budget.reserve(&mut self.upper_lists, upper_words)?;
+        self.upper_lists.resize_with(upper + upper_words, AtomicU32::default);
+        self.base_lists.resize_with(self.base_lists.len() + shape.base_words, AtomicU32::default);
+        let start = self.rows.len() * shape.vector_size;
+        bytemuck::cast_slice_mut(&mut self.vectors)[start..start + shape.vector_size].copy_from_slice(vector);
+        self.rows.push(Row { prepared, upper: upper as u32, heap_tid, level });
+        Ok(())
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Whether the memory that [`Chunk::new`] reserved is used up.
+    pub(super) fn is_full(&self) -> bool {
+        self.rows.len() == self.rows.capacity()
+    }
+
+    pub(super) fn row(&self, row: usize) -> &Row {
+        &self.rows[row]
+    }
+
+    pub(super) fn vector(&self, row: usize, shape: &Shape) -> &[u8] {
+        &bytemuck::cast_slice(&self.vectors)[row * shape.vector_size..][..shape.vector_size]
+    }
+
+    pub(super) fn list(&self, row: usize, layer: u8, shape: &Shape) -> List<'_> {
+        let words = if layer == 0 {
+            &self.base_lists[row * shape.base_words..][..shape.base_words]
+        } else {
+            let start = self.rows[row].upper as usize + usize::from(layer - 1) * shape.upper_words;
+            &self.upper_lists[start..][..shape.upper_words]
+        };
+        List::new(words)
+    }
+}

@@ -1,0 +1,92 @@
+//! The last step of a build: every node becomes reachable on layer 0.
+//!
+//! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
+
+use super::{Arena, ArenaQuery};
+use crate::graph::{Candidate, LayerSearch, Neighbours, descend};
+
+/// Nodes between two calls of `poll`.
+const POLL_NODES: usize = 1024;
+
+/// Links all nodes that cannot be reached from the entry point. No other thread changes the graph.
+///
+/// Without memory for the walk (5 bytes a node) the graph stays as it is.
+pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
+    let Some(entry) = arena.entry_point() else { return };
+    let Some(mut walk) = Walk::new(arena) else { return };
+    walk.reach(entry.node, &mut poll);
+    let mut search = LayerSearch::new(Default::default(), false);
+    let ef = usize::from(arena.parameters.ef_construction);
+    for node in 0..arena.len() {
+        if walk.reached[node as usize] {
+            continue;
+        }
+        let query = ArenaQuery::of_node(arena, node);
+        let nearest = descend(&query, &mut search, entry, 0)
+            .and_then(|entries| search.run(&query, &entries, 0, ef))
+            .expect("reading the arena does not fail");
+        let reached = || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
+        let has_room = |near: &u32| arena.links(*near, 0).count() < arena.parameters.max_links(0);
+        let near = reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node);
+        // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut off. The link
+        // that this may displace at `node` was not part of any way so far.
+        if let Some(displaced) = replace_last(arena, near, node) {
+            if !arena.links(node, 0).any(|linked| linked == displaced) {
+                replace_last(arena, node, displaced);
+            }
+        }
+        walk.reach(node, &mut poll);
+    }
+}
+
+/// Links `node` to `neighbour` on layer 0, in the place of its furthest pruned neighbour where it has no room; returns
+/// the node displaced.
+fn replace_last(arena: &Arena, node: u32, neighbour: u32) -> Option<u32> {
+    let list = arena.list(node, 0);
+    let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
+    list.read(&mut neighbours);
+    let full = neighbours.len() == arena.parameters.max_links(0);
+    let displaced =
+        if full { neighbours.pruned.pop().or_else(|| neighbours.diverse.pop()) } else { None };
+    let distance = arena.distance_between(node, neighbour);
+    neighbours.pruned.push(Candidate::new(distance, neighbour, true));
+    list.write(&neighbours);
+    displaced.map(|candidate| candidate.node)
+}
+
+/// A walk over layer 0.
+struct Walk<'a> {
+    arena: &'a Arena,
+    reached: Vec<bool>,
+    /// Nodes reached whose links were not yet followed.
+    waiting: Vec<u32>,
+}
+
+impl<'a> Walk<'a> {
+    fn new(arena: &'a Arena) -> Option<Self> {
+        let len = arena.len() as usize;
+        let mut walk = Self { arena, reached: Vec::new(), waiting: Vec::new() };
+        walk.reached.try_reserve_exact(len).ok()?;
+        walk.waiting.try_reserve_exact(len).ok()?;
+        walk.reached.resize(len, false);
+        Some(walk)
+    }
+
+    /// Reaches `node` and all that can be reached from there.
+    fn reach(&mut self, node: u32, poll: &mut impl FnMut()) {
+        self.reached[node as usize] = true;
+        self.waiting.push(node);
+        let mut followed = 0;
+        while let Some(node) = self.waiting.pop() {
+            for neighbour in self.arena.links(node, 0) {
+                if !std::mem::replace(&mut self.reached[neighbour as usize], true) {
+                    self.waiting.push(neighbour);
+                }
+            }
+            followed += 1;
+            if followed % POLL_NODES == 1 {
+                poll();
+            }
+        }
+    }
+}

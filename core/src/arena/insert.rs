@@ -1,0 +1,132 @@
+//! Insertion of rows into the graph, by any number of threads (the paper's algorithm 1).
+
+use super::{Arena, ArenaQuery};
+use crate::graph::{Candidate, EntryPoint, LayerSearch, Neighbours, choose_neighbours};
+use crate::types::Result;
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Locks on neighbour lists: a node's is that of its number's low bits. Many more than threads, so that two rarely meet.
+const LOCKS: usize = 4096;
+/// Nodes that are inserted one at a time. Threads that insert together do not see each other's nodes: in a graph of a
+/// few nodes that would leave them badly linked.
+const FIRST_NODES: u32 = 256;
+
+/// What the threads that insert into an [`Arena`] share.
+pub(super) struct Inserter<'a> {
+    pub(super) arena: &'a Arena,
+    locks: Vec<Mutex<()>>,
+    /// Held by a node that will become the entry point while it is inserted.
+    entry_lock: Mutex<()>,
+    inserted: AtomicU32,
+    stop: &'a AtomicBool,
+}
+
+impl<'a> Inserter<'a> {
+    pub(super) fn new(arena: &'a Arena, stop: &'a AtomicBool) -> Self {
+        Self {
+            arena,
+            locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
+            entry_lock: Mutex::new(()),
+            inserted: AtomicU32::new(0),
+            stop,
+        }
+    }
+
+    /// Nodes in the graph.
+    pub(super) fn inserted(&self) -> u32 {
+        self.inserted.load(Ordering::Acquire)
+    }
+
+    /// Whether the build is to end without a result.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.load(Ordering::Relaxed)
+    }
+
+    /// Ends the build soon.
+    pub(super) fn stop(&self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+
+    /// Inserts nodes, unless the build is stopped. A panic stops it, since nobody would insert the rest.
+    pub(super) fn insert_all(&self, nodes: Range<u32>) -> Result<()> {
+        let stop_on_panic = StopOnDrop(self);
+        let mut search = LayerSearch::new(Default::default(), false);
+        let mut scratch = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
+        for node in nodes {
+            if self.is_stopped() {
+                break;
+            }
+            self.insert(node, &mut search, &mut scratch)?;
+            // Release: who sees that all nodes are inserted sees their links.
+            self.inserted.fetch_add(1, Ordering::Release);
+        }
+        std::mem::forget(stop_on_panic);
+        Ok(())
+    }
+
+    fn insert(
+        &self,
+        node: u32,
+        search: &mut LayerSearch<ArenaQuery<'a>>,
+        scratch: &mut Neighbours<u32>,
+    ) -> Result<()> {
+        let arena = self.arena;
+        let level = arena.level(node);
+        let rises = || arena.entry_point().is_none_or(|entry| level > entry.level);
+        let entry_guard = (self.inserted() < FIRST_NODES || rises()).then(|| lock(&self.entry_lock));
+        let query = ArenaQuery::of_node(arena, node);
+        let distance_between = |a, b| Ok(arena.distance_between(a, b));
+        let chosen =
+            choose_neighbours(&query, search, &arena.parameters, level, |_| true, distance_between)?;
+        // The node's own links first: once a neighbour links to it, searches come by.
+        for (layer, neighbours) in (0..).zip(&chosen.layers) {
+            arena.list(node, layer).write(neighbours);
+        }
+        for (layer, neighbours) in (0..).zip(&chosen.layers) {
+            for neighbour in neighbours.iter() {
+                let back_link = Candidate { node, ..*neighbour };
+                self.link(neighbour.node, layer, back_link, scratch)?;
+            }
+        }
+        if entry_guard.is_some() && rises() {
+            arena.set_entry_point(EntryPoint { node, level });
+        }
+        Ok(())
+    }
+
+    /// Offers `node` a neighbour.
+    fn link(
+        &self,
+        node: u32,
+        layer: u8,
+        neighbour: Candidate<u32>,
+        scratch: &mut Neighbours<u32>,
+    ) -> Result<()> {
+        let arena = self.arena;
+        let list = arena.list(node, layer);
+        let _guard = lock(&self.locks[node as usize % LOCKS]);
+        list.read(scratch);
+        // A node that could already be found may have been linked by a later one.
+        if scratch.iter().any(|present| present.node == neighbour.node) {
+            return Ok(());
+        }
+        scratch.offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
+        list.write(scratch);
+        Ok(())
+    }
+}
+
+/// The mutexes guard no data of their own, so that a panic leaves nothing half done behind them.
+fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+struct StopOnDrop<'a, 'b>(&'a Inserter<'b>);
+
+impl Drop for StopOnDrop<'_, '_> {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}

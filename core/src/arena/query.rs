@@ -1,0 +1,58 @@
+//! The arena as one query sees it.
+
+use super::Arena;
+use crate::graph::{Candidate, EntryPoint, NodeStore};
+use crate::types::Result;
+use hashbrown::HashSet;
+
+/// An [`Arena`] and the vector whose neighbours are sought.
+pub struct ArenaQuery<'a> {
+    arena: &'a Arena,
+    vector: &'a [u8],
+    prepared: f32,
+}
+
+impl<'a> ArenaQuery<'a> {
+    pub(super) fn new(arena: &'a Arena, vector: &'a [u8], prepared: f32) -> Self {
+        Self { arena, vector, prepared }
+    }
+
+    /// The query of a node's own vector.
+    pub(super) fn of_node(arena: &'a Arena, node: u32) -> Self {
+        let (chunk, row) = arena.locate(node);
+        Self::new(arena, chunk.vector(row, &arena.shape), chunk.row(row).prepared)
+    }
+
+    fn candidate(&self, node: u32) -> Candidate<u32> {
+        let (chunk, row) = self.arena.locate(node);
+        let vector = chunk.vector(row, &self.arena.shape);
+        let prepared = chunk.row(row).prepared;
+        let distance = self.arena.measure.distance_between(self.vector, self.prepared, vector, prepared);
+        Candidate::new(distance, node, true)
+    }
+}
+
+impl NodeStore for ArenaQuery<'_> {
+    type Node = u32;
+    type Visited = HashSet<u32>;
+
+    fn entry_point(&self) -> Result<Option<EntryPoint<u32>>> {
+        Ok(self.arena.entry_point())
+    }
+
+    fn score(&self, node: u32) -> Result<Option<Candidate<u32>>> {
+        Ok(Some(self.candidate(node)))
+    }
+
+    fn expand(
+        &self,
+        node: u32,
+        layer: u8,
+        visited: &mut HashSet<u32>,
+        found: &mut Vec<Candidate<u32>>,
+    ) -> Result<()> {
+        let unvisited = self.arena.list(node, layer).nodes().filter(|neighbour| visited.insert(*neighbour));
+        found.extend(unvisited.map(|neighbour| self.candidate(neighbour)));
+        Ok(())
+    }
+}
