@@ -25,15 +25,16 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
         let nearest = descend(&query, &mut search, entry, 0)
             .and_then(|entries| search.run(&query, &entries, 0, ef))
             .expect("reading the arena does not fail");
-        let reached = || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
+        let reached =
+            || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
         let has_room = |near: &u32| arena.links(*near, 0).count() < arena.parameters.max_links(0);
         let near = reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node);
         // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut off. The link
         // that this may displace at `node` was not part of any way so far.
-        if let Some(displaced) = replace_last(arena, near, node) {
-            if !arena.links(node, 0).any(|linked| linked == displaced) {
-                replace_last(arena, node, displaced);
-            }
+        if let Some(displaced) = replace_last(arena, near, node)
+            && !arena.links(node, 0).any(|linked| linked == displaced)
+        {
+            replace_last(arena, node, displaced);
         }
         walk.reach(node, &mut poll);
     }
@@ -46,8 +47,7 @@ fn replace_last(arena: &Arena, node: u32, neighbour: u32) -> Option<u32> {
     let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
     list.read(&mut neighbours);
     let full = neighbours.len() == arena.parameters.max_links(0);
-    let displaced =
-        if full { neighbours.pruned.pop().or_else(|| neighbours.diverse.pop()) } else { None };
+    let displaced = if full { neighbours.pruned.pop().or_else(|| neighbours.diverse.pop()) } else { None };
     let distance = arena.distance_between(node, neighbour);
     neighbours.pruned.push(Candidate::new(distance, neighbour, true));
     list.write(&neighbours);

@@ -78,8 +78,7 @@ impl<'a> Inserter<'a> {
         let entry_guard = (self.inserted() < FIRST_NODES || rises()).then(|| lock(&self.entry_lock));
         let query = ArenaQuery::of_node(arena, node);
         let distance_between = |a, b| Ok(arena.distance_between(a, b));
-        let chosen =
-            choose_neighbours(&query, search, &arena.parameters, level, |_| true, distance_between)?;
+        let chosen = choose_neighbours(&query, search, &arena.parameters, level, |_| true, distance_between)?;
         // The node's own links first: once a neighbour links to it, searches come by.
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             arena.list(node, layer).write(neighbours);
@@ -112,7 +111,8 @@ impl<'a> Inserter<'a> {
         if scratch.iter().any(|present| present.node == neighbour.node) {
             return Ok(());
         }
-        scratch.offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
+        scratch
+            .offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
         list.write(scratch);
         Ok(())
     }

@@ -12,8 +12,8 @@ pub use search::{LayerSearch, descend};
 pub use select::{Neighbours, select_neighbors};
 
 use crate::types::Result;
-use std::cmp::Ordering;
 use hashbrown::HashSet;
+use std::cmp::Ordering;
 use std::hash::{BuildHasher, Hash};
 
 /// A node with its distance from the query.

@@ -103,7 +103,9 @@ impl<Store: NodeStore> LayerSearch<Store> {
     fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
         while let Some(Reverse(candidate)) = self.frontier.pop() {
             let furthest = self.nearest.peek();
-            if self.nearest.len() >= ef && furthest.is_some_and(|furthest| compare(&candidate, furthest).is_gt()) {
+            if self.nearest.len() >= ef
+                && furthest.is_some_and(|furthest| compare(&candidate, furthest).is_gt())
+            {
                 // Every node left in the frontier is as far: the live ones were discarded when nearer ones displaced
                 // them, the tombstones must be kept here.
                 self.frontier.push(Reverse(candidate));
