@@ -1,0 +1,138 @@
+"""Run every test: `make test`. Arguments choose among the parts; the last line is the sum over all of them."""
+
+import argparse
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import environment
+import postgres
+from environment import CHECKOUT, Failure
+
+DEBIAN_15 = Path("/usr/lib/postgresql/15/bin/pg_config")
+# pgrx carries bindings of these majors; their headers are not asked for.
+TYPE_CHECKED = (14, 16, 17)
+# Release speed, with debug assertions and overflow checks.
+PROFILE = "checked"
+
+
+class Totals:
+    """Sums what the parts report; a part that ends before its first test counts as one failure."""
+
+    def __init__(self):
+        self.passed = self.failed = 0
+
+    def cargo_test(self, title, command, variables=os.environ):
+        """Run a `cargo test`, show its output and add its results up."""
+        announce(title)
+        passed = failed = 0
+        with subprocess.Popen(command, cwd=CHECKOUT, env=variables, stdout=subprocess.PIPE, text=True) as tests:
+            for line in tests.stdout:
+                print(line, end="", flush=True)
+                result = re.match(r"test result: \w+\. (\d+) passed; (\d+) failed", line)
+                if result:
+                    passed += int(result[1])
+                    failed += int(result[2])
+        self.passed += passed
+        self.failed += failed if failed or tests.returncode == 0 else 1
+
+    def step(self, title, function, *arguments):
+        """Run a step that succeeds or raises; give its result, or None after a failure."""
+        announce(title)
+        try:
+            return function(*arguments)
+        except (Failure, subprocess.CalledProcessError) as failure:
+            print(f"error: {failure}", file=sys.stderr, flush=True)
+            self.failed += 1
+            return None
+
+
+def announce(title):
+    print(f"\n==> {title}", flush=True)
+
+
+def libraries(totals, arguments):
+    """The tests of the crates that need no Postgres."""
+    command = ["cargo", "test", f"--profile={PROFILE}", "--package=walia-core", "--package=walia-bench", "--no-fail-fast"]
+    totals.cargo_test("walia-core and walia-bench", [*command, *arguments.cargo])
+
+
+def cluster(totals, arguments):
+    """The whole-cluster tests and pg_regress, on each Postgres there is."""
+    installations = [postgres.chosen()]
+    if not os.environ.get("PG_CONFIG"):
+        if DEBIAN_15.exists() and postgres.Installation(DEBIAN_15).has_headers():
+            installations.append(postgres.Installation(DEBIAN_15))
+        else:
+            announce("Postgres 15: skipped, as Debian's postgresql-server-dev-15 is not installed")
+    for installation in installations:
+        if arguments.major in (None, installation.major):
+            cluster_on(totals, installation, arguments)
+
+
+def cluster_on(totals, installation, arguments):
+    title = f"Postgres {installation.major}"
+    library = totals.step(f"{title}: compile walia", postgres.build, installation, PROFILE, "--tests")
+    if library is None:
+        return
+    home = environment.directory() / "test" / f"pg{installation.major}"
+    server = installation.private_copy(home / "server")
+    postgres.install(library, server)
+    user = environment.server_user()
+    command, variables = postgres.cargo(installation, "test", f"--profile={PROFILE}", "--test=*")
+    variables |= {
+        "WALIA_TEST_PG_CONFIG": str(server.pg_config),
+        "WALIA_TEST_DIRECTORY": str(environment.give_to_server_user(home / "clusters")),
+        "WALIA_TEST_OUTPUT": str(postgres.CARGO_TARGET / f"pg{installation.major}" / "pg_regress"),
+        "WALIA_TEST_USER": f"{user.pw_uid}:{user.pw_gid}" if user else "",
+        "WALIA_DATA": os.environ.get("WALIA_DATA", str(CHECKOUT.parent / "shared" / "data")),
+    }
+    try:
+        totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", [*command, *arguments.cargo], variables)
+    finally:
+        remove_leftovers(home / "clusters")
+
+
+def remove_leftovers(clusters):
+    """End the servers of tests that were interrupted; keep the directories of those that failed for reading."""
+    for lock in clusters.glob("*/data/postmaster.pid"):
+        lines = lock.read_text().splitlines()
+        try:
+            os.kill(int(lines[0]), signal.SIGQUIT)
+        except ProcessLookupError:
+            pass
+        shutil.rmtree(lines[4], ignore_errors=True)
+
+
+def majors(totals, _arguments):
+    """Type-check the extension for majors without headers, from the bindings that pgrx carries."""
+    for major in TYPE_CHECKED:
+        command = ["cargo", "check", "--quiet", "--package=walia", f"--features=pg{major}"]
+        command.append(f"--target-dir={postgres.CARGO_TARGET / 'majors'}")
+        variables = {**os.environ, "DOCS_RS": "1", "RUSTC_WRAPPER": str(CHECKOUT / "scripts" / "rustc-docsrs")}
+        if totals.step(f"Postgres {major}: type check", lambda: subprocess.run(command, cwd=CHECKOUT, env=variables, check=True)):
+            totals.passed += 1
+
+
+PARTS = {"libraries": libraries, "cluster": cluster, "majors": majors}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all of them")
+    parser.add_argument("--major", type=int, help="whole-cluster tests on this Postgres only")
+    parser.add_argument("--cargo", nargs=argparse.REMAINDER, default=[], help="further arguments of cargo test")
+    arguments = parser.parse_args()
+    environment.require_tools("cargo", "cc")
+    totals = Totals()
+    for name in arguments.parts or PARTS:
+        PARTS[name](totals, arguments)
+    print(f"\n{totals.passed} passed, {totals.failed} failed", flush=True)
+    return 1 if totals.failed or not totals.passed else 0
+
+
+environment.main(main)
