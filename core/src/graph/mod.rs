@@ -3,10 +3,12 @@
 //! The algorithms are those of Malkov & Yashunin (arXiv 1603.09320), written once: the arena and the pages are the two
 //! stores. Imports `kernel` and `types`.
 
+mod built;
 mod insert;
 mod search;
 mod select;
 
+pub use built::BuiltGraph;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
 pub use search::{LayerSearch, descend};
 pub use select::{Neighbours, select_neighbors};

@@ -6,6 +6,7 @@
 
 use super::slotted::Page;
 use super::store::{MAX_UNIT_PAGES, PageStore, WriteUnit};
+use super::write::PageSink;
 use crate::types::{Error, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
@@ -229,6 +230,15 @@ impl PageStore for MemoryStore {
             threads.push(thread);
             threads.len() - 1
         })
+    }
+}
+
+impl PageSink for &MemoryStore {
+    fn append(&mut self, page: &Page) -> Result<()> {
+        let mut unit = self.begin();
+        let block = unit.extend()?;
+        *unit.edit(block) = *page;
+        unit.commit()
     }
 }
 

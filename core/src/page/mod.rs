@@ -1,6 +1,6 @@
 //! The graph on pages: format, storage, and everything that reads or changes an index.
 //!
-//! Imports `graph`, `kernel` and `types`, and of `arena` only what [`write`] copies to pages.
+//! Imports `graph`, `kernel` and `types`.
 
 pub mod counters;
 pub mod index;
@@ -10,6 +10,7 @@ pub mod node;
 pub mod slotted;
 pub mod store;
 pub mod tuple;
+pub mod write;
 
 pub use counters::Counters;
 pub use index::Index;
@@ -17,3 +18,4 @@ pub use memory::MemoryStore;
 pub use meta::Meta;
 pub use slotted::Page;
 pub use store::{PageStore, WriteUnit};
+pub use write::{PageSink, write_graph};

@@ -78,6 +78,14 @@ pub struct OwnedHeader {
 
 const _: () = assert!(size_of::<OwnedHeader>() == 24);
 
+impl OwnedHeader {
+    /// The header of an empty aside tuple.
+    pub fn aside(kind: AsideKind, version: u16) -> Self {
+        let (owner, next) = (Link::NONE, Link::NONE);
+        Self { kind: TupleKind::Aside as u8, level: 0, version, count: 0, tag: kind as u16, owner, next }
+    }
+}
+
 /// Why a row is outside of the graph. The values are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u16)]

@@ -1,0 +1,33 @@
+//! A finished graph in memory, as the pages copy it.
+
+use super::EntryPoint;
+use crate::types::{HeapTid, Parameters};
+
+/// A graph that no longer changes. Nodes are numbered from 0; each holds a vector that no other holds.
+pub trait BuiltGraph {
+    /// What the graph was built with.
+    fn parameters(&self) -> &Parameters;
+
+    /// Number of nodes.
+    fn len(&self) -> u32;
+
+    /// Whether there is no node.
+    fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The node where every search begins; `None` for an empty graph.
+    fn entry_point(&self) -> Option<EntryPoint<u32>>;
+
+    /// A node's top layer.
+    fn level(&self, node: u32) -> u8;
+
+    /// A node's neighbours on a layer up to its level, no more than the parameters allow.
+    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32>;
+
+    /// A node's vector.
+    fn vector(&self, node: u32) -> &[u8];
+
+    /// The rows that hold a node's vector, at least one.
+    fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid>;
+}

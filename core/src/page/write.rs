@@ -1,0 +1,361 @@
+//! Copies a built graph to pages: each page is written once, in block order.
+//!
+//! All nodes have one size, so a node's address follows from its number, and links need no table of addresses. After meta and
+//! counters page come the **node pages**, each with as many nodes as fit and, in what space they leave, tuples that
+//! belong to them; then the **whole parts** of payloads that fill a page each; then the **tail**, where every other tuple
+//! lies. Tuples take the next place of their page in the order of their nodes, so that places are found again by
+//! counting once more: once while node pages are written, which lead to them, and once for each of the other areas.
+
+use super::counters::Counters;
+use super::meta::Meta;
+use super::node::{NodeMut, OwnedMut};
+use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, Page, PageKind, SPECIAL_OFFSET};
+use super::tuple::{
+    ASIDE_SIZE, ASIDE_TIDS, AsideKind, Layout, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
+    TupleKind,
+};
+use crate::graph::BuiltGraph;
+use crate::types::{HeapTid, Link, Result};
+use std::ops::Range;
+
+/// The first block after meta and counters page.
+const FIRST_DATA_BLOCK: u32 = 2;
+
+/// Takes the pages of a new index, from block 0 on.
+pub trait PageSink {
+    /// Appends the next page.
+    fn append(&mut self, page: &Page) -> Result<()>;
+}
+
+/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far.
+pub fn write_graph<Graph: BuiltGraph>(
+    graph: &Graph,
+    asides: &[(AsideKind, HeapTid)],
+    sink: &mut impl PageSink,
+    progress: &mut impl FnMut(u64),
+) -> Result<()> {
+    let mut meta = Meta::new(graph.parameters());
+    let layout = Layout::new(&meta)?;
+    let plan = Plan::new(graph, &layout);
+    if let Some(entry) = graph.entry_point() {
+        meta.entry_point = plan.node(entry.node);
+        meta.entry_level = u16::from(entry.level);
+    }
+    let mut page = empty_page(PageKind::Meta);
+    meta.write(&mut page);
+    sink.append(&page)?;
+    let mut page = empty_page(PageKind::Counters);
+    Counters::EMPTY.write(&mut page);
+    sink.append(&page)?;
+
+    let mut writer = Writer { plan, sink };
+    writer.write_node_pages(progress)?;
+    writer.write_whole_parts()?;
+    writer.write_tail(asides)
+}
+
+fn empty_page(kind: PageKind) -> Page {
+    let mut page = Page::ZERO;
+    page.initialize(kind);
+    page
+}
+
+/// The next free place on a page, counted as [`Page::add_tuple`] fills an empty page.
+#[derive(Clone, Copy)]
+struct Space {
+    block: u32,
+    slots: u16,
+    free: usize,
+}
+
+impl Space {
+    fn of_empty_page(block: u32) -> Self {
+        Self { block, slots: 0, free: SPECIAL_OFFSET - HEADER_SIZE }
+    }
+
+    fn fits(&self, size: usize) -> bool {
+        size + LINE_POINTER_SIZE <= self.free
+    }
+
+    /// The address of the next tuple; versions count from 1 as slots do.
+    fn take(&mut self, size: usize) -> Link {
+        self.slots += 1;
+        self.free -= size + LINE_POINTER_SIZE;
+        Link { block: self.block, slot: self.slots, version: self.slots }
+    }
+
+    /// As [`Space::take`], on the next page where this one is full.
+    fn take_or_turn(&mut self, size: usize) -> Link {
+        if !self.fits(size) {
+            *self = Self::of_empty_page(self.block + 1);
+        }
+        self.take(size)
+    }
+}
+
+/// What a tuple that belongs to a node holds.
+#[derive(Clone)]
+enum Content {
+    Upper,
+    /// The last part of a payload, which does not fill a page.
+    Payload,
+    /// Some of the node's heap TIDs, by position.
+    HeapTids(Range<usize>),
+}
+
+/// A tuple that belongs to a node, and its place.
+struct Placed {
+    content: Content,
+    link: Link,
+    size: usize,
+}
+
+/// Where everything goes.
+struct Plan<'a, Graph> {
+    graph: &'a Graph,
+    layout: &'a Layout,
+    nodes_per_page: u32,
+    /// Payload parts of each node that fill a page.
+    whole_parts: u32,
+    /// The last payload part of each node, where it does not.
+    last_part: Option<Range<usize>>,
+    first_whole_block: u32,
+    first_tail_block: u32,
+}
+
+impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
+    fn new(graph: &'a Graph, layout: &'a Layout) -> Self {
+        let nodes_per_page = layout.nodes_per_page() as u32;
+        let whole_parts =
+            layout.payload_parts().filter(|part| part.len() == PAYLOAD_PART_SIZE).count() as u32;
+        let first_whole_block = FIRST_DATA_BLOCK + graph.len().div_ceil(nodes_per_page);
+        Self {
+            graph,
+            layout,
+            nodes_per_page,
+            whole_parts,
+            last_part: layout.payload_parts().last().filter(|part| part.len() < PAYLOAD_PART_SIZE),
+            first_whole_block,
+            first_tail_block: first_whole_block + graph.len() * whole_parts,
+        }
+    }
+
+    /// The address of a node.
+    fn node(&self, node: u32) -> Link {
+        let slot = (node % self.nodes_per_page) as u16 + 1;
+        Link { block: FIRST_DATA_BLOCK + node / self.nodes_per_page, slot, version: slot }
+    }
+
+    /// The nodes of the page whose first node is `first`.
+    fn page_of(&self, first: u32) -> Range<u32> {
+        first..self.graph.len().min(first + self.nodes_per_page)
+    }
+
+    /// The first nodes of all node pages.
+    fn pages(&self) -> impl Iterator<Item = u32> + use<Graph> {
+        (0..self.graph.len()).step_by(self.nodes_per_page as usize)
+    }
+
+    /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else in the tail.
+    fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
+        let mut page = Space::of_empty_page(self.node(nodes.start).block);
+        for _ in nodes.clone() {
+            page.take(self.layout.node_size);
+        }
+        nodes
+            .map(|node| {
+                let place = |(content, size)| {
+                    let link = if page.fits(size) { page.take(size) } else { tail.take_or_turn(size) };
+                    Placed { content, link, size }
+                };
+                self.owned(node).map(place).collect()
+            })
+            .collect()
+    }
+
+    /// The tuples that belong to a node and do not fill a page, with their sizes.
+    fn owned(&self, node: u32) -> impl Iterator<Item = (Content, usize)> {
+        let level = self.graph.level(node);
+        let upper = (level > 0).then(|| (Content::Upper, self.layout.upper_size(level)));
+        let payload =
+            self.last_part.as_ref().map(|part| (Content::Payload, Layout::payload_tuple_size(part)));
+        let tids = self.graph.heap_tids(node).count();
+        let overflow = (self.layout.inline_tids..tids)
+            .step_by(OVERFLOW_TIDS)
+            .map(move |start| (Content::HeapTids(start..tids.min(start + OVERFLOW_TIDS)), OVERFLOW_SIZE));
+        upper.into_iter().chain(payload).chain(overflow)
+    }
+
+    fn whole_part(&self, node: u32, part: u32) -> Link {
+        Link { block: self.first_whole_block + node * self.whole_parts + part, slot: 1, version: 1 }
+    }
+}
+
+struct Writer<'a, Graph, Sink> {
+    plan: Plan<'a, Graph>,
+    sink: &'a mut Sink,
+}
+
+impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
+    fn write_node_pages(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
+        let mut tail = Space::of_empty_page(self.plan.first_tail_block);
+        for first in self.plan.pages() {
+            let nodes = self.plan.page_of(first);
+            let placed = self.plan.place(nodes.clone(), &mut tail);
+            let mut page = empty_page(PageKind::Data);
+            for (node, placed) in nodes.clone().zip(&placed) {
+                self.add_node(&mut page, node, placed)?;
+            }
+            for (node, placed) in nodes.clone().zip(&placed) {
+                for tuple in placed.iter().filter(|tuple| tuple.link.block == self.plan.node(node).block) {
+                    self.add_placed(&mut page, node, placed, tuple)?;
+                }
+            }
+            self.sink.append(&page)?;
+            progress(u64::from(nodes.end));
+        }
+        Ok(())
+    }
+
+    fn write_whole_parts(&mut self) -> Result<()> {
+        let mut tail = Space::of_empty_page(self.plan.first_tail_block);
+        for first in self.plan.pages().filter(|_| self.plan.whole_parts > 0) {
+            let nodes = self.plan.page_of(first);
+            let placed = self.plan.place(nodes.clone(), &mut tail);
+            for (node, placed) in nodes.zip(&placed) {
+                for part in 0..self.plan.whole_parts {
+                    let last = part + 1 == self.plan.whole_parts;
+                    let next = if last { last_part(placed) } else { self.plan.whole_part(node, part + 1) };
+                    let start = part as usize * PAYLOAD_PART_SIZE;
+                    let payload = &self.plan.graph.vector(node)[start..start + PAYLOAD_PART_SIZE];
+                    let link = self.plan.whole_part(node, part);
+                    let header = self.header(TupleKind::Payload, node, link, part as u16, next);
+                    let mut page = empty_page(PageKind::Data);
+                    add(&mut page, link, size_of::<OwnedHeader>() + payload.len(), |bytes| {
+                        OwnedMut::format(bytes, header).body_mut().copy_from_slice(payload);
+                    })?;
+                    self.sink.append(&page)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn write_tail(&mut self, asides: &[(AsideKind, HeapTid)]) -> Result<()> {
+        let first_block = self.plan.first_tail_block;
+        let mut tail = Space::of_empty_page(first_block);
+        let (mut page, mut block) = (empty_page(PageKind::Data), first_block);
+        for first in self.plan.pages() {
+            let nodes = self.plan.page_of(first);
+            let placed = self.plan.place(nodes.clone(), &mut tail);
+            for (node, placed) in nodes.zip(&placed) {
+                for tuple in placed.iter().filter(|tuple| tuple.link.block >= first_block) {
+                    self.turn_to(tuple.link, &mut page, &mut block)?;
+                    self.add_placed(&mut page, node, placed, tuple)?;
+                }
+            }
+        }
+        for kind in [AsideKind::ZeroVector, AsideKind::Null] {
+            let tids: Vec<_> = asides.iter().filter(|row| row.0 == kind).map(|row| row.1).collect();
+            for tids in tids.chunks(ASIDE_TIDS) {
+                let link = tail.take_or_turn(ASIDE_SIZE);
+                self.turn_to(link, &mut page, &mut block)?;
+                let header = OwnedHeader::aside(kind, link.version);
+                add(&mut page, link, ASIDE_SIZE, |bytes| {
+                    OwnedMut::format(bytes, header).set_heap_tids(tids)
+                })?;
+            }
+        }
+        if page.slot_count() > 0 { self.sink.append(&page) } else { Ok(()) }
+    }
+
+    /// Ends the page of the tail when `link` is on the next one.
+    fn turn_to(&mut self, link: Link, page: &mut Page, block: &mut u32) -> Result<()> {
+        if link.block > *block {
+            self.sink.append(page)?;
+            *page = empty_page(PageKind::Data);
+            *block += 1;
+        }
+        debug_assert_eq!(link.block, *block);
+        Ok(())
+    }
+
+    fn add_node(&self, page: &mut Page, node: u32, placed: &[Placed]) -> Result<()> {
+        let Plan { graph, layout, .. } = self.plan;
+        let level = graph.level(node);
+        let link = self.plan.node(node);
+        add(page, link, layout.node_size, |bytes| {
+            let mut tuple = NodeMut::format(layout, bytes, link.version, level, 0);
+            let tids: Vec<_> = graph.heap_tids(node).take(layout.inline_tids).collect();
+            tuple.set_heap_tids(&tids);
+            for (position, neighbour) in (0..layout.parameters.m0).zip(graph.links(node, 0)) {
+                tuple.set_link(position, self.plan.node(neighbour));
+            }
+            tuple.set_payload(graph.vector(node));
+            let whole = (self.plan.whole_parts > 0).then(|| self.plan.whole_part(node, 0));
+            tuple.set_payload_link(whole.unwrap_or_else(|| last_part(placed)));
+            for owned in placed {
+                match owned.content {
+                    Content::Upper => tuple.header_mut().upper = owned.link,
+                    Content::HeapTids(_) => tuple.header_mut().overflow = owned.link,
+                    Content::Payload => {}
+                }
+            }
+        })
+    }
+
+    /// Adds `tuple`, one of the tuples `placed` that belong to `node`, to its page.
+    fn add_placed(&self, page: &mut Page, node: u32, placed: &[Placed], tuple: &Placed) -> Result<()> {
+        let Plan { graph, layout, .. } = self.plan;
+        let link = tuple.link;
+        let owner = self.plan.node(node);
+        add(page, link, tuple.size, |bytes| match &tuple.content {
+            Content::Upper => {
+                let level = graph.level(node);
+                let mut upper = OwnedMut::format_upper(layout, bytes, link.version, level, owner);
+                for layer in 1..=level {
+                    for (position, neighbour) in (0..layout.parameters.m).zip(graph.links(node, layer)) {
+                        upper.set_link(layout, layer, position, self.plan.node(neighbour));
+                    }
+                }
+            }
+            Content::Payload => {
+                let part = self.plan.whole_parts as u16;
+                let header = self.header(TupleKind::Payload, node, link, part, Link::NONE);
+                let payload = &graph.vector(node)[usize::from(part) * PAYLOAD_PART_SIZE..];
+                OwnedMut::format(bytes, header).body_mut()[..payload.len()].copy_from_slice(payload);
+            }
+            Content::HeapTids(positions) => {
+                // Newest first: each tuple leads to the one placed before it, and the node to the last, which has room.
+                let is_older = |other: &&Placed| matches!(&other.content, Content::HeapTids(range) if range.end == positions.start);
+                let next = placed.iter().find(is_older).map_or(Link::NONE, |older| older.link);
+                let header = self.header(TupleKind::HeapTids, node, link, 0, next);
+                let tids: Vec<_> =
+                    graph.heap_tids(node).skip(positions.start).take(positions.len()).collect();
+                OwnedMut::format(bytes, header).set_heap_tids(&tids);
+            }
+        })
+    }
+
+    /// The header of a tuple that belongs to a node.
+    fn header(&self, kind: TupleKind, node: u32, link: Link, count: u16, next: Link) -> OwnedHeader {
+        let owner = self.plan.node(node);
+        OwnedHeader { kind: kind as u8, level: 0, version: link.version, count, tag: 0, owner, next }
+    }
+}
+
+/// The place of a node's last payload part, where it has one that does not fill a page.
+fn last_part(placed: &[Placed]) -> Link {
+    let part = placed.iter().find(|tuple| matches!(tuple.content, Content::Payload));
+    part.map_or(Link::NONE, |part| part.link)
+}
+
+/// Adds the tuple that was planned at `link` to its page.
+fn add(page: &mut Page, link: Link, size: usize, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+    let added = page.add_tuple(link.block, size)?;
+    debug_assert_eq!(added, Some((link.slot, link.version)));
+    if let Some(bytes) = page.tuple_mut(link.block, link.slot)? {
+        fill(bytes);
+    }
+    Ok(())
+}
