@@ -2,20 +2,25 @@
 //!
 //! Imports `graph`, `kernel` and `types`.
 
+pub mod check;
 pub mod counters;
 pub mod index;
 pub mod memory;
 pub mod meta;
 pub mod node;
+pub mod parameter;
 pub mod slotted;
+pub mod statistics;
 pub mod store;
 pub mod tuple;
 pub mod write;
 
+pub use check::{Finding, Severity, check};
 pub use counters::Counters;
 pub use index::Index;
 pub use memory::MemoryStore;
 pub use meta::Meta;
 pub use slotted::Page;
+pub use statistics::{Statistics, statistics};
 pub use store::{PageStore, WriteUnit};
 pub use write::{PageSink, write_graph};

@@ -96,6 +96,13 @@ pub enum AsideKind {
     Null = 2,
 }
 
+impl AsideKind {
+    /// The kind of an on-disk value.
+    pub fn from_code(code: u16) -> Option<Self> {
+        [Self::ZeroVector, Self::Null].into_iter().find(|kind| *kind as u16 == code)
+    }
+}
+
 /// How payloads are stored. The values are on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

@@ -1,0 +1,305 @@
+//! What the check keeps of each tuple, and the checks that need no more than that.
+
+use super::Findings;
+use crate::page::counters::Counters;
+use crate::page::index::Index;
+use crate::page::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use crate::page::node::{Node, Owned, tuple_kind};
+use crate::page::parameter;
+use crate::page::slotted::{Page, PageKind};
+use crate::page::store::PageStore;
+use crate::page::tuple::{AsideKind, Layout, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
+use crate::types::{ElementType, HeapTid, Link, Result};
+use half::f16;
+
+/// What is kept of a node.
+pub(super) struct NodeFacts {
+    pub link: Link,
+    pub level: u8,
+    pub flags: u8,
+    pub cycle: u32,
+    pub upper: Link,
+    overflow: Link,
+    payload: Link,
+    has_rows: bool,
+}
+
+impl NodeFacts {
+    pub fn is_live(&self) -> bool {
+        self.flags & (TOMBSTONE | PENDING) == 0
+    }
+}
+
+/// What is kept of another tuple.
+struct OwnedFacts {
+    link: Link,
+    header: OwnedHeader,
+    size: usize,
+    claimed: bool,
+}
+
+/// All tuples of an index, in the order of their addresses.
+#[derive(Default)]
+pub(super) struct Facts {
+    pub nodes: Vec<NodeFacts>,
+    owned: Vec<OwnedFacts>,
+    heap_tids: Vec<(HeapTid, Link)>,
+    pub meta: Option<Meta>,
+    /// Number of pages.
+    pub blocks: u32,
+    parameter_pages: Vec<u32>,
+}
+
+impl Facts {
+    /// Reads all pages.
+    pub fn collect<Store: PageStore>(index: &Index<Store>, findings: &mut Findings) -> Result<Self> {
+        let mut facts = Self { blocks: index.store.block_count()?, ..Self::default() };
+        for block in 0..facts.blocks {
+            index.store.interrupt_point();
+            let page = index.store.read(block).map(|page| *page);
+            if let Some(page) = findings.note(page)? {
+                facts.add_page(&index.layout, block, &page, findings)?;
+            }
+        }
+        facts.check_parameters(index, findings)?;
+        Ok(facts)
+    }
+
+    /// The position of the node in the slot that `link` leads to, whatever its version.
+    pub fn node_in_slot(&self, link: Link) -> Option<usize> {
+        self.nodes
+            .binary_search_by_key(&(link.block, link.slot), |node| (node.link.block, node.link.slot))
+            .ok()
+    }
+
+    fn add_page(&mut self, layout: &Layout, block: u32, page: &Page, findings: &mut Findings) -> Result<()> {
+        match block {
+            META_BLOCK => self.meta = findings.note(Meta::of_page(page))?,
+            COUNTERS_BLOCK => {
+                findings.note(Counters::of_page(page))?;
+            }
+            // A crash after extension leaves new pages: nothing is wrong with them.
+            _ if page.is_new() => {}
+            _ => match findings.note(page.kind(block))? {
+                Some(PageKind::Data) => {
+                    findings.note(page.check_slots(block))?;
+                    for slot in 1..=page.slot_count() {
+                        self.add_tuple(layout, block, slot, page, findings)?;
+                    }
+                }
+                Some(PageKind::Parameter) => self.parameter_pages.push(block),
+                Some(_) => findings.error(block, 0, "meta or counters page out of its place"),
+                None => {}
+            },
+        }
+        Ok(())
+    }
+
+    fn add_tuple(
+        &mut self,
+        layout: &Layout,
+        block: u32,
+        slot: u16,
+        page: &Page,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        // An impossible line pointer has been found by `check_slots`.
+        let Ok(Some(bytes)) = page.tuple(block, slot) else { return Ok(()) };
+        let link = |version| Link { block, slot, version };
+        let version = match findings.note(tuple_kind(block, slot, bytes))? {
+            None => return Ok(()),
+            Some(TupleKind::Node) => {
+                let Some(Some(node)) = findings.note(Node::in_slot(layout, page, block, slot))? else {
+                    return Ok(());
+                };
+                self.add_node(layout, link(node.header().version), &node, findings);
+                node.header().version
+            }
+            Some(_) => {
+                let Some(Some(owned)) = findings.note(Owned::in_slot(page, block, slot))? else {
+                    return Ok(());
+                };
+                self.add_owned(layout, link(owned.header().version), &owned, findings);
+                owned.header().version
+            }
+        };
+        let counter = page.special().version_counter;
+        if counter <= u32::from(u16::MAX) && u32::from(version) > counter {
+            findings.error(block, slot, "tuple with a version that its page has not given");
+        }
+        Ok(())
+    }
+
+    fn add_node(&mut self, layout: &Layout, link: Link, node: &Node, findings: &mut Findings) {
+        let header = node.header();
+        self.add_heap_tids(node.heap_tids(), link);
+        if header.flags & !(TOMBSTONE | PENDING) != 0 {
+            findings.error(link.block, link.slot, "node with unknown flags");
+        }
+        if node.payload().is_some_and(|payload| !is_finite(payload, layout.parameters.element)) {
+            findings.error(link.block, link.slot, "node with a payload that is not finite");
+        }
+        self.nodes.push(NodeFacts {
+            link,
+            level: header.level,
+            flags: header.flags,
+            cycle: header.cycle,
+            upper: header.upper,
+            overflow: header.overflow,
+            payload: node.payload_link(),
+            has_rows: header.tid_count > 0,
+        });
+    }
+
+    fn add_owned(&mut self, layout: &Layout, link: Link, owned: &Owned, findings: &mut Findings) {
+        let Link { block, slot, .. } = link;
+        let header = *owned.header();
+        let mut claimed = false;
+        if header.kind == TupleKind::HeapTids as u8 {
+            self.add_heap_tids(owned.heap_tids(), link);
+        } else if header.kind == TupleKind::Aside as u8 {
+            self.add_heap_tids(owned.heap_tids(), link);
+            claimed = true;
+            if AsideKind::from_code(header.tag).is_none() || !header.owner.is_none() {
+                findings.error(block, slot, "aside tuple of unknown kind or with an owner");
+            }
+        } else if header.kind == TupleKind::Payload as u8 {
+            match layout.payload_parts().nth(usize::from(header.count)) {
+                Some(part) if owned.body().len() >= part.len() => {
+                    if !is_finite(&owned.body()[..part.len()], layout.parameters.element) {
+                        findings.error(block, slot, "part of a payload that is not finite");
+                    }
+                }
+                _ => findings.error(block, slot, "part of a payload of impossible number or size"),
+            }
+        }
+        let size = size_of::<OwnedHeader>() + owned.body().len();
+        self.owned.push(OwnedFacts { link, header, size, claimed });
+    }
+
+    fn add_heap_tids(&mut self, tids: &[HeapTid], link: Link) {
+        self.heap_tids.extend(tids.iter().map(|tid| (*tid, link)));
+    }
+
+    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they need.
+    pub fn check_ownership(&mut self, layout: &Layout, findings: &mut Findings) {
+        let nodes = std::mem::take(&mut self.nodes);
+        for node in &nodes {
+            let Link { block, slot, .. } = node.link;
+            if node.level > 0 {
+                match self.claim(node.upper, TupleKind::Upper, node.link, findings) {
+                    Some(upper) if upper.header.level == node.level => {
+                        if upper.size != layout.upper_size(node.level) {
+                            findings.error(
+                                upper.link.block,
+                                upper.link.slot,
+                                "upper tuple of impossible size",
+                            );
+                        }
+                    }
+                    _ => findings.warning(node.link, "node without the links of its upper layers"),
+                }
+            }
+            if node.flags & PENDING != 0 {
+                findings.warning(node.link, "node whose insertion did not end");
+            }
+            let mut next = node.payload;
+            for part in 0..layout.payload_parts().count() {
+                match self.claim(next, TupleKind::Payload, node.link, findings) {
+                    Some(tuple) if usize::from(tuple.header.count) == part => next = tuple.header.next,
+                    _ => {
+                        // A node that never ended needs none.
+                        if node.flags & PENDING == 0 {
+                            findings.error(block, slot, "node without its payload");
+                        }
+                        break;
+                    }
+                }
+            }
+            let mut has_rows = node.has_rows;
+            let mut next = node.overflow;
+            while !next.is_none() {
+                let Some(tuple) = self.claim(next, TupleKind::HeapTids, node.link, findings) else {
+                    findings.error(block, slot, "node with a broken chain of heap TIDs");
+                    break;
+                };
+                has_rows |= tuple.header.count > 0;
+                next = tuple.header.next;
+            }
+            if has_rows && !node.is_live() {
+                findings.error(block, slot, "heap TIDs in a tombstone or an unpublished node");
+            } else if !has_rows && node.is_live() {
+                findings.warning(node.link, "live node without heap TIDs");
+            }
+        }
+        for tuple in self.owned.iter().filter(|tuple| !tuple.claimed) {
+            if tuple.header.kind == TupleKind::HeapTids as u8 && tuple.header.count > 0 {
+                findings.error(tuple.link.block, tuple.link.slot, "heap TIDs that no node leads to");
+            } else {
+                findings.warning(tuple.link, "tuple that its owner does not lead to");
+            }
+        }
+        self.nodes = nodes;
+    }
+
+    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in a circle
+    /// ends here.
+    fn claim(
+        &mut self,
+        link: Link,
+        kind: TupleKind,
+        owner: Link,
+        findings: &mut Findings,
+    ) -> Option<&OwnedFacts> {
+        let by_slot = |tuple: &OwnedFacts| (tuple.link.block, tuple.link.slot);
+        let position = self.owned.binary_search_by_key(&(link.block, link.slot), by_slot).ok()?;
+        let tuple = &mut self.owned[position];
+        if tuple.link != link || tuple.header.kind != kind as u8 || tuple.header.owner != owner {
+            return None;
+        }
+        if std::mem::replace(&mut tuple.claimed, true) {
+            findings.error(link.block, link.slot, "tuple that is used twice");
+            return None;
+        }
+        Some(tuple)
+    }
+
+    /// Checks that no row is in the index twice.
+    pub fn check_heap_tids(&mut self, findings: &mut Findings) {
+        self.heap_tids.sort_unstable();
+        for (tid, at) in self.heap_tids.iter().filter(|(tid, _)| tid.offset() == 0) {
+            findings.error(at.block, at.slot, format!("impossible heap TID ({},0)", tid.block()));
+        }
+        for pair in self.heap_tids.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let (tid, at) = pair[1];
+            let what = format!("heap TID ({},{}) is in the index twice", tid.block(), tid.offset());
+            findings.error(at.block, at.slot, what);
+        }
+    }
+
+    fn check_parameters<Store: PageStore>(
+        &self,
+        index: &Index<Store>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        let Some(meta) = &self.meta else { return Ok(()) };
+        let chain = parameter::chain_blocks(&index.store, meta.parameter_block, meta.parameter_length);
+        let Some(blocks) = findings.note(chain)? else { return Ok(()) };
+        for block in self.parameter_pages.iter().filter(|block| !blocks.contains(block)) {
+            let page = Link { block: *block, slot: 0, version: 0 };
+            findings.warning(page, "parameter page outside of the parameter chain");
+        }
+        Ok(())
+    }
+}
+
+fn is_finite(payload: &[u8], element: ElementType) -> bool {
+    match element {
+        ElementType::F32 => {
+            payload.chunks_exact(4).all(|bytes| bytemuck::pod_read_unaligned::<f32>(bytes).is_finite())
+        }
+        ElementType::F16 => {
+            payload.chunks_exact(2).all(|bytes| bytemuck::pod_read_unaligned::<f16>(bytes).is_finite())
+        }
+    }
+}

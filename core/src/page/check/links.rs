@@ -1,0 +1,122 @@
+//! The check's last pass: links, entry point, reachability.
+
+use super::Findings;
+use super::facts::{Facts, NodeFacts};
+use crate::page::index::Index;
+use crate::page::meta::META_BLOCK;
+use crate::page::node::{Node, Owned};
+use crate::page::store::PageStore;
+use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
+use crate::types::{Link, Result};
+
+/// The meta page, as findings name it.
+const META_PAGE: Link = Link { block: META_BLOCK, slot: 0, version: 0 };
+
+/// Checks all links, and that all live nodes are reached from the entry point.
+pub(super) fn check<Store: PageStore>(
+    index: &Index<Store>,
+    facts: &Facts,
+    findings: &mut Findings,
+) -> Result<()> {
+    for node in facts.nodes.iter().filter(|node| node.is_live()) {
+        index.store.interrupt_point();
+        for layer in 0..=node.level {
+            let links = read_links(index, facts, node, layer)?;
+            check_links(facts, node, layer, &links, findings);
+        }
+    }
+    let reached = reach(index, facts, findings)?;
+    for (node, _) in facts.nodes.iter().zip(&reached).filter(|(node, reached)| node.is_live() && !**reached) {
+        findings.warning(node.link, "live node that cannot be reached from the entry point");
+    }
+    Ok(())
+}
+
+/// The links of a node that has been read before; none where the tuple has been found damaged.
+fn read_links<Store: PageStore>(
+    index: &Index<Store>,
+    facts: &Facts,
+    node: &NodeFacts,
+    layer: u8,
+) -> Result<Vec<Link>> {
+    let at = if layer == 0 { node.link } else { node.upper };
+    if at.block >= facts.blocks {
+        return Ok(Vec::new());
+    }
+    let page = index.store.read(at.block)?;
+    Ok(if layer == 0 {
+        let tuple = Node::at(&index.layout, &page, at).ok().flatten();
+        tuple.map_or(Vec::new(), |tuple| tuple.links().collect())
+    } else {
+        let tuple = Owned::at(&page, at, TupleKind::Upper, node.link).ok().flatten();
+        tuple.map_or(Vec::new(), |tuple| tuple.links(&index.layout, layer).collect())
+    })
+}
+
+fn check_links(facts: &Facts, node: &NodeFacts, layer: u8, links: &[Link], findings: &mut Findings) {
+    let Link { block, slot, .. } = node.link;
+    let repaired_cycle = facts.meta.map_or(0, |meta| meta.repaired_cycle);
+    for (position, link) in links.iter().enumerate() {
+        if *link == node.link {
+            findings.warning(node.link, "link of a node to itself");
+        }
+        if links[..position].contains(link) {
+            findings.warning(node.link, "duplicate link");
+        }
+        match facts.node_in_slot(*link).map(|found| &facts.nodes[found]) {
+            Some(target) if target.link.version == link.version => {
+                if target.level < layer {
+                    findings.error(block, slot, "link to a node that is not on this layer");
+                }
+                if target.flags & PENDING != 0 {
+                    findings.warning(node.link, "link to an unpublished node");
+                }
+                if target.flags & TOMBSTONE != 0 && target.cycle <= repaired_cycle {
+                    findings.warning(node.link, "link to a tombstone whose slot may be reused");
+                }
+            }
+            _ => findings.warning(node.link, "stale link"),
+        }
+    }
+}
+
+/// Which nodes a walk from the entry point over the links of all layers reaches.
+fn reach<Store: PageStore>(
+    index: &Index<Store>,
+    facts: &Facts,
+    findings: &mut Findings,
+) -> Result<Vec<bool>> {
+    let mut reached = vec![false; facts.nodes.len()];
+    let Some(meta) = &facts.meta else { return Ok(reached) };
+    let highest = facts.nodes.iter().filter(|node| node.is_live()).map(|node| node.level).max();
+    let entry =
+        facts.node_in_slot(meta.entry_point).filter(|found| facts.nodes[*found].link == meta.entry_point);
+    let Some(entry) = entry else {
+        if highest.is_some() {
+            findings.warning(META_PAGE, "no entry point though there are live nodes");
+        }
+        return Ok(reached);
+    };
+    if u16::from(facts.nodes[entry].level) != meta.entry_level {
+        findings.warning(META_PAGE, "entry point whose level is not as noted");
+    } else if highest > Some(facts.nodes[entry].level) {
+        findings.warning(META_PAGE, "entry point below the highest layer");
+    }
+    reached[entry] = true;
+    let mut waiting = vec![entry as u32];
+    while let Some(position) = waiting.pop() {
+        index.store.interrupt_point();
+        let node = &facts.nodes[position as usize];
+        for layer in 0..=node.level {
+            for link in read_links(index, facts, node, layer)? {
+                let found = facts.node_in_slot(link).filter(|found| facts.nodes[*found].link == link);
+                if let Some(found) = found
+                    && !std::mem::replace(&mut reached[found], true)
+                {
+                    waiting.push(found as u32);
+                }
+            }
+        }
+    }
+    Ok(reached)
+}

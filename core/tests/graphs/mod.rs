@@ -1,0 +1,93 @@
+//! Hand-made graphs for the tests of the pages: their links are not a search's, but every node can be reached.
+
+use walia_core::graph::{BuiltGraph, EntryPoint};
+use walia_core::page::{MemoryStore, write_graph};
+use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
+
+/// A graph whose every value follows from the numbers of its nodes.
+pub struct TestGraph {
+    parameters: Parameters,
+    levels: Vec<u8>,
+    rows: Vec<usize>,
+    vectors: Vec<Vec<u64>>,
+}
+
+/// Parameters for a test.
+pub fn parameters(dimensions: u16, element: ElementType, m: u16) -> Parameters {
+    Parameters { dimensions, element, metric: Metric::L2, m, m0: 2 * m, ef_construction: 100 }
+}
+
+impl TestGraph {
+    /// A graph of nodes with these levels and numbers of rows.
+    pub fn new(parameters: Parameters, nodes: &[(u8, usize)]) -> Self {
+        let vector = |node: usize| {
+            let elements =
+                (0..usize::from(parameters.dimensions)).map(|i| (i % 7) as f32 + node as f32 * 0.25);
+            let mut bytes: Vec<u8> = match parameters.element {
+                ElementType::F32 => elements.flat_map(f32::to_le_bytes).collect(),
+                ElementType::F16 => {
+                    elements.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect()
+                }
+            };
+            bytes.resize(bytes.len().next_multiple_of(8), 0);
+            bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
+        };
+        Self {
+            parameters,
+            levels: nodes.iter().map(|node| node.0).collect(),
+            rows: nodes.iter().map(|node| node.1).collect(),
+            vectors: (0..nodes.len()).map(vector).collect(),
+        }
+    }
+
+    /// `count` nodes, every fourth of which is of level 1, and every sixteenth of level 2; each ninth has 40 rows.
+    pub fn regular(parameters: Parameters, count: u32) -> Self {
+        let level = |node: u32| u8::from(node % 4 == 3) + u8::from(node % 16 == 15);
+        let nodes: Vec<_> =
+            (0..count).map(|node| (level(node), if node % 9 == 8 { 40 } else { 1 })).collect();
+        Self::new(parameters, &nodes)
+    }
+
+    /// The pages of this graph.
+    pub fn store(&self) -> MemoryStore {
+        let store = MemoryStore::new();
+        write_graph(self, &[], &mut &store, &mut |_| ()).unwrap();
+        store
+    }
+}
+
+impl BuiltGraph for TestGraph {
+    fn parameters(&self) -> &Parameters {
+        &self.parameters
+    }
+
+    fn len(&self) -> u32 {
+        self.levels.len() as u32
+    }
+
+    fn entry_point(&self) -> Option<EntryPoint<u32>> {
+        let level = *self.levels.iter().max()?;
+        let node = self.levels.iter().position(|other| *other == level)? as u32;
+        Some(EntryPoint { node, level })
+    }
+
+    fn level(&self, node: u32) -> u8 {
+        self.levels[node as usize]
+    }
+
+    /// The next nodes of the layer in a circle, as many as there are places for; one place in five stays free.
+    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
+        let count = self.len();
+        let others = (1..count).map(move |step| (node + step) % count);
+        let places = self.parameters.max_links(layer);
+        others.filter(move |other| self.level(*other) >= layer).take(places - places / 5)
+    }
+
+    fn vector(&self, node: u32) -> &[u8] {
+        &bytemuck::cast_slice(&self.vectors[node as usize])[..self.parameters.vector_size()]
+    }
+
+    fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
+        (1..=self.rows[node as usize] as u16).map(move |offset| HeapTid::new(node, offset))
+    }
+}

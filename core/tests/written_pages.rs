@@ -1,0 +1,189 @@
+//! Built graphs on pages: what is written is found again, checks clean, and takes no more space than it should.
+
+mod graphs;
+
+use graphs::{TestGraph, parameters};
+use walia_core::graph::BuiltGraph;
+use walia_core::page::node::{Node, Owned};
+use walia_core::page::tuple::{AsideKind, Layout, TupleKind};
+use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
+use walia_core::types::{ElementType, HeapTid, Link};
+
+/// Follows a chain of tuples that belong to `owner`, showing each.
+fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
+    let mut next = first;
+    while !next.is_none() {
+        let page = store.read(next.block).unwrap();
+        let tuple = Owned::at(&page, next, kind, owner).unwrap().expect("a chain without stale links");
+        show(&tuple);
+        next = tuple.header().next;
+    }
+}
+
+/// Compares every node on the pages with its original.
+fn assert_same(graph: &TestGraph, store: &MemoryStore) {
+    let index = Index::open(store).unwrap();
+    let layout = &index.layout;
+    // Nodes are found by their vectors' order: the writer keeps it.
+    let mut addresses = Vec::new();
+    for block in 2..store.block_count().unwrap() {
+        let page = store.read(block).unwrap();
+        for slot in 1..=page.slot_count() {
+            if let Some(node) = Node::in_slot(layout, &page, block, slot).unwrap() {
+                addresses.push(Link { block, slot, version: node.header().version });
+            }
+        }
+    }
+    assert_eq!(addresses.len(), graph.len() as usize);
+    let entry = graph.entry_point().unwrap();
+    assert_eq!(index.meta.entry_point, addresses[entry.node as usize]);
+    assert_eq!(index.meta.entry_level, u16::from(entry.level));
+
+    for (number, address) in (0u32..).zip(&addresses) {
+        let page = *store.read(address.block).unwrap();
+        let node = Node::at(layout, &page, *address).unwrap().unwrap();
+        let links_of = |layer| graph.links(number, layer).map(|other| addresses[other as usize]);
+        assert!(node.is_live());
+        assert_eq!(node.header().level, graph.level(number));
+        assert!(node.links().eq(links_of(0)));
+
+        let mut rows = node.heap_tids().to_vec();
+        walk_chain(store, TupleKind::HeapTids, *address, node.header().overflow, |tuple| {
+            rows.extend(tuple.heap_tids());
+        });
+        rows.sort();
+        assert_eq!(rows, graph.heap_tids(number).collect::<Vec<_>>());
+
+        let mut payload = node.payload().unwrap_or_default().to_vec();
+        walk_chain(store, TupleKind::Payload, *address, node.payload_link(), |tuple| {
+            let part = layout.payload_parts().nth(usize::from(tuple.header().count)).unwrap();
+            payload.extend(&tuple.body()[..part.len()]);
+        });
+        assert_eq!(payload, graph.vector(number));
+
+        walk_chain(store, TupleKind::Upper, *address, node.header().upper, |tuple| {
+            for layer in 1..=graph.level(number) {
+                assert!(tuple.links(layout, layer).eq(links_of(layer)));
+            }
+            assert_eq!(tuple.links(layout, graph.level(number) + 1).next(), None);
+        });
+    }
+}
+
+fn assert_written_well(dimensions: u16, element: ElementType, m: u16, count: u32) {
+    let graph = TestGraph::regular(parameters(dimensions, element, m), count);
+    let store = graph.store();
+    assert_same(&graph, &store);
+    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+}
+
+#[test]
+fn nodes_with_their_payload_are_found_again() {
+    for (dimensions, element) in [
+        (1, ElementType::F16),
+        (3, ElementType::F32),
+        (128, ElementType::F32),
+        (129, ElementType::F16),
+        (384, ElementType::F32),
+        (768, ElementType::F32),
+        (1536, ElementType::F32),
+    ] {
+        assert_written_well(dimensions, element, 16, 100);
+    }
+    assert_written_well(20, ElementType::F32, 2, 200);
+    assert_written_well(20, ElementType::F32, 100, 50);
+}
+
+#[test]
+fn payloads_apart_are_found_again() {
+    // One part, the largest single part, one whole part alone and with a rest, eight parts.
+    for (dimensions, element) in [
+        (2000, ElementType::F32),
+        (2029, ElementType::F32),
+        (2030, ElementType::F32),
+        (2031, ElementType::F32),
+        (16000, ElementType::F16),
+        (16000, ElementType::F32),
+    ] {
+        assert_written_well(dimensions, element, 16, 40);
+    }
+}
+
+#[test]
+fn whole_parts_lie_on_consecutive_blocks() {
+    let graph = TestGraph::new(parameters(16000, ElementType::F32, 16), &[(0, 1); 3]);
+    let store = graph.store();
+    let index = Index::open(&store).unwrap();
+    let page = *store.read(2).unwrap();
+    for slot in 1..=3 {
+        let node = Node::in_slot(&index.layout, &page, 2, slot).unwrap().unwrap();
+        let owner = Link { block: 2, slot, version: node.header().version };
+        let mut blocks = vec![node.payload_link().block];
+        walk_chain(&store, TupleKind::Payload, owner, node.payload_link(), |part| {
+            blocks.extend(part.header().next.as_option().map(|next| next.block));
+        });
+        assert_eq!(blocks.len(), 8);
+        assert!(blocks[..7].windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+}
+
+#[test]
+fn an_empty_graph_is_an_empty_index() {
+    let written = TestGraph::new(parameters(8, ElementType::F32, 16), &[]).store();
+    let created = MemoryStore::new();
+    Index::create(&created, &parameters(8, ElementType::F32, 16)).unwrap();
+    assert_eq!(written.block_count(), created.block_count());
+    for block in 0..2 {
+        assert_eq!(written.read(block).unwrap().0, created.read(block).unwrap().0);
+    }
+}
+
+#[test]
+fn rows_outside_of_the_graph_are_counted() {
+    let graph = TestGraph::regular(parameters(8, ElementType::F32, 4), 30);
+    let zeros = (0..130).map(|row| (AsideKind::ZeroVector, HeapTid::new(1000, row + 1)));
+    let nulls = (0..7).map(|row| (AsideKind::Null, HeapTid::new(2000, row + 1)));
+    let store = MemoryStore::new();
+    let mut told = Vec::new();
+    let asides: Vec<_> = nulls.chain(zeros).collect();
+    write_graph(&graph, &asides, &mut &store, &mut |nodes| told.push(nodes)).unwrap();
+    assert_eq!(told.last(), Some(&30));
+
+    let index = Index::open(&store).unwrap();
+    assert_eq!(check(&index).unwrap(), []);
+    let counts = statistics(&index).unwrap();
+    assert_eq!((counts.zero_vectors, counts.nulls), (130, 7));
+    assert_eq!(counts.nodes_by_level[..4], [23, 6, 1, 0]);
+    assert_eq!(counts.heap_tids, 30 + 3 * 39);
+    assert_eq!((counts.tombstones, counts.pending_nodes, counts.new_pages), (0, 0, 0));
+    assert_eq!(counts.parameter_pages, 2);
+    assert_eq!(counts.bytes, u64::from(store.block_count().unwrap()) * 8192);
+}
+
+/// Nodes a page of an index that keeps an element tuple (80 bytes and the vector) and a neighbour tuple (6 bytes a link and
+/// 4) for each node on a page with a special area of 8 bytes.
+fn peer_nodes_per_page(vector_size: usize, m: usize) -> usize {
+    let tuples = (80 + vector_size).next_multiple_of(8) + (4 + 12 * m).next_multiple_of(8);
+    (8192 - 24 - 8) / (tuples + 8)
+}
+
+#[test]
+fn the_index_is_hardly_larger_than_its_peer() {
+    for dimensions in [25, 50, 64, 96, 100, 128, 200, 256, 300, 384, 512, 768, 960, 1024, 1536] {
+        for element in [ElementType::F32, ElementType::F16] {
+            let parameters = parameters(dimensions, element, 16);
+            let meta = Meta::new(&parameters);
+            let layout = Layout::new(&meta).unwrap();
+            let (ours, peer) = (layout.nodes_per_page(), peer_nodes_per_page(parameters.vector_size(), 16));
+            let upper = layout.upper_size(1) as f64 / 15.0;
+            let bytes = 8192.0 / ours as f64 + upper;
+            let peer_bytes = 8192.0 / peer as f64 + 96.0 / 15.0;
+            println!(
+                "{dimensions:5} {element:?}: {ours:2} nodes a page with {} inline TIDs, peer {peer:2}; ratio {:.3}",
+                meta.inline_tids,
+                bytes / peer_bytes
+            );
+            assert!(bytes <= 1.15 * peer_bytes, "{dimensions} {element:?}: {ours} nodes a page, peer {peer}");
+        }
+    }
+}
