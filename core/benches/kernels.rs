@@ -1,1 +1,53 @@
-fn main() {}
+//! Time of one distance, by metric, element type, instruction set and dimensions.
+
+use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use half::f16;
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::time::Duration;
+use walia_core::kernel::{InstructionSet, Measure};
+use walia_core::types::{ElementType, Metric};
+
+/// Vectors that a query is compared with in turn; at 1536 dimensions they still fit a second-level cache.
+const VECTORS: usize = 64;
+
+fn random_vector(rng: &mut StdRng, element: ElementType, dimensions: usize) -> Vec<u8> {
+    let values = (0..dimensions).map(|_| rng.random_range(-1.0..1.0f32));
+    match element {
+        ElementType::F32 => values.flat_map(f32::to_le_bytes).collect(),
+        ElementType::F16 => values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
+    }
+}
+
+fn distances(criterion: &mut Criterion) {
+    let mut rng = StdRng::seed_from_u64(1);
+    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
+        for element in [ElementType::F32, ElementType::F16] {
+            let mut group = criterion.benchmark_group(format!("{metric:?}/{element:?}"));
+            for dimensions in [100, 128, 384, 768, 1536] {
+                let query = random_vector(&mut rng, element, dimensions);
+                let vectors: Vec<_> =
+                    (0..VECTORS).map(|_| random_vector(&mut rng, element, dimensions)).collect();
+                for set in InstructionSet::available() {
+                    let Some(measure) = Measure::with_instruction_set(metric, element, set) else { continue };
+                    let prepared = measure.prepare(&query);
+                    let mut vectors = vectors.iter().cycle();
+                    group.bench_function(BenchmarkId::new(set.name(), dimensions), |bencher| {
+                        bencher.iter(|| {
+                            vectors.next().map(|vector| measure.distance_from(&query, prepared, vector))
+                        });
+                    });
+                }
+            }
+        }
+    }
+}
+
+criterion_group! {
+    name = kernels;
+    config = Criterion::default()
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(400))
+        .sample_size(20);
+    targets = distances
+}
+criterion_main!(kernels);

@@ -1,46 +1,173 @@
 //! Distances between vectors, by the widest instructions that the machine has.
 //!
-//! Vectors are bytes here (little-endian elements, aligned to their size): the same routine serves a datum, an arena
-//! and a page. Imports `types` only.
+//! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page. Elements are
+//! widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets only. Imports `types` only.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
+mod scalar;
+mod simd;
 
 use crate::types::{ElementType, Metric};
+use simd::{
+    AbsoluteDifferences, Element, F16, F32, Kernel, Products, ProductsAndSquares, Simd, SquaredDifferences,
+};
+use std::sync::OnceLock;
+
+/// The instructions that a kernel is written for, from the narrowest to the widest.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum InstructionSet {
+    /// Plain Rust, for any machine.
+    Scalar,
+    /// NEON, on AArch64.
+    Neon,
+    /// AVX2, FMA and F16C, on x86-64.
+    Avx2,
+    /// AVX-512 F, BW and VL, on x86-64.
+    Avx512,
+}
+
+impl InstructionSet {
+    const ALL: [Self; 4] = [Self::Scalar, Self::Neon, Self::Avx2, Self::Avx512];
+
+    /// Its name in `WALIA_KERNEL` and in `walia_info`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Scalar => "scalar",
+            Self::Neon => "neon",
+            Self::Avx2 => "avx2",
+            Self::Avx512 => "avx512",
+        }
+    }
+
+    /// What this machine has, from the narrowest to the widest; never empty.
+    pub fn available() -> impl DoubleEndedIterator<Item = Self> {
+        Self::ALL
+            .into_iter()
+            .filter(|set| Measure::with_instruction_set(Metric::L2, ElementType::F32, *set).is_some())
+    }
+
+    /// The widest that this machine has.
+    pub fn detect() -> Self {
+        Self::available().next_back().unwrap_or(Self::Scalar)
+    }
+
+    /// What [`Measure::new`] binds, the same for the life of the process: the set that the environment variable
+    /// `WALIA_KERNEL` names, for tests of the narrower kernels. Where it is unset, or names none that this machine has,
+    /// the widest; `walia_info` shows which it is.
+    pub fn in_use() -> Self {
+        static IN_USE: OnceLock<InstructionSet> = OnceLock::new();
+        *IN_USE.get_or_init(|| {
+            let wanted = std::env::var_os("WALIA_KERNEL");
+            Self::available()
+                .find(|set| wanted.as_deref() == Some(set.name().as_ref()))
+                .unwrap_or_else(Self::detect)
+        })
+    }
+}
 
 /// A metric and an element type bound to the routines for this machine.
 ///
 /// The same two vectors give the same bits from every method and in either order, so that operators, scans and builds on
 /// one machine agree on every comparison. Across instruction sets the last bits may differ: nothing of it goes to disk.
+///
+/// Vectors need no alignment. Of two vectors of unequal length the shorter counts; the caller checks dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     metric: Metric,
-    element: ElementType,
+    /// The sums of a query and a vector; under cosine with the vector's squares.
+    kernel: Kernel,
+    /// The sums of two vectors that are both prepared.
+    prepared_kernel: Kernel,
 }
 
 impl Measure {
-    /// Binds the routines.
+    /// Binds the routines of [`InstructionSet::in_use`].
     pub fn new(metric: Metric, element: ElementType) -> Self {
-        Self { metric, element }
+        Self::with_instruction_set(metric, element, InstructionSet::in_use())
+            .unwrap_or_else(|| Self::bind(scalar::Scalar, metric, element))
+    }
+
+    /// Binds the routines of an instruction set; `None` where this machine does not have it.
+    pub fn with_instruction_set(metric: Metric, element: ElementType, set: InstructionSet) -> Option<Self> {
+        match set {
+            InstructionSet::Scalar => Some(Self::bind(scalar::Scalar, metric, element)),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx2 => avx2::Avx2::detect().map(|simd| Self::bind(simd, metric, element)),
+            #[cfg(target_arch = "x86_64")]
+            InstructionSet::Avx512 => avx512::Avx512::detect().map(|simd| Self::bind(simd, metric, element)),
+            #[cfg(target_arch = "aarch64")]
+            InstructionSet::Neon => neon::Neon::detect().map(|simd| Self::bind(simd, metric, element)),
+            _ => None,
+        }
+    }
+
+    fn bind<S: Simd>(simd: S, metric: Metric, element: ElementType) -> Self {
+        let (kernel, prepared_kernel) = match element {
+            ElementType::F32 => kernels::<S, F32>(simd, metric),
+            ElementType::F16 => kernels::<S, F16>(simd, metric),
+        };
+        Self { metric, kernel, prepared_kernel }
     }
 
     /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine, 0 otherwise.
+    #[inline]
     pub fn prepare(&self, vector: &[u8]) -> f32 {
-        let _ = vector;
-        unimplemented!()
+        match self.metric {
+            Metric::Cosine => (self.prepared_kernel)(vector, vector).terms,
+            Metric::L2 | Metric::InnerProduct | Metric::L1 => 0.0,
+        }
     }
 
-    /// The value that ranks `a` and `b`; smaller is nearer. L2 gives the squared distance.
+    /// The value that ranks `a` and `b`; smaller is nearer.
+    ///
+    /// L2 gives the squared distance, and the inner product is negated. Where f32 overflows the value is infinite. Cosine
+    /// is in 0 to 2, or NaN where a squared norm is 0 (or not finite): such vectors have no direction.
+    #[inline]
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
         self.distance_from(a, self.prepare(a), b)
     }
 
     /// As [`Measure::distance`], with `prepared = prepare(query)` kept by the caller.
+    #[inline]
     pub fn distance_from(&self, query: &[u8], prepared: f32, vector: &[u8]) -> f64 {
-        let _ = (query, prepared, vector);
-        unimplemented!()
+        let sums = (self.kernel)(query, vector);
+        self.finish(sums.terms, prepared, sums.squares)
     }
 
     /// As [`Measure::distance`], with both vectors prepared.
+    #[inline]
     pub fn distance_between(&self, a: &[u8], prepared_a: f32, b: &[u8], prepared_b: f32) -> f64 {
-        let _ = (a, prepared_a, b, prepared_b);
-        unimplemented!()
+        self.finish((self.prepared_kernel)(a, b).terms, prepared_a, prepared_b)
+    }
+
+    /// The distance of two vectors with a sum of terms and, under cosine, these squared norms.
+    #[inline]
+    fn finish(&self, terms: f32, squares_a: f32, squares_b: f32) -> f64 {
+        let terms = f64::from(terms);
+        match self.metric {
+            Metric::L2 | Metric::L1 => terms,
+            Metric::InnerProduct => -terms,
+            // The product of two f32 is exact in f64: it does not depend on their order, and a vector is at a distance
+            // of exactly 0 from itself.
+            Metric::Cosine => {
+                1.0 - (terms / (f64::from(squares_a) * f64::from(squares_b)).sqrt()).clamp(-1.0, 1.0)
+            }
+        }
+    }
+}
+
+/// The kernels of a metric: with one vector prepared, and with both.
+fn kernels<S: Simd, E: Element>(simd: S, metric: Metric) -> (Kernel, Kernel) {
+    let products = simd.kernel::<E, Products>();
+    match metric {
+        Metric::L2 => (simd.kernel::<E, SquaredDifferences>(), simd.kernel::<E, SquaredDifferences>()),
+        Metric::InnerProduct => (products, products),
+        Metric::Cosine => (simd.kernel::<E, ProductsAndSquares>(), products),
+        Metric::L1 => (simd.kernel::<E, AbsoluteDifferences>(), simd.kernel::<E, AbsoluteDifferences>()),
     }
 }

@@ -1,0 +1,99 @@
+//! The kernels for x86-64 with AVX2, FMA and F16C.
+#![allow(unsafe_code, reason = "SIMD intrinsics")]
+
+use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use std::arch::x86_64::*;
+
+/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`] and [`pass_avx2`] only.
+#[derive(Clone, Copy)]
+pub(super) struct Avx2(());
+
+impl Avx2 {
+    /// The proof, on a machine that has the instructions.
+    pub(super) fn detect() -> Option<Self> {
+        (is_x86_feature_detected!("avx2")
+            && is_x86_feature_detected!("fma")
+            && is_x86_feature_detected!("f16c"))
+        .then_some(Self(()))
+    }
+}
+
+/// Eight lanes set, then eight clear: a window of eight that starts at `8 - n` has its first n lanes set.
+const FIRST_LANES: [i32; 16] = [-1, -1, -1, -1, -1, -1, -1, -1, 0, 0, 0, 0, 0, 0, 0, 0];
+
+impl Simd for Avx2 {
+    type Register = __m256;
+    const LANES: usize = 8;
+
+    fn kernel<E: Element, T: Terms>(self) -> Kernel {
+        // SAFETY: `self` proves that the machine has the instructions that `pass_avx2` is compiled for.
+        |a, b| unsafe { pass_avx2::<E, T>(a, b) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256 {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe { _mm256_setzero_ps() }
+    }
+
+    #[inline(always)]
+    fn load_f32(self, bytes: &[u8]) -> __m256 {
+        assert!(bytes.len() == 32);
+        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes there are.
+        unsafe { _mm256_loadu_ps(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_f16(self, bytes: &[u8]) -> __m256 {
+        assert!(bytes.len() == 16);
+        // SAFETY: `self` proves that the machine has F16C; the load needs no alignment and reads the 16 bytes there are.
+        unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn load_partial_f32(self, bytes: &[u8]) -> __m256 {
+        let mask = &FIRST_LANES[8 - bytes.len() / 4..][..8];
+        // SAFETY: `self` proves that the machine has AVX; the first load reads the 8 values of `mask`, and the second
+        // reads only the lanes that the mask sets, as many as `bytes` has elements.
+        unsafe { _mm256_maskload_ps(bytes.as_ptr().cast(), _mm256_loadu_si256(mask.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn add(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe { _mm256_add_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn absolute_difference(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe { _mm256_andnot_ps(_mm256_set1_ps(-0.0), _mm256_sub_ps(a, b)) }
+    }
+
+    #[inline(always)]
+    fn subtract(self, a: __m256, b: __m256) -> __m256 {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe { _mm256_sub_ps(a, b) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: __m256, b: __m256, sum: __m256) -> __m256 {
+        // SAFETY: `self` proves that the machine has FMA.
+        unsafe { _mm256_fmadd_ps(a, b, sum) }
+    }
+
+    #[inline(always)]
+    fn total(self, register: __m256) -> f32 {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe {
+            let four = _mm_add_ps(_mm256_castps256_ps128(register), _mm256_extractf128_ps::<1>(register));
+            let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
+            _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn pass_avx2<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
+    pass::<Avx2, E, T>(Avx2(()), a, b)
+}

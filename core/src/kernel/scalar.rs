@@ -1,0 +1,74 @@
+//! The kernels for any machine: plain Rust that the compiler turns into what its baseline has.
+
+use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use half::f16;
+
+/// Needs no instructions in particular.
+#[derive(Clone, Copy)]
+pub(super) struct Scalar;
+
+/// Applies `operation` to each lane.
+#[inline(always)]
+fn lanes(operation: impl Fn(usize) -> f32) -> [f32; 4] {
+    std::array::from_fn(operation)
+}
+
+impl Simd for Scalar {
+    type Register = [f32; 4];
+    const LANES: usize = 4;
+
+    fn kernel<E: Element, T: Terms>(self) -> Kernel {
+        pass_scalar::<E, T>
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [f32; 4] {
+        [0.0; 4]
+    }
+
+    #[inline(always)]
+    fn load_f32(self, bytes: &[u8]) -> [f32; 4] {
+        lanes(|lane| {
+            f32::from_le_bytes([
+                bytes[4 * lane],
+                bytes[4 * lane + 1],
+                bytes[4 * lane + 2],
+                bytes[4 * lane + 3],
+            ])
+        })
+    }
+
+    #[inline(always)]
+    fn load_f16(self, bytes: &[u8]) -> [f32; 4] {
+        lanes(|lane| f16::from_le_bytes([bytes[2 * lane], bytes[2 * lane + 1]]).to_f32_const())
+    }
+
+    #[inline(always)]
+    fn add(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        lanes(|lane| a[lane] + b[lane])
+    }
+
+    #[inline(always)]
+    fn absolute_difference(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        lanes(|lane| (a[lane] - b[lane]).abs())
+    }
+
+    #[inline(always)]
+    fn subtract(self, a: [f32; 4], b: [f32; 4]) -> [f32; 4] {
+        lanes(|lane| a[lane] - b[lane])
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, a: [f32; 4], b: [f32; 4], sum: [f32; 4]) -> [f32; 4] {
+        lanes(|lane| a[lane] * b[lane] + sum[lane])
+    }
+
+    #[inline(always)]
+    fn total(self, [first, second, third, fourth]: [f32; 4]) -> f32 {
+        (first + third) + (second + fourth)
+    }
+}
+
+fn pass_scalar<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
+    pass::<Scalar, E, T>(Scalar, a, b)
+}
