@@ -59,6 +59,24 @@ impl Simd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_partial_f16(self, bytes: &[u8]) -> __m256 {
+        // A vector register is put together from two overlapping words, which is several times faster than a copy.
+        let length = bytes.len();
+        let word = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            u128::from(u64::from_le_bytes(*first))
+                | u128::from(u64::from_le_bytes(*last)) << (8 * length - 64)
+        } else if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
+            u128::from(
+                u64::from(u32::from_le_bytes(*first))
+                    | u64::from(u32::from_le_bytes(*last)) << (8 * length - 32),
+            )
+        } else {
+            bytes.first_chunk().map_or(0, |first| u128::from(u16::from_le_bytes(*first)))
+        };
+        self.load_f16(&word.to_le_bytes())
+    }
+
+    #[inline(always)]
     fn add(self, a: __m256, b: __m256) -> __m256 {
         // SAFETY: `self` proves that the machine has AVX.
         unsafe { _mm256_add_ps(a, b) }
