@@ -160,10 +160,11 @@ impl Report {
     pub fn to_text(&self) -> String {
         let mut text = String::new();
         let Self { dataset, rows, dimensions, storage, metric, queries, k, truth, .. } = self;
+        let column = format!("{storage:?}, {metric:?}").to_lowercase();
         // Writing to a String cannot fail.
         let _ = write!(
             text,
-            "{dataset}: {rows} rows of {dimensions} dimensions ({storage:?}, {metric:?}), {queries} queries, k {k}, exact \
+            "{dataset}: {rows} rows of {dimensions} dimensions ({column}), {queries} queries, k {k}, exact \
              neighbours: {truth}\nserver {}, shared_buffers {}\nm {}, ef_construction {}, {} build thread(s), \
              maintenance_work_mem {} MiB, fastest of {} build(s)\n\n",
             self.server,
