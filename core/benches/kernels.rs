@@ -1,6 +1,6 @@
 //! Time of one distance, by metric, element type, instruction set and dimensions.
 
-use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
+use criterion::{BenchmarkId, Criterion};
 use half::f16;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
@@ -42,12 +42,12 @@ fn distances(criterion: &mut Criterion) {
     }
 }
 
-criterion_group! {
-    name = kernels;
-    config = Criterion::default()
+fn main() {
+    let mut criterion = Criterion::default()
         .warm_up_time(Duration::from_millis(100))
         .measurement_time(Duration::from_millis(400))
-        .sample_size(20);
-    targets = distances
+        .sample_size(20)
+        .configure_from_args();
+    distances(&mut criterion);
+    criterion.final_summary();
 }
-criterion_main!(kernels);

@@ -2,6 +2,10 @@
 //!
 //! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page. Elements are
 //! widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets only. Imports `types` only.
+//!
+//! Of the libraries, simsimd 6.5 and numkong 7.8 were measured beside these kernels with AVX-512 at 100 to 1536 dimensions.
+//! In f32 they took 1.05 to 1.35 and 1.6 to 2.5 times as long. In f16 simsimd took half the time, but adds up in f16, which
+//! is too coarse here; numkong took 0.95 to 1.4 times as long. Neither has L1 or takes a norm that is already known.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -125,8 +129,9 @@ impl Measure {
 
     /// The value that ranks `a` and `b`; smaller is nearer.
     ///
-    /// L2 gives the squared distance, and the inner product is negated. Where f32 overflows the value is infinite. Cosine
-    /// is in 0 to 2, or NaN where a squared norm is 0 (or not finite): such vectors have no direction.
+    /// L2 gives the squared distance, and the inner product is negated; both are infinite (or NaN) where f32 overflows.
+    /// Cosine is in 0 to 2. It is NaN where a squared norm is 0 in f32, as such a vector has no direction, and 1 or NaN
+    /// where one overflows.
     #[inline]
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
         self.distance_from(a, self.prepare(a), b)

@@ -186,20 +186,21 @@ pub(super) fn pass<S: Simd, E: Element, T: Terms>(simd: S, a: &[u8], b: &[u8]) -
             accumulate::<S, T>(simd, a, b, sum);
         }
     }
-    for (accumulator, sum) in sums.iter_mut().enumerate() {
-        let start = accumulator * width;
-        if start + width <= rest_a.len() {
-            let a = E::load(simd, &rest_a[start..start + width]);
-            let b = E::load(simd, &rest_b[start..start + width]);
+    for (accumulator, sum) in sums[..ACCUMULATORS - 1].iter_mut().enumerate() {
+        let lanes = accumulator * width..(accumulator + 1) * width;
+        if lanes.end <= rest_a.len() {
+            let a = E::load(simd, &rest_a[lanes.clone()]);
+            let b = E::load(simd, &rest_b[lanes]);
             accumulate::<S, T>(simd, a, b, sum);
-        } else if start < rest_a.len() {
-            let a = E::load_partial(simd, &rest_a[start..]);
-            let b = E::load_partial(simd, &rest_b[start..]);
-            accumulate::<S, T>(simd, a, b, sum);
-            break;
-        } else {
-            break;
         }
+    }
+    // The elements that do not fill a register go to the accumulator that no other of the rest can have gone to: one
+    // chosen while running would keep the accumulators in memory.
+    let tail = rest_a.len() - rest_a.len() % width;
+    if tail < rest_a.len() {
+        let a = E::load_partial(simd, &rest_a[tail..]);
+        let b = E::load_partial(simd, &rest_b[tail..]);
+        accumulate::<S, T>(simd, a, b, &mut sums[ACCUMULATORS - 1]);
     }
 
     let total = |of: usize| {
