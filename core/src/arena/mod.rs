@@ -21,7 +21,7 @@ pub use budget::Full;
 pub use feed::{Feeder, build};
 pub use query::ArenaQuery;
 
-use crate::graph::EntryPoint;
+use crate::graph::{BuiltGraph, EntryPoint};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters};
 use chunk::{Chunk, Shape};
@@ -130,5 +130,36 @@ impl Arena {
         let (chunk, row) = self.shape.locate(node);
         // A number is given to nobody before its chunk is set, and is passed on by release and acquire only.
         (self.chunks[chunk].get().expect("a node's chunk is published before the node"), row)
+    }
+}
+
+/// The finished graph, to be copied to pages.
+impl BuiltGraph for Arena {
+    fn parameters(&self) -> &Parameters {
+        self.parameters()
+    }
+
+    fn len(&self) -> u32 {
+        self.len()
+    }
+
+    fn entry_point(&self) -> Option<EntryPoint<u32>> {
+        self.entry_point()
+    }
+
+    fn level(&self, node: u32) -> u8 {
+        self.level(node)
+    }
+
+    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
+        self.links(node, layer)
+    }
+
+    fn vector(&self, node: u32) -> &[u8] {
+        self.vector(node)
+    }
+
+    fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
+        self.heap_tids(node)
     }
 }

@@ -23,7 +23,6 @@ pub struct Counters {
 
 /// Bytes of [`Counters`].
 pub const COUNTERS_SIZE: usize = size_of::<Counters>();
-const _: () = assert!(COUNTERS_SIZE == 128);
 
 impl Counters {
     /// Counters without hints.

@@ -98,7 +98,6 @@ pub struct Meta {
 
 /// Bytes of [`Meta`].
 pub const META_SIZE: usize = size_of::<Meta>();
-const _: () = assert!(META_SIZE == 96);
 
 impl Meta {
     /// The meta page of an empty index.

@@ -8,6 +8,7 @@ pub mod index;
 pub mod memory;
 pub mod meta;
 pub mod node;
+mod offsets;
 pub mod parameter;
 pub mod slotted;
 pub mod statistics;

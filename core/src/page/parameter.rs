@@ -23,8 +23,6 @@ pub struct ParameterHeader {
     pub reserved: u32,
 }
 
-const _: () = assert!(size_of::<ParameterHeader>() == 16);
-
 /// Most bytes of the chain on one page.
 pub const PARAMETER_PAGE_BYTES: usize = SPECIAL_OFFSET - HEADER_SIZE - size_of::<ParameterHeader>();
 

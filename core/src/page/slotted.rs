@@ -55,9 +55,6 @@ pub struct Special {
     pub page_id: u16,
 }
 
-const _: () = assert!(size_of::<Special>() == SPECIAL_SIZE);
-const _: () = assert!(std::mem::offset_of!(Special, page_id) == SPECIAL_SIZE - 2);
-
 /// One page, aligned as Postgres's buffers are at least.
 #[derive(Clone, Copy)]
 #[repr(C, align(8))]

@@ -54,8 +54,6 @@ pub struct NodeHeader {
     pub overflow: Link,
 }
 
-const _: () = assert!(size_of::<NodeHeader>() == 28);
-
 /// First bytes of every other tuple that belongs to a node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
@@ -75,8 +73,6 @@ pub struct OwnedHeader {
     /// HeapTids: the next older tuple of the chain. Payload: the next part. Otherwise [`Link::NONE`].
     pub next: Link,
 }
-
-const _: () = assert!(size_of::<OwnedHeader>() == 24);
 
 impl OwnedHeader {
     /// The header of an empty aside tuple.
