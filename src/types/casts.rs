@@ -2,9 +2,9 @@
 //!
 //! Imports `datum`, `element` and `validate`.
 
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::PgSqlErrorCode;
 
-use super::datum::{Array, RealArray, numeric_to_f32};
+use super::datum::{Array, RealArray};
 use super::element::Element;
 use super::validate::{check_dimensions, check_expected, element};
 use crate::error::{Result, SqlError};
@@ -18,17 +18,12 @@ pub fn from_array<E: Element>(array: &Array, typmod: i32) -> Result<Vec<E>> {
         let code = PgSqlErrorCode::ERRCODE_NULL_VALUE_NOT_ALLOWED;
         return Err(SqlError::new(code, "array must not contain nulls"));
     }
-    check_dimensions::<E>(array.len())?;
-    check_expected(typmod, array.len())?;
-    let to_f32: fn(pg_sys::Datum) -> f32 = match array.element_type {
-        pg_sys::INT4OID => |datum| datum.value() as i32 as f32,
-        pg_sys::FLOAT4OID => |datum| f32::from_bits(datum.value() as u32),
-        pg_sys::FLOAT8OID => |datum| f64::from_bits(datum.value() as u64) as f32,
-        // SAFETY: an element of a numeric[].
-        pg_sys::NUMERICOID => |datum| unsafe { numeric_to_f32(datum) },
-        _ => return Err(SqlError::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, "unsupported array type")),
-    };
-    array.iter().map(|datum| element(to_f32(*datum))).collect()
+    check_dimensions::<E>(array.length)?;
+    check_expected(typmod, array.length)?;
+    match array.floats() {
+        Some(floats) => floats.map(element).collect(),
+        None => Err(SqlError::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, "unsupported array type")),
+    }
 }
 
 /// A float4[] of a vector.

@@ -182,26 +182,37 @@ fn array<T: bytemuck::Pod>(elements: &[T], type_oid: pg_sys::Oid) -> Varlena {
     Varlena::new(&[bytemuck::cast_slice(&header), bytemuck::cast_slice(elements)])
 }
 
-/// An array argument: its elements as datums.
+/// An array argument.
 pub struct Array {
     /// Number of dimensions: 0 where there is no element.
     pub dimensions: usize,
     /// Whether any element is NULL.
     pub has_nulls: bool,
-    /// Type of the elements.
-    pub element_type: pg_sys::Oid,
-    elements: NonNull<Datum>,
-    length: usize,
+    /// Number of elements.
+    pub length: usize,
+    element_type: pg_sys::Oid,
+    elements: NonNull<[Datum]>,
     // The elements may point into it.
     _value: Varlena,
 }
 
-impl Deref for Array {
-    type Target = [Datum];
-
-    fn deref(&self) -> &[Datum] {
-        // SAFETY: deconstruct_array gave `length` datums, freed with the memory context of the call.
-        unsafe { slice::from_raw_parts(self.elements.as_ptr(), self.length) }
+impl Array {
+    /// The elements as float4; `None` where they are not int4, float4, float8 or numeric. A numeric without a float4
+    /// raises an ERROR, as its own cast does.
+    pub fn floats(&self) -> Option<impl Iterator<Item = f32>> {
+        let to_f32: fn(Datum) -> f32 = match self.element_type {
+            pg_sys::INT4OID => |datum| datum.value() as i32 as f32,
+            pg_sys::FLOAT4OID => |datum| f32::from_bits(datum.value() as u32),
+            pg_sys::FLOAT8OID => |datum| f64::from_bits(datum.value() as u64) as f32,
+            // SAFETY: an element of a numeric[], which numeric_float4 gives a float4 of, never NULL.
+            pg_sys::NUMERICOID => |datum| unsafe {
+                pgrx::direct_function_call(pg_sys::numeric_float4, &[Some(datum)]).unwrap_or(f32::NAN)
+            },
+            _ => return None,
+        };
+        // SAFETY: as deconstruct_array gave them, freed with the memory context of the call.
+        let elements = unsafe { self.elements.as_ref() };
+        Some(elements.iter().map(move |element| to_f32(*element)))
     }
 }
 
@@ -275,7 +286,8 @@ impl Call {
 
     /// An array argument.
     pub fn array(&self, index: usize) -> Array {
-        // SAFETY: `new`'s promise. deconstruct_array leaves elements in the array, which is kept beside them.
+        // SAFETY: `new`'s promise. deconstruct_array palloc's what it gives, and leaves elements in the array, which
+        // is kept beside them.
         unsafe {
             let value = Varlena::detoast(self.datum(index));
             let header = value.pointer.as_ptr().cast::<pg_sys::ArrayType>();
@@ -296,9 +308,9 @@ impl Call {
             Array {
                 dimensions: ndim as usize,
                 has_nulls: pg_sys::array_contains_nulls(header),
-                element_type: elemtype,
-                elements: NonNull::new(elements).unwrap_or(NonNull::dangling()),
                 length: length as usize,
+                element_type: elemtype,
+                elements: NonNull::slice_from_raw_parts(NonNull::new_unchecked(elements), length as usize),
                 _value: value,
             }
         }
@@ -342,15 +354,6 @@ impl Call {
             Err(error) => error.raise(),
         }
     }
-}
-
-/// A float4 of a numeric. Raises an ERROR where it has none.
-///
-/// # Safety
-/// `numeric` is one.
-pub unsafe fn numeric_to_f32(numeric: Datum) -> f32 {
-    // SAFETY: by the caller's promise; numeric_float4 never returns NULL.
-    unsafe { pgrx::direct_function_call(pg_sys::numeric_float4, &[Some(numeric)]) }.unwrap_or(f32::NAN)
 }
 
 unsafe extern "C" {
