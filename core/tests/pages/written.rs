@@ -1,8 +1,6 @@
 //! Built graphs on pages: what is written is found again, checks clean, and takes no more space than it should.
 
-mod graphs;
-
-use graphs::{TestGraph, parameters};
+use crate::graphs::{TestGraph, parameters};
 use walia_core::graph::BuiltGraph;
 use walia_core::page::node::{Node, Owned};
 use walia_core::page::tuple::{AsideKind, Layout, TupleKind};

@@ -1,0 +1,9 @@
+//! Tests of the pages: their format, the RAM page store, writing of built graphs, and what damage does.
+
+mod damage;
+mod findings;
+mod format;
+mod graphs;
+mod memory_store;
+mod slotted_page;
+mod written;
