@@ -1,6 +1,9 @@
 //! Built graphs on pages: what is written is found again, checks clean, and takes no more space than it should.
 
 use crate::graphs::{TestGraph, parameters};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::sync::atomic::AtomicBool;
+use walia_core::arena::build;
 use walia_core::graph::BuiltGraph;
 use walia_core::page::node::{Node, Owned};
 use walia_core::page::tuple::{AsideKind, Layout, TupleKind};
@@ -156,6 +159,28 @@ fn rows_outside_of_the_graph_are_counted() {
     assert_eq!((counts.tombstones, counts.pending_nodes, counts.new_pages), (0, 0, 0));
     assert_eq!(counts.parameter_pages, 2);
     assert_eq!(counts.bytes, u64::from(store.block_count().unwrap()) * 8192);
+}
+
+/// What the arena builds is a sound graph on pages too: no finding, and every row once.
+#[test]
+fn a_built_arena_checks_clean() {
+    let parameters = parameters(6, ElementType::F32, 4);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let store = MemoryStore::new();
+    build(parameters, 1 << 26, &AtomicBool::new(false), &pool, |mut feeder| {
+        let mut generator = StdRng::seed_from_u64(1);
+        for row in 0..3000 {
+            // Few enough values that some vectors are there twice.
+            let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
+            feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+        }
+        let arena = feeder.finish(|_| ()).unwrap();
+        write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
+        assert_eq!(statistics(&Index::open(&store).unwrap()).unwrap().nodes(), u64::from(arena.len()));
+    });
+    let index = Index::open(&store).unwrap();
+    assert_eq!(check(&index).unwrap(), []);
+    assert_eq!(statistics(&index).unwrap().heap_tids, 3000);
 }
 
 /// Nodes a page of an index that keeps an element tuple (80 bytes and the vector) and a neighbour tuple (6 bytes a link and
