@@ -10,6 +10,8 @@ mod server;
 mod sweep;
 mod system;
 
+use std::process::ExitCode;
+
 use anyhow::{Context, Result};
 use clap::Parser;
 
@@ -20,8 +22,18 @@ use crate::report::{Comparison, Report, SystemReport};
 use crate::server::{Build, BuildLimits, Session};
 use crate::system::System;
 
-fn main() -> Result<()> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("walia-bench: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Measures every dataset.
+fn run(options: &Options) -> Result<()> {
     options.check()?;
     if let Some(directory) = &options.cache {
         std::fs::create_dir_all(directory)
@@ -34,7 +46,7 @@ fn main() -> Result<()> {
         if options.storage == Storage::Vecf16 {
             dataset.round_to_f16();
         }
-        let report = measure(&options, &dataset).with_context(|| format!("dataset \"{}\"", dataset.name))?;
+        let report = measure(options, &dataset).with_context(|| format!("dataset \"{}\"", dataset.name))?;
         println!("{}", report.to_text());
         reports.push(report);
     }

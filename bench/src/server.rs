@@ -92,8 +92,11 @@ impl Session {
         Ok(Self { client, notices })
     }
 
-    /// Makes an empty schema for the tables.
+    /// Makes an empty schema for the tables; refuses while another run works in it.
     pub fn create_schema(&mut self) -> Result<()> {
+        let free: bool =
+            self.client.query_one("SELECT pg_try_advisory_lock(hashtext('walia_bench'))", &[])?.get(0);
+        ensure!(free, "another run of walia-bench is using this database");
         self.execute("DROP SCHEMA IF EXISTS walia_bench CASCADE; CREATE SCHEMA walia_bench")
     }
 
