@@ -1,5 +1,6 @@
 //! `walia-bench`: recall, time, pages, builds and inserts of walia, and of a peer beside it, on real data.
 
+mod comparison;
 mod curve;
 mod dataset;
 mod exact;
@@ -15,10 +16,11 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use clap::Parser;
 
+use crate::comparison::Comparison;
 use crate::dataset::{Dataset, Vectors};
 use crate::exact::Truth;
 use crate::options::{Options, Peer, Storage};
-use crate::report::{Comparison, Report, SystemReport};
+use crate::report::{Report, SystemReport};
 use crate::server::{Build, BuildLimits, Session};
 use crate::system::System;
 
