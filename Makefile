@@ -1,12 +1,27 @@
 # The work is done by scripts/; CONTRIBUTING.md explains the targets.
 PYTHON ?= python3
+RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test install
-demo:           ## show walia on real data, in a private server that keeps running
-	@$(PYTHON) scripts/demo.py
-clean-demo:     ## stop the demo's server and remove all that was downloaded or made for it
-	@$(PYTHON) scripts/demo.py clean
-test:           ## run every test
-	@$(PYTHON) scripts/run_tests.py
-install:        ## build a release and install it into the Postgres of PG_CONFIG
-	@$(PYTHON) scripts/install.py
+.PHONY: demo clean-demo test soak crash check-majors accept lint bench peer-suite install env
+demo: ## show walia on real data, in a private server that keeps running
+	$(RUN)/demo.py
+clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
+	$(RUN)/demo.py clean
+test: ## run every test; PARTS="libraries cluster majors" and FILTER=name choose
+	$(RUN)/run_tests.py $(PARTS) $(if $(FILTER),--filter=$(FILTER))
+soak crash: ## run the long tests of that name
+	$(RUN)/run_tests.py cluster --long --filter=$@
+check-majors: ## type-check the Postgres majors whose headers are not installed
+	$(RUN)/run_tests.py majors
+accept: ## take the last output of pg_regress as the expected one
+	cp $${CARGO_TARGET_DIR:-target}/pg18/pg_regress/results/*.out pg_regress/expected/
+lint: ## formatting, clippy, documentation
+	$(RUN)/lint.py
+bench: ## recall and time on real data, beside pgvector; OPTIONS="…" for walia-bench
+	$(RUN)/bench.py $(OPTIONS)
+peer-suite: ## pgvector's own regression tests from the clone PGVECTOR=dir
+	$(RUN)/peer_suite.py "$(PGVECTOR)"
+install: ## build a release and install it into the Postgres of PG_CONFIG=…/pg_config
+	$(RUN)/install.py
+env: ## print the variables with which plain cargo works on the extension: eval "$$(make -s env)"
+	$(RUN)/postgres.py

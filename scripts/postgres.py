@@ -1,6 +1,7 @@
 """A Postgres installation, building walia for it, and private servers that run it."""
 
 import os
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -119,6 +120,18 @@ def install(library, installation):
     return list(files)
 
 
+def settings_for_measuring():
+    """Server settings for this machine: everything in memory, one query at a time."""
+    megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
+    return {
+        "shared_buffers": f"{min(1024, megabytes // 4)}MB",
+        "maintenance_work_mem": f"{min(2048, megabytes // 4)}MB",
+        "max_parallel_maintenance_workers": os.cpu_count() - 1,
+        "max_wal_size": "4GB",
+        "jit": "off",
+    }
+
+
 class Server:
     """A private server: its data, its log and the directory of its socket, under one directory."""
 
@@ -176,3 +189,15 @@ class Server:
         if done.returncode != 0:
             raise Failure(f"psql: {done.stderr.strip()}")
         return done.stdout
+
+
+def print_variables():
+    """Print the variables with which plain cargo compiles the extension, as the shell's exports."""
+    _, variables = cargo(chosen(), "build")
+    for name, value in variables.items():
+        if os.environ.get(name) != value:
+            print(f"export {name}={shlex.quote(value)}")
+
+
+if __name__ == "__main__":
+    environment.main(print_variables)

@@ -26,9 +26,10 @@ class Totals:
     def __init__(self):
         self.passed = self.failed = 0
 
-    def cargo_test(self, title, command, variables=os.environ):
+    def cargo_test(self, title, command, arguments, variables=os.environ):
         """Run a `cargo test`, show its output and add its results up."""
         announce(title)
+        command = [*command, "--", *["--ignored"] * arguments.long, arguments.filter]
         passed = failed = 0
         with subprocess.Popen(command, cwd=CHECKOUT, env=variables, stdout=subprocess.PIPE, text=True) as tests:
             for line in tests.stdout:
@@ -58,7 +59,7 @@ def announce(title):
 def libraries(totals, arguments):
     """The tests of the crates that need no Postgres."""
     command = ["cargo", "test", f"--profile={PROFILE}", "--package=walia-core", "--package=walia-bench", "--no-fail-fast"]
-    totals.cargo_test("walia-core and walia-bench", [*command, *arguments.cargo])
+    totals.cargo_test("walia-core and walia-bench", command, arguments)
 
 
 def cluster(totals, arguments):
@@ -92,7 +93,7 @@ def cluster_on(totals, installation, arguments):
         "WALIA_DATA": os.environ.get("WALIA_DATA", str(CHECKOUT.parent / "shared" / "data")),
     }
     try:
-        totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", [*command, *arguments.cargo], variables)
+        totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", command, arguments, variables)
     finally:
         remove_leftovers(home / "clusters")
 
@@ -125,7 +126,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("parts", nargs="*", choices=[[], *PARTS], help="default: all of them")
     parser.add_argument("--major", type=int, help="whole-cluster tests on this Postgres only")
-    parser.add_argument("--cargo", nargs=argparse.REMAINDER, default=[], help="further arguments of cargo test")
+    parser.add_argument("--filter", default="", help="only tests whose path contains this")
+    parser.add_argument("--long", action="store_true", help="the tests that are ignored for their length, and only those")
     arguments = parser.parse_args()
     environment.require_tools("cargo", "cc")
     totals = Totals()

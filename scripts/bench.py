@@ -1,0 +1,42 @@
+"""Measure walia, and pgvector where the Postgres has it, on real data: `make bench`. Arguments go to walia-bench."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import environment
+import glove
+import postgres
+from environment import CHECKOUT, Failure
+
+
+def main():
+    environment.require_tools("cargo", "cc")
+    home = environment.directory() / "bench"
+    installation = postgres.chosen()
+    library = postgres.build(installation)
+    server = postgres.Server(installation.private_copy(home / "server"), home / "cluster")
+    postgres.install(library, server.installation)
+    data = Path(os.environ.get("WALIA_DATA") or CHECKOUT.parent / "shared" / "data")
+    datasets = [glove.prepare()[0], *sorted({base.parent for base in data.glob("*/base.*")})]
+    command = ["cargo", "run", "--release", "--quiet", "--package=walia-bench", "--", *sys.argv[1:]]
+    if Path(server.installation.ask("sharedir"), "extension", "vector.control").exists():
+        command.append("--peer=pgvector")
+    cache = home / "truth"
+    cache.mkdir(exist_ok=True)
+    server.stop()
+    shutil.rmtree(server.home, ignore_errors=True)
+    server.create(postgres.settings_for_measuring())
+    server.start()
+    try:
+        command += [f"--host={server.socket}", f"--cache={cache}", *datasets]
+        if subprocess.run(command, cwd=CHECKOUT, check=False).returncode != 0:
+            raise Failure("walia-bench failed: see above")
+    finally:
+        server.stop()
+        shutil.rmtree(server.home)
+
+
+environment.main(main)

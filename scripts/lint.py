@@ -1,0 +1,33 @@
+"""Formatting, clippy and documentation, every warning an error: `make lint`."""
+
+import os
+import subprocess
+
+import environment
+import postgres
+from environment import CHECKOUT, Failure
+
+DENY = ["--", "-D", "warnings"]
+LIBRARIES = ["--package=walia-core", "--package=walia-bench"]
+
+
+def main():
+    environment.require_tools("cargo", "cc")
+    installation = postgres.chosen()
+    plain = dict(os.environ)
+    doc = ["--no-deps", "--document-private-items"]
+    steps = [
+        (["cargo", "fmt", "--all", "--check"], plain),
+        (["cargo", "clippy", *LIBRARIES, "--all-targets", *DENY], plain),
+        postgres.cargo(installation, "clippy", "--all-targets", *DENY),
+        (["cargo", "doc", *LIBRARIES, *doc], plain),
+        postgres.cargo(installation, "doc", *doc),
+    ]
+    for command, variables in steps:
+        print("\n==>", *command, flush=True)
+        variables = {**variables, "RUSTDOCFLAGS": "-D warnings"}
+        if subprocess.run(command, cwd=CHECKOUT, env=variables, check=False).returncode != 0:
+            raise Failure("see above")
+
+
+environment.main(main)
