@@ -166,12 +166,10 @@ def demo():
 
 def clean():
     home = environment.directory()
-    demo_home = home / "demo"
-    if (demo_home / "cluster").exists():
-        pg_config = next((demo_home / "server").rglob("bin/pg_config"))
-        postgres.Server(postgres.Installation(pg_config), demo_home / "cluster").stop()
-    shutil.rmtree(home)
-    print(f"removed {home}; what cargo compiled is in {postgres.CARGO_TARGET}")
+    for pg_config in (home / "demo" / "server").rglob("bin/pg_config"):
+        postgres.Server(postgres.Installation(pg_config), home / "demo" / "cluster").stop()
+    environment.remove()
+    print(f"removed what was made in {home}; what cargo compiled stays in {postgres.CARGO_TARGET}")
 
 
 environment.main(clean if sys.argv[1:] == ["clean"] else demo)

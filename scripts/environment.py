@@ -100,6 +100,15 @@ def directory():
     return path
 
 
+def remove():
+    """Remove all that the scripts make below the private directory, and the directory unless it holds more."""
+    path = directory()
+    for name in ("packages", "glove100", "glove50", "demo", "bench", "peer", "test"):
+        shutil.rmtree(path / name, ignore_errors=True)
+    if not any(path.iterdir()):
+        path.rmdir()
+
+
 def pip_install(requirement):
     """The directory into which pip has put a package, downloading it the first time."""
     target = directory() / "packages" / requirement.replace("==", "-")

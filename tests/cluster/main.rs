@@ -4,5 +4,6 @@
 //! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
 mod extension;
+mod recall;
 mod regress;
 mod server;
