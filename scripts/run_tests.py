@@ -83,23 +83,24 @@ def cluster_on(totals, installation, arguments):
     home = environment.directory() / "test" / f"pg{installation.major}"
     server = installation.private_copy(home / "server")
     postgres.install(library, server)
+    clusters = home / "clusters"
+    remove_clusters(clusters)
     user = environment.server_user()
     command, variables = postgres.cargo(installation, "test", f"--profile={PROFILE}", "--test=*")
     variables |= {
         "WALIA_TEST_PG_CONFIG": str(server.pg_config),
-        "WALIA_TEST_DIRECTORY": str(environment.give_to_server_user(home / "clusters")),
+        "WALIA_TEST_DIRECTORY": str(environment.give_to_server_user(clusters)),
         "WALIA_TEST_OUTPUT": str(postgres.CARGO_TARGET / f"pg{installation.major}" / "pg_regress"),
         "WALIA_TEST_USER": f"{user.pw_uid}:{user.pw_gid}" if user else "",
         "WALIA_DATA": os.environ.get("WALIA_DATA", str(CHECKOUT.parent / "shared" / "data")),
     }
-    try:
-        totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", command, arguments, variables)
-    finally:
-        remove_leftovers(home / "clusters")
+    totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", command, arguments, variables)
+    if not totals.failed:
+        remove_clusters(clusters)
 
 
-def remove_leftovers(clusters):
-    """End the servers of tests that were interrupted; keep the directories of those that failed for reading."""
+def remove_clusters(clusters):
+    """Remove what tests left behind, and end the servers of those that were interrupted."""
     for lock in clusters.glob("*/data/postmaster.pid"):
         lines = lock.read_text().splitlines()
         try:
@@ -107,6 +108,7 @@ def remove_leftovers(clusters):
         except ProcessLookupError:
             pass
         shutil.rmtree(lines[4], ignore_errors=True)
+    shutil.rmtree(clusters, ignore_errors=True)
 
 
 def majors(totals, _arguments):

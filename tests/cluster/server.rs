@@ -253,7 +253,8 @@ fn as_user(program: impl AsRef<OsStr>) -> Command {
             command
         }
     };
-    command.current_dir("/");
+    // With backtraces the messages of the server would differ from those that scripts expect.
+    command.current_dir("/").env_remove("RUST_BACKTRACE");
     command
 }
 
