@@ -166,8 +166,7 @@ def demo():
 
 def clean():
     home = environment.directory()
-    for pg_config in (home / "demo" / "server").rglob("bin/pg_config"):
-        postgres.Server(postgres.Installation(pg_config), home / "demo" / "cluster").stop()
+    postgres.stop_server(home / "demo" / "cluster" / "data")
     environment.remove()
     print(f"removed what was made in {home}; what cargo compiled stays in {postgres.CARGO_TARGET}")
 

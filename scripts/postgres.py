@@ -3,8 +3,10 @@
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
+import time
 from functools import cached_property
 from pathlib import Path
 
@@ -120,6 +122,23 @@ def install(library, installation):
     return list(files)
 
 
+def stop_server(data):
+    """End the server on a data directory at once, if there is one, and remove the directory of its socket."""
+    lock = data / "postmaster.pid"
+    try:
+        lines = lock.read_text().splitlines()
+        postmaster, socket = int(lines[0]), Path(lines[4])
+        # A lock file may outlive its server, and its number may be another process's by now.
+        if os.path.samefile(f"/proc/{postmaster}/cwd", data):
+            os.kill(postmaster, signal.SIGINT)
+            deadline = time.monotonic() + 60
+            while lock.exists() and time.monotonic() < deadline:
+                time.sleep(0.05)
+    except FileNotFoundError:
+        return
+    shutil.rmtree(socket, ignore_errors=True)
+
+
 def settings_for_measuring():
     """Server settings for this machine: everything in memory, one query at a time."""
     megabytes = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") >> 20
@@ -171,12 +190,8 @@ class Server:
             raise Failure(f"the private server did not start; its log {self.log} ends:\n{self.log.read_text()[-2000:]}")
 
     def stop(self):
-        """Stop the server if it runs, and remove the directory of its socket."""
-        if not self.data.joinpath("postmaster.pid").exists():
-            return
-        socket = Path(self.socket)
-        self.run("pg_ctl", "stop", "--pgdata", self.data, "--mode=fast", "--silent")
-        shutil.rmtree(socket, ignore_errors=True)
+        """Stop the server if it runs."""
+        stop_server(self.data)
 
     def psql_command(self, database):
         """The psql that talks to this server, as a list of words."""

@@ -4,7 +4,6 @@ import argparse
 import os
 import re
 import shutil
-import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -102,12 +101,7 @@ def cluster_on(totals, installation, arguments):
 def remove_clusters(clusters):
     """Remove what tests left behind, and end the servers of those that were interrupted."""
     for lock in clusters.glob("*/data/postmaster.pid"):
-        lines = lock.read_text().splitlines()
-        try:
-            os.kill(int(lines[0]), signal.SIGQUIT)
-        except ProcessLookupError:
-            pass
-        shutil.rmtree(lines[4], ignore_errors=True)
+        postgres.stop_server(lock.parent)
     shutil.rmtree(clusters, ignore_errors=True)
 
 
