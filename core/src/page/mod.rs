@@ -2,18 +2,24 @@
 //!
 //! Imports `graph`, `kernel` and `types`.
 
+mod access;
 pub mod check;
 pub mod counters;
+pub mod graph;
 pub mod index;
+mod insert;
 pub mod memory;
 pub mod meta;
 pub mod node;
 mod offsets;
 pub mod parameter;
+pub mod scan;
 pub mod slotted;
 pub mod statistics;
 pub mod store;
 pub mod tuple;
+pub mod vacuum;
+mod vectors;
 pub mod write;
 
 pub use check::{Finding, Severity, check};

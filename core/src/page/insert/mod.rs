@@ -1,0 +1,236 @@
+//! Insertion of a row.
+//!
+//! # Protocol
+//!
+//! Every step is one write unit (one WAL record). Whatever was decided from pages read before is tested again under the
+//! exclusive lock of the page that is changed: the version of the slot, the flags of the node, the old value of the place.
+//!
+//! 1. The **level** comes from a hash of the heap TID. A zero vector under cosine goes to an aside tuple instead.
+//! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the heap TID
+//!    ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest tuple of its overflow chain,
+//!    or in a new one that is put in front of the chain. Heap TIDs never move to another tuple.
+//! 3. **Publish.** A node of level 0 whose payload is inline appears whole, links included, in one unit. Any other is first
+//!    allocated as PENDING, so that its upper and payload tuples, one unit each, can name their owner; a last unit links
+//!    them, fills the node in, and clears PENDING. A crash leaves a PENDING node that nothing leads to, and the tuples that
+//!    name it: vacuum makes it a tombstone, and reclaims what it owns as orphans. An insertion that finds its node so treated
+//!    begins again with a new one.
+//! 4. **Back-links.** The node is offered to its neighbours, one page each ([`Index::offer_link`]). A crash between two of them
+//!    leaves a node that fewer links than usual, or none, lead to; a scan to the end finds it all the same, and vacuum's
+//!    reachability pass links it.
+//! 5. **Confirm.** The offers read the neighbours after the node was published. Those that had died are dropped from its links;
+//!    if no live one is left, the search is repeated. A vacuum makes all its tombstones before it repairs any link, so either
+//!    its repair sees the published node, or the offer sees the tombstone.
+//! 6. **Entry point.** A node of a level above the entry point's, or one in a graph without a live node, becomes the entry
+//!    point, under the meta page's lock and only if the entry point is still the one that was seen. Otherwise the decision is
+//!    made again: a node that found the graph empty, and finds it filled, is linked first.
+
+mod allocate;
+mod join;
+mod link;
+mod publish;
+
+pub(super) use allocate::{may_reuse, reclaimable_space};
+pub(super) use link::{Change, Offer};
+
+use super::graph::PagedQuery;
+use super::index::Index;
+use super::meta::{META_BLOCK, Meta};
+use super::store::{PageStore, WriteUnit};
+use super::tuple::AsideKind;
+use super::vectors::Vectors;
+use crate::graph::{
+    Candidate, LayerSearch, NewNeighbours, NodeStore, choose_neighbours, descend, draw_level,
+};
+use crate::types::{HeapTid, Link, Result};
+
+/// How often a node without a live neighbour searches again.
+const TRIES: usize = 4;
+
+impl<Store: PageStore> Index<Store> {
+    /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the vector is the one of
+    /// an older version of the same row, so that a node holds it.
+    pub fn insert(&self, vector: &[u8], heap_tid: HeapTid, unchanged: bool) -> Result<()> {
+        if self.is_aside(vector) {
+            return self.insert_aside(AsideKind::ZeroVector, heap_tid);
+        }
+        let level = draw_level(hash(heap_tid), self.layout.parameters.m).min(self.layout.max_level);
+        let mut insertion = Insertion::new(self, vector, level)?;
+        if unchanged && insertion.join_nearest(heap_tid)? {
+            return Ok(());
+        }
+        insertion.insert(heap_tid)
+    }
+}
+
+/// The insertion of one vector into the graph; also how vacuum links a node again.
+pub(super) struct Insertion<'i, Store: PageStore> {
+    index: &'i Index<Store>,
+    query: PagedQuery<&'i Store>,
+    search: LayerSearch<PagedQuery<&'i Store>>,
+    vectors: Vectors<'i, Store>,
+    level: u8,
+}
+
+impl<'i, Store: PageStore> Insertion<'i, Store> {
+    /// Binds the vector of a node of `level`.
+    pub fn new(index: &'i Index<Store>, vector: &[u8], level: u8) -> Result<Self> {
+        let query = PagedQuery::new(index.refreshed()?, vector);
+        let search = query.search(false);
+        Ok(Self { index, query, search, vectors: Vectors::new(index), level })
+    }
+
+    fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
+        let chosen = self.choose(None)?;
+        if self.join(&chosen.nearest, heap_tid)? {
+            return Ok(());
+        }
+        let node = self.publish(&chosen.layers, heap_tid)?;
+        let mut linked = self.offer(node, &chosen.layers)?;
+        for _ in 0..TRIES {
+            // A search that met nothing live gives no layer a neighbour, and would not the next time.
+            if linked || chosen.nearest.is_empty() {
+                break;
+            }
+            linked = self.link(node)?;
+        }
+        self.become_entry_point(node, linked)
+    }
+
+    /// Looks for a node that holds the vector, without choosing neighbours.
+    fn join_nearest(&mut self, heap_tid: HeapTid) -> Result<bool> {
+        let nearest = self.nearest()?;
+        self.join(&nearest, heap_tid)
+    }
+
+    /// The nearest nodes of layer 0.
+    pub fn nearest(&mut self) -> Result<Vec<Candidate<Link>>> {
+        let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
+        let entries = descend(&self.query, &mut self.search, entry, 0)?;
+        let ef = usize::from(self.index.layout.parameters.ef_construction);
+        self.search.run(&self.query, &entries, 0, ef)
+    }
+
+    /// Gives the row to a node that holds the same bytes, if one of `nearest` does. Equal vectors have equal distances from
+    /// the query, whatever the metric: only such candidates are read.
+    fn join(&mut self, nearest: &[Candidate<Link>], heap_tid: HeapTid) -> Result<bool> {
+        let own = self.query.distance(self.query.vector());
+        for candidate in nearest.iter().filter(|candidate| candidate.distance == own) {
+            if self.vectors.vector(candidate.node)? == Some(self.query.vector())
+                && self.index.add_heap_tid(candidate.node, heap_tid)?
+            {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Searches and chooses neighbours; never `myself`.
+    fn choose(&mut self, myself: Option<Link>) -> Result<NewNeighbours<Link>> {
+        self.vectors.limit_memory();
+        let Self { index, query, search, vectors, level, .. } = self;
+        choose_neighbours(
+            query,
+            search,
+            &index.layout.parameters,
+            *level,
+            |node| Some(node) != myself,
+            |a, b| vectors.distance(a, b),
+        )
+    }
+
+    /// Chooses neighbours for a published node and links it with them. True when one of layer 0 is live.
+    pub fn link(&mut self, node: Link) -> Result<bool> {
+        self.query.refresh()?;
+        let layers = self.choose(Some(node))?.layers;
+        for (layer, neighbours) in (0..).zip(&layers) {
+            let Some(places) = self.index.places(node, layer)? else { continue };
+            let free = (0..).zip(&places.links).filter(|(_, link)| link.is_none());
+            let new = neighbours.iter().map(|neighbour| neighbour.node);
+            let changes: Vec<Change> = free
+                .zip(new.filter(|new| !places.links.contains(new)))
+                .map(|((position, old), new)| Change { position, old: *old, new })
+                .collect();
+            self.index.change_links(node, layer, places.upper, &changes)?;
+        }
+        self.offer(node, &layers)
+    }
+
+    /// Offers the published node to its neighbours, and drops from its links those that have died meanwhile. True when a
+    /// live one is left on layer 0.
+    fn offer(&mut self, node: Link, layers: &[Vec<Candidate<Link>>]) -> Result<bool> {
+        let mut linked = false;
+        for (layer, neighbours) in (0..).zip(layers) {
+            let mut dead = Vec::new();
+            for neighbour in neighbours {
+                self.vectors.limit_memory();
+                self.index.store.interrupt_point();
+                match self.index.offer_link(&mut self.vectors, neighbour.node, node, layer)? {
+                    Offer::Gone => dead.push(neighbour.node),
+                    Offer::Linked | Offer::Refused => linked |= layer == 0,
+                }
+            }
+            if let Some(places) = self.index.places(node, layer)?.filter(|_| !dead.is_empty()) {
+                let changes: Vec<Change> = (0..)
+                    .zip(&places.links)
+                    .filter(|(_, link)| dead.contains(link))
+                    .map(|(position, old)| Change { position, old: *old, new: Link::NONE })
+                    .collect();
+                self.index.change_links(node, layer, places.upper, &changes)?;
+            }
+        }
+        Ok(linked)
+    }
+
+    /// Step 6. `linked` says whether the node has a live neighbour.
+    fn become_entry_point(&mut self, node: Link, mut linked: bool) -> Result<()> {
+        loop {
+            let seen = self.query.index.meta;
+            let entry = match seen.entry() {
+                Some(entry) => self.query.score(entry.node)?.map(|found| (entry.level, found.live)),
+                None => None,
+            };
+            let wanted = match entry {
+                None => true,
+                Some((level, true)) => self.level > level,
+                // Searches walk on through a dead entry point: only a node that keeps its upper layers in use, or the only
+                // live one, replaces it.
+                Some((level, false)) => self.level >= level || !linked,
+            };
+            if !wanted {
+                return Ok(());
+            }
+            let mut unit = self.index.store.begin();
+            let mut now = Meta::of_page(unit.lock(META_BLOCK)?)?;
+            if (now.entry_generation, now.entry_point) == (seen.entry_generation, seen.entry_point) {
+                now.set_entry(node, self.level);
+                now.write(unit.edit(META_BLOCK));
+                return unit.commit();
+            }
+            drop(unit);
+            self.index.store.interrupt_point();
+            if linked {
+                self.query.refresh()?;
+            } else {
+                linked = self.link(node)?;
+            }
+        }
+    }
+}
+
+impl Meta {
+    /// Makes `node` the entry point; [`Link::NONE`] empties the graph.
+    pub(super) fn set_entry(&mut self, node: Link, level: u8) {
+        self.entry_point = node;
+        self.entry_level = u16::from(level);
+        self.entry_generation = self.entry_generation.wrapping_add(1);
+    }
+}
+
+/// Uniform bits of a heap TID (splitmix64's finalizer).
+fn hash(heap_tid: HeapTid) -> u64 {
+    let tid = u64::from(heap_tid.block()) << 16 | u64::from(heap_tid.offset());
+    let bits = tid.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
+    bits ^ bits >> 31
+}

@@ -1,0 +1,92 @@
+//! Step 3 of an insertion: the node appears.
+
+use super::Insertion;
+use super::join::header;
+use crate::graph::Candidate;
+use crate::page::node::{NodeMut, OwnedMut};
+use crate::page::store::{PageStore, WriteUnit};
+use crate::page::tuple::{Layout, OwnedHeader, PENDING, TupleKind};
+use crate::types::{HeapTid, Link, Result};
+
+impl<Store: PageStore> Insertion<'_, Store> {
+    /// Publishes a node of a row with these neighbours, by layer from 0.
+    pub(super) fn publish(&self, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) -> Result<Link> {
+        let index = self.index;
+        if self.level == 0 && index.layout.payload_offset.is_some() {
+            let mut allocation = index.allocate(index.layout.node_size, None)?;
+            let version = allocation.link.version;
+            let mut node = NodeMut::format(&index.layout, allocation.tuple()?, version, 0, 0);
+            self.fill(&mut node, layers, heap_tid);
+            return allocation.commit();
+        }
+        loop {
+            if let Some(node) = self.publish_in_parts(layers, heap_tid)? {
+                return Ok(node);
+            }
+            index.store.interrupt_point();
+        }
+    }
+
+    /// `None` when a vacuum has taken the PENDING node for one that a crash left behind.
+    fn publish_in_parts(&self, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) -> Result<Option<Link>> {
+        let index = self.index;
+        let mut allocation = index.allocate(index.layout.node_size, None)?;
+        let version = allocation.link.version;
+        NodeMut::format(&index.layout, allocation.tuple()?, version, self.level, PENDING);
+        let node = allocation.commit()?;
+        let payload = self.write_payload(node)?;
+        let upper = if self.level > 0 { self.write_upper(node, layers)? } else { Link::NONE };
+
+        let mut unit = index.store.begin();
+        unit.lock(node.block)?;
+        let Some(mut tuple) = NodeMut::at(&index.layout, unit.edit(node.block), node)? else {
+            return Ok(None);
+        };
+        if tuple.view().header().flags != PENDING {
+            return Ok(None);
+        }
+        tuple.header_mut().flags = 0;
+        tuple.header_mut().upper = upper;
+        tuple.set_payload_link(payload);
+        self.fill(&mut tuple, layers, heap_tid);
+        unit.commit()?;
+        Ok(Some(node))
+    }
+
+    fn fill(&self, node: &mut NodeMut, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) {
+        for (position, neighbour) in (0..).zip(layers.first().into_iter().flatten()) {
+            node.set_link(position, neighbour.node);
+        }
+        node.set_heap_tids(&[heap_tid]);
+        node.set_payload(self.query.vector());
+    }
+
+    /// Writes the payload tuples, the last part first, so that each can link to the next. [`Link::NONE`] when the payload is
+    /// inline.
+    fn write_payload(&self, owner: Link) -> Result<Link> {
+        let parts: Vec<_> = self.index.layout.payload_parts().collect();
+        let mut next = Link::NONE;
+        for (number, part) in parts.into_iter().enumerate().rev() {
+            let mut allocation = self.index.allocate(Layout::payload_tuple_size(&part), None)?;
+            let header =
+                OwnedHeader { owner, next, count: number as u16, ..header(&allocation, TupleKind::Payload) };
+            let mut tuple = OwnedMut::format(allocation.tuple()?, header);
+            tuple.body_mut()[..part.len()].copy_from_slice(&self.query.vector()[part]);
+            next = allocation.commit()?;
+        }
+        Ok(next)
+    }
+
+    fn write_upper(&self, owner: Link, layers: &[Vec<Candidate<Link>>]) -> Result<Link> {
+        let layout = &self.index.layout;
+        let mut allocation = self.index.allocate(layout.upper_size(self.level), Some(owner.block))?;
+        let version = allocation.link.version;
+        let mut tuple = OwnedMut::format_upper(layout, allocation.tuple()?, version, self.level, owner);
+        for (layer, neighbours) in (0..).zip(layers).skip(1) {
+            for (position, neighbour) in (0..).zip(neighbours) {
+                tuple.set_link(layout, layer, position, neighbour.node);
+            }
+        }
+        allocation.commit()
+    }
+}

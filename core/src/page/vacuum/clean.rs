@@ -1,0 +1,341 @@
+//! Step 1 of a vacuum: dead heap TIDs, empty nodes, old tombstones and orphans of one page.
+//!
+//! **Orphans** are tuples whose owner does not know them: a crash came between the units of an insertion, or its PENDING node
+//! was taken by a vacuum. An upper or payload tuple is made while its owner is PENDING and linked when that is published, all
+//! at once; an overflow tuple is linked in the unit that makes it. So a tuple whose owner is gone, or is not PENDING and does
+//! not know it, will never be linked, and may be removed at any time.
+
+use super::{TOMBSTONE_PAGES, Vacuum};
+use crate::graph::Visited;
+use crate::page::insert::may_reuse;
+use crate::page::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
+use crate::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use crate::page::store::{PageStore, WriteUnit};
+use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
+use crate::types::{Error, HeapTid, Link, Result};
+
+/// What a look at a page, under a share lock, has found.
+#[derive(Default)]
+struct Found {
+    /// Live nodes: inline heap TIDs and head of the overflow chain.
+    nodes: Vec<(Link, Vec<HeapTid>, Link)>,
+    /// Aside tuples with their heap TIDs.
+    asides: Vec<(Link, Vec<HeapTid>)>,
+    /// Tuples that belong to a node: kind and owner.
+    owned: Vec<(Link, TupleKind, Link)>,
+    /// Tombstones that may be removed: upper tuple and first payload tuple.
+    old: Vec<(Link, Link, Link)>,
+    /// Nodes of crashed, or slow, insertions.
+    pending: Vec<Link>,
+    /// Bytes that an insert can use.
+    free: usize,
+}
+
+/// What is to be done to a page under its exclusive lock.
+#[derive(Default)]
+struct Work {
+    /// Live nodes, and which of their inline heap TIDs are dead.
+    nodes: Vec<(Link, Vec<HeapTid>)>,
+    /// Aside tuples, and which of their heap TIDs are dead.
+    asides: Vec<(Link, Vec<HeapTid>)>,
+    /// Tuples without an owner that knows them.
+    orphans: Vec<(Link, TupleKind, Link)>,
+    /// Tombstones that own nothing any more.
+    old: Vec<Link>,
+    /// Nodes to be taken from their insertions.
+    pending: Vec<Link>,
+}
+
+impl Work {
+    fn is_empty(&self) -> bool {
+        let Self { nodes, asides, orphans, old, pending } = self;
+        nodes.is_empty() && asides.is_empty() && orphans.is_empty() && old.is_empty() && pending.is_empty()
+    }
+}
+
+impl<Store: PageStore> Vacuum<'_, Store> {
+    /// Cleans one page.
+    pub(super) fn clean_page(&mut self, block: u32, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
+        let store = self.index.store;
+        let found = self.look(&*store.read(block)?, block)?;
+        let free = found.free;
+        let work = self.decide(found, is_dead)?;
+        let free = if work.is_empty() { free } else { self.apply(block, &work)? };
+        if free >= self.index.layout.node_size {
+            store.record_free_space(block, free);
+        }
+        Ok(())
+    }
+
+    fn look(&mut self, page: &Page, block: u32) -> Result<Found> {
+        let mut found = Found::default();
+        if page.is_new() {
+            found.free = MAX_TUPLE_SIZE;
+            return Ok(found);
+        }
+        if page.kind(block)? != PageKind::Data {
+            return Ok(found);
+        }
+        found.free = self.usable_space(page, block)?;
+        let layout = self.index.layout;
+        for slot in 1..=page.slot_count() {
+            if let Some(node) = Node::in_slot(&layout, page, block, slot)? {
+                let header = node.header();
+                let link = Link { block, slot, version: header.version };
+                if node.is_live() {
+                    found.nodes.push((link, node.heap_tids().to_vec(), header.overflow));
+                } else if header.flags & TOMBSTONE == 0 {
+                    found.pending.push(link);
+                } else if header.cycle > self.index.meta.repaired_cycle {
+                    self.remember_tombstone(link);
+                } else if may_reuse(self.index.store, &self.index.meta, header) {
+                    found.old.push((link, header.upper, node.payload_link()));
+                }
+            } else if let Some(tuple) = Owned::in_slot(page, block, slot)? {
+                let header = tuple.header();
+                let link = Link { block, slot, version: header.version };
+                match tuple_kind(block, slot, &[header.kind])? {
+                    TupleKind::Aside => found.asides.push((link, tuple.heap_tids().to_vec())),
+                    kind => found.owned.push((link, kind, header.owner)),
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Asks about all heap TIDs that were found, and does what concerns other pages.
+    fn decide(&mut self, found: Found, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<Work> {
+        let mut work = Work { pending: found.pending, ..Work::default() };
+        for (node, tids, overflow) in found.nodes {
+            let chain_left = self.clean_chain(node, overflow, is_dead)?;
+            let dead = self.dead_of(&tids, is_dead);
+            let empty = dead.len() == tids.len() && !chain_left;
+            if empty {
+                self.begin_cycle()?;
+            }
+            if empty || !dead.is_empty() {
+                work.nodes.push((node, dead));
+            }
+        }
+        for (aside, tids) in found.asides {
+            let dead = self.dead_of(&tids, is_dead);
+            if dead.len() == tids.len() || !dead.is_empty() {
+                work.asides.push((aside, dead));
+            }
+        }
+        for (tuple, kind, owner) in found.owned {
+            if self.is_orphan(tuple, kind, owner)? {
+                work.orphans.push((tuple, kind, owner));
+            }
+        }
+        for (node, upper, payload) in found.old {
+            self.remove_owned(node, upper, payload)?;
+            work.old.push(node);
+        }
+        if !work.pending.is_empty() {
+            self.begin_cycle()?;
+        }
+        Ok(work)
+    }
+
+    /// Asks about heap TIDs and counts the answers.
+    fn dead_of(&mut self, tids: &[HeapTid], is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Vec<HeapTid> {
+        let dead: Vec<HeapTid> = tids.iter().copied().filter(|tid| is_dead(*tid)).collect();
+        self.statistics.heap_tids_removed += dead.len() as u64;
+        self.statistics.heap_tids_kept += (tids.len() - dead.len()) as u64;
+        dead
+    }
+
+    /// Removes dead heap TIDs from an overflow chain, and the tuples that become empty. False when no tuple is left.
+    fn clean_chain(
+        &mut self,
+        node: Link,
+        head: Link,
+        is_dead: &mut dyn FnMut(HeapTid) -> bool,
+    ) -> Result<bool> {
+        let (mut previous, mut next, mut tuples) = (None, head, 0);
+        while let Some(link) = next.as_option() {
+            let tids = {
+                let page = self.index.store.read(link.block)?;
+                // Only a vacuum takes tuples out of a chain, and there is no other.
+                let tuple = Owned::at(&page, link, TupleKind::HeapTids, node)?.ok_or(Error::Corrupt {
+                    block: node.block,
+                    slot: node.slot,
+                    what: "broken heap TID chain",
+                })?;
+                next = tuple.header().next;
+                tuple.heap_tids().to_vec()
+            };
+            tuples += 1;
+            self.index.check_chain_length(node, tuples)?;
+            let dead = self.dead_of(&tids, is_dead);
+            let unchanged = dead.is_empty() && !tids.is_empty();
+            if unchanged || !self.clean_overflow(node, previous, link, &dead)? {
+                previous = Some(link);
+            }
+        }
+        Ok(previous.is_some())
+    }
+
+    /// Removes heap TIDs from an overflow tuple and, if it becomes empty, the tuple from its chain. True when it did.
+    ///
+    /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next vacuum.
+    fn clean_overflow(
+        &self,
+        node: Link,
+        previous: Option<Link>,
+        tuple: Link,
+        dead: &[HeapTid],
+    ) -> Result<bool> {
+        let before = previous.unwrap_or(node).block;
+        let mut unit = self.index.store.begin();
+        unit.lock(before.min(tuple.block))?;
+        if before != tuple.block {
+            unit.lock(before.max(tuple.block))?;
+        }
+        let found = OwnedMut::at(unit.edit(tuple.block), tuple, TupleKind::HeapTids, node)?;
+        let Some(mut found) = found else { return Ok(false) };
+        let next = found.view().header().next;
+        let empty = retain(&mut found, dead);
+        let page = unit.edit(before);
+        let unlinked = empty
+            && match previous {
+                Some(previous) => match OwnedMut::at(page, previous, TupleKind::HeapTids, node)? {
+                    Some(mut previous) if previous.view().header().next == tuple => {
+                        previous.header_mut().next = next;
+                        true
+                    }
+                    _ => false,
+                },
+                None => match NodeMut::at(&self.index.layout, page, node)? {
+                    Some(mut node) if node.view().header().overflow == tuple => {
+                        node.header_mut().overflow = next;
+                        true
+                    }
+                    _ => false,
+                },
+            };
+        if unlinked {
+            unit.edit(tuple.block).remove_tuple(tuple.block, tuple.slot)?;
+        }
+        unit.commit()?;
+        Ok(unlinked)
+    }
+
+    fn is_orphan(&self, tuple: Link, kind: TupleKind, owner: Link) -> Result<bool> {
+        let page = self.index.store.read(owner.block)?;
+        let Some(owner) = Node::at(&self.index.layout, &page, owner)? else { return Ok(true) };
+        let header = owner.header();
+        if header.flags == PENDING {
+            return Ok(false);
+        }
+        Ok(match kind {
+            TupleKind::Upper => header.upper != tuple,
+            TupleKind::Payload => owner.payload_link().is_none(),
+            TupleKind::HeapTids => header.overflow.is_none(),
+            TupleKind::Node | TupleKind::Aside => false,
+        })
+    }
+
+    /// Removes the tuples that a tombstone owns: a unit each, so that a crash leaves the rest as orphans at worst.
+    fn remove_owned(&mut self, node: Link, upper: Link, payload: Link) -> Result<()> {
+        self.remove_tuple(upper, TupleKind::Upper, node)?;
+        let mut next = payload;
+        while let Some(part) = next.as_option() {
+            next = self.remove_tuple(part, TupleKind::Payload, node)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a tuple if it is there and belongs to `owner`. Returns the one that it leads to.
+    fn remove_tuple(&self, tuple: Link, kind: TupleKind, owner: Link) -> Result<Link> {
+        let Some(Link { block, slot, .. }) = tuple.as_option() else { return Ok(Link::NONE) };
+        let mut unit = self.index.store.begin();
+        unit.lock(block)?;
+        let Some(next) = Owned::at(unit.page(block), tuple, kind, owner)?.map(|tuple| tuple.header().next)
+        else {
+            return Ok(Link::NONE);
+        };
+        unit.edit(block).remove_tuple(block, slot)?;
+        let free = self.usable_space(unit.page(block), block)?;
+        unit.commit()?;
+        self.index.store.record_free_space(block, free);
+        Ok(next)
+    }
+
+    /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that an insert can
+    /// use there.
+    fn apply(&mut self, block: u32, work: &Work) -> Result<usize> {
+        let layout = self.index.layout;
+        let cycle = self.index.meta.cycle;
+        let mut tombstones = Vec::new();
+        let mut unit = self.index.store.begin();
+        unit.lock(block)?;
+        let page = unit.edit(block);
+        for (link, dead) in &work.nodes {
+            let node = NodeMut::at(&layout, page, *link)?;
+            let Some(mut node) = node.filter(|node| node.view().is_live()) else { continue };
+            let kept: Vec<HeapTid> = without(node.view().heap_tids(), dead);
+            node.set_heap_tids(&kept);
+            if kept.is_empty() && node.view().header().overflow.is_none() {
+                node.header_mut().flags |= TOMBSTONE;
+                node.header_mut().cycle = cycle;
+                tombstones.push(*link);
+            }
+        }
+        for link in &work.pending {
+            if let Some(mut node) = NodeMut::at(&layout, page, *link)?
+                && node.view().header().flags == PENDING
+            {
+                node.header_mut().flags |= TOMBSTONE;
+                node.header_mut().cycle = cycle;
+                tombstones.push(*link);
+            }
+        }
+        for (link, dead) in &work.asides {
+            let aside = OwnedMut::at(page, *link, TupleKind::Aside, Link::NONE)?;
+            if let Some(mut aside) = aside
+                && retain(&mut aside, dead)
+            {
+                page.remove_tuple(block, link.slot)?;
+            }
+        }
+        for (link, kind, owner) in &work.orphans {
+            if Owned::at(page, *link, *kind, *owner)?.is_some() {
+                page.remove_tuple(block, link.slot)?;
+                self.statistics.orphans_removed += 1;
+            }
+        }
+        for link in &work.old {
+            if Node::at(&layout, page, *link)?.is_some() {
+                page.remove_tuple(block, link.slot)?;
+                self.statistics.tombstones_removed += 1;
+            }
+        }
+        let free = self.usable_space(page, block)?;
+        unit.commit()?;
+        for link in tombstones {
+            self.statistics.tombstones_made += 1;
+            self.remember_tombstone(link);
+        }
+        Ok(free)
+    }
+
+    fn remember_tombstone(&mut self, node: Link) {
+        self.tombstones.insert(node);
+        if self.tombstone_pages.last() != Some(&node.block) && self.tombstone_pages.len() < TOMBSTONE_PAGES {
+            self.tombstone_pages.push(node.block);
+        }
+    }
+}
+
+/// Removes heap TIDs from an overflow or aside tuple. True when none is left.
+fn retain(tuple: &mut OwnedMut, dead: &[HeapTid]) -> bool {
+    let kept = without(tuple.view().heap_tids(), dead);
+    tuple.set_heap_tids(&kept);
+    kept.is_empty()
+}
+
+fn without(tids: &[HeapTid], dead: &[HeapTid]) -> Vec<HeapTid> {
+    tids.iter().copied().filter(|tid| !dead.contains(tid)).collect()
+}

@@ -1,0 +1,244 @@
+//! Vacuum: removes dead rows, turns empty nodes into tombstones, and mends the graph around them.
+//!
+//! # Protocol
+//!
+//! One vacuum at a time works on an index (Postgres's lock on the table sees to it); inserts and scans go on. Every change is
+//! one write unit, re-validated under its lock.
+//!
+//! A vacuum that makes tombstones is a **cycle** with a number, which is on the meta page before the first of them is made. A
+//! cycle is unfinished until it is marked as repaired; the next vacuum finishes what a crash or a cancellation left.
+//!
+//! 1. **Clean**, page by page: dead heap TIDs are removed from nodes with their overflow chains, and from aside tuples.
+//!    Every heap TID is asked about exactly once. A node left without any is made a tombstone under its page's lock, where
+//!    inserts add heap TIDs, too. A PENDING node is taken for one that a crash left behind: an insertion that still works on
+//!    it sees the flag and begins again. Tombstones that nobody can be looking at any more are removed, after the tuples that
+//!    they own; so are orphans, see [`clean`]. If there is no tombstone of an unfinished cycle, the vacuum ends here.
+//! 2. **Repair**: every live node that links to such tombstones chooses again among its live neighbours and those of the
+//!    tombstones, and offers itself to those that are new to it. A tombstone keeps vector and links, so that searches walk
+//!    through it all the while.
+//! 3. A dead **entry point** is replaced by a live node of the highest level, if there is one.
+//! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see [`reach`].
+//! 5. The cycle is marked **repaired**, with the transaction number of that moment. Once that is older than every snapshot,
+//!    inserts and vacuums may reuse its tombstones. Links that still lead there, because a crash came between two units, are
+//!    told by their versions.
+//!
+//! Memory is bounded: when [`TOMBSTONES_PER_ROUND`] tombstones are known, step 2 runs for them before step 1 goes on.
+
+mod clean;
+mod reach;
+mod repair;
+
+use super::graph::LinkSet;
+use super::index::Index;
+use super::insert::reclaimable_space;
+use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use super::node::Node;
+use super::slotted::{Page, PageKind};
+use super::store::{PageStore, WriteUnit};
+use crate::graph::Visited;
+use crate::types::{HeapTid, Link, Result};
+
+/// Tombstones kept in memory at a time, 16 bytes each.
+const TOMBSTONES_PER_ROUND: usize = 1 << 20;
+/// Pages with tombstones whose free space is made known when their cycle is repaired; that of others waits for the next
+/// vacuum.
+const TOMBSTONE_PAGES: usize = 1 << 20;
+
+/// What a vacuum did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct VacuumStatistics {
+    /// Pages of the index when the vacuum began.
+    pub pages: u32,
+    /// Heap TIDs that were asked about and kept.
+    pub heap_tids_kept: u64,
+    /// Heap TIDs removed.
+    pub heap_tids_removed: u64,
+    /// Nodes that became tombstones.
+    pub tombstones_made: u64,
+    /// Old tombstones whose slots were freed.
+    pub tombstones_removed: u64,
+    /// Tuples of nodes that are gone, or were never published, whose slots were freed.
+    pub orphans_removed: u64,
+    /// Lists of links that were mended.
+    pub lists_repaired: u64,
+    /// Live nodes that could not be reached and were linked again.
+    pub nodes_relinked: u64,
+}
+
+/// Removes the rows for which `is_dead` is true; it is called once for each heap TID that was in the index at the beginning,
+/// without any lock.
+pub fn bulk_delete<Store: PageStore>(
+    index: &Index<Store>,
+    is_dead: &mut dyn FnMut(HeapTid) -> bool,
+) -> Result<VacuumStatistics> {
+    let mut vacuum = Vacuum::begin(index)?;
+    vacuum.advance_reusable_cycle()?;
+    vacuum.run(is_dead)?;
+    Ok(vacuum.statistics)
+}
+
+/// Ends a vacuum, whether or not a bulk deletion came before: finishes an unfinished cycle and frees the tombstones that
+/// may be reused by now. `None` when there was nothing to do.
+pub fn cleanup<Store: PageStore>(index: &Index<Store>) -> Result<Option<VacuumStatistics>> {
+    let mut vacuum = Vacuum::begin(index)?;
+    let unfinished = vacuum.index.meta.cycle != vacuum.index.meta.repaired_cycle;
+    if !vacuum.advance_reusable_cycle()? && !unfinished {
+        return Ok(None);
+    }
+    vacuum.run(&mut |_| false)?;
+    Ok(Some(vacuum.statistics))
+}
+
+struct Vacuum<'i, Store: PageStore> {
+    index: Index<&'i Store>,
+    /// Whether this vacuum has written its cycle's number.
+    cycle_begun: bool,
+    /// Tombstones of unfinished cycles, those of this round.
+    tombstones: LinkSet,
+    /// Pages with tombstones of unfinished cycles.
+    tombstone_pages: Vec<u32>,
+    statistics: VacuumStatistics,
+}
+
+impl<'i, Store: PageStore> Vacuum<'i, Store> {
+    fn begin(index: &'i Index<Store>) -> Result<Self> {
+        let index = index.refreshed()?;
+        let statistics = VacuumStatistics { pages: index.store.block_count()?, ..Default::default() };
+        let (tombstones, tombstone_pages) = (LinkSet::default(), Vec::new());
+        Ok(Self { index, cycle_begun: false, tombstones, tombstone_pages, statistics })
+    }
+
+    fn run(&mut self, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
+        for block in COUNTERS_BLOCK + 1..self.statistics.pages {
+            self.index.store.interrupt_point();
+            self.clean_page(block, is_dead)?;
+            if self.tombstones.len() >= TOMBSTONES_PER_ROUND {
+                self.statistics.lists_repaired += self.repair()?;
+                self.tombstones.clear();
+            }
+        }
+        if self.index.meta.cycle == self.index.meta.repaired_cycle {
+            return Ok(());
+        }
+        if !self.tombstones.is_empty() {
+            self.statistics.lists_repaired += self.repair()?;
+        }
+        if self.replace_entry_point()? {
+            self.statistics.nodes_relinked = reach::relink_unreachable(&self.index)?;
+        }
+        self.finish_cycle()
+    }
+
+    /// Changes the meta page.
+    fn change_meta(&mut self, change: impl FnOnce(&mut Meta, &Store)) -> Result<()> {
+        let mut unit = self.index.store.begin();
+        let mut meta = Meta::of_page(unit.lock(META_BLOCK)?)?;
+        change(&mut meta, self.index.store);
+        meta.write(unit.edit(META_BLOCK));
+        unit.commit()?;
+        self.index.meta = meta;
+        Ok(())
+    }
+
+    /// Lets everybody reuse the tombstones of repaired cycles once no snapshot can be looking at them. True when there are
+    /// new ones.
+    fn advance_reusable_cycle(&mut self) -> Result<bool> {
+        let meta = &self.index.meta;
+        let old = meta.reusable_cycle != meta.repaired_cycle
+            && self.index.store.is_older_than_all_snapshots(meta.repaired_transaction);
+        if old {
+            self.change_meta(|meta, _| meta.reusable_cycle = meta.repaired_cycle)?;
+        }
+        Ok(old)
+    }
+
+    /// Called before a tombstone is made.
+    fn begin_cycle(&mut self) -> Result<()> {
+        if !self.cycle_begun {
+            self.change_meta(|meta, _| meta.cycle += 1)?;
+            self.cycle_begun = true;
+        }
+        Ok(())
+    }
+
+    fn finish_cycle(&mut self) -> Result<()> {
+        self.change_meta(|meta, store| {
+            if store.is_older_than_all_snapshots(meta.repaired_transaction) {
+                meta.reusable_cycle = meta.repaired_cycle;
+            }
+            meta.repaired_cycle = meta.cycle;
+            meta.repaired_transaction = store.next_transaction();
+        })?;
+        for block in std::mem::take(&mut self.tombstone_pages) {
+            self.index.store.interrupt_point();
+            let free = self.usable_space(&*self.index.store.read(block)?, block)?;
+            self.index.store.record_free_space(block, free);
+        }
+        Ok(())
+    }
+
+    /// Bytes on a page that an insert can use, now or when its tombstones are old enough.
+    fn usable_space(&self, page: &Page, block: u32) -> Result<usize> {
+        let Index { layout, meta, .. } = &self.index;
+        Ok(page.free_space() + reclaimable_space(layout, page, block, meta)?)
+    }
+
+    /// Step 3. False when the graph has no live node.
+    fn replace_entry_point(&mut self) -> Result<bool> {
+        loop {
+            let seen = Meta::read(&self.index.store)?;
+            if let Some(entry) = seen.entry()
+                && self.index.is_live(entry.node)?
+            {
+                return Ok(true);
+            }
+            let best = self.highest_live_node()?;
+            let mut unit = self.index.store.begin();
+            let mut now = Meta::of_page(unit.lock(META_BLOCK)?)?;
+            if now.entry_generation != seen.entry_generation {
+                continue;
+            }
+            let (level, node) = best.unwrap_or((0, Link::NONE));
+            if node != now.entry_point {
+                now.set_entry(node, level);
+                now.write(unit.edit(META_BLOCK));
+                unit.commit()?;
+            }
+            return Ok(best.is_some());
+        }
+    }
+
+    fn highest_live_node(&self) -> Result<Option<(u8, Link)>> {
+        let mut best = None;
+        for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
+            self.index.store.interrupt_point();
+            let page = self.index.store.read(block)?;
+            for node in live_nodes(&self.index, &page, block)? {
+                best = best.max(Some((node.level, node.link)));
+            }
+        }
+        Ok(best)
+    }
+}
+
+/// A live node on a page.
+struct LiveNode {
+    link: Link,
+    level: u8,
+}
+
+/// The live nodes on a page; none when it is of another kind or new.
+fn live_nodes<Store: PageStore>(index: &Index<Store>, page: &Page, block: u32) -> Result<Vec<LiveNode>> {
+    let mut nodes = Vec::new();
+    if page.is_new() || page.kind(block)? != PageKind::Data {
+        return Ok(nodes);
+    }
+    for slot in 1..=page.slot_count() {
+        if let Some(node) = Node::in_slot(&index.layout, page, block, slot)?.filter(Node::is_live) {
+            let header = node.header();
+            let link = Link { block, slot, version: header.version };
+            nodes.push(LiveNode { link, level: header.level });
+        }
+    }
+    Ok(nodes)
+}

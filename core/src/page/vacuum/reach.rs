@@ -1,0 +1,214 @@
+//! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
+//!
+//! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One bit a slot says
+//! which are. The walk keeps a bounded stack; what does not fit is found again by a pass over the pages.
+//!
+//! An unreached node is put on a path without taking anything else off it: it takes a free place of a near, reached node B,
+//! or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is reached.
+
+use super::live_nodes;
+use crate::graph::Candidate;
+use crate::page::access::Places;
+use crate::page::index::Index;
+use crate::page::insert::{Change, Insertion};
+use crate::page::meta::{COUNTERS_BLOCK, Meta};
+use crate::page::node::Node;
+use crate::page::store::PageStore;
+use crate::page::vectors::Vectors;
+use crate::types::{Link, Result};
+
+/// Links waiting to be followed, 8 bytes each.
+const STACK: usize = 1 << 20;
+
+/// Links every live node that is not reached. Returns how many there were.
+pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
+    // First as an insertion would: its back-links may take others off their only path, so a second look follows.
+    let unreached = for_unreached(index, |_, node| {
+        let mut vectors = Vectors::new(index);
+        if let Some(vector) = vectors.vector(node)? {
+            Insertion::new(index, vector, 0)?.link(node)?;
+        }
+        Ok(())
+    })?;
+    if unreached > 0 {
+        for_unreached(index, |reach, node| reach.put_on_path(node))?;
+    }
+    Ok(unreached)
+}
+
+/// Does something for every node that is not reached; then it, and what it leads to, counts as reached.
+fn for_unreached<'i, Store: PageStore>(
+    index: &'i Index<Store>,
+    relink: impl Fn(&Reach<'i, Store>, Link) -> Result<()>,
+) -> Result<u64> {
+    let Some(entry) = Meta::read(&index.store)?.entry() else { return Ok(0) };
+    let mut reach = Reach::new(index);
+    reach.walk_from(entry.node)?;
+    let mut unreached = 0;
+    for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
+        index.store.interrupt_point();
+        let nodes = live_nodes(index, &*index.store.read(block)?, block)?;
+        for node in nodes {
+            if !reach.is_reached(node.link) {
+                relink(&reach, node.link)?;
+                reach.walk_from(node.link)?;
+                unreached += 1;
+            }
+        }
+    }
+    Ok(unreached)
+}
+
+struct Reach<'i, Store: PageStore> {
+    index: &'i Index<Store>,
+    /// Bits kept for a page. Higher slots share the last one: then a node may wrongly count as reached.
+    slots: usize,
+    reached: Vec<u64>,
+    stack: Vec<Link>,
+    /// Whether a link found no room on the stack.
+    spilled: bool,
+}
+
+impl<'i, Store: PageStore> Reach<'i, Store> {
+    fn new(index: &'i Index<Store>) -> Self {
+        // Other tuples may take low slots.
+        let slots = (2 * index.layout.nodes_per_page()).next_multiple_of(64);
+        Self { index, slots, reached: Vec::new(), stack: Vec::new(), spilled: false }
+    }
+
+    /// Word and bit of a node.
+    fn place(&self, node: Link) -> (usize, u64) {
+        let slot = usize::from(node.slot).min(self.slots - 1);
+        let bit = node.block as usize * self.slots + slot;
+        (bit / 64, 1 << (bit % 64))
+    }
+
+    fn is_reached(&self, node: Link) -> bool {
+        let (word, bit) = self.place(node);
+        self.reached.get(word).is_some_and(|word| word & bit != 0)
+    }
+
+    /// Marks what can be reached from a reached node.
+    fn walk_from(&mut self, node: Link) -> Result<()> {
+        self.stack.push(node);
+        self.walk()?;
+        while std::mem::take(&mut self.spilled) {
+            for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
+                let nodes = live_nodes(self.index, &*self.index.store.read(block)?, block)?;
+                for node in nodes.iter().filter(|node| self.is_reached(node.link)).collect::<Vec<_>>() {
+                    self.expand(node.link)?;
+                }
+                self.walk()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it is followed.
+    fn walk(&mut self) -> Result<()> {
+        while let Some(node) = self.stack.pop() {
+            if !self.is_reached(node) {
+                self.index.store.interrupt_point();
+                self.expand(node)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn expand(&mut self, node: Link) -> Result<()> {
+        let page = self.index.store.read(node.block)?;
+        let Some(found) = Node::at(&self.index.layout, &page, node)?.filter(Node::is_live) else {
+            return Ok(());
+        };
+        let (word, bit) = self.place(node);
+        if self.reached.len() <= word {
+            self.reached.resize(word + 1, 0);
+        }
+        self.reached[word] |= bit;
+        for link in found.links() {
+            if self.is_reached(link) {
+                continue;
+            }
+            if self.stack.len() < STACK { self.stack.push(link) } else { self.spilled = true }
+        }
+        Ok(())
+    }
+
+    /// Gives a node an in-link from a near, reached one.
+    fn put_on_path(&self, node: Link) -> Result<()> {
+        let mut vectors = Vectors::new(self.index);
+        let Some(vector) = vectors.vector(node)? else { return Ok(()) };
+        let nearest = Insertion::new(self.index, vector, 0)?.nearest()?;
+        for Candidate { node: near, .. } in nearest {
+            if near == node || !self.is_reached(near) {
+                continue;
+            }
+            let Some(places) = self.index.places(near, 0)? else { continue };
+            if places.links.contains(&node) || self.lead(&mut vectors, near, &places, node)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes `near` link to `node`.
+    fn lead(
+        &self,
+        vectors: &mut Vectors<'_, Store>,
+        near: Link,
+        places: &Places,
+        node: Link,
+    ) -> Result<bool> {
+        let mut position = None;
+        for (candidate, link) in places.links.iter().enumerate() {
+            if link.is_none() || vectors.is_live(*link)? != Some(true) {
+                position = Some(candidate);
+            }
+        }
+        let position = match position {
+            Some(position) => position,
+            None => {
+                let Some(furthest) = self.furthest(vectors, near, &places.links)? else { return Ok(false) };
+                if !self.keep_leading(vectors, node, places.links[furthest])? {
+                    return Ok(false);
+                }
+                furthest
+            }
+        };
+        let change = Change { position: position as u16, old: places.links[position], new: node };
+        Ok(self.index.change_links(near, 0, Link::NONE, &[change])? > 0)
+    }
+
+    /// Makes `node` link to `target`.
+    fn keep_leading(&self, vectors: &mut Vectors<'_, Store>, node: Link, target: Link) -> Result<bool> {
+        let Some(places) = self.index.places(node, 0)? else { return Ok(false) };
+        if places.links.contains(&target) {
+            return Ok(true);
+        }
+        let free = places.links.iter().position(|link| link.is_none());
+        let position = match free {
+            Some(position) => Some(position),
+            None => self.furthest(vectors, node, &places.links)?,
+        };
+        let Some(position) = position else { return Ok(false) };
+        let change = Change { position: position as u16, old: places.links[position], new: target };
+        Ok(self.index.change_links(node, 0, Link::NONE, &[change])? > 0)
+    }
+
+    /// The position of the link that leads furthest away.
+    fn furthest(
+        &self,
+        vectors: &mut Vectors<'_, Store>,
+        from: Link,
+        links: &[Link],
+    ) -> Result<Option<usize>> {
+        let mut furthest = None;
+        for (position, link) in links.iter().enumerate() {
+            let distance = vectors.distance(from, *link)?;
+            if furthest.is_none_or(|(most, _)| distance > most) {
+                furthest = Some((distance, position));
+            }
+        }
+        Ok(furthest.map(|(_, position)| position))
+    }
+}
