@@ -9,38 +9,13 @@ use super::meta::Meta;
 use super::node::Node;
 use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
-use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore, Visited};
+use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore};
 use crate::types::{Link, Result};
-use rustc_hash::FxHashSet;
+use hashbrown::HashSet;
 use std::cell::RefCell;
 
 /// Blocks that are asked for before the first of them is read.
 const PREFETCH_WINDOW: usize = 32;
-
-/// A set of links.
-#[derive(Default)]
-pub struct LinkSet(FxHashSet<u64>);
-
-impl LinkSet {
-    /// Whether the set holds `link`.
-    pub fn contains(&self, link: Link) -> bool {
-        self.0.contains(&bytemuck::cast(link))
-    }
-}
-
-impl Visited<Link> for LinkSet {
-    fn insert(&mut self, link: Link) -> bool {
-        self.0.insert(bytemuck::cast(link))
-    }
-
-    fn clear(&mut self) {
-        self.0.clear();
-    }
-
-    fn len(&self) -> usize {
-        self.0.len()
-    }
-}
 
 /// An index and a query vector.
 pub struct PagedQuery<Store> {
@@ -84,7 +59,7 @@ impl<Store: PageStore> PagedQuery<Store> {
 
     /// A search that has visited nothing.
     pub fn search(&self, resumable: bool) -> LayerSearch<Self> {
-        LayerSearch::new(LinkSet::default(), resumable)
+        LayerSearch::new(HashSet::new(), resumable)
     }
 
     /// The query vector.
@@ -158,7 +133,7 @@ impl<Store: PageStore> PagedQuery<Store> {
 
 impl<Store: PageStore> NodeStore for PagedQuery<Store> {
     type Node = Link;
-    type Visited = LinkSet;
+    type Visited = HashSet<Link>;
 
     fn entry_point(&self) -> Result<Option<EntryPoint<Link>>> {
         Ok(self.index.meta.entry())
@@ -176,7 +151,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         &self,
         node: Link,
         layer: u8,
-        visited: &mut LinkSet,
+        visited: &mut HashSet<Link>,
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<()> {
         self.index.store.interrupt_point();

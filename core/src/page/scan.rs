@@ -17,15 +17,16 @@
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
 use super::access::VectorBuffer;
-use super::graph::{LinkSet, PagedQuery};
+use super::graph::PagedQuery;
 use super::index::Index;
 use super::meta::COUNTERS_BLOCK;
 use super::node::{Node, Owned};
 use super::slotted::{Page, PageKind};
 use super::store::PageStore;
 use super::tuple::{AsideKind, TupleKind};
-use crate::graph::{Candidate, LayerSearch, NodeStore, SearchStats, Visited, descend};
+use crate::graph::{Candidate, LayerSearch, NodeStore, SearchStats, descend};
 use crate::types::{Error, HeapTid, Link, Result};
+use hashbrown::HashSet;
 use std::cmp::Ordering;
 
 /// Bytes that a node costs while the walk remembers it: its place in a hash set that is at worst half full, and a candidate.
@@ -114,7 +115,7 @@ pub struct Scan<Store: PageStore> {
     /// The distance of the node that was given last.
     distance: f64,
     /// Nodes that were given.
-    given: LinkSet,
+    given: HashSet<Link>,
     stats: ScanStats,
 }
 
@@ -141,7 +142,7 @@ impl<Store: PageStore> Scan<Store> {
             round: Vec::new(),
             heap_tids: Vec::new(),
             distance: f64::NEG_INFINITY,
-            given: LinkSet::default(),
+            given: HashSet::new(),
             stats: ScanStats::default(),
         }
     }
@@ -284,7 +285,7 @@ impl FoundOnPage {
         &mut self,
         query: &PagedQuery<Store>,
         ranked: bool,
-        given: &LinkSet,
+        given: &HashSet<Link>,
         page: &Page,
         block: u32,
     ) -> Result<()> {
@@ -294,7 +295,7 @@ impl FoundOnPage {
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(&query.index.layout, page, block, slot)? {
                 let link = Link { block, slot, version: node.header().version };
-                if !node.is_live() || given.contains(link) {
+                if !node.is_live() || given.contains(&link) {
                     continue;
                 }
                 let distance = match node.payload() {

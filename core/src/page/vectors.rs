@@ -9,7 +9,7 @@ use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
 use crate::graph::Candidate;
 use crate::types::{Link, Result};
-use rustc_hash::FxHashMap;
+use hashbrown::HashMap;
 
 /// Bytes of vectors kept before they are forgotten.
 const MEMORY: usize = 16 << 20;
@@ -26,13 +26,13 @@ struct Known {
 pub(super) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.
-    known: FxHashMap<Link, Option<Known>>,
+    known: HashMap<Link, Option<Known>>,
 }
 
 impl<'i, Store: PageStore> Vectors<'i, Store> {
     /// No vectors yet.
     pub fn new(index: &'i Index<Store>) -> Self {
-        Self { index, known: FxHashMap::default() }
+        Self { index, known: HashMap::new() }
     }
 
     /// Forgets vectors when they have become many. Called between independent choices.

@@ -39,7 +39,7 @@ use super::store::{PageStore, WriteUnit};
 use super::tuple::AsideKind;
 use super::vectors::Vectors;
 use crate::graph::{
-    Candidate, LayerSearch, NewNeighbours, NodeStore, choose_neighbours, descend, draw_level,
+    Candidate, LayerSearch, Neighbours, NewNeighbours, NodeStore, choose_neighbours, descend, level_of,
 };
 use crate::types::{HeapTid, Link, Result};
 
@@ -53,7 +53,7 @@ impl<Store: PageStore> Index<Store> {
         if self.is_aside(vector) {
             return self.insert_aside(AsideKind::ZeroVector, heap_tid);
         }
-        let level = draw_level(hash(heap_tid), self.layout.parameters.m).min(self.layout.max_level);
+        let level = level_of(heap_tid, self.layout.parameters.m).min(self.layout.max_level);
         let mut insertion = Insertion::new(self, vector, level)?;
         if unchanged && insertion.join_nearest(heap_tid)? {
             return Ok(());
@@ -157,11 +157,11 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
 
     /// Offers the published node to its neighbours, and drops from its links those that have died meanwhile. True when a
     /// live one is left on layer 0.
-    fn offer(&mut self, node: Link, layers: &[Vec<Candidate<Link>>]) -> Result<bool> {
+    fn offer(&mut self, node: Link, layers: &[Neighbours<Link>]) -> Result<bool> {
         let mut linked = false;
         for (layer, neighbours) in (0..).zip(layers) {
             let mut dead = Vec::new();
-            for neighbour in neighbours {
+            for neighbour in neighbours.iter() {
                 self.vectors.limit_memory();
                 self.index.store.interrupt_point();
                 match self.index.offer_link(&mut self.vectors, neighbour.node, node, layer)? {
@@ -224,13 +224,4 @@ impl Meta {
         self.entry_level = u16::from(level);
         self.entry_generation = self.entry_generation.wrapping_add(1);
     }
-}
-
-/// Uniform bits of a heap TID (splitmix64's finalizer).
-fn hash(heap_tid: HeapTid) -> u64 {
-    let tid = u64::from(heap_tid.block()) << 16 | u64::from(heap_tid.offset());
-    let bits = tid.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let bits = (bits ^ bits >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    bits ^ bits >> 31
 }

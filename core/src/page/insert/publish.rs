@@ -2,7 +2,7 @@
 
 use super::Insertion;
 use super::join::header;
-use crate::graph::Candidate;
+use crate::graph::Neighbours;
 use crate::page::node::{NodeMut, OwnedMut};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::page::tuple::{Layout, OwnedHeader, PENDING, TupleKind};
@@ -10,7 +10,7 @@ use crate::types::{HeapTid, Link, Result};
 
 impl<Store: PageStore> Insertion<'_, Store> {
     /// Publishes a node of a row with these neighbours, by layer from 0.
-    pub(super) fn publish(&self, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) -> Result<Link> {
+    pub(super) fn publish(&self, layers: &[Neighbours<Link>], heap_tid: HeapTid) -> Result<Link> {
         let index = self.index;
         if self.level == 0 && index.layout.payload_offset.is_some() {
             let mut allocation = index.allocate(index.layout.node_size, None)?;
@@ -28,7 +28,7 @@ impl<Store: PageStore> Insertion<'_, Store> {
     }
 
     /// `None` when a vacuum has taken the PENDING node for one that a crash left behind.
-    fn publish_in_parts(&self, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) -> Result<Option<Link>> {
+    fn publish_in_parts(&self, layers: &[Neighbours<Link>], heap_tid: HeapTid) -> Result<Option<Link>> {
         let index = self.index;
         let mut allocation = index.allocate(index.layout.node_size, None)?;
         let version = allocation.link.version;
@@ -53,8 +53,8 @@ impl<Store: PageStore> Insertion<'_, Store> {
         Ok(Some(node))
     }
 
-    fn fill(&self, node: &mut NodeMut, layers: &[Vec<Candidate<Link>>], heap_tid: HeapTid) {
-        for (position, neighbour) in (0..).zip(layers.first().into_iter().flatten()) {
+    fn fill(&self, node: &mut NodeMut, layers: &[Neighbours<Link>], heap_tid: HeapTid) {
+        for (position, neighbour) in (0..).zip(layers.iter().take(1).flat_map(Neighbours::iter)) {
             node.set_link(position, neighbour.node);
         }
         node.set_heap_tids(&[heap_tid]);
@@ -77,13 +77,13 @@ impl<Store: PageStore> Insertion<'_, Store> {
         Ok(next)
     }
 
-    fn write_upper(&self, owner: Link, layers: &[Vec<Candidate<Link>>]) -> Result<Link> {
+    fn write_upper(&self, owner: Link, layers: &[Neighbours<Link>]) -> Result<Link> {
         let layout = &self.index.layout;
         let mut allocation = self.index.allocate(layout.upper_size(self.level), Some(owner.block))?;
         let version = allocation.link.version;
         let mut tuple = OwnedMut::format_upper(layout, allocation.tuple()?, version, self.level, owner);
         for (layer, neighbours) in (0..).zip(layers).skip(1) {
-            for (position, neighbour) in (0..).zip(neighbours) {
+            for (position, neighbour) in (0..).zip(neighbours.iter()) {
                 tuple.set_link(layout, layer, position, neighbour.node);
             }
         }

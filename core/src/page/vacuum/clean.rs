@@ -6,7 +6,6 @@
 //! not know it, will never be linked, and may be removed at any time.
 
 use super::{TOMBSTONE_PAGES, Vacuum};
-use crate::graph::Visited;
 use crate::page::insert::may_reuse;
 use crate::page::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
 use crate::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
@@ -40,8 +39,8 @@ struct Work {
     asides: Vec<(Link, Vec<HeapTid>)>,
     /// Tuples without an owner that knows them.
     orphans: Vec<(Link, TupleKind, Link)>,
-    /// Tombstones that own nothing any more.
-    old: Vec<Link>,
+    /// Tombstones that may be removed: upper tuple and first payload tuple.
+    old: Vec<(Link, Link, Link)>,
     /// Nodes to be taken from their insertions.
     pending: Vec<Link>,
 }
@@ -61,6 +60,9 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         let free = found.free;
         let work = self.decide(found, is_dead)?;
         let free = if work.is_empty() { free } else { self.apply(block, &work)? };
+        for (node, upper, payload) in work.old {
+            self.remove_owned(node, upper, payload)?;
+        }
         if free >= self.index.layout.node_size {
             store.record_free_space(block, free);
         }
@@ -105,7 +107,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
 
     /// Asks about all heap TIDs that were found, and does what concerns other pages.
     fn decide(&mut self, found: Found, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<Work> {
-        let mut work = Work { pending: found.pending, ..Work::default() };
+        let mut work = Work { old: found.old, pending: found.pending, ..Work::default() };
         for (node, tids, overflow) in found.nodes {
             let chain_left = self.clean_chain(node, overflow, is_dead)?;
             let dead = self.dead_of(&tids, is_dead);
@@ -127,10 +129,6 @@ impl<Store: PageStore> Vacuum<'_, Store> {
             if self.is_orphan(tuple, kind, owner)? {
                 work.orphans.push((tuple, kind, owner));
             }
-        }
-        for (node, upper, payload) in found.old {
-            self.remove_owned(node, upper, payload)?;
-            work.old.push(node);
         }
         if !work.pending.is_empty() {
             self.begin_cycle()?;
@@ -237,8 +235,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         })
     }
 
-    /// Removes the tuples that a tombstone owns: a unit each, so that a crash leaves the rest as orphans at worst.
-    fn remove_owned(&mut self, node: Link, upper: Link, payload: Link) -> Result<()> {
+    /// Removes the tuples that a removed tombstone owned, a unit each: a crash leaves the rest as orphans.
+    fn remove_owned(&self, node: Link, upper: Link, payload: Link) -> Result<()> {
         self.remove_tuple(upper, TupleKind::Upper, node)?;
         let mut next = payload;
         while let Some(part) = next.as_option() {
@@ -306,7 +304,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 self.statistics.orphans_removed += 1;
             }
         }
-        for link in &work.old {
+        for (link, ..) in &work.old {
             if Node::at(&layout, page, *link)?.is_some() {
                 page.remove_tuple(block, link.slot)?;
                 self.statistics.tombstones_removed += 1;

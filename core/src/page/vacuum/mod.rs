@@ -11,7 +11,7 @@
 //! 1. **Clean**, page by page: dead heap TIDs are removed from nodes with their overflow chains, and from aside tuples.
 //!    Every heap TID is asked about exactly once. A node left without any is made a tombstone under its page's lock, where
 //!    inserts add heap TIDs, too. A PENDING node is taken for one that a crash left behind: an insertion that still works on
-//!    it sees the flag and begins again. Tombstones that nobody can be looking at any more are removed, after the tuples that
+//!    it sees the flag and begins again. Tombstones that nobody can be looking at any more are removed, and the tuples that
 //!    they own; so are orphans, see [`clean`]. If there is no tombstone of an unfinished cycle, the vacuum ends here.
 //! 2. **Repair**: every live node that links to such tombstones chooses again among its live neighbours and those of the
 //!    tombstones, and offers itself to those that are new to it. A tombstone keeps vector and links, so that searches walk
@@ -28,15 +28,14 @@ mod clean;
 mod reach;
 mod repair;
 
-use super::graph::LinkSet;
 use super::index::Index;
 use super::insert::reclaimable_space;
 use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
 use super::node::Node;
 use super::slotted::{Page, PageKind};
 use super::store::{PageStore, WriteUnit};
-use crate::graph::Visited;
 use crate::types::{HeapTid, Link, Result};
+use hashbrown::HashSet;
 
 /// Tombstones kept in memory at a time, 16 bytes each.
 const TOMBSTONES_PER_ROUND: usize = 1 << 20;
@@ -94,7 +93,7 @@ struct Vacuum<'i, Store: PageStore> {
     /// Whether this vacuum has written its cycle's number.
     cycle_begun: bool,
     /// Tombstones of unfinished cycles, those of this round.
-    tombstones: LinkSet,
+    tombstones: HashSet<Link>,
     /// Pages with tombstones of unfinished cycles.
     tombstone_pages: Vec<u32>,
     statistics: VacuumStatistics,
@@ -104,7 +103,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     fn begin(index: &'i Index<Store>) -> Result<Self> {
         let index = index.refreshed()?;
         let statistics = VacuumStatistics { pages: index.store.block_count()?, ..Default::default() };
-        let (tombstones, tombstone_pages) = (LinkSet::default(), Vec::new());
+        let (tombstones, tombstone_pages) = (HashSet::new(), Vec::new());
         Ok(Self { index, cycle_begun: false, tombstones, tombstone_pages, statistics })
     }
 

@@ -35,7 +35,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             let page = self.index.store.read(block)?;
             for found in live_nodes(&self.index, &page, block)? {
                 if let Some(node) = Node::at(&self.index.layout, &page, found.link)?
-                    && node.links().any(|link| self.tombstones.contains(link))
+                    && node.links().any(|link| self.tombstones.contains(&link))
                 {
                     damaged.push((found.link, 0));
                 }
@@ -44,7 +44,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         }
         for (node, layer) in upper {
             let places = self.index.places(node, layer)?;
-            if places.is_some_and(|places| places.links.iter().any(|link| self.tombstones.contains(*link))) {
+            if places.is_some_and(|places| places.links.iter().any(|link| self.tombstones.contains(link))) {
                 damaged.push((node, layer));
             }
         }
@@ -55,7 +55,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let Some(places) = self.index.places(node, layer)? else { return Ok(false) };
         let mut near = Vec::new();
         for link in places.links.iter().filter(|link| !link.is_none()) {
-            if self.tombstones.contains(*link) {
+            if self.tombstones.contains(link) {
                 self.index.neighbours(*link, layer, &mut near)?;
             } else {
                 near.push(*link);
@@ -72,11 +72,11 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let new: Vec<Link> = chosen.iter().copied().filter(|link| !places.links.contains(link)).collect();
         let mut free: Vec<(u16, Link)> =
             (0..).zip(places.links.iter().copied()).filter(|(_, link)| !chosen.contains(link)).collect();
-        free.sort_by_key(|(_, link)| (!self.tombstones.contains(*link), !link.is_none()));
+        free.sort_by_key(|(_, link)| (!self.tombstones.contains(link), !link.is_none()));
         let changes: Vec<Change> = free
             .iter()
             .zip(new.iter().copied().map(Some).chain(std::iter::repeat(None)))
-            .filter(|((_, old), new)| new.is_some() || self.tombstones.contains(*old))
+            .filter(|((_, old), new)| new.is_some() || self.tombstones.contains(old))
             .map(|((position, old), new)| Change {
                 position: *position,
                 old: *old,
