@@ -10,39 +10,6 @@ use super::store::PageStore;
 use super::tuple::{PENDING, TupleKind};
 use crate::types::{Error, HeapTid, Link, Metric, PAGE_SIZE, Result};
 
-/// A vector's bytes, aligned for every element type.
-#[derive(Clone, Debug, Default)]
-pub(super) struct VectorBuffer {
-    words: Vec<u64>,
-    length: usize,
-}
-
-impl VectorBuffer {
-    /// A copy of a vector.
-    pub fn copy_of(vector: &[u8]) -> Self {
-        let mut buffer = Self::default();
-        buffer.resize(vector.len());
-        buffer.bytes_mut().copy_from_slice(vector);
-        buffer
-    }
-
-    /// Makes room for `length` bytes.
-    pub fn resize(&mut self, length: usize) {
-        self.words.resize(length.div_ceil(size_of::<u64>()), 0);
-        self.length = length;
-    }
-
-    /// The bytes.
-    pub fn bytes(&self) -> &[u8] {
-        &bytemuck::cast_slice(&self.words)[..self.length]
-    }
-
-    /// The bytes, to be written.
-    pub fn bytes_mut(&mut self) -> &mut [u8] {
-        &mut bytemuck::cast_slice_mut(&mut self.words)[..self.length]
-    }
-}
-
 /// The places for links that a node has on one layer.
 pub(super) struct Places {
     /// The upper tuple that holds them; [`Link::NONE`] on layer 0, where the node's own tuple does.
@@ -123,8 +90,8 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// Reads a payload that lies apart from its node. False when the node has been reclaimed meanwhile.
-    pub(super) fn read_payload(&self, node: Link, first: Link, buffer: &mut VectorBuffer) -> Result<bool> {
-        buffer.resize(self.layout.payload_size);
+    pub(super) fn read_payload(&self, node: Link, first: Link, buffer: &mut Vec<u8>) -> Result<bool> {
+        buffer.resize(self.layout.payload_size, 0);
         let mut next = first;
         for (number, range) in self.layout.payload_parts().enumerate() {
             let corrupt = |what| Error::Corrupt { block: node.block, slot: node.slot, what };
@@ -135,7 +102,7 @@ impl<Store: PageStore> Index<Store> {
                 return Err(corrupt("node with parts of its payload in disorder"));
             }
             let bytes = tuple.body().get(..range.len()).ok_or(corrupt("node with a short payload"))?;
-            buffer.bytes_mut()[range].copy_from_slice(bytes);
+            buffer[range].copy_from_slice(bytes);
             next = tuple.header().next;
         }
         Ok(true)

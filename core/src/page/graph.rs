@@ -3,7 +3,6 @@
 //! An expansion reads the node's page once to copy its links, then each page that holds unvisited neighbours once, in
 //! block order, and computes their distances from the bytes on the page. One content lock at a time.
 
-use super::access::VectorBuffer;
 use super::index::Index;
 use super::meta::Meta;
 use super::node::Node;
@@ -21,7 +20,7 @@ const PREFETCH_WINDOW: usize = 32;
 pub struct PagedQuery<Store> {
     /// The index; its meta page says where searches begin.
     pub(super) index: Index<Store>,
-    vector: VectorBuffer,
+    vector: Vec<u8>,
     prepared: f32,
     scratch: RefCell<Scratch>,
 }
@@ -32,7 +31,7 @@ struct Scratch {
     links: Vec<Link>,
     blocks: Vec<u32>,
     apart: Vec<Apart>,
-    payload: VectorBuffer,
+    payload: Vec<u8>,
 }
 
 /// A node whose payload must be read from other pages.
@@ -47,8 +46,7 @@ impl<Store: PageStore> PagedQuery<Store> {
     /// Binds a query vector to an index.
     pub fn new(index: Index<Store>, vector: &[u8]) -> Self {
         let prepared = index.measure.prepare(vector);
-        let vector = VectorBuffer::copy_of(vector);
-        Self { index, vector, prepared, scratch: RefCell::default() }
+        Self { index, vector: vector.to_vec(), prepared, scratch: RefCell::default() }
     }
 
     /// Reads the entry point again.
@@ -64,12 +62,12 @@ impl<Store: PageStore> PagedQuery<Store> {
 
     /// The query vector.
     pub fn vector(&self) -> &[u8] {
-        self.vector.bytes()
+        &self.vector
     }
 
     /// The distance that ranks a vector of the index.
     pub fn distance(&self, vector: &[u8]) -> f64 {
-        self.index.measure.distance_from(self.vector.bytes(), self.prepared, vector)
+        self.index.measure.distance_from(&self.vector, self.prepared, vector)
     }
 
     /// Scores `links` (sorted) and appends those that are there and on `layer`.
@@ -113,7 +111,7 @@ impl<Store: PageStore> PagedQuery<Store> {
         &self,
         apart: &mut Vec<Apart>,
         blocks: &mut Vec<u32>,
-        buffer: &mut VectorBuffer,
+        buffer: &mut Vec<u8>,
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<()> {
         for window in apart.chunks(PREFETCH_WINDOW) {
@@ -122,7 +120,7 @@ impl<Store: PageStore> PagedQuery<Store> {
             self.index.store.prefetch(blocks);
             for &Apart { node, live, payload } in window {
                 if self.index.read_payload(node, payload, buffer)? {
-                    found.push(Candidate::new(self.distance(buffer.bytes()), node, live));
+                    found.push(Candidate::new(self.distance(buffer), node, live));
                 }
             }
         }

@@ -16,7 +16,6 @@
 //! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
-use super::access::VectorBuffer;
 use super::graph::PagedQuery;
 use super::index::Index;
 use super::meta::COUNTERS_BLOCK;
@@ -245,7 +244,7 @@ impl<Store: PageStore> Scan<Store> {
                         if !index.read_payload(node, payload, &mut found.payload)? {
                             continue;
                         }
-                        self.query.distance(found.payload.bytes())
+                        self.query.distance(&found.payload)
                     }
                 };
                 index.heap_tids(node, &mut found.heap_tids)?;
@@ -269,7 +268,7 @@ struct FoundOnPage {
     rows: Vec<(HitClass, Hit)>,
     nodes: Vec<FoundNode>,
     heap_tids: Vec<HeapTid>,
-    payload: VectorBuffer,
+    payload: Vec<u8>,
 }
 
 /// A node of which something lies on another page.

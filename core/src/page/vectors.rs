@@ -2,7 +2,6 @@
 //!
 //! Choosing among neighbours measures the same few nodes again and again; every payload is read once. Imports `access`.
 
-use super::access::VectorBuffer;
 use super::index::Index;
 use super::node::Node;
 use super::store::PageStore;
@@ -16,7 +15,7 @@ const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
 struct Known {
-    vector: VectorBuffer,
+    vector: Vec<u8>,
     prepared: f32,
     live: bool,
     level: u8,
@@ -44,7 +43,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// The vector of a node; `None` when it is gone.
     pub fn vector(&mut self, node: Link) -> Result<Option<&[u8]>> {
-        Ok(self.get(node)?.map(|known| known.vector.bytes()))
+        Ok(self.get(node)?.map(|known| known.vector.as_slice()))
     }
 
     /// Whether the node was live when its vector was read; `None` when it is gone.
@@ -59,7 +58,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         let [a, b] = [a, b].map(|node| self.known.get(&node).and_then(Option::as_ref));
         Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| {
             let measure = &self.index.measure;
-            measure.distance_between(a.vector.bytes(), a.prepared, b.vector.bytes(), b.prepared)
+            measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
         }))
     }
 
@@ -94,7 +93,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     fn read(&self, node: Link) -> Result<Option<Known>> {
-        let mut vector = VectorBuffer::default();
+        let mut vector = Vec::new();
         let (level, live, apart) = {
             let page = self.index.store.read(node.block)?;
             let Some(found) = Node::at(&self.index.layout, &page, node)? else { return Ok(None) };
@@ -103,14 +102,14 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
                 return Ok(None);
             }
             if let Some(payload) = found.payload() {
-                vector = VectorBuffer::copy_of(payload);
+                vector.extend_from_slice(payload);
             }
             (header.level, header.flags & TOMBSTONE == 0, found.payload_link())
         };
         if self.index.layout.payload_offset.is_none() && !self.index.read_payload(node, apart, &mut vector)? {
             return Ok(None);
         }
-        let prepared = self.index.measure.prepare(vector.bytes());
+        let prepared = self.index.measure.prepare(&vector);
         Ok(Some(Known { vector, prepared, live, level }))
     }
 }

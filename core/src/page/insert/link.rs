@@ -1,6 +1,6 @@
 //! Links: writing them in place, and offering a node to its neighbours (back-links).
 
-use crate::graph::{Candidate, select_neighbors};
+use crate::graph::{Candidate, Neighbours};
 use crate::page::index::Index;
 use crate::page::node::{NodeMut, OwnedMut};
 use crate::page::store::{PageStore, WriteUnit};
@@ -84,7 +84,7 @@ impl<Store: PageStore> Index<Store> {
 
     /// Offers `to` the published node `from` as a neighbour on `layer`.
     ///
-    /// A free place is taken. Otherwise a link that leads to nothing live is replaced, or select_neighbors decides, measured
+    /// A free place is taken. Otherwise a link that leads to nothing live is replaced, or algorithm 4 decides, measured
     /// from `from`, which link gives way. All of that is decided without a lock and tested again under it.
     pub(in crate::page) fn offer_link(
         &self,
@@ -135,14 +135,14 @@ impl<Store: PageStore> Index<Store> {
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
 
-    /// select_neighbors for a layer.
+    /// Algorithm 4 for a layer.
     pub(in crate::page) fn select(
         &self,
         vectors: &mut Vectors<'_, Store>,
         candidates: &[Candidate<Link>],
         layer: u8,
-    ) -> Result<Vec<Candidate<Link>>> {
-        select_neighbors(candidates, self.layout.parameters.max_links(layer), |a, b| vectors.distance(a, b))
+    ) -> Result<Neighbours<Link>> {
+        Neighbours::select(candidates, self.layout.parameters.max_links(layer), |a, b| vectors.distance(a, b))
     }
 }
 

@@ -1,12 +1,18 @@
 //! Step 2 of a vacuum: links to tombstones are replaced, without a search of the graph.
 
 use super::{Vacuum, live_nodes};
+use crate::graph::Candidate;
 use crate::page::insert::{Change, Insertion};
 use crate::page::meta::COUNTERS_BLOCK;
 use crate::page::node::Node;
 use crate::page::store::PageStore;
 use crate::page::vectors::Vectors;
 use crate::types::{Link, Result};
+use hashbrown::HashSet;
+use std::collections::VecDeque;
+
+/// Tombstones that are walked through to repair one list.
+const WALKED: usize = 64;
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Repairs all live nodes that link to tombstones of this round. Returns the number of lists of links that were changed.
@@ -51,43 +57,59 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         Ok(damaged)
     }
 
+    /// Fills the places of dead links, and free ones, of one list. True when it changed.
+    ///
+    /// New links come, in this order, from the diverse choice of algorithm 4 among all live neighbours and those of the dead;
+    /// from the dead themselves, each represented by the live neighbour nearest to it, so that the long links that lead from
+    /// one cluster to another survive; and from what algorithm 4 pruned. Live links stay.
     fn repair_list(&self, vectors: &mut Vectors<'_, &'i Store>, node: Link, layer: u8) -> Result<bool> {
         let Some(places) = self.index.places(node, layer)? else { return Ok(false) };
-        let mut near = Vec::new();
-        for link in places.links.iter().filter(|link| !link.is_none()) {
-            if self.tombstones.contains(link) {
-                self.index.neighbours(*link, layer, &mut near)?;
-            } else {
-                near.push(*link);
+        let (dead, live): (Vec<Link>, Vec<Link>) = places
+            .links
+            .iter()
+            .filter(|link| !link.is_none())
+            .partition(|link| self.tombstones.contains(*link));
+        let (mut near, mut heirs) = (live.clone(), Vec::new());
+        let (mut dead, mut seen) = (VecDeque::from(dead), HashSet::<Link>::new());
+        seen.extend(&dead);
+        for _ in 0..WALKED {
+            let Some(tombstone) = dead.pop_front() else { break };
+            let mut links = Vec::new();
+            self.index.neighbours(tombstone, layer, &mut links)?;
+            let candidates = vectors.candidates(tombstone, layer, links.iter().copied())?;
+            heirs.extend(candidates.iter().map(|candidate| candidate.node).find(|heir| *heir != node));
+            for link in links {
+                if !self.tombstones.contains(&link) {
+                    near.push(link);
+                } else if seen.insert(link) {
+                    dead.push_back(link);
+                }
             }
         }
         near.sort_unstable();
         near.dedup();
         let candidates = vectors.candidates(node, layer, near)?;
-        let chosen: Vec<Link> =
-            self.index.select(vectors, &candidates, layer)?.iter().map(|candidate| candidate.node).collect();
+        let chosen = self.index.select(vectors, &candidates, layer)?;
+        let nodes =
+            |list: &[Candidate<Link>]| list.iter().map(|candidate| candidate.node).collect::<Vec<_>>();
+        let mut new = [nodes(&chosen.diverse), heirs, nodes(&chosen.pruned)].concat();
+        let mut known: HashSet<Link> = live.iter().copied().collect();
+        new.retain(|link| known.insert(*link));
 
-        // What was chosen and is there already stays in its place. New links go to the places of tombstones first, then to
-        // free ones, then to those of neighbours that were not chosen again.
-        let new: Vec<Link> = chosen.iter().copied().filter(|link| !places.links.contains(link)).collect();
+        let mut new = new.into_iter();
         let mut free: Vec<(u16, Link)> =
-            (0..).zip(places.links.iter().copied()).filter(|(_, link)| !chosen.contains(link)).collect();
-        free.sort_by_key(|(_, link)| (!self.tombstones.contains(link), !link.is_none()));
+            (0..).zip(places.links).filter(|(_, link)| !live.contains(link)).collect();
+        free.sort_by_key(|(_, link)| link.is_none());
         let changes: Vec<Change> = free
-            .iter()
-            .zip(new.iter().copied().map(Some).chain(std::iter::repeat(None)))
-            .filter(|((_, old), new)| new.is_some() || self.tombstones.contains(old))
-            .map(|((position, old), new)| Change {
-                position: *position,
-                old: *old,
-                new: new.unwrap_or(Link::NONE),
-            })
+            .into_iter()
+            .map(|(position, old)| Change { position, old, new: new.next().unwrap_or(Link::NONE) })
+            .filter(|change| change.new != change.old)
             .collect();
         let changed = self.index.change_links(node, layer, places.upper, &changes)? > 0;
-        for neighbour in &new {
-            self.index.offer_link(vectors, *neighbour, node, layer)?;
+        for Change { new, .. } in changes.iter().filter(|change| !change.new.is_none()) {
+            self.index.offer_link(vectors, *new, node, layer)?;
         }
-        if layer == 0 && chosen.is_empty() {
+        if layer == 0 && candidates.is_empty() {
             self.search_neighbours(vectors, node)?;
         }
         Ok(changed)

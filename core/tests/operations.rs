@@ -1,0 +1,185 @@
+//! Insertion, scan and vacuum on pages: whatever was done, every row is found, once, in order.
+
+mod rows;
+
+use rand::Rng;
+use rows::{OPTIONS, Table, bytes, parameters};
+use walia_core::page::scan::{IterativeScan, ScanOptions};
+use walia_core::page::{MemoryStore, PageStore, statistics};
+use walia_core::types::{ElementType, Metric, Parameters};
+
+/// Rounds of random inserts, updates and deletes, each with a vacuum at its end.
+fn churn(table: &mut Table, rounds: usize, operations: usize) {
+    let mut recent: Vec<Vec<u8>> = vec![table.random_vector()];
+    for _ in 0..rounds {
+        for _ in 0..operations {
+            match table.random.random_range(0..100) {
+                0..45 => {
+                    let vector = table.random_vector();
+                    recent.push(vector.clone());
+                    table.insert(Some(vector)).unwrap();
+                }
+                45..55 => {
+                    let again = table.random.random_range(0..recent.len());
+                    table.insert(Some(recent[again].clone())).unwrap();
+                }
+                55..58 => _ = table.insert(None).unwrap(),
+                58..60 => {
+                    let zero = vec![0.0; usize::from(table.parameters.dimensions)];
+                    table.insert(Some(bytes(zero, table.parameters.element))).unwrap();
+                }
+                choice => {
+                    let Some(tid) = table.any_row() else { continue };
+                    if choice < 75 { _ = table.update(tid).unwrap() } else { table.delete(tid) }
+                }
+            }
+        }
+        verify(table);
+        table.vacuum().unwrap();
+        table.assert_sound(&[
+            "cannot be reached",
+            "stale",
+            "tombstone",
+            "duplicate",
+            "itself",
+            "owner",
+            "entry",
+        ]);
+        verify(table);
+    }
+}
+
+fn verify(table: &mut Table) {
+    let query = table.random_vector();
+    table.assert_complete(Some(&query), OPTIONS);
+    table.assert_complete(Some(&query), ScanOptions { ef_search: 1, max_tuples: 30, ..OPTIONS });
+    table.assert_complete(Some(&query), ScanOptions { memory: 2000, ef_search: 10, ..OPTIONS });
+    table.assert_complete(Some(&query), ScanOptions { iterative: IterativeScan::RelaxedOrder, ..OPTIONS });
+    table.assert_complete(None, OPTIONS);
+    let zero = vec![0.0; usize::from(table.parameters.dimensions)];
+    table.assert_complete(Some(&bytes(zero, table.parameters.element)), OPTIONS);
+}
+
+#[test]
+fn every_row_is_found_after_churn() {
+    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
+        let mut table = Table::new(MemoryStore::new(), parameters(8, metric));
+        churn(&mut table, 4, 250);
+        if metric != Metric::InnerProduct {
+            let recall = table.recall(10, 20, OPTIONS);
+            assert!(recall > 0.95, "{metric:?}: {recall}");
+        }
+    }
+}
+
+#[test]
+fn rows_of_binary16_are_found_after_churn() {
+    let parameters = Parameters { element: ElementType::F16, ..parameters(5, Metric::L2) };
+    churn(&mut Table::new(MemoryStore::new(), parameters), 3, 200);
+}
+
+#[test]
+fn a_node_a_page_is_found_after_churn() {
+    churn(&mut Table::new(MemoryStore::new(), parameters(1536, Metric::Cosine)), 2, 60);
+}
+
+#[test]
+fn payloads_apart_are_found_after_churn() {
+    churn(&mut Table::new(MemoryStore::new(), parameters(2500, Metric::L2)), 3, 60);
+    churn(&mut Table::new(MemoryStore::new(), parameters(16000, Metric::InnerProduct)), 2, 40);
+}
+
+#[test]
+fn many_rows_share_a_vector() {
+    let mut table = Table::new(MemoryStore::new(), parameters(3, Metric::L2));
+    let vector = table.random_vector();
+    let mut tids: Vec<_> = (0..300).map(|_| table.insert(Some(vector.clone())).unwrap()).collect();
+    assert_eq!(statistics(&table.index()).unwrap().nodes(), 1);
+    table.assert_complete(Some(&vector), OPTIONS);
+    // Every second row dies, then all but the last ten: the chain shrinks from the middle and from its ends.
+    tids.iter().step_by(2).for_each(|tid| table.delete(*tid));
+    table.vacuum().unwrap();
+    table.assert_sound(&["owner"]);
+    table.assert_complete(Some(&vector), OPTIONS);
+    tids.retain(|tid| table.rows.contains_key(tid));
+    tids[..tids.len() - 10].iter().for_each(|tid| table.delete(*tid));
+    table.vacuum().unwrap();
+    table.assert_sound(&["owner"]);
+    table.assert_complete(Some(&vector), OPTIONS);
+    for tid in tids.split_off(tids.len() - 10) {
+        table.update(tid).unwrap();
+    }
+    assert_eq!(statistics(&table.index()).unwrap().nodes(), 1);
+    let rows: Vec<_> = table.rows.keys().copied().collect();
+    rows.iter().for_each(|tid| table.delete(*tid));
+    table.vacuum().unwrap();
+    assert_eq!(statistics(&table.index()).unwrap().nodes(), 0);
+    table.assert_complete(Some(&vector), OPTIONS);
+}
+
+#[test]
+fn space_is_reused() {
+    for dimensions in [64, 2500] {
+        let mut table = Table::new(MemoryStore::new(), parameters(dimensions, Metric::L2));
+        let mut pages = Vec::new();
+        for _ in 0..8 {
+            for _ in 0..60 {
+                let vector = table.random_vector();
+                table.insert(Some(vector)).unwrap();
+            }
+            pages.push(table.store.block_count().unwrap());
+            let rows: Vec<_> = table.rows.keys().copied().collect();
+            rows.iter().skip(5).for_each(|tid| table.delete(*tid));
+            table.vacuum().unwrap();
+        }
+        assert!(pages[7] <= pages[0] * 2, "{pages:?}");
+    }
+}
+
+#[test]
+fn an_old_snapshot_delays_reuse() {
+    let mut table = Table::new(MemoryStore::new(), parameters(64, Metric::L2));
+    for _ in 0..60 {
+        let vector = table.random_vector();
+        table.insert(Some(vector)).unwrap();
+    }
+    let rows: Vec<_> = table.rows.keys().copied().collect();
+    rows.iter().for_each(|tid| table.delete(*tid));
+    let store = std::mem::take(&mut table.store);
+    let snapshot = store.hold_snapshot();
+    let index = walia_core::page::Index::open(&store).unwrap();
+    walia_core::page::vacuum::bulk_delete(&index, &mut |_| true).unwrap();
+    walia_core::page::vacuum::cleanup(&index).unwrap();
+    assert_eq!(statistics(&index).unwrap().tombstones, 60);
+    let vector = table.random_vector();
+    index.insert(&vector, rows[0], false).unwrap();
+    assert_eq!(statistics(&index).unwrap().tombstones, 60);
+    drop(snapshot);
+    walia_core::page::vacuum::cleanup(&index).unwrap();
+    assert_eq!(statistics(&index).unwrap().tombstones, 0);
+}
+
+#[test]
+fn the_graph_stays_good_when_most_rows_die() {
+    let mut table = Table::new(MemoryStore::new(), parameters(8, Metric::L2));
+    for _ in 0..2000 {
+        let vector = table.random_vector();
+        table.insert(Some(vector)).unwrap();
+    }
+    for _ in 0..3 {
+        let rows: Vec<_> = table.rows.keys().copied().collect();
+        for tid in rows {
+            if table.random.random_range(0..3) > 0 {
+                table.delete(tid);
+            }
+        }
+        table.vacuum().unwrap();
+        table.assert_sound(&["cannot be reached", "stale", "tombstone"]);
+        let mut fresh = Table::new(MemoryStore::new(), table.parameters);
+        for row in table.rows.values() {
+            fresh.insert(row.clone()).unwrap();
+        }
+        let (repaired, fresh) = (table.recall(10, 60, OPTIONS), fresh.recall(10, 60, OPTIONS));
+        assert!(repaired >= fresh - 0.02, "{} rows: {repaired}, {fresh} without deletions", table.rows.len());
+    }
+}
