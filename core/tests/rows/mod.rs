@@ -155,7 +155,6 @@ impl Table {
         assert!(self.rows.keys().all(|tid| asked.contains(tid)), "a row was not asked about");
         assert_eq!(statistics.heap_tids_kept, self.rows.len() as u64);
         cleanup(&index)?;
-        drop(index);
         self.dead.clear();
         Ok(())
     }

@@ -12,17 +12,17 @@
 //!    Every heap TID is asked about exactly once. A node left without any is made a tombstone under its page's lock, where
 //!    inserts add heap TIDs, too. A PENDING node is taken for one that a crash left behind: an insertion that still works on
 //!    it sees the flag and begins again. Tombstones that nobody can be looking at any more are removed, and the tuples that
-//!    they own; so are orphans, see [`clean`]. If there is no tombstone of an unfinished cycle, the vacuum ends here.
+//!    they own; so are orphans, see `clean`. If there is no tombstone of an unfinished cycle, the vacuum ends here.
 //! 2. **Repair**: every live node that links to such tombstones chooses again among its live neighbours and those of the
 //!    tombstones, and offers itself to those that are new to it. A tombstone keeps vector and links, so that searches walk
 //!    through it all the while.
 //! 3. A dead **entry point** is replaced by a live node of the highest level, if there is one.
-//! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see [`reach`].
+//! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see `reach`.
 //! 5. The cycle is marked **repaired**, with the transaction number of that moment. Once that is older than every snapshot,
 //!    inserts and vacuums may reuse its tombstones. Links that still lead there, because a crash came between two units, are
 //!    told by their versions.
 //!
-//! Memory is bounded: when [`TOMBSTONES_PER_ROUND`] tombstones are known, step 2 runs for them before step 1 goes on.
+//! Memory is bounded: when `TOMBSTONES_PER_ROUND` tombstones are known, step 2 runs for them before step 1 goes on.
 
 mod clean;
 mod reach;
