@@ -92,6 +92,17 @@ impl Table {
         Self { store, parameters, rows: BTreeMap::new(), dead: BTreeSet::new(), random, next_row: 0 }
     }
 
+    /// The table as it is after a crash that lost all but the first `commits` units, of a recording store.
+    pub fn crashed(&self, commits: u64, zero_pages: u32) -> Self {
+        Self {
+            store: self.store.committed_prefix(commits, zero_pages),
+            rows: self.rows.clone(),
+            dead: self.dead.clone(),
+            random: self.random.clone(),
+            ..*self
+        }
+    }
+
     /// The index.
     pub fn index(&self) -> Index<&MemoryStore> {
         Index::open(&self.store).unwrap()

@@ -1,9 +1,7 @@
-//! Insertion, scan and vacuum on pages: whatever was done, every row is found, once, in order.
+//! Whatever was done, every row is found, once, in order.
 
-mod rows;
-
+use crate::table::{OPTIONS, Table, bytes, parameters};
 use rand::Rng;
-use rows::{OPTIONS, Table, bytes, parameters};
 use walia_core::page::scan::{IterativeScan, ScanOptions};
 use walia_core::page::{MemoryStore, PageStore, statistics};
 use walia_core::types::{ElementType, Metric, Parameters};
