@@ -4,8 +4,8 @@ use crate::table::{OPTIONS, RamSorter, Table, bytes, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Barrier, Mutex};
 use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{Index, MemoryStore};
@@ -167,4 +167,25 @@ fn payloads_apart() {
 #[test]
 fn many_levels() {
     stress(Parameters { m: 2, m0: 4, ef_construction: 20, ..parameters(2, Metric::L1) }, 1500);
+}
+
+#[test]
+fn first_rows_at_once() {
+    let parameters = parameters(2, Metric::L2);
+    for round in 0..200u16 {
+        let table = Table::new(MemoryStore::new(), parameters);
+        let barrier = Barrier::new(4);
+        std::thread::scope(|scope| {
+            for thread in 0..4u16 {
+                let (table, barrier) = (&table, &barrier);
+                scope.spawn(move || {
+                    let vector = bytes([f32::from(thread), f32::from(round)], ElementType::F32);
+                    barrier.wait();
+                    let tid = HeapTid::new(u32::from(round), thread + 1);
+                    table.index().insert(&vector, tid, false).unwrap();
+                });
+            }
+        });
+        table.assert_sound(&["cannot be reached", "entry point"]);
+    }
 }
