@@ -43,6 +43,11 @@ pub fn build<R>(
 }
 
 impl Arena {
+    /// An empty graph, to be written as it is.
+    pub fn empty(parameters: Parameters) -> Self {
+        Self::new(parameters, &mut Budget::new(0))
+    }
+
     /// An empty arena with a directory for as many chunks as fit the budget; for none where that cannot be had.
     fn new(parameters: Parameters, budget: &mut Budget) -> Self {
         let shape = Shape::new(&parameters);
@@ -142,6 +147,11 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
             }
         }
         Ok(())
+    }
+
+    /// Makes room for what the caller keeps beside the graph, within the same limit.
+    pub fn reserve<T>(&mut self, items: &mut Vec<T>, additional: usize) -> Result<(), Full> {
+        self.budget.reserve(items, additional)
     }
 
     /// Waits until all rows are inserted and makes every node reachable; `None` when the build was stopped.
