@@ -39,24 +39,6 @@ impl SqlError {
     }
 }
 
-impl From<walia_core::types::Error> for SqlError {
-    #[track_caller]
-    fn from(error: walia_core::types::Error) -> Self {
-        use walia_core::types::Error;
-        let (code, summary) = match error {
-            Error::Corrupt { .. } => {
-                (PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, "walia_hnsw index is corrupted")
-            }
-            Error::Version { .. } | Error::Features { .. } => (
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "walia_hnsw index cannot be read by this version",
-            ),
-            Error::Crashed => (PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "walia_hnsw index cannot be written"),
-        };
-        Self::new(code, format!("{summary}: {error}")).hint("REINDEX builds the index anew.")
-    }
-}
-
 /// Raises what has failed, at a function that Postgres called.
 pub trait OrRaise<T> {
     /// The value, or an ERROR.

@@ -1,0 +1,47 @@
+//! What a failure below becomes for the user: an ERROR that names the index.
+//!
+//! Imports `error` and walia-core's types.
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+use walia_core::types::Error;
+
+use crate::error::SqlError;
+
+/// The name of an open relation.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
+    // SAFETY: by the caller's promise; a relation's name ends with a zero.
+    unsafe { pgrx::name_data_to_str(&(*(*relation).rd_rel).relname) }.to_owned()
+}
+
+/// The ERROR of a failure in an index.
+///
+/// # Safety
+/// `index` is open.
+pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
+    // SAFETY: by the caller's promise.
+    let name = unsafe { relation_name(index) };
+    let reindex = "REINDEX builds the index anew from its table.";
+    let unreadable = |detail| {
+        SqlError::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("index \"{name}\" cannot be read by this version of walia"),
+        )
+        .detail(detail)
+        .hint(reindex)
+    };
+    match error {
+        Error::Corrupt { block, slot, what } => {
+            let place =
+                if slot == 0 { format!("Block {block}") } else { format!("Block {block}, slot {slot}") };
+            SqlError::new(PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, format!("index \"{name}\" is corrupted"))
+                .detail(format!("{place}: {what}."))
+                .hint(reindex)
+        }
+        Error::Version { found } => unreadable(format!("Its format has version {found}.")),
+        Error::Features { unknown } => unreadable(format!("It uses unknown features ({unknown:#x}).")),
+        Error::Crashed => SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, error.to_string()),
+    }
+}

@@ -1,0 +1,215 @@
+//! An index's pages in Postgres: shared buffers, content locks, generic WAL, the free space map.
+//!
+//! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build. Content locks and pins
+//! are held by Rust values that give them back, except while an ERROR unwinds. Imports `error`, `guc` and walia-core.
+
+pub mod buffer;
+pub mod bulk;
+pub mod error;
+mod write;
+
+use std::cell::Cell;
+use std::ops::Deref;
+
+use pgrx::pg_sys;
+use walia_core::page::{Page, PageStore};
+use walia_core::types::{Error, HeapTid, PAGE_SIZE, Result};
+
+use buffer::LockedBuffer;
+use write::RelationWrite;
+
+const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
+
+/// Who uses the store; it decides where to sleep.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Query,
+    Vacuum,
+}
+
+/// The pages of one open index.
+///
+/// Not `Sync`: only the backend's own thread may use it.
+#[derive(Clone)]
+pub struct RelationStore {
+    index: pg_sys::Relation,
+    /// The indexed table, or null: its snapshots decide what may be reused.
+    heap: pg_sys::Relation,
+    strategy: pg_sys::BufferAccessStrategy,
+    purpose: Purpose,
+    /// Blocks that the index is known to have; it never shrinks while it is open.
+    known_blocks: Cell<u32>,
+}
+
+impl RelationStore {
+    /// The store of an index that is read or inserted into.
+    ///
+    /// # Safety
+    /// `index` is an open walia_hnsw index, and `heap` its open table or null, as long as the store or a clone lives.
+    pub unsafe fn new(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
+        Self {
+            index,
+            heap,
+            strategy: std::ptr::null_mut(),
+            purpose: Purpose::Query,
+            known_blocks: Cell::new(0),
+        }
+    }
+
+    /// The store of an index that is vacuumed: it reads by VACUUM's buffer ring, and sleeps as VACUUM should.
+    ///
+    /// # Safety
+    /// `info` is what Postgres gave to the access method's callback, which the store does not outlive.
+    pub unsafe fn for_vacuum(info: *const pg_sys::IndexVacuumInfo) -> Self {
+        // SAFETY: by the caller's promise.
+        let info = unsafe { &*info };
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let heap = std::ptr::null_mut();
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let heap = info.heaprel;
+        // SAFETY: both relations are open during the callback.
+        let store = unsafe { Self::new(info.index, heap) };
+        Self { strategy: info.strategy, purpose: Purpose::Vacuum, ..store }
+    }
+
+    /// An error for a block past the end of the index: a link to it is damaged.
+    fn check_block(&self, block: u32) -> Result<()> {
+        if block < self.known_blocks.get() || block < self.block_count()? {
+            return Ok(());
+        }
+        Err(Error::Corrupt { block, slot: 0, what: "link to a block past the end" })
+    }
+}
+
+/// A page under a share lock.
+pub struct RelationRead(LockedBuffer);
+
+impl Deref for RelationRead {
+    type Target = Page;
+
+    fn deref(&self) -> &Page {
+        self.0.page()
+    }
+}
+
+impl PageStore for RelationStore {
+    type Read<'a> = RelationRead;
+    type Write<'a> = RelationWrite<'a>;
+
+    fn block_count(&self) -> Result<u32> {
+        // SAFETY: the relation is open.
+        let blocks =
+            unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        self.known_blocks.set(blocks);
+        Ok(blocks)
+    }
+
+    fn read(&self, block: u32) -> Result<Self::Read<'_>> {
+        self.check_block(block)?;
+        // SAFETY: the relation is open and the strategy alive.
+        Ok(RelationRead(unsafe { LockedBuffer::shared(self.index, block, self.strategy) }))
+    }
+
+    fn prefetch(&self, blocks: &[u32]) {
+        let known = self.known_blocks.get();
+        for block in blocks.iter().copied().filter(|block| *block < known).take(crate::guc::prefetch_depth())
+        {
+            // SAFETY: the relation is open, and the block exists.
+            unsafe { pg_sys::PrefetchBuffer(self.index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+        }
+    }
+
+    fn begin(&self) -> Self::Write<'_> {
+        RelationWrite::new(self)
+    }
+
+    fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
+        // SAFETY: the relation is open.
+        let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, bytes) };
+        (block != pg_sys::InvalidBlockNumber).then_some(block)
+    }
+
+    fn record_free_space(&self, block: u32, bytes: usize) {
+        // SAFETY: the relation is open.
+        unsafe {
+            pg_sys::RecordPageWithFreeSpace(self.index, block, bytes);
+            // Searches of the map begin at its root, which only this tells of the page. VACUUM does it once, at its end.
+            if bytes > 0 && self.purpose == Purpose::Query {
+                pg_sys::FreeSpaceMapVacuumRange(self.index, block, block + 1);
+            }
+        }
+    }
+
+    fn interrupt_point(&self) {
+        match self.purpose {
+            Purpose::Query => check_for_interrupts(),
+            // SAFETY: no content lock is held here, as the trait demands.
+            #[cfg(not(feature = "pg18"))]
+            Purpose::Vacuum => unsafe { pg_sys::vacuum_delay_point() },
+            // SAFETY: as above.
+            #[cfg(feature = "pg18")]
+            Purpose::Vacuum => unsafe { pg_sys::vacuum_delay_point(false) },
+        }
+    }
+
+    fn next_transaction(&self) -> u64 {
+        // SAFETY: reads a shared counter.
+        unsafe { pg_sys::ReadNextFullTransactionId() }.value
+    }
+
+    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
+        let transaction = pg_sys::FullTransactionId { value: transaction };
+        // SAFETY: the table is open; a null one asks for the snapshots of the whole cluster, which is safe but late.
+        unsafe { pg_sys::GlobalVisCheckRemovableFullXid(self.heap, transaction) }
+    }
+
+    fn affinity(&self) -> usize {
+        // SAFETY: set once, when the backend starts.
+        unsafe { pg_sys::MyProcPid as usize }
+    }
+}
+
+/// Lets a cancelled query end here.
+pub fn check_for_interrupts() {
+    pgrx::check_for_interrupts!();
+}
+
+/// The constant InvalidSubTransactionId of `c.h`.
+const INVALID_SUBTRANSACTION: pg_sys::SubTransactionId = 0;
+
+/// Whether changes of a relation are WAL-logged: Postgres's macro RelationNeedsWAL.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn needs_wal(relation: pg_sys::Relation) -> bool {
+    // SAFETY: by the caller's promise.
+    let relation = unsafe { &*relation };
+    // SAFETY: rd_rel is set in every open relation; wal_level is set at start.
+    let (permanent, archived) = unsafe {
+        (
+            (*relation.rd_rel).relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+            pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32,
+        )
+    };
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    let rewritten = relation.rd_firstRelfilenodeSubid;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    let rewritten = relation.rd_firstRelfilelocatorSubid;
+    let old = |subtransaction| subtransaction == INVALID_SUBTRANSACTION;
+    permanent && (archived || (old(relation.rd_createSubid) && old(rewritten)))
+}
+
+/// The heap TID that Postgres means by an item pointer.
+pub fn heap_tid(item: &pg_sys::ItemPointerData) -> HeapTid {
+    let block = u32::from(item.ip_blkid.bi_hi) << 16 | u32::from(item.ip_blkid.bi_lo);
+    HeapTid::new(block, item.ip_posid)
+}
+
+/// The item pointer for a heap TID.
+pub fn item_pointer(tid: HeapTid) -> pg_sys::ItemPointerData {
+    let block = tid.block();
+    pg_sys::ItemPointerData {
+        ip_blkid: pg_sys::BlockIdData { bi_hi: (block >> 16) as u16, bi_lo: block as u16 },
+        ip_posid: tid.offset(),
+    }
+}
