@@ -1,0 +1,117 @@
+//! The settings `walia.*`.
+//!
+//! Imports nothing from this crate.
+
+use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+
+/// How a scan goes on after its first `walia.ef_search` rows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
+pub enum IterativeScan {
+    /// Not at all.
+    #[name = c"off"]
+    Off,
+    /// With further rows, as the walk finds them.
+    #[name = c"relaxed_order"]
+    RelaxedOrder,
+    /// With further rows, in the order of their distances.
+    #[name = c"strict_order"]
+    StrictOrder,
+}
+
+static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(64);
+static ITERATIVE_SCAN: GucSetting<IterativeScan> =
+    GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
+static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
+static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(16);
+static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+
+/// Defines the settings; called once, when the library is loaded.
+pub fn define() {
+    GucRegistry::define_int_guc(
+        c"walia.ef_search",
+        c"Number of candidates that a search keeps.",
+        c"More of them find more of the true neighbours and take more time.",
+        &EF_SEARCH,
+        1,
+        10_000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_enum_guc(
+        c"walia.iterative_scan",
+        c"How a scan goes on after its first walia.ef_search rows.",
+        c"strict_order and relaxed_order go on until the executor has enough; off stops.",
+        &ITERATIVE_SCAN,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"walia.max_scan_tuples",
+        c"Number of rows that a scan takes from the graph before it turns to all the rows that are left.",
+        c"",
+        &MAX_SCAN_TUPLES,
+        1,
+        i32::MAX,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"walia.prefetch_depth",
+        c"Number of pages that a search asks for ahead of reading them.",
+        c"0 turns read-ahead off.",
+        &PREFETCH_DEPTH,
+        0,
+        1000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"walia.build_threads",
+        c"Number of threads that build an index.",
+        c"0 takes max_parallel_maintenance_workers and one more.",
+        &BUILD_THREADS,
+        0,
+        1024,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    // SAFETY: the prefix is a C string, and all of its settings are defined above.
+    #[cfg(not(feature = "pg14"))]
+    unsafe {
+        pg_sys::MarkGUCPrefixReserved(c"walia".as_ptr());
+    }
+    // SAFETY: as above, under the name that the function had.
+    #[cfg(feature = "pg14")]
+    unsafe {
+        pg_sys::EmitWarningsOnPlaceholders(c"walia".as_ptr());
+    }
+}
+
+/// Candidates that a search keeps.
+pub fn ef_search() -> usize {
+    EF_SEARCH.get() as usize
+}
+
+/// How a scan goes on.
+pub fn iterative_scan() -> IterativeScan {
+    ITERATIVE_SCAN.get()
+}
+
+/// Rows that a scan takes from the graph.
+pub fn max_scan_tuples() -> usize {
+    MAX_SCAN_TUPLES.get() as usize
+}
+
+/// Pages that a search asks for ahead; 0 for none.
+pub fn prefetch_depth() -> usize {
+    PREFETCH_DEPTH.get() as usize
+}
+
+/// Threads that build an index, at least 1.
+pub fn build_threads() -> usize {
+    match BUILD_THREADS.get() {
+        // SAFETY: a setting that Postgres defines.
+        0 => unsafe { pg_sys::max_parallel_maintenance_workers }.max(0) as usize + 1,
+        threads => threads as usize,
+    }
+}
