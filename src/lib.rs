@@ -1,6 +1,41 @@
 //! walia: an HNSW index for Postgres.
+//!
+//! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
+//!
+//! ```text
+//! error | guc → types → store → am → observe
+//! ```
+//!
+//! `unsafe` is allowed only in [`store`], where [`types`] and [`am`] meet Postgres's functions and data, and here.
 
+pub mod am;
 pub mod error;
+pub mod guc;
+pub mod observe;
+pub mod store;
 pub mod types;
 
+use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+
 pgrx::pg_module_magic!();
+
+/// What Postgres calls when it loads the library.
+#[pg_guard]
+pub extern "C-unwind" fn _PG_init() {
+    // SAFETY: a setting that every server has; the text lives until the next change of settings.
+    let block_size = unsafe {
+        let text = pg_sys::GetConfigOption(c"block_size".as_ptr(), false, false);
+        std::ffi::CStr::from_ptr(text)
+    };
+    let expected = walia_core::types::PAGE_SIZE.to_string();
+    if block_size.to_bytes() != expected.as_bytes() {
+        error::SqlError::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            format!("walia needs a server with blocks of {expected} bytes"),
+        )
+        .detail(format!("This server's blocks have {} bytes.", block_size.to_string_lossy()))
+        .raise()
+    }
+    guc::define();
+    am::options::define();
+}

@@ -1,0 +1,47 @@
+//! What pg_stat_progress_create_index shows.
+//!
+//! Imports nothing from this crate.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+/// The phases of a build. Postgres reports the first itself.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Phase {
+    Initializing = pg_sys::PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE as isize,
+    BuildingGraph,
+    WritingPages,
+    InsertingRows,
+}
+
+/// The name of a phase by its number.
+pub fn phase_name(number: i64) -> Option<&'static CStr> {
+    const NAMES: [(Phase, &CStr); 4] = [
+        (Phase::Initializing, c"initializing"),
+        (Phase::BuildingGraph, c"building graph"),
+        (Phase::WritingPages, c"writing pages"),
+        (Phase::InsertingRows, c"inserting rows"),
+    ];
+    NAMES.into_iter().find(|(phase, _)| *phase as i64 == number).map(|(_, name)| name)
+}
+
+/// Shows that a phase begins.
+pub fn begin(phase: Phase) {
+    update(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, phase as i64);
+}
+
+/// Shows how many rows there are, as far as is known.
+pub fn rows_total(rows: u64) {
+    update(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, rows as i64);
+}
+
+/// Shows how many rows are in the index.
+pub fn rows_done(rows: u64) {
+    update(pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
+}
+
+fn update(parameter: u32, value: i64) {
+    // SAFETY: writes into this backend's own status entry.
+    unsafe { pg_sys::pgstat_progress_update_param(parameter as i32, value) }
+}

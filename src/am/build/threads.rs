@@ -1,0 +1,58 @@
+//! The threads of one build.
+//!
+//! They live no longer than the build, unwinding included: Postgres forks and exits as a process of one thread. Where a
+//! backend is terminated (FATAL) it exits without unwinding and takes the threads with it; they own nothing but memory
+//! of the process. Imports `error`.
+
+use std::mem::MaybeUninit;
+
+use pgrx::PgSqlErrorCode;
+use rayon::{ThreadPool, ThreadPoolBuilder};
+
+use crate::error::{Result, SqlError};
+
+/// Runs `work` with a pool of `threads` threads, and joins them.
+pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Result<R> {
+    let signals = BlockedSignals::new();
+    ThreadPoolBuilder::new()
+        .num_threads(threads)
+        .thread_name(|number| format!("walia build {number}"))
+        .build_scoped(
+            |thread| thread.run(),
+            |pool| {
+                drop(signals);
+                work(pool)
+            },
+        )
+        .map_err(|error| {
+            SqlError::new(
+                PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+                format!("could not start {threads} threads to build the index: {error}"),
+            )
+            .hint("Set walia.build_threads to a smaller number.")
+        })
+}
+
+/// All signals, blocked in this thread until dropped. Threads that it starts meanwhile inherit the mask: Postgres's signal
+/// handlers must only ever run in the backend's own thread.
+struct BlockedSignals(libc::sigset_t);
+
+impl BlockedSignals {
+    fn new() -> Self {
+        let mut all = MaybeUninit::uninit();
+        let mut before = MaybeUninit::uninit();
+        // SAFETY: both sets are written by the calls that they are given to.
+        unsafe {
+            libc::sigfillset(all.as_mut_ptr());
+            libc::pthread_sigmask(libc::SIG_BLOCK, all.as_ptr(), before.as_mut_ptr());
+            Self(before.assume_init())
+        }
+    }
+}
+
+impl Drop for BlockedSignals {
+    fn drop(&mut self) {
+        // SAFETY: the mask that was in force before.
+        unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &self.0, std::ptr::null_mut()) };
+    }
+}

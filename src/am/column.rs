@@ -1,0 +1,103 @@
+//! What an index's column, operator class and options say: the parameters of its graph, and its vectors.
+//!
+//! Imports `types`, `error` and `options`.
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+use walia_core::types::{ElementType, Metric, Parameters};
+
+use super::options::Options;
+use crate::error::{Result, SqlError};
+use crate::types::{Element, RawVector, measure_of};
+
+/// Support function 1: the distance.
+pub const DISTANCE_PROCEDURE: u16 = 1;
+
+/// The parameters that an index is to be built with.
+///
+/// # Safety
+/// `index` is an open walia_hnsw index.
+pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
+    // SAFETY: an open index has one column at least; relcache keeps its support functions.
+    let (type_modifier, options, distance) = unsafe {
+        let descriptor = (*index).rd_att;
+        let column = pgrx::PgTupleDesc::from_pg_unchecked(descriptor);
+        let type_modifier = column.get(0).map_or(-1, |attribute| attribute.atttypmod);
+        let distance = pg_sys::index_getprocinfo(index, 1, DISTANCE_PROCEDURE);
+        (type_modifier, Options::of(index), (*distance).fn_addr)
+    };
+    let (metric, element) = distance.and_then(measure_of).ok_or_else(|| {
+        SqlError::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "support function 1 of the operator class is not one of walia's distances",
+        )
+    })?;
+    let dimensions = u16::try_from(type_modifier).map_err(|_| {
+        let name = type_name(element);
+        SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
+            .hint(format!("Give its type a number of dimensions, as in {name}(384), or index an expression."))
+    })?;
+    Ok(Parameters {
+        dimensions,
+        element,
+        metric,
+        m: options.m as u16,
+        m0: 2 * options.m as u16,
+        ef_construction: options.ef_construction as u16,
+    })
+}
+
+/// The vector of a datum that an index with these parameters is to hold.
+///
+/// # Safety
+/// `datum` is a value of the index's column, and not NULL.
+pub unsafe fn vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<RawVector> {
+    // SAFETY: by the caller's promise.
+    let vector = unsafe { RawVector::from_datum(datum) };
+    if vector.bytes().len() == parameters.vector_size() {
+        return Ok(vector);
+    }
+    Err(SqlError::new(
+        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        format!("expected {} dimensions, not {}", parameters.dimensions, vector.dimensions()),
+    ))
+}
+
+/// The vector that a query is for: the operator's right side, its column being the left one.
+///
+/// # Safety
+/// `datum` is a value of the operator's right type, and not NULL.
+pub unsafe fn query_vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<RawVector> {
+    // SAFETY: by the caller's promise.
+    let vector = unsafe { RawVector::from_datum(datum) };
+    if vector.bytes().len() == parameters.vector_size() {
+        return Ok(vector);
+    }
+    // The operator's own words.
+    Err(SqlError::new(
+        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+        format!(
+            "different {} dimensions {} and {}",
+            type_name(parameters.element),
+            parameters.dimensions,
+            vector.dimensions()
+        ),
+    ))
+}
+
+/// The SQL type with these elements.
+pub fn type_name(element: ElementType) -> &'static str {
+    match element {
+        ElementType::F32 => <f32 as Element>::NAME,
+        ElementType::F16 => <half::f16 as Element>::NAME,
+    }
+}
+
+/// The metric's name, for people.
+pub fn metric_name(metric: Metric) -> &'static str {
+    match metric {
+        Metric::L2 => "l2",
+        Metric::InnerProduct => "inner_product",
+        Metric::Cosine => "cosine",
+        Metric::L1 => "l1",
+    }
+}

@@ -1,0 +1,14 @@
+//! The access method `walia_hnsw`: what Postgres calls to build, change, search and cost an index.
+//!
+//! Imports `store`, `types`, `guc`, `error` and walia-core.
+
+mod build;
+pub mod column;
+mod cost;
+pub mod handler;
+mod insert;
+pub mod options;
+mod scan;
+mod sort;
+mod vacuum;
+mod validate;

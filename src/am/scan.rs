@@ -1,0 +1,191 @@
+//! Index scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
+//!
+//! Imports `column`, `sort`, `guc`, `store` and walia-core.
+
+use std::ptr;
+
+use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+use walia_core::page::Index;
+use walia_core::page::scan::{IterativeScan, Scan, ScanOptions};
+
+use super::column;
+use super::sort::Sorter;
+use crate::error::{OrRaise, Result, SqlError};
+use crate::guc;
+use crate::store::error::index_error;
+use crate::store::{RelationStore, item_pointer};
+
+/// What a scan keeps between calls.
+///
+/// It is dropped with its memory context, at the end or by an abort. By then nothing in it holds a buffer: core's scan
+/// gives every page back before it returns.
+struct ScanState {
+    /// Child of the context that the scan began in: the executor's own is reset by the row.
+    context: pg_sys::MemoryContext,
+    /// `None` until the first row is asked for.
+    scan: Option<Scan<RelationStore>>,
+    sorter: Sorter,
+}
+
+/// `ambeginscan`.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn ambeginscan(
+    index: pg_sys::Relation,
+    keys: i32,
+    order_bys: i32,
+) -> pg_sys::IndexScanDesc {
+    // SAFETY: Postgres gives an open index. The state lives as long as its context, which `amendscan` deletes.
+    unsafe {
+        let scan = pg_sys::RelationGetIndexScan(index, keys, order_bys);
+        let context = pg_sys::AllocSetContextCreateInternal(
+            pg_sys::CurrentMemoryContext,
+            c"walia_hnsw scan".as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        let state = ScanState { context, scan: None, sorter: Sorter::new() };
+        (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast();
+        scan
+    }
+}
+
+/// `amrescan`: takes the query; the search itself waits for the first row to be asked for.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn amrescan(
+    scan: pg_sys::IndexScanDesc,
+    keys: pg_sys::ScanKey,
+    key_count: i32,
+    order_bys: pg_sys::ScanKey,
+    order_by_count: i32,
+) {
+    // SAFETY: Postgres gives as many keys as it announced to `ambeginscan`, or none to keep the old ones.
+    unsafe {
+        let scan = &mut *scan;
+        let state = &mut *scan.opaque.cast::<ScanState>();
+        state.scan = None;
+        state.sorter.end();
+        if !keys.is_null() && key_count > 0 {
+            ptr::copy(keys, scan.keyData, scan.numberOfKeys as usize);
+        }
+        if !order_bys.is_null() && order_by_count > 0 {
+            ptr::copy(order_bys, scan.orderByData, scan.numberOfOrderBys as usize);
+        }
+    }
+}
+
+/// `amgettuple`: the next row in the order of distances.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn amgettuple(
+    scan: pg_sys::IndexScanDesc,
+    _direction: pg_sys::ScanDirection::Type,
+) -> bool {
+    // SAFETY: `ambeginscan` made the state. The context is switched back below; an ERROR resets it anyway.
+    unsafe {
+        let state = &mut *(*scan).opaque.cast::<ScanState>();
+        let index = (*scan).indexRelation;
+        let caller = pg_sys::MemoryContextSwitchTo(state.context);
+        if state.scan.is_none() {
+            state.scan = Some(begin(scan).or_raise());
+        }
+        let walk = state.scan.as_mut().expect("begun above");
+        let hit = walk.next(&mut state.sorter).map_err(|error| index_error(index, error)).or_raise();
+        pg_sys::MemoryContextSwitchTo(caller);
+        let Some(hit) = hit else { return false };
+        (*scan).xs_heaptid = item_pointer(hit.heap_tid);
+        (*scan).xs_recheck = false;
+        // Distances are exact and in order: the executor need not compute them again.
+        (*scan).xs_recheckorderby = false;
+        true
+    }
+}
+
+/// `amendscan`.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
+    // SAFETY: `ambeginscan` made the state and its context, and nobody uses them afterwards.
+    unsafe {
+        let state = (*scan).opaque.cast::<ScanState>();
+        (*state).sorter.end();
+        (*scan).opaque = ptr::null_mut();
+        pg_sys::MemoryContextDelete((*state).context);
+    }
+}
+
+/// Begins the search that a scan's keys ask for.
+///
+/// # Safety
+/// `scan` is one that `amrescan` has given its keys.
+unsafe fn begin(scan: pg_sys::IndexScanDesc) -> Result<Scan<RelationStore>> {
+    // SAFETY: by the caller's promise; the relations are open as long as the scan.
+    unsafe {
+        let scan = &*scan;
+        let snapshot = (*scan.xs_snapshot).snapshot_type;
+        if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
+            && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
+        {
+            // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to come.
+            return Err(SqlError::new(
+                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+                "walia_hnsw indexes can only be scanned with MVCC snapshots",
+            ));
+        }
+        count_scan(scan);
+        let failed = |error| index_error(scan.indexRelation, error);
+        let index = Index::open(RelationStore::new(scan.indexRelation, scan.heapRelation)).map_err(failed)?;
+        let options = ScanOptions {
+            ef_search: guc::ef_search(),
+            iterative: match guc::iterative_scan() {
+                guc::IterativeScan::Off => IterativeScan::Off,
+                guc::IterativeScan::RelaxedOrder => IterativeScan::RelaxedOrder,
+                guc::IterativeScan::StrictOrder => IterativeScan::StrictOrder,
+            },
+            max_tuples: guc::max_scan_tuples(),
+            memory: pg_sys::work_mem as usize * 1024,
+        };
+        // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
+        let key = (scan.numberOfOrderBys > 0).then(|| &*scan.orderByData);
+        let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
+        let query =
+            key.map(|key| column::query_vector(key.sk_argument, &index.layout.parameters)).transpose()?;
+        Ok(Scan::new(index, query.as_ref().map(|vector| vector.bytes()), options))
+    }
+}
+
+/// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches" from 18 on.
+///
+/// # Safety
+/// The scan's index is open.
+unsafe fn count_scan(scan: &pg_sys::IndexScanDescData) {
+    // SAFETY: by the caller's promise. The statistics entry is null or lives as long as the relation is open.
+    unsafe {
+        #[cfg(feature = "pg18")]
+        if let Some(instrument) = scan.instrument.as_mut() {
+            instrument.nsearches += 1;
+        }
+        let index = scan.indexRelation;
+        #[cfg(not(feature = "pg14"))]
+        if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
+            pg_sys::pgstat_assoc_relation(index);
+        }
+        if let Some(statistics) = (*index).pgstat_info.as_mut() {
+            #[cfg(any(feature = "pg14", feature = "pg15"))]
+            let count = &mut statistics.t_counts.t_numscans;
+            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+            let count = &mut statistics.counts.numscans;
+            *count += 1;
+        }
+    }
+}

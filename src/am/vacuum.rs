@@ -1,0 +1,90 @@
+//! `ambulkdelete` and `amvacuumcleanup`.
+//!
+//! Imports `store` and walia-core.
+
+use std::ffi::c_void;
+
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::{pg_guard, pg_sys};
+use walia_core::page::vacuum::{self, VacuumStatistics};
+use walia_core::page::{Index, PageStore};
+
+use crate::error::OrRaise;
+use crate::store::RelationStore;
+use crate::store::error::index_error;
+use crate::store::item_pointer;
+
+/// `ambulkdelete`: forgets the rows that the callback calls dead. Every heap TID is shown to it exactly once, which CREATE
+/// INDEX CONCURRENTLY relies on.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn ambulkdelete(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+    callback: pg_sys::IndexBulkDeleteCallback,
+    callback_state: *mut c_void,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: Postgres gives an open index and a callback for heap TIDs; `stats` is null or an earlier result.
+    unsafe {
+        let failed = |error| index_error((*info).index, error);
+        let callback = callback.expect("Postgres gives a callback");
+        let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
+        let mut is_dead = |tid| {
+            let mut item = item_pointer(tid);
+            // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's frames.
+            pg_guard_ffi_boundary(|| callback(&mut item, callback_state))
+        };
+        let done = vacuum::bulk_delete(&index, &mut is_dead).map_err(failed).or_raise();
+        let stats = or_new(stats);
+        count(&mut *stats, &done);
+        stats
+    }
+}
+
+/// `amvacuumcleanup`: finishes what earlier vacuums left, and counts pages.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+pub unsafe extern "C-unwind" fn amvacuumcleanup(
+    info: *mut pg_sys::IndexVacuumInfo,
+    stats: *mut pg_sys::IndexBulkDeleteResult,
+) -> *mut pg_sys::IndexBulkDeleteResult {
+    // SAFETY: as above.
+    unsafe {
+        if (*info).analyze_only {
+            return stats;
+        }
+        let failed = |error| index_error((*info).index, error);
+        let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
+        let done = vacuum::cleanup(&index).map_err(failed).or_raise();
+        pg_sys::IndexFreeSpaceMapVacuum((*info).index);
+        let stats = if done.is_some() { or_new(stats) } else { stats };
+        if let Some(stats) = stats.as_mut() {
+            done.inspect(|done| count(stats, done));
+            stats.num_pages = index.store.block_count().map_err(failed).or_raise();
+        }
+        stats
+    }
+}
+
+/// Adds what one pass over the index did.
+fn count(stats: &mut pg_sys::IndexBulkDeleteResult, done: &VacuumStatistics) {
+    stats.num_index_tuples = done.heap_tids_kept as f64;
+    stats.tuples_removed += done.heap_tids_removed as f64;
+}
+
+/// The result of an earlier call, or a new one of zeros.
+///
+/// # Safety
+/// `stats` is null or points to a result.
+unsafe fn or_new(stats: *mut pg_sys::IndexBulkDeleteResult) -> *mut pg_sys::IndexBulkDeleteResult {
+    if stats.is_null() {
+        // SAFETY: zeros are a valid result.
+        unsafe { pg_sys::palloc0(size_of::<pg_sys::IndexBulkDeleteResult>()).cast() }
+    } else {
+        stats
+    }
+}
