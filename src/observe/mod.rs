@@ -1,0 +1,6 @@
+//! SQL functions that tell about an index.
+//!
+//! Imports `am`, `store`, `error` and walia-core.
+
+mod info;
+mod open;
