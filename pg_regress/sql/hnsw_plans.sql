@@ -1,0 +1,37 @@
+-- The planner takes the index for ORDER BY … LIMIT, and leaves it where something else is cheaper.
+CREATE TABLE item (id int PRIMARY KEY, category int, v vecf32(3));
+INSERT INTO item SELECT i, i % 100, ARRAY[sin(i), cos(i * 3), sin(i * 7)]::vecf32 FROM generate_series(1, 20000) AS i;
+CREATE INDEX item_v ON item USING walia_hnsw (v);
+ANALYZE item;
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <~> '[1,2,3]' LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <=> '[1,2,3]' LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM item WHERE category = 5 ORDER BY v <~> '[1,2,3]' LIMIT 10;
+-- One row by its key: sorted, not searched.
+EXPLAIN (COSTS OFF) SELECT id FROM item WHERE id = 5 ORDER BY v <~> '[1,2,3]' LIMIT 10;
+-- All rows: sorted.
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <~> '[1,2,3]';
+-- Another operator, another direction, two operators at once, no order at all.
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <-> '[1,2,3]' LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <~> '[1,2,3]' DESC LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <~> '[1,2,3]', v <=> '[3,2,1]' LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT count(*) FROM item WHERE v IS NOT NULL;
+-- The other side of the operator, a nested loop's parameter, a join.
+EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY '[1,2,3]' <~> v LIMIT 10;
+EXPLAIN (COSTS OFF) SELECT q.id, near.id FROM (SELECT * FROM item WHERE id < 3) AS q,
+    LATERAL (SELECT id FROM item ORDER BY v <~> q.v LIMIT 2) AS near;
+SELECT q.id, near.id FROM (SELECT * FROM item WHERE id < 4) AS q,
+    LATERAL (SELECT id FROM item ORDER BY v <~> q.v LIMIT 1) AS near ORDER BY 1;
+-- A partial index without ORDER BY still answers, should it be forced.
+CREATE INDEX item_part ON item USING walia_hnsw (v) WHERE category = 7;
+DROP INDEX item_v;
+EXPLAIN (COSTS OFF) SELECT id FROM item WHERE category = 7 ORDER BY v <~> '[1,2,3]' LIMIT 10;
+SET enable_seqscan = off;
+SELECT count(*) FROM item WHERE category = 7;
+RESET enable_seqscan;
+-- A thousand rows, all of them wanted: sorted.
+CREATE TABLE small AS SELECT * FROM item LIMIT 1000;
+ALTER TABLE small ALTER v TYPE vecf32(3);
+CREATE INDEX ON small USING walia_hnsw (v);
+ANALYZE small;
+EXPLAIN (COSTS OFF) SELECT id FROM small ORDER BY v <~> '[1,2,3]';
+DROP TABLE small, item;
