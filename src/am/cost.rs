@@ -76,6 +76,7 @@ impl Model {
 ///
 /// # Safety
 /// Only Postgres calls it.
+#[expect(clippy::too_many_arguments, reason = "Postgres's signature")]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amcostestimate(
     root: *mut pg_sys::PlannerInfo,

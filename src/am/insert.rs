@@ -18,6 +18,7 @@ use crate::store::heap_tid;
 ///
 /// # Safety
 /// Only Postgres calls it.
+#[expect(clippy::too_many_arguments, reason = "Postgres's signature")]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn aminsert(
     relation: pg_sys::Relation,

@@ -14,6 +14,7 @@ use crate::error::OrRaise;
 use crate::store::error::index_error;
 
 /// One row about an index; it reads all of its pages.
+#[expect(clippy::type_complexity, reason = "the columns of the result, which pgrx takes from the type")]
 #[pg_extern(sql = false)]
 fn walia_info(
     index: pg_sys::Oid,
