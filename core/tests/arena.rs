@@ -1,0 +1,367 @@
+//! Graphs built in RAM, against brute force.
+
+use half::f16;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+use rayon::{ThreadPool, ThreadPoolBuilder};
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+use walia_core::arena::{self, Arena, Full};
+use walia_core::graph::{LayerSearch, descend};
+use walia_core::kernel::Measure;
+use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
+
+const ROOM: usize = 1 << 30;
+const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
+
+fn parameters(dimensions: u16, element: ElementType, metric: Metric) -> Parameters {
+    Parameters { dimensions, element, metric, m: 16, m0: 32, ef_construction: 100 }
+}
+
+fn pool(threads: usize) -> ThreadPool {
+    ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
+}
+
+/// The heap TID of row `row`.
+fn tid(row: usize) -> HeapTid {
+    HeapTid::new((row / 50) as u32, (row % 50) as u16 + 1)
+}
+
+fn row(heap_tid: HeapTid) -> usize {
+    heap_tid.block() as usize * 50 + usize::from(heap_tid.offset()) - 1
+}
+
+/// A random value, uniform in −1 to 1.
+fn symmetric(random: &mut StdRng) -> f32 {
+    random.random_range(-1.0..1.0)
+}
+
+/// Vectors as bytes.
+fn encode(element: ElementType, vectors: &[Vec<f32>]) -> Vec<Vec<u8>> {
+    let encode = |vector: &Vec<f32>| match element {
+        ElementType::F32 => bytemuck::cast_slice(vector).to_vec(),
+        ElementType::F16 => {
+            let halves: Vec<f16> = vector.iter().map(|value| f16::from_f32(*value)).collect();
+            bytemuck::cast_slice(&halves).to_vec()
+        }
+    };
+    vectors.iter().map(encode).collect()
+}
+
+fn uniform(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = StdRng::seed_from_u64(seed);
+    (0..len).map(|_| (0..dimensions).map(|_| symmetric(&mut random)).collect()).collect()
+}
+
+/// Tight clusters far from each other; a third of all rows repeats another one.
+fn clusters(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
+    let mut random = StdRng::seed_from_u64(seed);
+    let centres = uniform(20, dimensions, seed + 1);
+    let mut vectors: Vec<Vec<f32>> = (0..len * 2 / 3)
+        .map(|i| centres[i % 20].iter().map(|value| value * 10.0 + 0.1 * symmetric(&mut random)).collect())
+        .collect();
+    for i in vectors.len()..len {
+        vectors.push(vectors[i - len / 3].clone());
+    }
+    vectors.shuffle(&mut random);
+    vectors
+}
+
+fn build(parameters: Parameters, vectors: &[Vec<u8>], threads: usize) -> Arena {
+    let stop = AtomicBool::new(false);
+    let (arena, finished) = arena::build(parameters, ROOM, &stop, &pool(threads), |mut feeder| {
+        for (i, vector) in vectors.iter().enumerate() {
+            feeder.push(vector, tid(i)).unwrap();
+        }
+        feeder.finish(|_| ()).is_some()
+    });
+    assert!(finished);
+    check(&arena, vectors);
+    arena
+}
+
+/// What holds of every finished graph of these vectors.
+fn check(arena: &Arena, vectors: &[Vec<u8>]) {
+    let entry = arena.entry_point().unwrap();
+    assert_eq!(entry.level, (0..arena.len()).map(|node| arena.level(node)).max().unwrap());
+    assert_eq!(entry.level, arena.level(entry.node));
+    for node in 0..arena.len() {
+        for layer in 0..=arena.level(node) {
+            let links: Vec<u32> = arena.links(node, layer).collect();
+            let distinct: BTreeSet<u32> = links.iter().copied().collect();
+            assert!(links.len() <= arena.parameters().max_links(layer));
+            assert_eq!(links.len(), distinct.len(), "node {node} links to one node twice");
+            assert!(!distinct.contains(&node), "node {node} links to itself");
+            assert!(links.iter().all(|link| arena.level(*link) >= layer));
+        }
+    }
+    let mut reached = BTreeSet::from([entry.node]);
+    let mut waiting = vec![entry.node];
+    while let Some(node) = waiting.pop() {
+        waiting.extend(arena.links(node, 0).filter(|neighbour| reached.insert(*neighbour)));
+    }
+    assert_eq!(reached.len(), arena.len() as usize);
+    let mut rows: Vec<usize> = Vec::new();
+    for node in 0..arena.len() {
+        for heap_tid in arena.heap_tids(node) {
+            assert!(arena.vector(node) == vectors[row(heap_tid)]);
+            rows.push(row(heap_tid));
+        }
+    }
+    rows.sort_unstable();
+    assert!(rows.into_iter().eq(0..vectors.len()), "a row is missing or there twice");
+    let distinct: BTreeSet<&Vec<u8>> = vectors.iter().collect();
+    assert_eq!(arena.len() as usize, distinct.len());
+}
+
+/// The first `k` rows of a search.
+fn search(arena: &Arena, query: &[u8], ef: usize, k: usize) -> Vec<(f64, usize)> {
+    let store = arena.query(query);
+    let mut search = LayerSearch::new(Default::default(), false);
+    let entries = descend(&store, &mut search, arena.entry_point().unwrap(), 0).unwrap();
+    let found = search.run(&store, &entries, 0, ef).unwrap();
+    let rows = found.iter().flat_map(|candidate| {
+        arena.heap_tids(candidate.node).map(|heap_tid| (candidate.distance, row(heap_tid)))
+    });
+    rows.take(k).collect()
+}
+
+/// The part of the 10 nearest rows that searches find; any row as near as the tenth counts.
+fn recall(arena: &Arena, vectors: &[Vec<u8>], queries: &[Vec<u8>], ef: usize) -> f64 {
+    let measure = Measure::new(arena.parameters().metric, arena.parameters().element);
+    let mut hits = 0;
+    for query in queries {
+        let mut distances: Vec<f64> = vectors.iter().map(|vector| measure.distance(query, vector)).collect();
+        distances.sort_unstable_by(f64::total_cmp);
+        let found = search(arena, query, ef, 10);
+        hits += found.iter().filter(|(distance, _)| *distance <= distances[9]).count();
+    }
+    hits as f64 / (10 * queries.len()) as f64
+}
+
+fn assert_recall(
+    parameters: Parameters,
+    vectors: &[Vec<f32>],
+    queries: &[Vec<f32>],
+    threads: usize,
+    at_least: f64,
+) {
+    let vectors = encode(parameters.element, vectors);
+    let queries = encode(parameters.element, queries);
+    let arena = build(parameters, &vectors, threads);
+    let recall = recall(&arena, &vectors, &queries, 100);
+    assert!(recall >= at_least, "recall {recall} of {parameters:?} on {threads} threads");
+}
+
+#[test]
+fn uniform_vectors_are_found() {
+    for (dimensions, at_least) in [(2, 0.99), (32, 0.95), (384, 0.85)] {
+        let vectors = uniform(2000, dimensions, 1);
+        let queries = uniform(30, dimensions, 2);
+        for metric in METRICS {
+            for (element, threads) in [(ElementType::F32, 1), (ElementType::F16, 2)] {
+                let parameters = parameters(dimensions, element, metric);
+                assert_recall(parameters, &vectors, &queries, threads, at_least);
+            }
+        }
+    }
+}
+
+#[test]
+fn clustered_and_repeated_vectors_are_found() {
+    for dimensions in [2, 32, 384] {
+        let vectors = clusters(1500, dimensions, 3);
+        let queries: Vec<Vec<f32>> = clusters(30, dimensions, 3);
+        for metric in METRICS {
+            for (element, threads) in [(ElementType::F32, 4), (ElementType::F16, 1)] {
+                let parameters = parameters(dimensions, element, metric);
+                assert_recall(parameters, &vectors, &queries, threads, 0.95);
+            }
+        }
+    }
+}
+
+#[test]
+fn clusters_that_come_one_after_the_other_are_found() {
+    let mut vectors = clusters(3000, 32, 5);
+    vectors.sort_unstable_by(|a, b| a[0].total_cmp(&b[0]));
+    let queries: Vec<Vec<f32>> = vectors.iter().step_by(100).cloned().collect();
+    assert_recall(parameters(32, ElementType::F32, Metric::L2), &vectors, &queries, 2, 0.95);
+}
+
+#[test]
+fn small_m_still_gives_one_graph() {
+    let vectors = encode(ElementType::F32, &uniform(3000, 8, 6));
+    let parameters = Parameters { m: 2, m0: 4, ef_construction: 8, ..parameters(8, ElementType::F32, Metric::L2) };
+    for threads in [1, 8] {
+        build(parameters, &vectors, threads);
+    }
+}
+
+#[test]
+fn every_size_around_the_first_nodes_gives_one_graph() {
+    let vectors = encode(ElementType::F32, &uniform(70, 4, 7));
+    for len in [1, 2, 3, 33, 64, 65, 70] {
+        build(parameters(4, ElementType::F32, Metric::Cosine), &vectors[..len], 3);
+    }
+}
+
+#[test]
+fn one_thread_builds_the_same_graph_again() {
+    let vectors = encode(ElementType::F32, &uniform(1000, 16, 8));
+    let graphs: Vec<Vec<Vec<u32>>> = (0..2)
+        .map(|_| {
+            let arena = build(parameters(16, ElementType::F32, Metric::L2), &vectors, 1);
+            (0..arena.len()).map(|node| arena.links(node, 0).collect()).collect()
+        })
+        .collect();
+    assert_eq!(graphs[0], graphs[1]);
+}
+
+#[test]
+fn no_row_gives_an_empty_graph() {
+    let stop = AtomicBool::new(false);
+    let parameters = parameters(4, ElementType::F32, Metric::L2);
+    let (arena, finished) =
+        arena::build(parameters, ROOM, &stop, &pool(2), |feeder| feeder.finish(|_| ()).is_some());
+    assert!(finished && arena.is_empty() && arena.entry_point().is_none());
+}
+
+#[test]
+fn any_number_of_rows_may_share_a_vector() {
+    let started = Instant::now();
+    let mut vectors = uniform(3, 384, 9);
+    vectors.extend(std::iter::repeat_n(vectors[1].clone(), 100_000));
+    let vectors = encode(ElementType::F32, &vectors);
+    let arena = build(parameters(384, ElementType::F32, Metric::InnerProduct), &vectors, 4);
+    assert_eq!(arena.len(), 3);
+    assert_eq!(arena.heap_tids(1).count(), 100_001);
+    // Were it quadratic it would take minutes.
+    assert!(started.elapsed() < Duration::from_secs(30));
+}
+
+#[test]
+fn zeros_of_either_sign_are_two_vectors_at_no_distance() {
+    let vectors = encode(ElementType::F32, &[vec![0.0, 1.0], vec![-0.0, 1.0], vec![0.0, 1.0]]);
+    let arena = build(parameters(2, ElementType::F32, Metric::L2), &vectors, 1);
+    let found = search(&arena, &vectors[0], 10, 10);
+    assert_eq!(arena.len(), 2);
+    assert!(found.len() == 3 && found.iter().all(|(distance, _)| *distance == 0.0));
+}
+
+#[test]
+fn distances_that_overflow_do_no_harm() {
+    let mut vectors = uniform(500, 8, 10);
+    for (i, vector) in vectors.iter_mut().enumerate() {
+        let scale = if i % 2 == 0 { 1e30 } else { 1e-30 };
+        vector.iter_mut().for_each(|value| *value *= scale);
+    }
+    let vectors = encode(ElementType::F32, &vectors);
+    for metric in METRICS {
+        build(parameters(8, ElementType::F32, metric), &vectors, 2);
+    }
+}
+
+#[test]
+fn a_build_ends_at_its_memory_limit() {
+    let parameters = parameters(64, ElementType::F32, Metric::L2);
+    let vectors = encode(ElementType::F32, &uniform(5000, 64, 11));
+    for limit in [0, 1000, 100_000, 1_000_000] {
+        let stop = AtomicBool::new(false);
+        let (arena, taken) = arena::build(parameters, limit, &stop, &pool(2), |mut feeder| {
+            let taken = vectors.iter().enumerate().take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok()).count();
+            assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
+            assert!(feeder.finish(|_| ()).is_some());
+            taken
+        });
+        assert_eq!(arena.len() as usize, taken);
+        let memory = taken * Arena::memory_per_row(&parameters);
+        assert!(memory <= limit, "{taken} rows in {limit} bytes");
+        if limit >= 100_000 {
+            assert!(memory >= limit * 8 / 10, "only {taken} rows in {limit} bytes");
+            check(&arena, &vectors[..taken]);
+        }
+    }
+}
+
+#[test]
+fn rows_that_share_a_vector_count_against_the_memory_limit() {
+    let vector = encode(ElementType::F32, &uniform(1, 4, 12)).remove(0);
+    let stop = AtomicBool::new(false);
+    let parameters = parameters(4, ElementType::F32, Metric::L2);
+    let (_, taken) = arena::build(parameters, 1_000_000, &stop, &pool(1), |mut feeder| {
+        (0..1_000_000).take_while(|i| feeder.push(&vector, tid(*i)).is_ok()).count()
+    });
+    assert!((10_000..1_000_000 / size_of::<HeapTid>()).contains(&taken), "{taken}");
+}
+
+#[test]
+fn a_stopped_build_ends_soon() {
+    let vectors = encode(ElementType::F32, &uniform(20_000, 64, 13));
+    let stop = AtomicBool::new(false);
+    let parameters = parameters(64, ElementType::F32, Metric::L2);
+    let (_, (inserted, finished)) = arena::build(parameters, ROOM, &stop, &pool(2), |mut feeder| {
+        for (i, vector) in vectors.iter().enumerate() {
+            feeder.push(vector, tid(i)).unwrap();
+        }
+        stop.store(true, Ordering::Relaxed);
+        (feeder.inserted(), feeder.finish(|_| ()).is_some())
+    });
+    assert!(!finished);
+    assert!(inserted < 20_000);
+}
+
+#[test]
+fn a_feed_that_unwinds_stops_the_build() {
+    let vectors = encode(ElementType::F32, &uniform(20_000, 64, 14));
+    let stop = AtomicBool::new(false);
+    let parameters = parameters(64, ElementType::F32, Metric::L2);
+    let unwound = std::panic::catch_unwind(|| {
+        arena::build(parameters, ROOM, &stop, &pool(2), |mut feeder| {
+            for (i, vector) in vectors.iter().enumerate() {
+                feeder.push(vector, tid(i)).unwrap();
+            }
+            feeder.finish(|_| std::panic::resume_unwind(Box::new("interrupted")));
+        })
+    });
+    assert!(unwound.is_err());
+    assert!(stop.load(Ordering::Relaxed));
+}
+
+#[test]
+fn many_threads_insert_into_few_lists() {
+    // Short lists, in which links displace each other all the time.
+    let vectors = encode(ElementType::F32, &uniform(6000, 2, 15));
+    let parameters = Parameters { m: 4, m0: 8, ef_construction: 16, ..parameters(2, ElementType::F32, Metric::L2) };
+    let arena = build(parameters, &vectors, 16);
+    let queries = encode(ElementType::F32, &uniform(50, 2, 16));
+    assert!(recall(&arena, &vectors, &queries, 100) >= 0.97);
+}
+
+/// The rows of a two-dimensional .npy file of bytes.
+fn read_npy(path: &Path, dimensions: usize, rows: usize) -> Vec<Vec<f32>> {
+    let bytes = std::fs::read(path).unwrap();
+    let start = 10 + usize::from(u16::from_le_bytes([bytes[8], bytes[9]]));
+    let to_f32 = |row: &[u8]| row.iter().map(|byte| f32::from(*byte as i8)).collect();
+    bytes[start..].chunks(dimensions).take(rows).map(to_f32).collect()
+}
+
+#[test]
+fn sentence_embeddings_are_found() {
+    let data = std::env::var_os("WALIA_DATA").map_or_else(
+        || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
+        |data| Path::new(&data).to_path_buf(),
+    );
+    let folder = data.join("minilm384");
+    if !folder.exists() {
+        println!("skipped: {} is not there", folder.display());
+        return;
+    }
+    let vectors = read_npy(&folder.join("base.i8.npy"), 384, 4000);
+    let queries = read_npy(&folder.join("query.i8.npy"), 384, 50);
+    let parameters = parameters(384, ElementType::F32, Metric::Cosine);
+    assert_recall(parameters, &vectors, &queries, 2, 0.98);
+}
