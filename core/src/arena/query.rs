@@ -2,6 +2,7 @@
 
 use super::Arena;
 use crate::graph::{Candidate, EntryPoint, NodeStore};
+use crate::kernel::prefetch;
 use crate::types::Result;
 use hashbrown::HashSet;
 
@@ -51,8 +52,17 @@ impl NodeStore for ArenaQuery<'_> {
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<()> {
-        let unvisited = self.arena.list(node, layer).nodes().filter(|neighbour| visited.insert(*neighbour));
-        found.extend(unvisited.map(|neighbour| self.candidate(neighbour)));
+        // Vectors lie all over memory: while one is measured, the next is on its way.
+        let first = found.len();
+        let links = self.arena.list(node, layer).nodes();
+        let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
+        found.extend(unvisited.map(|neighbour| Candidate::new(f64::NAN, neighbour, true)));
+        for place in first..found.len() {
+            if let Some(next) = found.get(place + 1) {
+                prefetch(self.arena.vector(next.node));
+            }
+            found[place] = self.candidate(found[place].node);
+        }
         Ok(())
     }
 }
