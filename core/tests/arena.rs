@@ -195,7 +195,8 @@ fn clusters_that_come_one_after_the_other_are_found() {
 #[test]
 fn small_m_still_gives_one_graph() {
     let vectors = encode(ElementType::F32, &uniform(3000, 8, 6));
-    let parameters = Parameters { m: 2, m0: 4, ef_construction: 8, ..parameters(8, ElementType::F32, Metric::L2) };
+    let parameters =
+        Parameters { m: 2, m0: 4, ef_construction: 8, ..parameters(8, ElementType::F32, Metric::L2) };
     for threads in [1, 8] {
         build(parameters, &vectors, threads);
     }
@@ -272,7 +273,11 @@ fn a_build_ends_at_its_memory_limit() {
     for limit in [0, 1000, 100_000, 1_000_000] {
         let stop = AtomicBool::new(false);
         let (arena, taken) = arena::build(parameters, limit, &stop, &pool(2), |mut feeder| {
-            let taken = vectors.iter().enumerate().take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok()).count();
+            let taken = vectors
+                .iter()
+                .enumerate()
+                .take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok())
+                .count();
             assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
             assert!(feeder.finish(|_| ()).is_some());
             taken
@@ -335,7 +340,8 @@ fn a_feed_that_unwinds_stops_the_build() {
 fn many_threads_insert_into_few_lists() {
     // Short lists, in which links displace each other all the time.
     let vectors = encode(ElementType::F32, &uniform(6000, 2, 15));
-    let parameters = Parameters { m: 4, m0: 8, ef_construction: 16, ..parameters(2, ElementType::F32, Metric::L2) };
+    let parameters =
+        Parameters { m: 4, m0: 8, ef_construction: 16, ..parameters(2, ElementType::F32, Metric::L2) };
     let arena = build(parameters, &vectors, 16);
     let queries = encode(ElementType::F32, &uniform(50, 2, 16));
     assert!(recall(&arena, &vectors, &queries, 100) >= 0.97);

@@ -2,8 +2,8 @@
 
 use hashbrown::HashSet;
 use walia_core::graph::{
-    Candidate, EntryPoint, LayerSearch, Neighbours, NodeStore, choose_neighbours, descend, draw_level, level_of,
-    select_neighbors,
+    Candidate, EntryPoint, LayerSearch, Neighbours, NodeStore, choose_neighbours, descend, draw_level,
+    level_of, select_neighbors,
 };
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
@@ -21,12 +21,7 @@ impl Line {
         let links = (0..len)
             .map(|i| [i.checked_sub(1), (i + 1 < len).then_some(i + 1)].into_iter().flatten().collect())
             .collect();
-        Self {
-            points: (0..len).map(f64::from).collect(),
-            links: vec![links],
-            tombstones: Vec::new(),
-            query,
-        }
+        Self { points: (0..len).map(f64::from).collect(), links: vec![links], tombstones: Vec::new(), query }
     }
 
     fn candidate(&self, node: u32) -> Candidate<u32> {
@@ -271,6 +266,9 @@ fn levels_fall_off_by_m() {
         let above: u32 = by_level[1..].iter().sum();
         let expected = 200_000.0 / f64::from(m);
         // Five standard deviations of a binomial distribution.
-        assert!((f64::from(above) - expected).abs() < 5.0 * expected.sqrt(), "m {m}: {above}, not {expected}");
+        assert!(
+            (f64::from(above) - expected).abs() < 5.0 * expected.sqrt(),
+            "m {m}: {above}, not {expected}"
+        );
     }
 }

@@ -13,8 +13,11 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "aarch64")]
 mod neon;
+mod prefetch;
 mod scalar;
 mod simd;
+
+pub use prefetch::prefetch;
 
 use crate::types::{ElementType, Metric};
 use simd::{
