@@ -3,7 +3,7 @@
 //! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
 
 use super::{Arena, ArenaQuery};
-use crate::graph::{Candidate, LayerSearch, Neighbours, descend};
+use crate::graph::{BuiltGraph, Candidate, LayerSearch, Neighbours, descend};
 
 /// Nodes between two calls of `poll`.
 const POLL_NODES: usize = 1024;

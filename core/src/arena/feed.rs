@@ -5,7 +5,7 @@ use super::chunk::{Chunk, Shape};
 use super::connect::connect;
 use super::insert::Inserter;
 use super::{Arena, NO_ENTRY};
-use crate::graph::level_of;
+use crate::graph::{BuiltGraph, level_of};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters};
 use hashbrown::{DefaultHashBuilder, HashTable};

@@ -1,7 +1,7 @@
 //! Insertion of rows into the graph, by any number of threads (the paper's algorithm 1).
 
 use super::{Arena, ArenaQuery};
-use crate::graph::{Candidate, EntryPoint, LayerSearch, Neighbours, choose_neighbours};
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, choose_neighbours};
 use crate::types::Result;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};

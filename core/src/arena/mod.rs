@@ -52,57 +52,9 @@ impl Arena {
         Shape::new(parameters).memory_per_row()
     }
 
-    /// What the graph is built with.
-    pub fn parameters(&self) -> &Parameters {
-        &self.parameters
-    }
-
-    /// Number of nodes.
-    pub fn len(&self) -> u32 {
-        self.len.load(Ordering::Acquire)
-    }
-
-    /// Whether there is no node.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// The node where every search begins; `None` for an empty graph.
-    pub fn entry_point(&self) -> Option<EntryPoint<u32>> {
-        // Acquire: the entry point's chunk and its own links were written before it was stored.
-        let packed = self.entry.load(Ordering::Acquire);
-        (packed != NO_ENTRY).then_some(EntryPoint { node: packed as u32, level: (packed >> 32) as u8 })
-    }
-
     /// Makes `entry` the entry point. The caller holds the lock on it.
     fn set_entry_point(&self, entry: EntryPoint<u32>) {
         self.entry.store(u64::from(entry.level) << 32 | u64::from(entry.node), Ordering::Release);
-    }
-
-    /// A node's top layer.
-    pub fn level(&self, node: u32) -> u8 {
-        let (chunk, row) = self.locate(node);
-        chunk.row(row).level
-    }
-
-    /// A node's vector, aligned to its elements.
-    pub fn vector(&self, node: u32) -> &[u8] {
-        let (chunk, row) = self.locate(node);
-        chunk.vector(row, &self.shape)
-    }
-
-    /// The heap TIDs of the rows that hold a node's vector, at least one.
-    pub fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
-        let (chunk, row) = self.locate(node);
-        let duplicates = self.duplicates.get().map_or(&[][..], Vec::as_slice);
-        let first = duplicates.partition_point(|(holder, _)| *holder < node);
-        let others = duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
-        iter::once(chunk.row(row).heap_tid).chain(others.map(|(_, heap_tid)| *heap_tid))
-    }
-
-    /// A node's neighbours on `layer`, which is at most its level.
-    pub fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
-        self.list(node, layer).nodes()
     }
 
     /// The graph as a search for `vector` sees it.
@@ -133,33 +85,41 @@ impl Arena {
     }
 }
 
-/// The finished graph, to be copied to pages.
+/// Complete when the build is finished; before that, each node as it is at the moment.
 impl BuiltGraph for Arena {
     fn parameters(&self) -> &Parameters {
-        self.parameters()
+        &self.parameters
     }
 
     fn len(&self) -> u32 {
-        self.len()
+        self.len.load(Ordering::Acquire)
     }
 
     fn entry_point(&self) -> Option<EntryPoint<u32>> {
-        self.entry_point()
+        // Acquire: the entry point's chunk and its own links were written before it was stored.
+        let packed = self.entry.load(Ordering::Acquire);
+        (packed != NO_ENTRY).then_some(EntryPoint { node: packed as u32, level: (packed >> 32) as u8 })
     }
 
     fn level(&self, node: u32) -> u8 {
-        self.level(node)
-    }
-
-    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
-        self.links(node, layer)
+        let (chunk, row) = self.locate(node);
+        chunk.row(row).level
     }
 
     fn vector(&self, node: u32) -> &[u8] {
-        self.vector(node)
+        let (chunk, row) = self.locate(node);
+        chunk.vector(row, &self.shape)
     }
 
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
-        self.heap_tids(node)
+        let (chunk, row) = self.locate(node);
+        let duplicates = self.duplicates.get().map_or(&[][..], Vec::as_slice);
+        let first = duplicates.partition_point(|(holder, _)| *holder < node);
+        let others = duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
+        iter::once(chunk.row(row).heap_tid).chain(others.map(|(_, heap_tid)| *heap_tid))
+    }
+
+    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
+        self.list(node, layer).nodes()
     }
 }

@@ -1,7 +1,7 @@
 //! The arena as one query sees it.
 
 use super::Arena;
-use crate::graph::{Candidate, EntryPoint, NodeStore};
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, NodeStore};
 use crate::kernel::prefetch;
 use crate::types::Result;
 use hashbrown::HashSet;
