@@ -3,7 +3,11 @@
 //! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where. Every file
 //! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
+mod crash;
 mod extension;
 mod recall;
 mod regress;
+mod scan;
 mod server;
+mod soak;
+mod standby;

@@ -6,6 +6,7 @@ use std::thread;
 
 use postgres::Client;
 
+use crate::scan;
 use crate::server::Cluster;
 
 const ROWS: usize = 10_000;
@@ -40,17 +41,16 @@ fn insert(from: usize, to: usize) -> String {
 
 /// The numbers of the nearest rows of every query, by the index or by sequential scan.
 fn nearest(client: &mut Client, operator: &str, by_index: bool) -> Vec<HashSet<i32>> {
-    let query = format!("SELECT ARRAY(SELECT i FROM items ORDER BY v {operator} q.v LIMIT {LIMIT}) FROM queries q");
+    let query =
+        format!("SELECT ARRAY(SELECT i FROM items ORDER BY v {operator} q.v LIMIT {LIMIT}) FROM queries q");
+    scan::by_index(client, by_index);
+    scan::assert_plan(client, &query, by_index);
     client
-        .batch_execute(&format!(
-            "SET enable_indexscan = {by_index}; SET enable_seqscan = {}; SET enable_sort = {}",
-            !by_index, !by_index
-        ))
-        .unwrap();
-    let plan: Vec<String> =
-        client.query(&format!("EXPLAIN {query}"), &[]).unwrap().iter().map(|row| row.get(0)).collect();
-    assert_eq!(plan.iter().any(|line| line.contains("Index Scan")), by_index, "{plan:#?}");
-    client.query(&query, &[]).unwrap().iter().map(|row| row.get::<_, Vec<i32>>(0).into_iter().collect()).collect()
+        .query(&query, &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get::<_, Vec<i32>>(0).into_iter().collect())
+        .collect()
 }
 
 /// Fails unless the index finds at least the share `least` of the nearest rows.
@@ -72,7 +72,9 @@ fn after_a_build() {
         client.batch_execute(&insert(0, ROWS)).unwrap();
         for (operator, class, least) in OPERATORS {
             // The last does not hold the graph: the build goes on in pages.
-            for setting in ["walia.build_threads = 1", "walia.build_threads = 4", "maintenance_work_mem = '1MB'"] {
+            for setting in
+                ["walia.build_threads = 1", "walia.build_threads = 4", "maintenance_work_mem = '1MB'"]
+            {
                 client
                     .batch_execute(&format!(
                         "SET {setting};
@@ -102,7 +104,9 @@ fn after_concurrent_inserts() {
             thread::scope(|scope| {
                 for number in 0..CLIENTS {
                     let mut client = cluster.connect();
-                    scope.spawn(move || client.batch_execute(&insert(number * share, (number + 1) * share)).unwrap());
+                    scope.spawn(move || {
+                        client.batch_execute(&insert(number * share, (number + 1) * share)).unwrap()
+                    });
                 }
             });
             assert_recall(&mut client, operator, least, &format!("{element}, inserted"));
@@ -117,7 +121,9 @@ fn after_a_vacuum() {
     for element in TYPES {
         prepare(&mut client, element);
         client.batch_execute(&insert(0, ROWS)).unwrap();
-        client.batch_execute(&format!("CREATE INDEX ON items USING walia_hnsw (v {element}_l2_ops)")).unwrap();
+        client
+            .batch_execute(&format!("CREATE INDEX ON items USING walia_hnsw (v {element}_l2_ops)"))
+            .unwrap();
         client.batch_execute("DELETE FROM items WHERE i < 2500").unwrap();
         assert_recall(&mut client, "<->", 0.99, &format!("{element}, deleted"));
         client.batch_execute("VACUUM items").unwrap();

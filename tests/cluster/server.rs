@@ -103,14 +103,6 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{role} cannot connect to {database}: {error}"))
     }
 
-    /// A program of the server (`psql`, `pgbench`, …) with the variables set that lead it to this cluster. It runs as
-    /// the test's own account.
-    pub fn client_program(&self, name: &str) -> Command {
-        let mut command = Command::new(pg_config("bindir").join(name));
-        command.env("PGHOST", &self.sockets).env("PGUSER", "postgres").env("PGDATABASE", "postgres");
-        command
-    }
-
     /// Ends the server and all of its processes with signal 9, as a crash would.
     pub fn kill9(&self) {
         let postmaster = self.postmaster().expect("the server runs");

@@ -1,0 +1,37 @@
+//! Scans forced one way or the other, and the check that a scan by the index is complete.
+
+use postgres::Client;
+
+/// Makes the session answer `ORDER BY distance` by the index only, or without it.
+pub fn by_index(client: &mut Client, on: bool) {
+    let off = !on;
+    let settings =
+        format!("SET enable_indexscan = {on}; SET enable_seqscan = {off}; SET enable_sort = {off}");
+    client.batch_execute(&settings).unwrap();
+}
+
+/// Fails unless a query's plan uses an index, or uses none.
+pub fn assert_plan(client: &mut Client, query: &str, index: bool) {
+    let plan: Vec<String> =
+        client.query(&format!("EXPLAIN {query}"), &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert_eq!(plan.iter().any(|line| line.contains("Index Scan")), index, "{plan:#?}");
+}
+
+/// Fails unless a scan of `items (id, v)` by the index, run to its end, gives every row once and with the distance
+/// that a sequential scan gives.
+pub fn assert_complete(client: &mut Client, operator: &str) {
+    let query =
+        format!("SELECT id, v {operator} (SELECT v FROM items ORDER BY id LIMIT 1) AS distance FROM items");
+    let ordered = format!("{query} ORDER BY 2");
+    let mut rows = |query: &str, index| -> Vec<(i64, f64)> {
+        by_index(client, index);
+        assert_plan(client, query, index);
+        client.query(query, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
+    };
+    let (mut found, mut expected) = (rows(&ordered, true), rows(&query, false));
+    found.sort_unstable_by_key(|row| row.0);
+    expected.sort_unstable_by_key(|row| row.0);
+    let difference = found.iter().zip(&expected).find(|(found, expected)| found != expected);
+    assert_eq!(difference, None, "found and expected of {} and {} rows", found.len(), expected.len());
+    assert_eq!(found.len(), expected.len());
+}
