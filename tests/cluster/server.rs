@@ -116,6 +116,8 @@ impl Cluster {
                 fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z "))
             })
         });
+        // But its number looks like that of a running server.
+        fs::remove_file(self.data().join("postmaster.pid")).unwrap();
     }
 
     /// Starts the server again after [`Cluster::kill9`] or [`Cluster::stop`], and waits until it has recovered.
