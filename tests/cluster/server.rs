@@ -116,8 +116,10 @@ impl Cluster {
                 fs::read_to_string(format!("/proc/{process}/stat")).map_or(true, |stat| stat.contains(") Z "))
             })
         });
-        // But its number looks like that of a running server.
-        fs::remove_file(self.data().join("postmaster.pid")).unwrap();
+        // But its number in the lock files looks like that of a running server.
+        for lock in [self.data().join("postmaster.pid"), self.sockets.join(".s.PGSQL.5432.lock")] {
+            fs::remove_file(lock).unwrap();
+        }
     }
 
     /// Starts the server again after [`Cluster::kill9`] or [`Cluster::stop`], and waits until it has recovered.
