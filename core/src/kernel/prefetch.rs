@@ -1,5 +1,5 @@
 //! Hints that memory will be read soon.
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "prefetch intrinsics")]
 
 /// Bytes that are asked for at most: the hardware follows a longer run of lines by itself.
 const MAX_BYTES: usize = 2048;
