@@ -39,8 +39,6 @@ pub struct RelationStore {
     purpose: Purpose,
     /// Blocks that the index is known to have; it never shrinks while it is open.
     known_blocks: Cell<u32>,
-    /// This backend's [`blocks_read`] when pages were last asked for ahead.
-    blocks_read: Cell<i64>,
 }
 
 impl RelationStore {
@@ -55,7 +53,6 @@ impl RelationStore {
             strategy: std::ptr::null_mut(),
             purpose: Purpose::Query,
             known_blocks: Cell::new(0),
-            blocks_read: Cell::new(0),
         }
     }
 
@@ -113,11 +110,7 @@ impl PageStore for RelationStore {
         Ok(RelationRead(unsafe { LockedBuffer::shared(self.index, block, self.strategy) }))
     }
 
-    /// Asks only while reads miss shared buffers: for a cached page it is a second look-up in the buffer table for nothing.
     fn prefetch(&self, blocks: &[u32]) {
-        if self.blocks_read.replace(blocks_read()) == blocks_read() {
-            return;
-        }
         let known = self.known_blocks.get();
         for block in blocks.iter().copied().filter(|block| *block < known).take(crate::guc::prefetch_depth())
         {
@@ -174,12 +167,6 @@ impl PageStore for RelationStore {
         // SAFETY: set once, when the backend starts.
         unsafe { pg_sys::MyProcPid as usize }
     }
-}
-
-/// Pages that this backend has read from outside of its buffers.
-fn blocks_read() -> i64 {
-    // SAFETY: this backend's own counters, which only its own thread changes.
-    unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read }
 }
 
 /// Lets a cancelled query end here.
