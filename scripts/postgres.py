@@ -163,7 +163,10 @@ class Server:
     def run(self, program, *arguments):
         """Run one of the server's programs as the server's user."""
         command = [*environment.as_server_user(), self.installation.bindir / program, *arguments]
-        return subprocess.run(command, cwd="/", stdin=subprocess.DEVNULL, capture_output=True, text=True, check=True)
+        # With this variable a server puts backtraces into its messages.
+        variables = {name: value for name, value in os.environ.items() if name != "RUST_BACKTRACE"}
+        options = {"cwd": "/", "env": variables, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
+        return subprocess.run(command, check=True, **options)
 
     @property
     def socket(self):
