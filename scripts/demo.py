@@ -94,7 +94,7 @@ def create_index(server):
             phase, *counts = progress
             tuples, tuples_total, blocks, blocks_total = map(int, counts)
             done = f"{tuples:,} of {tuples_total:,} tuples" if tuples_total else f"{tuples:,} tuples"
-            table = f", {blocks:,} of {blocks_total:,} blocks of the table" if blocks_total else ""
+            table = f", {blocks:,} of {blocks_total:,} blocks of the table" if blocks < blocks_total else ""
             status.show(f"{time.monotonic() - began:4.0f} s  {phase}: {done}{table}")
         time.sleep(0.5)
     said = build.stderr.read().strip()
