@@ -1,4 +1,4 @@
--- What an index is and holds.
+-- What an index is and holds, and whether it is sound.
 
 CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
     format_version int,
@@ -20,3 +20,11 @@ CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
     kernel text                 -- instruction set of the distances on this server
 ) AS 'MODULE_PATHNAME', 'walia_info_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_info IS 'parameters, contents and size of a walia_hnsw index';
+
+CREATE FUNCTION walia_check(index regclass) RETURNS TABLE (
+    severity text,              -- error: may give wrong answers; warning: costs recall or space
+    block bigint,
+    slot int,                   -- 0 where the whole page is meant
+    finding text
+) AS 'MODULE_PATHNAME', 'walia_check_wrapper' LANGUAGE C STRICT;
+COMMENT ON FUNCTION walia_check IS 'what is wrong with a walia_hnsw index: no row where all is well';

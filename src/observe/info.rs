@@ -8,7 +8,7 @@ use walia_core::kernel::InstructionSet;
 use walia_core::page::Index;
 use walia_core::page::statistics::statistics;
 
-use super::open::OpenIndex;
+use super::open::{OpenIndex, Purpose};
 use crate::am::column::{metric_name, type_name};
 use crate::error::OrRaise;
 use crate::store::error::index_error;
@@ -40,7 +40,7 @@ fn walia_info(
         name!(kernel, &'static str),
     ),
 > {
-    let opened = OpenIndex::new(index).or_raise();
+    let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
     let index = Index::open(opened.store()).map_err(failed).or_raise();

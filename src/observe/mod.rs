@@ -2,5 +2,6 @@
 //!
 //! Imports `am`, `store`, `error` and walia-core.
 
+mod check;
 mod info;
 mod open;

@@ -8,24 +8,41 @@ use crate::error::{Result, SqlError};
 use crate::store::RelationStore;
 use crate::store::error::relation_name;
 
-/// The lock that a reader holds.
-const LOCK: pg_sys::LOCKMODE = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
+/// What an index is opened for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// To be read while others change it, by anybody who may SELECT from its table.
+    Read,
+    /// To be read while nobody changes it, by the table's owner.
+    Check,
+}
 
-/// An index and its table, open and locked until dropped.
+impl Purpose {
+    /// The lock on the table and on the index.
+    fn lock(self) -> pg_sys::LOCKMODE {
+        let lock = match self {
+            Self::Read => pg_sys::AccessShareLock,
+            // In the way of writers and of VACUUM.
+            Self::Check => pg_sys::ShareLock,
+        };
+        lock as pg_sys::LOCKMODE
+    }
+}
+
+/// An index and its table, open and locked. Dropping it closes them; the locks stay until the transaction ends.
 pub struct OpenIndex {
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
 }
 
 impl OpenIndex {
-    /// Opens a walia_hnsw index whose table the user may SELECT from.
-    pub fn new(index: pg_sys::Oid) -> Result<Self> {
+    /// Opens a walia_hnsw index.
+    pub fn new(index: pg_sys::Oid, purpose: Purpose) -> Result<Self> {
         // SAFETY: catalog look-ups by OID, in a transaction. The table is locked first, as every other command does.
         unsafe {
-            let heap = pg_sys::IndexGetRelation(index, true);
-            let heap = pg_sys::try_table_open(heap, LOCK);
-            let opened = Self { heap, index: pg_sys::relation_open(index, LOCK) };
-            opened.check()?;
+            let heap = pg_sys::try_table_open(pg_sys::IndexGetRelation(index, true), purpose.lock());
+            let opened = Self { heap, index: pg_sys::relation_open(index, purpose.lock()) };
+            opened.check(purpose)?;
             Ok(opened)
         }
     }
@@ -43,7 +60,7 @@ impl OpenIndex {
 
     /// # Safety
     /// The index is open.
-    unsafe fn check(&self) -> Result<()> {
+    unsafe fn check(&self, purpose: Purpose) -> Result<()> {
         let wrong = |code, message: String| Err(SqlError::new(code, message));
         // SAFETY: by the caller's promise.
         unsafe {
@@ -64,10 +81,13 @@ impl OpenIndex {
                 let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
                 return wrong(code, format!("\"{name}\" is not a walia_hnsw index"));
             }
-            let table = (*self.heap).rd_id;
-            let allowed = pg_sys::pg_class_aclcheck(table, pg_sys::GetUserId(), pg_sys::ACL_SELECT.into());
-            if allowed != pg_sys::AclResult::ACLCHECK_OK {
-                let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+            let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+            let (table, user) = ((*self.heap).rd_id, pg_sys::GetUserId());
+            if purpose == Purpose::Check && !is_owner(table, user) {
+                return wrong(code, format!("must be owner of table {}", relation_name(self.heap)));
+            }
+            let allowed = pg_sys::pg_class_aclcheck(table, user, pg_sys::ACL_SELECT.into());
+            if purpose == Purpose::Read && allowed != pg_sys::AclResult::ACLCHECK_OK {
                 return wrong(code, format!("permission denied for table {}", relation_name(self.heap)));
             }
             if class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
@@ -90,10 +110,24 @@ impl Drop for OpenIndex {
         }
         // SAFETY: opened by `new`, and closed once.
         unsafe {
-            pg_sys::relation_close(self.index, LOCK);
+            pg_sys::relation_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
             if !self.heap.is_null() {
-                pg_sys::relation_close(self.heap, LOCK);
+                pg_sys::relation_close(self.heap, pg_sys::NoLock as pg_sys::LOCKMODE);
             }
         }
+    }
+}
+
+/// Whether a user owns a table, or may act as its owner.
+///
+/// # Safety
+/// Called in a transaction.
+unsafe fn is_owner(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_class_ownercheck(table, user);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
     }
 }

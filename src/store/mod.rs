@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod bulk;
 pub mod error;
+mod prefetch;
 mod write;
 
 use std::cell::Cell;
@@ -16,6 +17,7 @@ use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
+use prefetch::Prefetcher;
 use write::RelationWrite;
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
@@ -39,6 +41,7 @@ pub struct RelationStore {
     purpose: Purpose,
     /// Blocks that the index is known to have; it never shrinks while it is open.
     known_blocks: Cell<u32>,
+    prefetcher: Prefetcher,
 }
 
 impl RelationStore {
@@ -53,6 +56,7 @@ impl RelationStore {
             strategy: std::ptr::null_mut(),
             purpose: Purpose::Query,
             known_blocks: Cell::new(0),
+            prefetcher: Prefetcher::new(),
         }
     }
 
@@ -112,11 +116,8 @@ impl PageStore for RelationStore {
 
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
-        for block in blocks.iter().copied().filter(|block| *block < known).take(crate::guc::prefetch_depth())
-        {
-            // SAFETY: the relation is open, and the block exists.
-            unsafe { pg_sys::PrefetchBuffer(self.index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-        }
+        // SAFETY: the relation is open, and the blocks exist.
+        unsafe { self.prefetcher.prefetch(self.index, blocks.iter().copied().filter(|block| *block < known)) }
     }
 
     fn begin(&self) -> Self::Write<'_> {

@@ -4,7 +4,7 @@ use std::env;
 use std::thread;
 use std::time::Duration;
 
-use crate::scan::assert_complete;
+use crate::scan::{assert_complete, assert_sound};
 use crate::server::Cluster;
 
 const WRITERS: i32 = 3;
@@ -50,7 +50,9 @@ fn kill_again_and_again(rounds: u32) {
         });
         cluster.run();
         assert_complete(&mut cluster.connect(), "<->");
+        assert_sound(&mut cluster.connect());
     }
     cluster.connect().batch_execute("VACUUM items").unwrap();
     assert_complete(&mut cluster.connect(), "<->");
+    assert_sound(&mut cluster.connect());
 }

@@ -3,6 +3,8 @@
 //! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where. Every file
 //! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
+mod build;
+mod churn;
 mod crash;
 mod extension;
 mod recall;
@@ -11,3 +13,4 @@ mod scan;
 mod server;
 mod soak;
 mod standby;
+mod unlogged;

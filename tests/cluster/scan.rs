@@ -23,7 +23,7 @@ pub fn assert_complete(client: &mut Client, operator: &str) {
     let query =
         format!("SELECT id, v {operator} (SELECT v FROM items ORDER BY id LIMIT 1) AS distance FROM items");
     let ordered = format!("{query} ORDER BY 2");
-    let mut rows = |query: &str, index| -> Vec<(i64, f64)> {
+    let mut rows = |query: &str, index| -> Vec<(i64, Option<f64>)> {
         by_index(client, index);
         assert_plan(client, query, index);
         client.query(query, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect()
@@ -34,4 +34,14 @@ pub fn assert_complete(client: &mut Client, operator: &str) {
     let difference = found.iter().zip(&expected).find(|(found, expected)| found != expected);
     assert_eq!(difference, None, "found and expected of {} and {} rows", found.len(), expected.len());
     assert_eq!(found.len(), expected.len());
+}
+
+/// Fails unless the indexes of `items` are sound. What costs recall or space only is no failure: a crash, and a change that
+/// is at work, leave such things.
+pub fn assert_sound(client: &mut Client) {
+    let query = "SELECT format('%s: block %s, slot %s: %s', indexrelid::regclass, block, slot, finding)
+                 FROM pg_index, walia_check(indexrelid)
+                 WHERE indrelid = 'items'::regclass AND NOT indisprimary AND severity = 'error' LIMIT 10";
+    let findings: Vec<String> = client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(findings.is_empty(), "{findings:#?}");
 }

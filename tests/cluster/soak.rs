@@ -3,7 +3,7 @@
 use std::env;
 use std::thread;
 
-use crate::scan::assert_complete;
+use crate::scan::{assert_complete, assert_sound};
 use crate::server::Cluster;
 
 const SESSIONS: u32 = 4;
@@ -58,4 +58,5 @@ fn mix(operations: u32) {
     assert_complete(&mut cluster.connect(), "<->");
     cluster.connect().batch_execute("VACUUM items").unwrap();
     assert_complete(&mut cluster.connect(), "<->");
+    assert_sound(&mut cluster.connect());
 }

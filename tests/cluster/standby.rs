@@ -1,6 +1,6 @@
 //! A streaming standby: it answers as its primary does, and takes over.
 
-use crate::scan::{assert_complete, assert_plan, by_index};
+use crate::scan::{assert_complete, assert_plan, assert_sound, by_index};
 use crate::server::Cluster;
 
 /// Replay compares every page that it changes with the primary's.
@@ -33,4 +33,5 @@ fn follows_its_primary_and_takes_over() {
     standby.promote();
     standby.connect().batch_execute(insert).unwrap();
     assert_complete(&mut standby.connect(), "<->");
+    assert_sound(&mut standby.connect());
 }
