@@ -1,4 +1,4 @@
--- What walia_info tells, and whom.
+-- What walia_info and walia_check tell, and whom.
 CREATE TABLE item (id int, v vecf32(3), h vecf16(5));
 INSERT INTO item SELECT i, ARRAY[i % 300, i % 7, 1]::vecf32, NULL FROM generate_series(1, 1000) AS i;
 INSERT INTO item VALUES (0, '[0,0,0]', '[1,2,3,4,5]');
@@ -10,6 +10,8 @@ SELECT format_version, element_type, dimensions, metric, m, m0, ef_construction,
     pages * current_setting('block_size')::bigint = bytes AS pages_fit, bytes = pg_relation_size('item_v') AS bytes_fit,
     free_bytes < bytes AS some_free, kernel <> '' AS has_kernel FROM walia_info('item_v');
 SELECT element_type, dimensions, metric, m, m0, ef_construction, nodes, nodes_by_level, heap_tids, nulls FROM walia_info('item_h');
+SELECT * FROM walia_check('item_v');
+SELECT * FROM walia_check('item_h');
 SELECT * FROM walia_info('item_id');
 SELECT * FROM walia_info('item');
 SELECT * FROM walia_info(0);
@@ -21,6 +23,7 @@ RESET ROLE;
 GRANT SELECT ON item TO walia_reader;
 SET ROLE walia_reader;
 SELECT nodes FROM walia_info('item_v');
+SELECT * FROM walia_check('item_v');
 RESET ROLE;
 DROP TABLE item;
 DROP ROLE walia_reader;

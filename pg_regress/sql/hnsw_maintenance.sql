@@ -17,6 +17,7 @@ SELECT id FROM item ORDER BY v <-> '[501,4,6]' LIMIT 3;
 INSERT INTO item SELECT i, 'third', ARRAY[i, i % 7, i % 11]::vecf32 FROM generate_series(1, 2000) AS i WHERE i % 2 = 0;
 VACUUM item;
 SELECT nodes, heap_tids, nulls FROM walia_info('item_v');
+SELECT * FROM walia_check('item_v') WHERE severity = 'error';
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <-> '[5,5,5]' OFFSET 0) AS s;
 DELETE FROM item;
 VACUUM item;
@@ -75,6 +76,7 @@ SET maintenance_work_mem = '1MB';
 CREATE INDEX item_v ON item USING walia_hnsw (v);
 \set VERBOSITY default
 SELECT nodes, heap_tids FROM walia_info('item_v');
+SELECT * FROM walia_check('item_v') WHERE severity = 'error';
 SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) OFFSET 0) AS s;
 SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) LIMIT 1;
 DROP TABLE item;
