@@ -6,6 +6,7 @@
 mod build;
 mod churn;
 mod crash;
+mod damage;
 mod extension;
 mod recall;
 mod regress;
