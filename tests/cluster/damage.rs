@@ -36,9 +36,7 @@ fn damaged_bytes_give_errors() {
         Cluster::start(&["ignore_checksum_failure = on", "autovacuum = off", "client_min_messages = error"]);
     let mut client = cluster.connect();
     // The same vectors in the same graphs in every run, so that the same bytes are damaged.
-    client
-        .batch_execute("CREATE EXTENSION walia; SET walia.build_threads = 1; SELECT setseed(0.5)")
-        .unwrap();
+    client.batch_execute("CREATE EXTENSION walia; SET walia.build_threads = 1; SELECT setseed(0.5)").unwrap();
     let mut files = Vec::new();
     for number in 0..INDEXES {
         // The first has payloads apart from the nodes, the others have them inside.
