@@ -28,7 +28,6 @@ impl Numbers {
 }
 
 #[test]
-#[ignore = "long: make damage"]
 fn damaged_bytes_give_errors() {
     let cluster =
         Cluster::start(&["ignore_checksum_failure = on", "autovacuum = off", "client_min_messages = error"]);
