@@ -24,11 +24,7 @@ impl LockedBuffer {
         strategy: pg_sys::BufferAccessStrategy,
     ) -> Self {
         // SAFETY: by the caller's promise.
-        unsafe {
-            let buffer = pin(index, block, strategy);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_SHARE as i32);
-            Self(buffer)
-        }
+        unsafe { Self::lock(index, block, strategy, pg_sys::BUFFER_LOCK_SHARE) }
     }
 
     /// Reads a block of the main fork and locks it for writing.
@@ -41,9 +37,21 @@ impl LockedBuffer {
         strategy: pg_sys::BufferAccessStrategy,
     ) -> Self {
         // SAFETY: by the caller's promise.
+        unsafe { Self::lock(index, block, strategy, pg_sys::BUFFER_LOCK_EXCLUSIVE) }
+    }
+
+    /// # Safety
+    /// As [`LockedBuffer::shared`]; `mode` is one of Postgres's two lock modes.
+    unsafe fn lock(
+        index: pg_sys::Relation,
+        block: u32,
+        strategy: pg_sys::BufferAccessStrategy,
+        mode: u32,
+    ) -> Self {
+        // SAFETY: by the caller's promise; the buffer is pinned and not yet locked by this process.
         unsafe {
             let buffer = pin(index, block, strategy);
-            pg_sys::LockBuffer(buffer, pg_sys::BUFFER_LOCK_EXCLUSIVE as i32);
+            pg_sys::LockBuffer(buffer, mode as i32);
             Self(buffer)
         }
     }
