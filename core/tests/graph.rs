@@ -42,23 +42,19 @@ impl NodeStore for Line {
         Ok((!self.points.is_empty()).then_some(EntryPoint { node: 0, level: self.links.len() as u8 - 1 }))
     }
 
-    fn score(&self, node: u32) -> Result<Option<Candidate<u32>>> {
-        Ok(Some(self.candidate(node)))
-    }
-
     fn expand(
         &self,
-        node: u32,
+        candidate: Candidate<u32>,
         layer: u8,
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
-    ) -> Result<()> {
-        for neighbour in &self.links[usize::from(layer)][node as usize] {
+    ) -> Result<Option<Candidate<u32>>> {
+        for neighbour in &self.links[usize::from(layer)][candidate.node as usize] {
             if visited.insert(*neighbour) {
                 found.push(self.candidate(*neighbour));
             }
         }
-        Ok(())
+        Ok(Some(self.candidate(candidate.node)))
     }
 }
 

@@ -41,28 +41,25 @@ impl NodeStore for ArenaQuery<'_> {
         Ok(self.arena.entry_point())
     }
 
-    fn score(&self, node: u32) -> Result<Option<Candidate<u32>>> {
-        Ok(Some(self.candidate(node)))
-    }
-
     fn expand(
         &self,
-        node: u32,
+        candidate: Candidate<u32>,
         layer: u8,
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
-    ) -> Result<()> {
+    ) -> Result<Option<Candidate<u32>>> {
+        let node = candidate.node;
         // Vectors lie all over memory: while one is measured, the next is on its way.
         let first = found.len();
         let links = self.arena.list(node, layer).nodes();
         let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
-        found.extend(unvisited.map(|neighbour| Candidate::new(f64::NAN, neighbour, true)));
+        found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, neighbour)));
         for place in first..found.len() {
             if let Some(next) = found.get(place + 1) {
                 prefetch(self.arena.vector(next.node));
             }
             found[place] = self.candidate(found[place].node);
         }
-        Ok(())
+        Ok(Some(if candidate.is_estimate() { self.candidate(node) } else { candidate }))
     }
 }

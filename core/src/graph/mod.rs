@@ -25,14 +25,28 @@ pub struct Candidate<Node> {
     pub distance: f64,
     /// The node.
     pub node: Node,
+    /// The distance of the column's own vector differs from `distance` by no more: 0 where it was measured from that
+    /// vector, infinite for an estimate.
+    pub uncertainty: f32,
     /// False for a tombstone: the search walks through it but neither returns it nor links to it.
     pub live: bool,
 }
 
 impl<Node> Candidate<Node> {
-    /// A candidate; normalizes the distance so that the total order of floats is the order of distances.
+    /// A measured candidate; normalizes the distance so that the total order of floats is the order of distances.
     pub fn new(distance: f64, node: Node, live: bool) -> Self {
-        Self { distance: if distance.is_nan() { f64::NAN } else { distance + 0.0 }, node, live }
+        let distance = if distance.is_nan() { f64::NAN } else { distance + 0.0 };
+        Self { distance, node, uncertainty: 0.0, live }
+    }
+
+    /// A candidate of which nothing is known but an estimate of its distance.
+    pub fn estimate(distance: f64, node: Node) -> Self {
+        Self { uncertainty: f32::INFINITY, ..Self::new(distance, node, true) }
+    }
+
+    /// Whether the distance was estimated, from a code or not at all.
+    pub fn is_estimate(&self) -> bool {
+        self.uncertainty == f32::INFINITY
     }
 }
 
@@ -105,18 +119,32 @@ pub trait NodeStore {
     /// The entry point; `None` for an empty graph.
     fn entry_point(&self) -> Result<Option<EntryPoint<Self::Node>>>;
 
-    /// The query's distance from one node; `None` when it is no longer there.
-    fn score(&self, node: Self::Node) -> Result<Option<Candidate<Self::Node>>>;
+    /// How many nodes are expanded in a round: as many as it helps to ask for together.
+    fn beam(&self) -> usize {
+        1
+    }
 
-    /// Appends to `found` every neighbour of `node` on `layer` that `visited` had not marked, scored. Stale links and
-    /// links to nodes below `layer` are skipped; a node that is gone has no neighbours.
+    /// Says that these nodes will be expanded on `layer` now, in this order.
+    fn prefetch(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
+
+    /// Appends to `found` every neighbour of a node on `layer` that `visited` had not marked, scored. Stale links and
+    /// links to nodes below `layer` are skipped where they are seen.
+    ///
+    /// Returns what has been learnt of the node itself: measured, where that costs no more than was read anyway; `None`
+    /// when it is gone or has no such layer.
     fn expand(
         &self,
-        node: Self::Node,
+        node: Candidate<Self::Node>,
         layer: u8,
         visited: &mut Self::Visited,
         found: &mut Vec<Candidate<Self::Node>>,
-    ) -> Result<()>;
+    ) -> Result<Option<Candidate<Self::Node>>>;
+
+    /// Measures the nearest of expanded nodes (sorted) where [`NodeStore::expand`] could only estimate them, and sorts
+    /// them again. Returns how many are settled so, the first ones; `wanted` or fewer.
+    fn settle(&self, nodes: &mut Vec<Candidate<Self::Node>>, wanted: usize) -> Result<usize> {
+        Ok(wanted.min(nodes.len()))
+    }
 }
 
 /// What a search did.
@@ -124,6 +152,8 @@ pub trait NodeStore {
 pub struct SearchStats {
     /// Nodes expanded, all layers.
     pub expanded: u64,
-    /// Distances computed.
+    /// Distances measured.
     pub distances: u64,
+    /// Distances estimated from codes.
+    pub estimates: u64,
 }

@@ -7,13 +7,20 @@ use std::collections::BinaryHeap;
 
 /// A search of one layer that can go on where it stopped.
 ///
-/// Departures from algorithm 2: tombstones are walked through but are not results; and when `resumable`, what the bound
-/// `ef` left out is kept, so that [`LayerSearch::resume`] continues with the nearest of it (iterative scan).
+/// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only expanded nodes
+/// are results, so that results rank by measured distances (with measured candidates this expands the same nodes);
+/// several candidates are expanded a round, so that what they need can be fetched together; tombstones are walked through
+/// but are not results; and when `resumable`, what the bound `ef` left out is kept, so that [`LayerSearch::resume`] goes on
+/// with the nearest of it (iterative scan).
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
+    /// Nodes that were scored and not expanded.
     frontier: BinaryHeap<Reverse<Candidate<Store::Node>>>,
+    /// The nearest `ef` live nodes that were expanded.
     nearest: BinaryHeap<Candidate<Store::Node>>,
-    discarded: BinaryHeap<Reverse<Candidate<Store::Node>>>,
+    /// Expanded nodes that were not returned yet.
+    surplus: Vec<Candidate<Store::Node>>,
+    round: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
     resumable: bool,
     /// What all runs of this search did so far.
@@ -27,14 +34,16 @@ impl<Store: NodeStore> LayerSearch<Store> {
             visited,
             frontier: BinaryHeap::new(),
             nearest: BinaryHeap::new(),
-            discarded: BinaryHeap::new(),
+            surplus: Vec::new(),
+            round: Vec::new(),
             found: Vec::new(),
             resumable,
             stats: SearchStats::default(),
         }
     }
 
-    /// The `ef` live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first.
+    /// The live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first: `ef` of them, or
+    /// fewer where the store settles fewer at a time.
     pub fn run(
         &mut self,
         store: &Store,
@@ -42,89 +51,109 @@ impl<Store: NodeStore> LayerSearch<Store> {
         layer: u8,
         ef: usize,
     ) -> Result<Vec<Candidate<Store::Node>>> {
-        self.visited.clear();
-        self.discarded.clear();
-        for entry in entries {
-            if self.visited.insert(entry.node) {
-                self.admit(*entry, ef);
-            }
-        }
-        self.walk(store, layer, ef)
+        self.begin(entries);
+        self.walk(store, layer, ef)?;
+        self.take_results(store, ef)
     }
 
-    /// The next `ef` nodes after those returned before, or none when the part of the graph that can be reached is
-    /// exhausted. Some may be nearer than nodes already returned.
+    /// The next nodes after those returned before, or none when the part of the graph that can be reached is exhausted.
+    /// Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
         debug_assert!(self.resumable);
-        loop {
-            // Restart from the nearest that were left out; nodes already expanded among them find nothing new.
-            for _ in 0..ef {
-                let Some(Reverse(candidate)) = self.discarded.pop() else { break };
-                self.admit(candidate, ef);
-            }
-            if self.frontier.is_empty() {
-                return Ok(Vec::new());
-            }
-            let results = self.walk(store, layer, ef)?;
-            // A region of tombstones can fill a whole round without a result.
-            if !results.is_empty() {
-                return Ok(results);
-            }
+        for node in std::mem::take(&mut self.surplus) {
+            self.keep(node, ef);
         }
+        self.walk(store, layer, ef)?;
+        self.take_results(store, ef)
     }
 
     /// Candidates remembered: visited nodes and what waits to be resumed. Memory grows with this number.
     pub fn remembered(&self) -> usize {
-        self.visited.len() + self.discarded.len()
+        self.visited.len() + self.frontier.len() + self.surplus.len()
     }
 
-    /// Puts a scored node where algorithm 2 puts it.
-    fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize) {
-        let full = self.nearest.len() >= ef;
-        if full && self.nearest.peek().is_some_and(|furthest| compare(&candidate, furthest).is_ge()) {
-            self.discard(candidate);
-            return;
-        }
-        self.frontier.push(Reverse(candidate));
-        if candidate.live {
-            self.nearest.push(candidate);
-            if full && let Some(furthest) = self.nearest.pop() {
-                self.discard(furthest);
+    fn begin(&mut self, entries: &[Candidate<Store::Node>]) {
+        self.visited.clear();
+        self.frontier.clear();
+        self.nearest.clear();
+        self.surplus.clear();
+        for entry in entries {
+            if self.visited.insert(entry.node) {
+                self.frontier.push(Reverse(*entry));
             }
         }
     }
 
-    fn discard(&mut self, candidate: Candidate<Store::Node>) {
-        if self.resumable {
-            self.discarded.push(Reverse(candidate));
+    /// Whether a candidate is out of question: `ef` nodes are as near.
+    fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize) -> bool {
+        self.nearest.len() >= ef
+            && self.nearest.peek().is_some_and(|furthest| compare(candidate, furthest).is_ge())
+    }
+
+    /// Puts an expanded node among the results.
+    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize) {
+        self.nearest.push(node);
+        if self.nearest.len() > ef
+            && let Some(furthest) = self.nearest.pop()
+            && self.resumable
+        {
+            self.surplus.push(furthest);
         }
     }
 
-    fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
-        while let Some(Reverse(candidate)) = self.frontier.pop() {
-            let furthest = self.nearest.peek();
-            if self.nearest.len() >= ef
-                && furthest.is_some_and(|furthest| compare(&candidate, furthest).is_gt())
+    fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<()> {
+        let beam = store.beam();
+        let (mut round, mut found) = (std::mem::take(&mut self.round), std::mem::take(&mut self.found));
+        loop {
+            round.clear();
+            while round.len() < beam
+                && let Some(Reverse(candidate)) = self.frontier.peek()
+                && !self.is_beyond(candidate, ef)
             {
-                // Every node left in the frontier is as far: the live ones were discarded when nearer ones displaced
-                // them, the tombstones must be kept here.
-                self.frontier.push(Reverse(candidate));
+                round.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+            }
+            if round.is_empty() {
                 break;
             }
-            let mut found = std::mem::take(&mut self.found);
-            store.expand(candidate.node, layer, &mut self.visited, &mut found)?;
-            self.stats.expanded += 1;
-            self.stats.distances += found.len() as u64;
-            for neighbour in found.drain(..) {
-                self.admit(neighbour, ef);
+            store.prefetch(&round, layer);
+            for candidate in &round {
+                // An earlier one of the round may have found nearer nodes.
+                if self.is_beyond(candidate, ef) {
+                    self.frontier.push(Reverse(*candidate));
+                    continue;
+                }
+                let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
+                self.stats.expanded += 1;
+                if let Some(node) = expanded {
+                    self.stats.distances += u64::from(candidate.is_estimate() && !node.is_estimate());
+                    if node.live {
+                        self.keep(node, ef);
+                    }
+                }
+                for neighbour in found.drain(..) {
+                    if neighbour.is_estimate() {
+                        self.stats.estimates += 1;
+                    } else {
+                        self.stats.distances += 1;
+                    }
+                    if self.resumable || !self.is_beyond(&neighbour, ef) {
+                        self.frontier.push(Reverse(neighbour));
+                    }
+                }
             }
-            self.found = found;
         }
+        (self.round, self.found) = (round, found);
+        Ok(())
+    }
+
+    fn take_results(&mut self, store: &Store, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
+        let mut results = std::mem::take(&mut self.nearest).into_sorted_vec();
+        let settled = store.settle(&mut results, ef)?;
+        let rest = results.split_off(settled);
         if self.resumable {
-            self.discarded.extend(self.frontier.drain().filter(|Reverse(candidate)| !candidate.live));
+            self.surplus.extend(rest);
         }
-        self.frontier.clear();
-        Ok(std::mem::take(&mut self.nearest).into_sorted_vec())
+        Ok(results)
     }
 }
 
@@ -134,21 +163,21 @@ fn compare<Node>(a: &Candidate<Node>, b: &Candidate<Node>) -> Ordering {
 }
 
 /// Walks greedily from `entry` down to `layer` (exclusive of it): the node of each layer nearest to the query becomes the
-/// entry of the next. Returns the entries for a search of `layer`; empty when the entry point is gone.
+/// entry of the next. Returns the entries for a search of `layer`.
 pub fn descend<Store: NodeStore>(
     store: &Store,
     search: &mut LayerSearch<Store>,
     entry: EntryPoint<Store::Node>,
     layer: u8,
 ) -> Result<Vec<Candidate<Store::Node>>> {
-    let Some(start) = store.score(entry.node)? else { return Ok(Vec::new()) };
-    search.stats.distances += 1;
-    let mut entries = vec![start];
+    // Its distance is learnt when it is expanded.
+    let mut entries = vec![Candidate::estimate(f64::INFINITY, entry.node)];
     for upper in (layer + 1..=entry.level).rev() {
-        let nearest = search.run(store, &entries, upper, 1)?;
+        search.begin(&entries);
+        search.walk(store, upper, 1)?;
         // A layer of tombstones alone gives no result: its entries serve the next layer as well.
-        if !nearest.is_empty() {
-            entries = nearest;
+        if let Some(nearest) = search.nearest.pop() {
+            entries = vec![nearest];
         }
     }
     Ok(entries)

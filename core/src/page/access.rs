@@ -30,10 +30,10 @@ impl<Store: PageStore> Index<Store> {
         self.layout.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0
     }
 
-    /// Whether a node is there, published, and no tombstone.
-    pub(super) fn is_live(&self, node: Link) -> Result<bool> {
+    /// Whether a node is live, or only walked through; `None` when it is gone.
+    pub(super) fn is_live(&self, node: Link) -> Result<Option<bool>> {
         let page = self.store.read(node.block)?;
-        Ok(Node::at(&self.layout, &page, node)?.is_some_and(|found| found.is_live()))
+        Ok(Node::at(&self.layout, &page, node)?.map(|found| found.is_live()))
     }
 
     /// Appends the links of a published node on one layer; none when the node is gone or its level is lower.

@@ -137,28 +137,28 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         Ok(self.index.meta.entry())
     }
 
-    fn score(&self, node: Link) -> Result<Option<Candidate<Link>>> {
-        let Scratch { blocks, apart, payload, .. } = &mut *self.scratch.borrow_mut();
-        let mut found = Vec::with_capacity(1);
-        self.score_links(&[node], 0, blocks, apart, &mut found)?;
-        self.score_apart(apart, blocks, payload, &mut found)?;
-        Ok(found.pop())
-    }
-
     fn expand(
         &self,
-        node: Link,
+        candidate: Candidate<Link>,
         layer: u8,
         visited: &mut HashSet<Link>,
         found: &mut Vec<Candidate<Link>>,
-    ) -> Result<()> {
+    ) -> Result<Option<Candidate<Link>>> {
         self.index.store.interrupt_point();
         let Scratch { links, blocks, apart, payload } = &mut *self.scratch.borrow_mut();
+        let mut measured = Some(candidate);
+        if candidate.is_estimate() {
+            let mut own = Vec::with_capacity(1);
+            self.score_links(&[candidate.node], layer, blocks, apart, &mut own)?;
+            self.score_apart(apart, blocks, payload, &mut own)?;
+            measured = own.pop();
+        }
         links.clear();
-        self.index.neighbours(node, layer, links)?;
+        self.index.neighbours(candidate.node, layer, links)?;
         links.retain(|link| visited.insert(*link));
         links.sort_unstable();
         self.score_links(links, layer, blocks, apart, found)?;
-        self.score_apart(apart, blocks, payload, found)
+        self.score_apart(apart, blocks, payload, found)?;
+        Ok(measured)
     }
 }

@@ -186,7 +186,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         loop {
             let seen = self.query.index.meta;
             let entry = match seen.entry() {
-                Some(entry) => self.query.score(entry.node)?.map(|found| (entry.level, found.live)),
+                Some(entry) => self.index.is_live(entry.node)?.map(|live| (entry.level, live)),
                 None => None,
             };
             let wanted = match entry {

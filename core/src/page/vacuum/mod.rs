@@ -187,7 +187,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         loop {
             let seen = Meta::read(&self.index.store)?;
             if let Some(entry) = seen.entry()
-                && self.index.is_live(entry.node)?
+                && self.index.is_live(entry.node)? == Some(true)
             {
                 return Ok(true);
             }
