@@ -8,6 +8,7 @@
 //!
 //! * [`types`]: links, heap TIDs, metrics, parameters, the error value.
 //! * [`kernel`]: distance routines, chosen once for the machine.
+//! * [`code`]: quantized vectors, distances estimated from them, and the encodings of payloads.
 //! * [`graph`]: HNSW over the [`graph::NodeStore`] trait: search, selection of neighbours, descent.
 //! * [`arena`]: the graph in RAM, built by many threads.
 //! * [`page`]: the graph on pages, over the [`page::PageStore`] trait: format, insert, scan, vacuum, check.
@@ -19,6 +20,7 @@
 compile_error!("walia's pages are little-endian (FORMAT.md); this target is not supported");
 
 pub mod arena;
+pub mod code;
 pub mod graph;
 pub mod kernel;
 pub mod page;

@@ -1,12 +1,13 @@
 //! The kernels for x86-64 with AVX2, FMA and F16C.
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
+use super::integer::{IntegerSimd, Operation};
 use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`] and [`pass_avx2`] only.
+/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`], [`pass_avx2`] and [`run_avx2`] only.
 #[derive(Clone, Copy)]
-pub(super) struct Avx2(());
+pub(crate) struct Avx2(());
 
 impl Avx2 {
     /// The proof, on a machine that has the instructions.
@@ -114,4 +115,72 @@ impl Simd for Avx2 {
 #[target_feature(enable = "avx2,fma,f16c")]
 fn pass_avx2<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
     pass::<Avx2, E, T>(Avx2(()), a, b)
+}
+
+impl IntegerSimd for Avx2 {
+    type Bytes = __m256i;
+    type Sums = __m256i;
+    const BYTES: usize = 32;
+
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        // SAFETY: `self` proves that the machine has the instructions that `run_avx2` is compiled for.
+        unsafe { run_avx2(operation) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX.
+        unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8]) -> __m256i {
+        assert!(bytes.len() == 32);
+        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes there are.
+        unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, bytes: &[u8]) -> __m256i {
+        let mask = &FIRST_LANES[8 - bytes.len() / 4..][..8];
+        // SAFETY: `self` proves that the machine has AVX2; the first load reads the 8 values of `mask`, and the second
+        // reads only the groups of 4 bytes that the mask sets, no more than `bytes` has.
+        unsafe { _mm256_maskload_epi32(bytes.as_ptr().cast(), _mm256_loadu_si256(mask.as_ptr().cast())) }
+    }
+
+    #[inline(always)]
+    fn low_bits<const BITS: u32>(self, bytes: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX2.
+        unsafe { _mm256_and_si256(bytes, _mm256_set1_epi8((1 << BITS) - 1)) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, bytes: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX2.
+        unsafe { _mm256_srl_epi16(bytes, _mm_cvtsi32_si128(BITS as i32)) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, unsigned: __m256i, signed: __m256i, sums: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX2. Two products of at most 15 × 128 cannot saturate 16 bits.
+        unsafe {
+            let pairs = _mm256_maddubs_epi16(unsigned, signed);
+            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
+        }
+    }
+
+    #[inline(always)]
+    fn total(self, sums: __m256i) -> i32 {
+        // SAFETY: `self` proves that the machine has AVX2.
+        unsafe {
+            let four = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256::<1>(sums));
+            let two = _mm_add_epi32(four, _mm_shuffle_epi32::<0b01_00_11_10>(four));
+            _mm_cvtsi128_si32(_mm_add_epi32(two, _mm_shuffle_epi32::<0b10_11_00_01>(two)))
+        }
+    }
+}
+
+#[target_feature(enable = "avx2,fma,f16c")]
+fn run_avx2<O: Operation>(operation: O) -> O::Output {
+    operation.run(Avx2(()))
 }

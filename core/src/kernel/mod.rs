@@ -12,13 +12,18 @@
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vnni;
+mod integer;
 #[cfg(target_arch = "aarch64")]
 mod neon;
 mod prefetch;
 mod scalar;
 mod simd;
 
+pub(crate) use integer::{Instructions, IntegerSimd, Operation};
 pub use prefetch::prefetch;
+pub(crate) use scalar::widen;
 
 use crate::types::{ElementType, Metric};
 use simd::{

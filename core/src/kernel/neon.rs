@@ -1,13 +1,14 @@
 //! The kernels for AArch64, whose baseline has NEON.
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
+use super::integer::{IntegerSimd, Operation};
 use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// Proof that the machine has NEON: made by [`Neon::detect`] and [`pass_neon`] only.
+/// Proof that the machine has NEON: made by [`Neon::detect`], [`pass_neon`] and [`run_neon`] only.
 #[derive(Clone, Copy)]
-pub(super) struct Neon(());
+pub(crate) struct Neon(());
 
 impl Neon {
     /// The proof, on a machine that has the instructions.
@@ -87,4 +88,68 @@ impl Simd for Neon {
 #[target_feature(enable = "neon")]
 fn pass_neon<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
     pass::<Neon, E, T>(Neon(()), a, b)
+}
+
+impl IntegerSimd for Neon {
+    type Bytes = uint8x16_t;
+    type Sums = int32x4_t;
+    const BYTES: usize = 16;
+
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        // SAFETY: `self` proves that the machine has the instructions that `run_neon` is compiled for.
+        unsafe { run_neon(operation) }
+    }
+
+    #[inline(always)]
+    fn zero(self) -> int32x4_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8]) -> uint8x16_t {
+        assert!(bytes.len() == 16);
+        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the 16 there are.
+        unsafe { vld1q_u8(bytes.as_ptr()) }
+    }
+
+    #[inline(always)]
+    fn load_partial(self, bytes: &[u8]) -> uint8x16_t {
+        let padded: [u8; 16] = std::array::from_fn(|lane| bytes.get(lane).copied().unwrap_or(0));
+        IntegerSimd::load(self, &padded)
+    }
+
+    #[inline(always)]
+    fn low_bits<const BITS: u32>(self, bytes: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vandq_u8(bytes, vdupq_n_u8((1 << BITS) - 1)) }
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, bytes: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `self` proves that the machine has NEON. A shift to the left by a negative number is one to the right.
+        unsafe { vshlq_u8(bytes, vdupq_n_s8(-(BITS as i8))) }
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, unsigned: uint8x16_t, signed: uint8x16_t, sums: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves that the machine has NEON. Bytes at most 15 are the same when signed, and a product of
+        // two signed bytes fits 16 bits.
+        unsafe {
+            let (unsigned, signed) = (vreinterpretq_s8_u8(unsigned), vreinterpretq_s8_u8(signed));
+            let low = vmull_s8(vget_low_s8(unsigned), vget_low_s8(signed));
+            vpadalq_s16(vpadalq_s16(sums, low), vmull_high_s8(unsigned, signed))
+        }
+    }
+
+    #[inline(always)]
+    fn total(self, sums: int32x4_t) -> i32 {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vaddvq_s32(sums) }
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn run_neon<O: Operation>(operation: O) -> O::Output {
+    operation.run(Neon(()))
 }

@@ -1,10 +1,11 @@
 //! The kernels for any machine: plain Rust that the compiler turns into what its baseline has.
 
+use super::integer::{IntegerSimd, Operation};
 use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
 
 /// Needs no instructions in particular.
 #[derive(Clone, Copy)]
-pub(super) struct Scalar;
+pub(crate) struct Scalar;
 
 /// Applies `operation` to each lane.
 #[inline(always)]
@@ -15,7 +16,7 @@ fn lanes(operation: impl Fn(usize) -> f32) -> [f32; 4] {
 /// The value of an IEEE 754 binary16, without a branch, so that the compiler can widen many at once (the `half` crate's
 /// portable conversion cannot be, and takes ten times as long).
 #[inline(always)]
-fn widen(half: u16) -> f32 {
+pub(crate) fn widen(half: u16) -> f32 {
     /// 2¹¹², the ratio of the exponents' biases: it moves normal and subnormal values alike.
     const REBIAS: f32 = f32::from_bits((112 + 127) << 23);
     let magnitude = f32::from_bits(u32::from(half & 0x7fff) << 13) * REBIAS;
@@ -81,4 +82,49 @@ impl Simd for Scalar {
 
 fn pass_scalar<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
     pass::<Scalar, E, T>(Scalar, a, b)
+}
+
+impl IntegerSimd for Scalar {
+    type Bytes = [u8; 16];
+    type Sums = [i32; 16];
+    const BYTES: usize = 16;
+
+    fn run<O: Operation>(self, operation: O) -> O::Output {
+        operation.run(self)
+    }
+
+    #[inline(always)]
+    fn zero(self) -> [i32; 16] {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    fn load(self, bytes: &[u8]) -> [u8; 16] {
+        std::array::from_fn(|lane| bytes[lane])
+    }
+
+    #[inline(always)]
+    fn load_partial(self, bytes: &[u8]) -> [u8; 16] {
+        std::array::from_fn(|lane| bytes.get(lane).copied().unwrap_or(0))
+    }
+
+    #[inline(always)]
+    fn low_bits<const BITS: u32>(self, bytes: [u8; 16]) -> [u8; 16] {
+        bytes.map(|byte| byte & ((1 << BITS) - 1))
+    }
+
+    #[inline(always)]
+    fn shift_right<const BITS: u32>(self, bytes: [u8; 16]) -> [u8; 16] {
+        bytes.map(|byte| byte >> BITS)
+    }
+
+    #[inline(always)]
+    fn multiply_add(self, unsigned: [u8; 16], signed: [u8; 16], sums: [i32; 16]) -> [i32; 16] {
+        std::array::from_fn(|lane| sums[lane] + i32::from(unsigned[lane]) * i32::from(signed[lane] as i8))
+    }
+
+    #[inline(always)]
+    fn total(self, sums: [i32; 16]) -> i32 {
+        sums.into_iter().sum()
+    }
 }

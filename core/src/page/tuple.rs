@@ -3,6 +3,8 @@
 //! FORMAT.md is the authority on the bytes. A [`Layout`] knows where things lie in the tuples of one index; views borrow
 //! the bytes of a page and check their length once, when they are made.
 
+pub use crate::code::PayloadEncoding;
+
 use super::meta::{META_BLOCK, Meta};
 use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, MAX_TUPLE_SIZE, SPECIAL_OFFSET};
 use crate::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Parameters, Result};
@@ -96,34 +98,6 @@ impl AsideKind {
     /// The kind of an on-disk value.
     pub fn from_code(code: u16) -> Option<Self> {
         [Self::ZeroVector, Self::Null].into_iter().find(|kind| *kind as u16 == code)
-    }
-}
-
-/// How payloads are stored. The values are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PayloadEncoding {
-    /// The column's elements, byte for byte.
-    Column = 0,
-    /// Norm of what was lost (f32), then binary16 elements.
-    F16 = 1,
-    /// Norm of what was lost, smallest element, step (f32 each), then a byte an element.
-    Sq8 = 2,
-}
-
-impl PayloadEncoding {
-    /// The encoding of an on-disk value.
-    pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Column, Self::F16, Self::Sq8].into_iter().find(|encoding| *encoding as u8 == code)
-    }
-
-    /// Bytes of a payload.
-    pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
-        match self {
-            Self::Column => dimensions * element.size(),
-            Self::F16 => 4 + 2 * dimensions,
-            Self::Sq8 => 12 + dimensions,
-        }
     }
 }
 

@@ -1,0 +1,183 @@
+//! Estimates of distances from codes. The module's page has the formulas and the error.
+
+use super::encode::{Quantizer, Split, TO_INTEGER};
+use super::rotation::Rotation;
+use super::{CodeParameters, FACTORS_SIZE, Levels, packed_size};
+use crate::kernel::{Instructions, IntegerSimd, Operation};
+use crate::types::Metric;
+
+/// Codes whose products are computed at once.
+const BATCH: usize = 32;
+/// The largest level of a query.
+const MAX_QUERY_LEVEL: f32 = 127.0;
+
+/// A query, rotated and rounded to 8 bits a dimension.
+///
+/// Estimates are in the unit of [`Measure`](crate::kernel::Measure): L2 gives the squared distance, the inner product is
+/// negated, cosine is 1 − cos. They have the same bits with every instruction set.
+pub struct CodeQuery {
+    bits: u8,
+    packed_size: usize,
+    instructions: Instructions,
+    /// Signed levels, in the order that the products need them: for each register of a code's bytes, the levels that meet its
+    /// lowest bits, then those that meet the next, and so on; 0 where the code has no level.
+    levels: Vec<u8>,
+    /// What every estimate starts from.
+    base: f64,
+    /// Weight of a code's first factor.
+    along: f64,
+    /// Half of the distance of two levels.
+    half_step: f64,
+    /// Sum of the levels times the largest level of a code.
+    offset: i32,
+    /// Standard deviation of an estimate for a second factor of 1.
+    deviation: f32,
+}
+
+/// The factors of a code: what its exact part adds, and what its product is scaled by.
+#[inline(always)]
+fn factors(code: &[u8]) -> (f32, f32) {
+    let factor = |first| f32::from_le_bytes([0, 1, 2, 3].map(|byte| code[first + byte]));
+    (factor(0), factor(FACTORS_SIZE / 2))
+}
+
+impl CodeQuery {
+    pub(super) fn new(quantizer: &Quantizer, vector: &[u8]) -> Self {
+        quantizer.instructions.run(Prepare { quantizer, vector })
+    }
+
+    /// The estimated distance of a code's vector.
+    pub fn estimate(&self, code: &[u8]) -> f32 {
+        let mut product = [0];
+        self.products(code, code.len(), &mut product);
+        self.finish(code, product[0])
+    }
+
+    /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of `codes`.
+    pub fn estimate_all(&self, codes: &[u8], stride: usize, count: usize, estimates: &mut Vec<f32>) {
+        estimates.reserve(count);
+        let mut products = [0; BATCH];
+        for first in (0..count).step_by(BATCH) {
+            let codes = &codes[first * stride..];
+            let products = &mut products[..BATCH.min(count - first)];
+            self.products(codes, stride, products);
+            estimates.extend(
+                products.iter().enumerate().map(|(i, product)| self.finish(&codes[i * stride..], *product)),
+            );
+        }
+    }
+
+    /// One standard deviation of the estimate.
+    pub fn deviation(&self, code: &[u8]) -> f32 {
+        factors(code).1.abs() * self.deviation
+    }
+
+    /// The products of this query's levels and those of codes.
+    fn products(&self, codes: &[u8], stride: usize, products: &mut [i32]) {
+        let Self { packed_size, ref levels, .. } = *self;
+        match self.bits {
+            1 => self.instructions.run(Products::<1> { levels, codes, stride, packed_size, products }),
+            2 => self.instructions.run(Products::<2> { levels, codes, stride, packed_size, products }),
+            _ => self.instructions.run(Products::<4> { levels, codes, stride, packed_size, products }),
+        }
+    }
+
+    /// The estimate for a code with this product. In double precision nothing of it overflows.
+    #[inline(always)]
+    fn finish(&self, code: &[u8], product: i32) -> f32 {
+        let (add, scale) = factors(code);
+        let exact = self.base + self.along * f64::from(add);
+        (exact + f64::from(scale) * (self.half_step * f64::from(2 * product - self.offset))) as f32
+    }
+}
+
+/// Sums of products of a query's levels and those of `BITS` bits in codes.
+struct Products<'a, const BITS: u32> {
+    levels: &'a [u8],
+    codes: &'a [u8],
+    stride: usize,
+    packed_size: usize,
+    products: &'a mut [i32],
+}
+
+impl<const BITS: u32> Operation for Products<'_, BITS> {
+    type Output = ();
+
+    #[inline(always)]
+    fn run<S: IntegerSimd>(self, simd: S) {
+        let Self { levels, codes, stride, packed_size, products } = self;
+        for (i, product) in products.iter_mut().enumerate() {
+            let packed = &codes[i * stride + FACTORS_SIZE..][..packed_size];
+            let mut sums = simd.zero();
+            let registers = levels.chunks_exact(S::BYTES * (8 / BITS) as usize);
+            for (bytes, levels) in packed.chunks(S::BYTES).zip(registers) {
+                let mut bytes =
+                    if bytes.len() == S::BYTES { simd.load(bytes) } else { simd.load_partial(bytes) };
+                for levels in levels.chunks_exact(S::BYTES) {
+                    sums = simd.multiply_add(simd.low_bits::<BITS>(bytes), simd.load(levels), sums);
+                    bytes = simd.shift_right::<BITS>(bytes);
+                }
+            }
+            *product = simd.total(sums);
+        }
+    }
+}
+
+/// [`CodeQuery::new`], compiled for an instruction set.
+struct Prepare<'a> {
+    quantizer: &'a Quantizer,
+    vector: &'a [u8],
+}
+
+impl Operation for Prepare<'_> {
+    type Output = CodeQuery;
+
+    #[inline(always)]
+    fn run<S: IntegerSimd>(self, _: S) -> CodeQuery {
+        let Self { quantizer, vector } = self;
+        let CodeParameters { metric, bits, code_dimensions, .. } = quantizer.parameters;
+        let mut values = vec![0.0; quantizer.rotation.dimensions()];
+        let Split { along, squares } = quantizer.split_and_rotate(vector, &mut values);
+
+        let coded = &mut values[..code_dimensions];
+        let largest = coded.iter().fold(0.0f32, |largest, value| largest.max(value.abs()));
+        let step = largest / MAX_QUERY_LEVEL;
+        // Levels are 0 where the rest is zero, or too large for its levels to mean anything.
+        let step = if squares.is_finite() && step.is_normal() { step } else { 0.0 };
+        let per_step = if step > 0.0 { step.recip() } else { 0.0 };
+        let levels: Vec<u8> =
+            coded.iter().map(|value| (value * per_step + TO_INTEGER).to_bits() as u8).collect();
+        let total: i32 = levels.iter().map(|level| i32::from(*level as i8)).sum();
+
+        let packed_size = packed_size(bits, code_dimensions);
+        let planes = 8 / usize::from(bits);
+        let mut ordered = vec![0; packed_size.next_multiple_of(S::BYTES) * planes];
+        for (plane, levels) in levels.chunks(packed_size).enumerate() {
+            for (register, levels) in levels.chunks(S::BYTES).enumerate() {
+                ordered[(register * planes + plane) * S::BYTES..][..levels.len()].copy_from_slice(levels);
+            }
+        }
+        CodeQuery {
+            bits,
+            packed_size,
+            instructions: quantizer.instructions,
+            levels: ordered,
+            base: match metric {
+                Metric::L2 | Metric::L1 => squares,
+                Metric::InnerProduct => 0.0,
+                Metric::Cosine => 1.0,
+            },
+            along: if metric == Metric::L2 { 1.0 } else { along },
+            half_step: f64::from(step) / 2.0,
+            offset: total * ((1 << bits) - 1),
+            deviation: deviation(&quantizer.rotation, bits, code_dimensions, squares),
+        }
+    }
+}
+
+/// The standard deviation of an estimate for a second factor of 1 and a rest of this squared norm.
+fn deviation(rotation: &Rotation, bits: u8, code_dimensions: usize, squares: f64) -> f32 {
+    let Levels { square, product, .. } = Levels::of(bits);
+    let coded = code_dimensions as f64 / rotation.dimensions() as f64;
+    (squares * coded * (square - product * product * coded)).sqrt() as f32
+}

@@ -1,0 +1,227 @@
+//! Payloads: the vectors that nodes store for exact distances, in the column's precision or a coarser one.
+//!
+//! A coarser payload comes with the norm of what it lost, which bounds the exact distance ([`distance_bounds`]).
+
+use crate::kernel::widen;
+use crate::types::{ElementType, Metric};
+use half::f16;
+use std::f64::consts::PI;
+
+/// How payloads are stored. The values are on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PayloadEncoding {
+    /// The column's elements, byte for byte.
+    Column = 0,
+    /// Norm of what was lost (f32), then binary16 elements.
+    F16 = 1,
+    /// Norm of what was lost, smallest element, step (f32 each), then a byte an element.
+    Sq8 = 2,
+}
+
+/// Bytes of the norm of what was lost.
+const RESIDUAL_SIZE: usize = 4;
+/// Bytes before the elements of [`PayloadEncoding::Sq8`].
+const SQ8_HEADER_SIZE: usize = 12;
+
+impl PayloadEncoding {
+    /// The encoding of an on-disk value.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Column, Self::F16, Self::Sq8].into_iter().find(|encoding| *encoding as u8 == code)
+    }
+
+    /// Bytes of a payload.
+    pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
+        match self {
+            Self::Column => dimensions * element.size(),
+            Self::F16 => RESIDUAL_SIZE + 2 * dimensions,
+            Self::Sq8 => SQ8_HEADER_SIZE + dimensions,
+        }
+    }
+
+    /// Writes the payload of a vector: finite little-endian elements of the column's type.
+    ///
+    /// Elements beyond the range of binary16 become its largest; the norm of what was lost tells.
+    pub fn encode(self, vector: &[u8], element: ElementType, payload: &mut [u8]) {
+        match self {
+            Self::Column => payload.copy_from_slice(vector),
+            Self::F16 => {
+                for (bytes, value) in
+                    payload[RESIDUAL_SIZE..].as_chunks_mut().0.iter_mut().zip(elements(vector, element))
+                {
+                    *bytes = to_f16(value).to_le_bytes();
+                }
+            }
+            Self::Sq8 => {
+                let (least, greatest) = elements(vector, element)
+                    .fold((f32::INFINITY, f32::NEG_INFINITY), |(least, greatest), value| {
+                        (least.min(value), greatest.max(value))
+                    });
+                let step = ((f64::from(greatest) - f64::from(least)) / 255.0) as f32;
+                let per_step = if step > 0.0 { f64::from(step).recip() } else { 0.0 };
+                payload[4..8].copy_from_slice(&least.to_le_bytes());
+                payload[8..12].copy_from_slice(&step.to_le_bytes());
+                for (byte, value) in payload[SQ8_HEADER_SIZE..].iter_mut().zip(elements(vector, element)) {
+                    *byte = ((f64::from(value) - f64::from(least)) * per_step + 0.5) as u8;
+                }
+            }
+        }
+        if self != Self::Column {
+            let mut scratch = Vec::new();
+            let decoded = self.decode(payload, element, &mut scratch);
+            let lost = norm_of_difference(vector, decoded, element);
+            payload[..RESIDUAL_SIZE].copy_from_slice(&lost.to_le_bytes());
+        }
+    }
+
+    /// The vector of a payload: elements of the column's type, borrowed from the payload or put into `scratch`.
+    pub fn decode<'a>(self, payload: &'a [u8], element: ElementType, scratch: &'a mut Vec<u8>) -> &'a [u8] {
+        match (self, element) {
+            (Self::Column, _) => return payload,
+            (Self::F16, ElementType::F16) => return &payload[RESIDUAL_SIZE..],
+            (Self::F16, ElementType::F32) => {
+                let halves = payload[RESIDUAL_SIZE..].as_chunks().0;
+                scratch.resize(4 * halves.len(), 0);
+                for (bytes, half) in scratch.as_chunks_mut().0.iter_mut().zip(halves) {
+                    *bytes = widen(u16::from_le_bytes(*half)).to_le_bytes();
+                }
+            }
+            (Self::Sq8, _) => {
+                let (least, step) = (float(payload, 4), float(payload, 8));
+                let levels = &payload[SQ8_HEADER_SIZE..];
+                // Rounding must not carry the greatest element past the largest number.
+                let value = |level: u8| (least + step * f32::from(level)).clamp(f32::MIN, f32::MAX);
+                scratch.resize(element.size() * levels.len(), 0);
+                match element {
+                    ElementType::F32 => {
+                        for (bytes, level) in scratch.as_chunks_mut().0.iter_mut().zip(levels) {
+                            *bytes = value(*level).to_le_bytes();
+                        }
+                    }
+                    ElementType::F16 => {
+                        for (bytes, level) in scratch.as_chunks_mut().0.iter_mut().zip(levels) {
+                            *bytes = to_f16(value(*level)).to_le_bytes();
+                        }
+                    }
+                }
+            }
+        }
+        scratch
+    }
+
+    /// An upper bound of the norm of what a payload lost.
+    pub fn residual(self, payload: &[u8]) -> f32 {
+        if self == Self::Column { 0.0 } else { float(payload, 0) }
+    }
+}
+
+/// The f32 at an offset.
+fn float(payload: &[u8], offset: usize) -> f32 {
+    f32::from_le_bytes([0, 1, 2, 3].map(|byte| payload[offset + byte]))
+}
+
+/// The elements of a vector.
+fn elements(vector: &[u8], element: ElementType) -> impl Iterator<Item = f32> {
+    vector.chunks_exact(element.size()).map(|bytes| match *bytes {
+        [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
+        [a, b] => widen(u16::from_le_bytes([a, b])),
+        _ => 0.0,
+    })
+}
+
+/// The nearest finite binary16.
+fn to_f16(value: f32) -> f16 {
+    f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
+}
+
+/// An upper bound of the norm of the difference of two vectors.
+fn norm_of_difference(a: &[u8], b: &[u8], element: ElementType) -> f32 {
+    let squares: f64 = elements(a, element)
+        .zip(elements(b, element))
+        .map(|(a, b)| (f64::from(a) - f64::from(b)).powi(2))
+        .sum();
+    // The sum of 16,000 terms is exact to 2·10⁻¹².
+    let norm = squares.sqrt() * (1.0 + 1e-11);
+    let nearest = norm as f32;
+    if f64::from(nearest) < norm { nearest.next_up() } else { nearest }
+}
+
+/// Bounds of the distance of a column's vector, as [`Measure`](crate::kernel::Measure) computes it with any instruction
+/// set, given the distance that it computed for the decoded payload.
+///
+/// `residual` bounds the norm of the difference of the two vectors; where it is 0, they are equal and so are the bounds. The
+/// bounds allow for what sums in f32 lose by rounding, relative to the sum of the absolute terms: at most one unit for each of
+/// the D/16 additions to a partial sum, and a few for the terms and for joining the partial sums. A distance that is no number
+/// has no bounds, nor has one from a payload that lost more than f32 can say.
+pub fn distance_bounds(
+    metric: Metric,
+    dimensions: usize,
+    distance: f64,
+    query_norm: f64,
+    payload_norm: f64,
+    residual: f32,
+) -> (f64, f64) {
+    if residual == 0.0 {
+        return (distance, distance);
+    }
+    if distance.is_nan() || residual == f32::INFINITY {
+        return (f64::NEG_INFINITY, f64::INFINITY);
+    }
+    let residual = f64::from(residual);
+    let rounding = (dimensions as f64 / 16.0 + 16.0) * f64::from(f32::EPSILON) / 2.0;
+    // What terms lose that are below f32's normal numbers.
+    let underflow = dimensions as f64 * f64::from(f32::from_bits(1));
+    // Past this a sum in f32 may be infinite.
+    let limit = f64::from(f32::MAX) * (1.0 - rounding);
+    let (low, high) = match metric {
+        Metric::L2 => {
+            let exact = least_and_greatest(distance.min(limit), distance, rounding, underflow);
+            let (low, high) = ((exact.0.sqrt() - residual).max(0.0), exact.1.sqrt() + residual);
+            least_and_greatest(low * low, high * high, rounding, underflow)
+        }
+        Metric::L1 => {
+            let (low, high) = least_and_greatest(distance.min(limit), distance, rounding, underflow);
+            let difference = residual * (dimensions as f64).sqrt();
+            least_and_greatest((low - difference).max(0.0), high + difference, rounding, underflow)
+        }
+        Metric::InnerProduct => {
+            let query_norm = query_norm * (1.0 + rounding);
+            let products = query_norm * (payload_norm * (1.0 + rounding) + residual);
+            let margin = query_norm * residual + 2.0 * (rounding * products + underflow);
+            if products > limit {
+                (f64::NEG_INFINITY, f64::INFINITY)
+            } else {
+                (distance - margin, distance + margin)
+            }
+        }
+        Metric::Cosine => {
+            // A squared norm is rounded as the sum of products is, and there are two of which the roots count.
+            let rounding = 3.0 * rounding;
+            let shortest = query_norm.min(payload_norm - residual);
+            let longest = query_norm.max(payload_norm + residual);
+            if shortest < MIN_NORM || longest * longest > limit {
+                (0.0, 2.0)
+            } else {
+                let turn = (residual / payload_norm * (1.0 + rounding)).min(1.0).asin();
+                let low = (angle(distance - rounding) - turn).max(0.0);
+                let high = (angle(distance + rounding) + turn).min(PI);
+                let of_angle = |angle: f64| 2.0 * (angle / 2.0).sin().powi(2);
+                ((of_angle(low) - rounding).max(0.0), (of_angle(high) + rounding).min(2.0))
+            }
+        }
+    };
+    (low.min(limit), if high > limit { f64::INFINITY } else { high })
+}
+
+/// The shortest vector whose square is far from the end of f32's range.
+const MIN_NORM: f64 = 1e-15;
+
+/// The least and the greatest value that two values of at least 0 may be after, or may have been before, rounding.
+fn least_and_greatest(low: f64, high: f64, rounding: f64, underflow: f64) -> (f64, f64) {
+    ((low * (1.0 - rounding) - underflow).max(0.0), high * (1.0 + 2.0 * rounding) + underflow)
+}
+
+/// The angle of two vectors with this cosine distance, through half the chord of their directions.
+fn angle(distance: f64) -> f64 {
+    2.0 * (distance.clamp(0.0, 2.0) / 2.0).sqrt().asin()
+}

@@ -1,0 +1,5 @@
+//! Tests of RaBitQ codes, their estimates, and the encodings of payloads.
+
+mod estimates;
+mod payloads;
+mod vectors;
