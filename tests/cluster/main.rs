@@ -8,6 +8,8 @@ mod churn;
 mod crash;
 mod damage;
 mod extension;
+mod format;
+mod kernels;
 mod recall;
 mod regress;
 mod scan;

@@ -124,8 +124,14 @@ impl Cluster {
 
     /// Starts the server again after [`Cluster::kill9`] or [`Cluster::stop`], and waits until it has recovered.
     pub fn run(&self) {
+        self.run_with(&[]);
+    }
+
+    /// As [`Cluster::run`], with variables added to the server's environment.
+    pub fn run_with(&self, variables: &[(&str, &str)]) {
         let options = format!("-c unix_socket_directories={}", self.sockets.display());
         let mut start = self.pg_ctl("start");
+        start.envs(variables.iter().copied());
         start.arg("--log").arg(self.log_file()).args(["--timeout=300", "--options", &options]);
         let output = start.output().expect("pg_ctl runs");
         assert!(output.status.success(), "the server did not start; its log:\n{}", self.log());
