@@ -100,27 +100,36 @@ impl IntegerSimd for Scalar {
 
     #[inline(always)]
     fn load(self, bytes: &[u8]) -> [u8; 16] {
-        std::array::from_fn(|lane| bytes[lane])
+        let mut register = [0; 16];
+        register.copy_from_slice(bytes);
+        register
     }
 
     #[inline(always)]
     fn load_partial(self, bytes: &[u8]) -> [u8; 16] {
-        std::array::from_fn(|lane| bytes.get(lane).copied().unwrap_or(0))
+        let mut register = [0; 16];
+        register[..bytes.len()].copy_from_slice(bytes);
+        register
     }
 
     #[inline(always)]
-    fn low_bits<const BITS: u32>(self, bytes: [u8; 16]) -> [u8; 16] {
-        bytes.map(|byte| byte & ((1 << BITS) - 1))
+    fn low_bits<const BITS: u32>(self, mut bytes: [u8; 16]) -> [u8; 16] {
+        bytes.iter_mut().for_each(|byte| *byte &= (1 << BITS) - 1);
+        bytes
     }
 
     #[inline(always)]
-    fn shift_right<const BITS: u32>(self, bytes: [u8; 16]) -> [u8; 16] {
-        bytes.map(|byte| byte >> BITS)
+    fn shift_right<const BITS: u32>(self, mut bytes: [u8; 16]) -> [u8; 16] {
+        bytes.iter_mut().for_each(|byte| *byte >>= BITS);
+        bytes
     }
 
     #[inline(always)]
-    fn multiply_add(self, unsigned: [u8; 16], signed: [u8; 16], sums: [i32; 16]) -> [i32; 16] {
-        std::array::from_fn(|lane| sums[lane] + i32::from(unsigned[lane]) * i32::from(signed[lane] as i8))
+    fn multiply_add(self, unsigned: [u8; 16], signed: [u8; 16], mut sums: [i32; 16]) -> [i32; 16] {
+        for (sum, (unsigned, signed)) in sums.iter_mut().zip(unsigned.iter().zip(signed)) {
+            *sum += i32::from(i16::from(*unsigned) * i16::from(signed as i8));
+        }
+        sums
     }
 
     #[inline(always)]

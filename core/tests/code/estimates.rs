@@ -40,8 +40,8 @@ fn estimates_of_random_vectors_are_unbiased_and_err_as_they_say() {
             for bits in BITS {
                 let (mean, deviation) =
                     normalized_errors(parameters(metric, bits, dimensions, 7), &centroid, &vectors, &queries);
-                assert!(mean.abs() < 0.1, "{metric:?} {bits} {dimensions}: {mean}");
-                assert!((0.8..1.2).contains(&deviation), "{metric:?} {bits} {dimensions}: {deviation}");
+                assert!(mean.abs() < 0.05, "{metric:?} {bits} {dimensions}: {mean}");
+                assert!((0.9..1.1).contains(&deviation), "{metric:?} {bits} {dimensions}: {deviation}");
             }
         }
     }
