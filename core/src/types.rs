@@ -57,6 +57,30 @@ impl ElementType {
     }
 }
 
+/// How payloads are stored. The values are on disk (FORMAT.md).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum PayloadEncoding {
+    /// The column's elements, byte for byte.
+    Column = 0,
+    /// Binary16 elements, after a fingerprint of the vector and the norm of what was lost.
+    F16 = 1,
+    /// A byte an element, after a fingerprint, the norm of what was lost, the smallest element, and the step.
+    Sq8 = 2,
+}
+
+impl PayloadEncoding {
+    /// The encoding of an on-disk value.
+    pub fn from_code(code: u8) -> Option<Self> {
+        [Self::Column, Self::F16, Self::Sq8].into_iter().find(|encoding| *encoding as u8 == code)
+    }
+
+    /// Whether a payload may have lost something of its vector.
+    pub const fn is_lossy(self) -> bool {
+        !matches!(self, Self::Column)
+    }
+}
+
 /// What an index is built with; fixed for its life and kept on its meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
@@ -72,9 +96,28 @@ pub struct Parameters {
     pub m0: u16,
     /// Candidates kept while looking for a new node's neighbours (the paper's efConstruction).
     pub ef_construction: u16,
+    /// Bits a dimension of the codes beside links; 0 for an index without codes.
+    pub code_bits: u8,
+    /// The first rotated dimensions, which codes cover; 0 for an index without codes.
+    pub code_dimensions: u16,
+    /// How nodes store their vectors.
+    pub payload: PayloadEncoding,
 }
 
 impl Parameters {
+    /// A graph without codes: 2m links on layer 0, vectors in the column's own precision.
+    pub const fn plain(
+        dimensions: u16,
+        element: ElementType,
+        metric: Metric,
+        m: u16,
+        ef_construction: u16,
+    ) -> Self {
+        let (code_bits, code_dimensions, payload) = (0, 0, PayloadEncoding::Column);
+        let m0 = 2 * m;
+        Self { dimensions, element, metric, m, m0, ef_construction, code_bits, code_dimensions, payload }
+    }
+
     /// Bytes of a vector in the column's own precision.
     pub const fn vector_size(&self) -> usize {
         self.dimensions as usize * self.element.size()

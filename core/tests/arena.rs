@@ -9,16 +9,16 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
-use walia_core::arena::{self, Arena, Full};
+use walia_core::arena::{self, Arena, Full, Settings};
 use walia_core::graph::{BuiltGraph, LayerSearch, descend};
 use walia_core::kernel::Measure;
-use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
+use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters};
 
 const ROOM: usize = 1 << 30;
 const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
 
 fn parameters(dimensions: u16, element: ElementType, metric: Metric) -> Parameters {
-    Parameters { dimensions, element, metric, m: 16, m0: 32, ef_construction: 100 }
+    Parameters::plain(dimensions, element, metric, 16, 100)
 }
 
 fn pool(threads: usize) -> ThreadPool {
@@ -72,12 +72,13 @@ fn clusters(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
 
 fn build(parameters: Parameters, vectors: &[Vec<u8>], threads: usize) -> Arena {
     let stop = AtomicBool::new(false);
-    let (arena, finished) = arena::build(parameters, ROOM, &stop, &pool(threads), |mut feeder| {
-        for (i, vector) in vectors.iter().enumerate() {
-            feeder.push(vector, tid(i)).unwrap();
-        }
-        feeder.finish(|_| ()).is_some()
-    });
+    let (arena, finished) =
+        arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(threads), |mut feeder| {
+            for (i, vector) in vectors.iter().enumerate() {
+                feeder.push(vector, tid(i)).unwrap();
+            }
+            feeder.finish(|_| ()).is_some()
+        });
     assert!(finished);
     check(&arena, vectors);
     arena
@@ -228,7 +229,9 @@ fn no_row_gives_an_empty_graph() {
     let stop = AtomicBool::new(false);
     let parameters = parameters(4, ElementType::F32, Metric::L2);
     let (arena, finished) =
-        arena::build(parameters, ROOM, &stop, &pool(2), |feeder| feeder.finish(|_| ()).is_some());
+        arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(2), |feeder| {
+            feeder.finish(|_| ()).is_some()
+        });
     assert!(finished && arena.is_empty() && arena.entry_point().is_none());
 }
 
@@ -273,16 +276,17 @@ fn a_build_ends_at_its_memory_limit() {
     let vectors = encode(ElementType::F32, &uniform(5000, 64, 11));
     for limit in [0, 1000, 100_000, 1_000_000] {
         let stop = AtomicBool::new(false);
-        let (arena, taken) = arena::build(parameters, limit, &stop, &pool(2), |mut feeder| {
-            let taken = vectors
-                .iter()
-                .enumerate()
-                .take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok())
-                .count();
-            assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
-            assert!(feeder.finish(|_| ()).is_some());
-            taken
-        });
+        let (arena, taken) =
+            arena::build(Settings::new(parameters, &[], MAX_LEVEL, limit), &stop, &pool(2), |mut feeder| {
+                let taken = vectors
+                    .iter()
+                    .enumerate()
+                    .take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok())
+                    .count();
+                assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
+                assert!(feeder.finish(|_| ()).is_some());
+                taken
+            });
         assert_eq!(arena.len() as usize, taken);
         let memory = taken * Arena::memory_per_row(&parameters);
         assert!(memory <= limit, "{taken} rows in {limit} bytes");
@@ -298,9 +302,10 @@ fn rows_that_share_a_vector_count_against_the_memory_limit() {
     let vector = encode(ElementType::F32, &uniform(1, 4, 12)).remove(0);
     let stop = AtomicBool::new(false);
     let parameters = parameters(4, ElementType::F32, Metric::L2);
-    let (_, taken) = arena::build(parameters, 1_000_000, &stop, &pool(1), |mut feeder| {
-        (0..1_000_000).take_while(|i| feeder.push(&vector, tid(*i)).is_ok()).count()
-    });
+    let (_, taken) =
+        arena::build(Settings::new(parameters, &[], MAX_LEVEL, 1_000_000), &stop, &pool(1), |mut feeder| {
+            (0..1_000_000).take_while(|i| feeder.push(&vector, tid(*i)).is_ok()).count()
+        });
     assert!((10_000..1_000_000 / size_of::<HeapTid>()).contains(&taken), "{taken}");
 }
 
@@ -309,13 +314,14 @@ fn a_stopped_build_ends_soon() {
     let vectors = encode(ElementType::F32, &uniform(20_000, 64, 13));
     let stop = AtomicBool::new(false);
     let parameters = parameters(64, ElementType::F32, Metric::L2);
-    let (_, (inserted, finished)) = arena::build(parameters, ROOM, &stop, &pool(2), |mut feeder| {
-        for (i, vector) in vectors.iter().enumerate() {
-            feeder.push(vector, tid(i)).unwrap();
-        }
-        stop.store(true, Ordering::Relaxed);
-        (feeder.inserted(), feeder.finish(|_| ()).is_some())
-    });
+    let (_, (inserted, finished)) =
+        arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(2), |mut feeder| {
+            for (i, vector) in vectors.iter().enumerate() {
+                feeder.push(vector, tid(i)).unwrap();
+            }
+            stop.store(true, Ordering::Relaxed);
+            (feeder.inserted(), feeder.finish(|_| ()).is_some())
+        });
     assert!(!finished);
     assert!(inserted < 20_000);
 }
@@ -326,7 +332,7 @@ fn a_feed_that_unwinds_stops_the_build() {
     let stop = AtomicBool::new(false);
     let parameters = parameters(64, ElementType::F32, Metric::L2);
     let unwound = std::panic::catch_unwind(|| {
-        arena::build(parameters, ROOM, &stop, &pool(2), |mut feeder| {
+        arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(2), |mut feeder| {
             for (i, vector) in vectors.iter().enumerate() {
                 feeder.push(vector, tid(i)).unwrap();
             }

@@ -211,14 +211,7 @@ fn offers_one_by_one_give_what_a_choice_of_all_gives() {
     }
 }
 
-const PARAMETERS: Parameters = Parameters {
-    dimensions: 1,
-    element: ElementType::F32,
-    metric: Metric::L2,
-    m: 2,
-    m0: 4,
-    ef_construction: 10,
-};
+const PARAMETERS: Parameters = Parameters::plain(1, ElementType::F32, Metric::L2, 2, 10);
 
 #[test]
 fn the_first_node_has_no_neighbours() {

@@ -3,9 +3,10 @@
 //! Imports `types`, `error` and `options`.
 
 use pgrx::{PgSqlErrorCode, pg_sys};
-use walia_core::types::{ElementType, Metric, Parameters};
+use walia_core::page::{Quantization, Storage, fit};
+use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
-use super::options::Options;
+use super::options::{Options, StoredAs};
 use crate::error::{Result, SqlError};
 use crate::types::{Element, RawVector, measure_of};
 
@@ -36,14 +37,27 @@ pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
         SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
             .hint(format!("Give its type a number of dimensions, as in {name}(384), or index an expression."))
     })?;
-    Ok(Parameters {
-        dimensions,
-        element,
-        metric,
-        m: options.m as u16,
-        m0: 2 * options.m as u16,
-        ef_construction: options.ef_construction as u16,
-    })
+    let refused =
+        |message: String| Err(SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message));
+    let quantization = options.quantization();
+    if metric == Metric::L1 && matches!(quantization, Quantization::Bits(_)) {
+        return refused("quantization is not supported for the L1 distance".into())
+            .map_err(|error| error.hint("Leave the option out, or set it to \"none\"."));
+    }
+    let storage = match (options.storage(), element) {
+        (None, _) => Storage::Auto,
+        (Some(StoredAs::F32), ElementType::F32) | (Some(StoredAs::F16), ElementType::F16) => {
+            Storage::Encoding(PayloadEncoding::Column)
+        }
+        (Some(StoredAs::F16), ElementType::F32) => Storage::Encoding(PayloadEncoding::F16),
+        (Some(StoredAs::Sq8), _) => Storage::Encoding(PayloadEncoding::Sq8),
+        (Some(StoredAs::F32), ElementType::F16) => {
+            let name = type_name(element);
+            return refused(format!("storage \"f32\" is more precise than type {name}"));
+        }
+    };
+    let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
+    Ok(fit((dimensions, element), metric, (m, ef_construction), quantization, storage))
 }
 
 /// The vector of a datum that an index with these parameters is to hold.

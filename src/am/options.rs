@@ -1,12 +1,13 @@
-//! The index options `m` and `ef_construction`.
+//! The index options `m`, `ef_construction`, `quantization` and `storage`.
 //!
-//! Imports `error`.
+//! Imports `error` and walia-core.
 
 use std::ffi::CStr;
 use std::mem::offset_of;
 use std::sync::OnceLock;
 
 use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
+use walia_core::page::Quantization;
 
 use crate::error::SqlError;
 
@@ -19,6 +20,10 @@ pub struct Options {
     pub m: i32,
     /// Candidates kept while looking for a new node's neighbours.
     pub ef_construction: i32,
+    /// A position in [`QUANTIZATIONS`].
+    quantization: i32,
+    /// A position in [`STORAGES`].
+    storage: i32,
 }
 
 /// An integer option.
@@ -50,6 +55,55 @@ const OPTIONS: [IntOption; 2] = [
     },
 ];
 
+/// An option whose value is one of some words.
+struct EnumOption<T: 'static> {
+    name: &'static CStr,
+    description: &'static CStr,
+    offset: usize,
+    /// The first is the default.
+    values: &'static [(&'static CStr, T)],
+    /// DETAIL of an error for other values.
+    detail: &'static CStr,
+}
+
+const QUANTIZATION: EnumOption<Quantization> = EnumOption {
+    name: c"quantization",
+    description: c"Bits a dimension of the codes beside links",
+    offset: offset_of!(Options, quantization),
+    values: &[
+        (c"auto", Quantization::Auto),
+        (c"none", Quantization::None),
+        (c"1", Quantization::Bits(1)),
+        (c"2", Quantization::Bits(2)),
+        (c"4", Quantization::Bits(4)),
+    ],
+    detail: c"Valid values are \"auto\", \"none\", \"1\", \"2\" and \"4\".",
+};
+
+const STORAGE: EnumOption<Option<StoredAs>> = EnumOption {
+    name: c"storage",
+    description: c"Precision of the vectors that the index holds",
+    offset: offset_of!(Options, storage),
+    values: &[
+        (c"auto", None),
+        (c"f32", Some(StoredAs::F32)),
+        (c"f16", Some(StoredAs::F16)),
+        (c"sq8", Some(StoredAs::Sq8)),
+    ],
+    detail: c"Valid values are \"auto\", \"f32\", \"f16\" and \"sq8\".",
+};
+
+/// The precision of the vectors that an index holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoredAs {
+    /// IEEE 754 binary32.
+    F32,
+    /// IEEE 754 binary16.
+    F16,
+    /// A byte an element.
+    Sq8,
+}
+
 /// What Postgres calls this access method's options by.
 static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
 
@@ -69,11 +123,48 @@ pub fn define() {
                 pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
             );
         }
+        define_enum(kind, &QUANTIZATION);
+        define_enum(kind, &STORAGE);
         kind
     });
 }
 
+/// Defines an option, for ever.
+///
+/// # Safety
+/// The library is being loaded.
+unsafe fn define_enum<T>(kind: pg_sys::relopt_kind::Type, option: &EnumOption<T>) {
+    let words = option.values.iter().zip(0..);
+    let end = pg_sys::relopt_enum_elt_def { string_val: std::ptr::null(), symbol_val: 0 };
+    let members: Vec<_> = words
+        .map(|((word, _), symbol_val)| pg_sys::relopt_enum_elt_def { string_val: word.as_ptr(), symbol_val })
+        .chain([end])
+        .collect();
+    // SAFETY: Postgres keeps the members, which are leaked, and copies the strings or keeps them, which are constants.
+    unsafe {
+        pg_sys::add_enum_reloption(
+            kind,
+            option.name.as_ptr(),
+            option.description.as_ptr(),
+            members.leak().as_mut_ptr(),
+            0,
+            option.detail.as_ptr(),
+            pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
+        );
+    }
+}
+
 impl Options {
+    /// The codes that the index shall have.
+    pub fn quantization(&self) -> Quantization {
+        QUANTIZATION.values.get(self.quantization as usize).map_or(Quantization::Auto, |(_, value)| *value)
+    }
+
+    /// The precision of the vectors that the index shall hold; `None` where it may choose.
+    pub fn storage(&self) -> Option<StoredAs> {
+        STORAGE.values.get(self.storage as usize).and_then(|(_, value)| *value)
+    }
+
     /// The options of an open index.
     ///
     /// # Safety
@@ -85,6 +176,8 @@ impl Options {
                 vl_len: 0,
                 m: OPTIONS[0].default,
                 ef_construction: OPTIONS[1].default,
+                quantization: 0,
+                storage: 0,
             })
         }
     }
@@ -96,13 +189,21 @@ impl Options {
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
-    let elements = OPTIONS.map(|option| pg_sys::relopt_parse_elt {
-        optname: option.name.as_ptr(),
-        opttype: pg_sys::relopt_type::RELOPT_TYPE_INT,
-        offset: option.offset as i32,
+    let element = |name: &CStr, opttype, offset: usize| pg_sys::relopt_parse_elt {
+        optname: name.as_ptr(),
+        opttype,
+        offset: offset as i32,
         #[cfg(feature = "pg18")]
         isset_offset: 0,
-    });
+    };
+    let int = |option: &IntOption| element(option.name, pg_sys::relopt_type::RELOPT_TYPE_INT, option.offset);
+    let word = |name, offset| element(name, pg_sys::relopt_type::RELOPT_TYPE_ENUM, offset);
+    let elements = [
+        int(&OPTIONS[0]),
+        int(&OPTIONS[1]),
+        word(QUANTIZATION.name, QUANTIZATION.offset),
+        word(STORAGE.name, STORAGE.offset),
+    ];
     let kind = *KIND.get().expect("defined when the library was loaded");
     // SAFETY: the elements describe fields of `Options`; the result is null or a palloc'd `Options`.
     let (parsed, options) = unsafe {

@@ -1,6 +1,6 @@
 //! Index scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
 //!
-//! Imports `column`, `sort`, `guc`, `store` and walia-core.
+//! Imports `column`, `heap`, `sort`, `guc`, `store` and walia-core.
 
 use std::ptr;
 
@@ -9,6 +9,7 @@ use walia_core::page::Index;
 use walia_core::page::scan::{IterativeScan, Scan, ScanOptions};
 
 use super::column;
+use super::heap::HeapVectors;
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
 use crate::guc;
@@ -23,8 +24,18 @@ struct ScanState {
     /// Child of the context that the scan began in: the executor's own is reset by the row.
     context: pg_sys::MemoryContext,
     /// `None` until the first row is asked for.
-    scan: Option<Scan<RelationStore>>,
+    scan: Option<(Scan<RelationStore>, HeapVectors)>,
     sorter: Sorter,
+}
+
+impl ScanState {
+    /// Ends the search, if one has begun.
+    fn end(&mut self) {
+        if let Some((_, mut vectors)) = self.scan.take() {
+            vectors.end();
+        }
+        self.sorter.end();
+    }
 }
 
 /// `ambeginscan`.
@@ -69,8 +80,7 @@ pub unsafe extern "C-unwind" fn amrescan(
     unsafe {
         let scan = &mut *scan;
         let state = &mut *scan.opaque.cast::<ScanState>();
-        state.scan = None;
-        state.sorter.end();
+        state.end();
         if !keys.is_null() && key_count > 0 {
             ptr::copy(keys, scan.keyData, scan.numberOfKeys as usize);
         }
@@ -95,10 +105,10 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let index = (*scan).indexRelation;
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {
-            state.scan = Some(begin(scan).or_raise());
+            state.scan = Some(begin(scan, state.context).or_raise());
         }
-        let walk = state.scan.as_mut().expect("begun above");
-        let hit = walk.next(&mut state.sorter).map_err(|error| index_error(index, error)).or_raise();
+        let (walk, vectors) = state.scan.as_mut().expect("begun above");
+        let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
         let Some(hit) = hit else { return false };
         (*scan).xs_heaptid = item_pointer(hit.heap_tid);
@@ -118,7 +128,7 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     // SAFETY: `ambeginscan` made the state and its context, and nobody uses them afterwards.
     unsafe {
         let state = (*scan).opaque.cast::<ScanState>();
-        (*state).sorter.end();
+        (*state).end();
         (*scan).opaque = ptr::null_mut();
         pg_sys::MemoryContextDelete((*state).context);
     }
@@ -127,11 +137,14 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
 /// Begins the search that a scan's keys ask for.
 ///
 /// # Safety
-/// `scan` is one that `amrescan` has given its keys.
-unsafe fn begin(scan: pg_sys::IndexScanDesc) -> Result<Scan<RelationStore>> {
+/// `descriptor` is that of a scan that `amrescan` has given its keys, and `context` lives as long.
+unsafe fn begin(
+    descriptor: pg_sys::IndexScanDesc,
+    context: pg_sys::MemoryContext,
+) -> Result<(Scan<RelationStore>, HeapVectors)> {
     // SAFETY: by the caller's promise; the relations are open as long as the scan.
     unsafe {
-        let scan = &*scan;
+        let scan = &*descriptor;
         let snapshot = (*scan.xs_snapshot).snapshot_type;
         if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
             && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
@@ -160,7 +173,10 @@ unsafe fn begin(scan: pg_sys::IndexScanDesc) -> Result<Scan<RelationStore>> {
         let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
         let query =
             key.map(|key| column::query_vector(key.sk_argument, &index.layout.parameters)).transpose()?;
-        Ok(Scan::new(index, query.as_ref().map(|vector| vector.bytes()), options))
+        let query = query.as_ref().map(|vector| vector.bytes());
+        let parameters = index.layout.parameters;
+        let vectors = HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default());
+        Ok((Scan::new(index, query, options), vectors))
     }
 }
 

@@ -9,9 +9,9 @@ use walia_core::page::scan::{Hit, HitClass, RunSorter};
 use walia_core::types::HeapTid;
 
 /// Bytes of a hit as it is sorted, after the varlena header.
-const ENCODED: usize = 1 + 8 + 4 + 2;
+const ENCODED: usize = 1 + 8 + 4 + 2 + 4;
 
-/// A sort of hits by class, then distance, then heap TID: encoded as `bytea`, whose order is that of its bytes.
+/// A sort of hits by class, then least distance, then heap TID: encoded as `bytea`, whose order is that of its bytes.
 ///
 /// It must begin in the memory context of its scan, and is to be ended with [`Sorter::end`]; dropping it does nothing,
 /// because the context and the transaction free its memory and its temporary files if the scan is given up.
@@ -111,15 +111,17 @@ impl Encoded {
         value.bytes[0] = class as u8;
         value.bytes[1..9].copy_from_slice(&ordered_bits(hit.distance).to_be_bytes());
         value.bytes[9..13].copy_from_slice(&hit.heap_tid.block().to_be_bytes());
-        value.bytes[13..].copy_from_slice(&hit.heap_tid.offset().to_be_bytes());
+        value.bytes[13..15].copy_from_slice(&hit.heap_tid.offset().to_be_bytes());
+        value.bytes[15..].copy_from_slice(&hit.uncertainty.to_be_bytes());
         value
     }
 
     fn hit(&self) -> Hit {
-        let [_, d0, d1, d2, d3, d4, d5, d6, d7, b0, b1, b2, b3, o0, o1] = self.bytes;
+        let [_, d0, d1, d2, d3, d4, d5, d6, d7, b0, b1, b2, b3, o0, o1, u0, u1, u2, u3] = self.bytes;
         let distance = from_ordered_bits(u64::from_be_bytes([d0, d1, d2, d3, d4, d5, d6, d7]));
         let block = u32::from_be_bytes([b0, b1, b2, b3]);
-        Hit { heap_tid: HeapTid::new(block, u16::from_be_bytes([o0, o1])), distance }
+        let heap_tid = HeapTid::new(block, u16::from_be_bytes([o0, o1]));
+        Hit { heap_tid, distance, uncertainty: f32::from_be_bytes([u0, u1, u2, u3]) }
     }
 }
 

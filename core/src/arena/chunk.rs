@@ -2,6 +2,7 @@
 
 use super::budget::{Budget, Full};
 use super::list::List;
+use crate::code::code_size;
 use crate::types::{HeapTid, Parameters};
 use bytemuck::{Pod, Zeroable};
 use std::sync::atomic::AtomicU32;
@@ -31,6 +32,7 @@ pub(super) struct Row {
 /// How the chunks of an arena are laid out.
 pub(super) struct Shape {
     vector_size: usize,
+    code_size: usize,
     m: usize,
     /// Words of a neighbour list of layer 0.
     base_words: usize,
@@ -44,6 +46,10 @@ impl Shape {
     pub(super) fn new(parameters: &Parameters) -> Self {
         let mut shape = Self {
             vector_size: parameters.vector_size(),
+            code_size: match parameters.code_bits {
+                0 => 0,
+                bits => code_size(bits, parameters.code_dimensions.into()),
+            },
             m: usize::from(parameters.m),
             base_words: List::words(parameters.max_links(0)),
             upper_words: List::words(parameters.max_links(1)),
@@ -68,13 +74,14 @@ impl Shape {
         const SEEN: usize = 18;
         // A node has m⁻¹ + m⁻² + … = 1 / (m − 1) upper lists on average.
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
-        self.vector_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN
+        self.vector_size + self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN
     }
 }
 
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.
 pub(super) struct Chunk {
     vectors: Vec<CacheLine>,
+    codes: Vec<u8>,
     rows: Vec<Row>,
     base_lists: Vec<AtomicU32>,
     upper_lists: Vec<AtomicU32>,
@@ -83,10 +90,16 @@ pub(super) struct Chunk {
 impl Chunk {
     /// A chunk with memory for `rows` rows, but for upper lists.
     pub(super) fn new(rows: usize, shape: &Shape, budget: &mut Budget) -> Result<Self, Full> {
-        let mut chunk =
-            Self { vectors: Vec::new(), rows: Vec::new(), base_lists: Vec::new(), upper_lists: Vec::new() };
+        let mut chunk = Self {
+            vectors: Vec::new(),
+            codes: Vec::new(),
+            rows: Vec::new(),
+            base_lists: Vec::new(),
+            upper_lists: Vec::new(),
+        };
         let lines = (rows * shape.vector_size).div_ceil(size_of::<CacheLine>());
         budget.reserve(&mut chunk.vectors, lines)?;
+        budget.reserve(&mut chunk.codes, rows * shape.code_size)?;
         budget.reserve(&mut chunk.rows, rows)?;
         budget.reserve(&mut chunk.base_lists, rows * shape.base_words)?;
         chunk.vectors.resize(lines, CacheLine::zeroed());
@@ -94,9 +107,11 @@ impl Chunk {
     }
 
     /// Adds a row, for which [`Chunk::new`] reserved memory.
+    #[expect(clippy::too_many_arguments, reason = "what a row is made of")]
     pub(super) fn push(
         &mut self,
         vector: &[u8],
+        code: &[u8],
         prepared: f32,
         heap_tid: HeapTid,
         level: u8,
@@ -110,6 +125,7 @@ impl Chunk {
         self.base_lists.resize_with(self.base_lists.len() + shape.base_words, AtomicU32::default);
         let start = self.rows.len() * shape.vector_size;
         bytemuck::cast_slice_mut(&mut self.vectors)[start..start + shape.vector_size].copy_from_slice(vector);
+        self.codes.extend_from_slice(code);
         self.rows.push(Row { prepared, upper: upper as u32, heap_tid, level });
         Ok(())
     }
@@ -129,6 +145,10 @@ impl Chunk {
 
     pub(super) fn vector(&self, row: usize, shape: &Shape) -> &[u8] {
         &bytemuck::cast_slice(&self.vectors)[row * shape.vector_size..][..shape.vector_size]
+    }
+
+    pub(super) fn code(&self, row: usize, shape: &Shape) -> &[u8] {
+        &self.codes[row * shape.code_size..][..shape.code_size]
     }
 
     pub(super) fn list(&self, row: usize, layer: u8, shape: &Shape) -> List<'_> {

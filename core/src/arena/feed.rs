@@ -5,6 +5,7 @@ use super::chunk::{Chunk, Shape};
 use super::connect::connect;
 use super::insert::Inserter;
 use super::{Arena, NO_ENTRY};
+use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{BuiltGraph, level_of};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters};
@@ -21,35 +22,57 @@ const TASK_NODES: usize = 64;
 /// How often [`Feeder::finish`] polls while the pool works.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// Builds a graph in at most `memory_limit` bytes, on the threads of `pool`.
+/// What a graph is built with.
+pub struct Settings {
+    parameters: Parameters,
+    quantizer: Option<Quantizer>,
+    max_level: u8,
+    memory_limit: usize,
+}
+
+impl Settings {
+    /// A graph of nodes up to `max_level`, in at most `memory_limit` bytes. Codes are made around `centroid`, a mean of
+    /// vectors (under cosine, of normalized ones); without codes it may be empty.
+    ///
+    /// # Panics
+    /// If there are codes and the centroid has other dimensions than the vectors.
+    pub fn new(parameters: Parameters, centroid: &[f32], max_level: u8, memory_limit: usize) -> Self {
+        let codes = CodeParameters::new(&parameters, centroid);
+        let quantizer = codes.map(|codes| Quantizer::new(codes, centroid));
+        Self { parameters, quantizer, max_level, memory_limit }
+    }
+}
+
+/// Builds a graph on the threads of `pool`.
 ///
 /// `feed` runs on the calling thread. It pushes rows, then calls [`Feeder::finish`], which gives it the finished arena.
 /// Where it returns or unwinds without that, or `stop` is set, the pool drops its work within an insertion or so, and
 /// the arena that is returned is not to be used. The pool's threads touch nothing but the arena.
 ///
-/// The directory of chunks is sized by `memory_limit`, of which it takes a ten-thousandth.
+/// The directory of chunks is sized by the memory limit, of which it takes a ten-thousandth.
 pub fn build<R>(
-    parameters: Parameters,
-    memory_limit: usize,
+    settings: Settings,
     stop: &AtomicBool,
     pool: &ThreadPool,
     feed: impl FnOnce(Feeder<'_, '_>) -> R,
 ) -> (Arena, R) {
-    let mut budget = Budget::new(memory_limit);
-    let arena = Arena::new(parameters, &mut budget);
+    let mut budget = Budget::new(settings.memory_limit);
+    let arena = Arena::new(settings, &mut budget);
     let inserter = Inserter::new(&arena, stop);
     let result = pool.in_place_scope(|scope| feed(Feeder::new(scope, &inserter, budget)));
     (arena, result)
 }
 
 impl Arena {
-    /// An empty graph, to be written as it is.
+    /// An empty graph, to be written as it is: around no centroid.
     pub fn empty(parameters: Parameters) -> Self {
-        Self::new(parameters, &mut Budget::new(0))
+        let settings = Settings { parameters, quantizer: None, max_level: 0, memory_limit: 0 };
+        Self::new(settings, &mut Budget::new(0))
     }
 
     /// An empty arena with a directory for as many chunks as fit the budget; for none where that cannot be had.
-    fn new(parameters: Parameters, budget: &mut Budget) -> Self {
+    fn new(settings: Settings, budget: &mut Budget) -> Self {
+        let Settings { parameters, quantizer, max_level, .. } = settings;
         let shape = Shape::new(&parameters);
         let chunk_memory = shape.rows() * shape.memory_per_row();
         let max_chunks = (u32::MAX as usize / shape.rows()).min(budget.left() / chunk_memory + 1);
@@ -60,6 +83,8 @@ impl Arena {
         Self {
             parameters,
             measure: Measure::new(parameters.metric, parameters.element),
+            quantizer,
+            max_level,
             shape,
             chunks,
             len: AtomicU32::new(0),
@@ -81,6 +106,7 @@ pub struct Feeder<'a, 'scope> {
     seen: HashTable<Seen>,
     hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
+    coder: Coder,
     finished: bool,
 }
 
@@ -98,6 +124,35 @@ impl Seen {
     }
 }
 
+/// Makes the codes of vectors: those of what their payloads will hold.
+struct Coder {
+    payload: Vec<u8>,
+    decoded: Vec<u8>,
+    code: Vec<u8>,
+}
+
+impl Coder {
+    fn new(arena: &Arena) -> Self {
+        let Parameters { dimensions, element, payload, .. } = arena.parameters;
+        Self {
+            payload: vec![0; payload.size(dimensions.into(), element)],
+            decoded: Vec::new(),
+            code: vec![0; arena.quantizer.as_ref().map_or(0, Quantizer::code_size)],
+        }
+    }
+
+    /// The code of a vector; empty in a graph without codes.
+    fn code(&mut self, arena: &Arena, vector: &[u8]) -> &[u8] {
+        if let Some(quantizer) = &arena.quantizer {
+            let Parameters { element, payload: encoding, .. } = arena.parameters;
+            encoding.encode(vector, element, &mut self.payload);
+            let stored = encoding.decode(&self.payload, element, &mut self.decoded);
+            quantizer.encode(stored, &mut self.code);
+        }
+        &self.code
+    }
+}
+
 impl<'a, 'scope> Feeder<'a, 'scope> {
     fn new(scope: &'a Scope<'scope>, inserter: &'scope Inserter<'scope>, budget: Budget) -> Self {
         Self {
@@ -109,6 +164,7 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
             seen: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
+            coder: Coder::new(inserter.arena),
             finished: false,
         }
     }
@@ -136,9 +192,10 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
             self.filling = Some(self.new_chunk()?);
         }
         if let Some(chunk) = &mut self.filling {
-            let level = level_of(heap_tid, arena.parameters.m);
+            let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
             let prepared = arena.measure.prepare(vector);
-            chunk.push(vector, prepared, heap_tid, level, &arena.shape, &mut self.budget)?;
+            let code = self.coder.code(arena, vector);
+            chunk.push(vector, code, prepared, heap_tid, level, &arena.shape, &mut self.budget)?;
             seen.node = self.len;
             self.seen.insert_unique(seen.hash(), seen, |seen| seen.hash());
             self.len += 1;

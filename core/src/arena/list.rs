@@ -1,6 +1,7 @@
 //! A node's neighbours on one layer, as atomic words that are read while they are written.
 
 use crate::graph::{Candidate, Neighbours};
+use crate::kernel::prefetch;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 /// A neighbour list: how many neighbours there are (low half) and how many of them are diverse (high half); the
@@ -26,6 +27,12 @@ impl<'a> List<'a> {
     pub(super) fn new(words: &'a [AtomicU32]) -> Self {
         let (nodes, distances) = words[1..].split_at(words.len() / 2);
         Self { head: &words[0], nodes, distances }
+    }
+
+    /// Asks for the list's memory.
+    pub(super) fn prefetch(self) {
+        prefetch(std::slice::from_ref(self.head));
+        prefetch(self.nodes);
     }
 
     /// The neighbours.

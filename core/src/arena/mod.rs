@@ -7,7 +7,7 @@
 //! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread holds one such
 //! lock at a time; the lock on the entry point is taken before any of them.
 //!
-//! Imports `graph`, `kernel` and `types`.
+//! Imports `graph`, `code`, `kernel` and `types`.
 
 mod budget;
 mod chunk;
@@ -18,9 +18,10 @@ mod list;
 mod query;
 
 pub use budget::Full;
-pub use feed::{Feeder, build};
+pub use feed::{Feeder, Settings, build};
 pub use query::ArenaQuery;
 
+use crate::code::Quantizer;
 use crate::graph::{BuiltGraph, EntryPoint};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters};
@@ -34,6 +35,9 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 pub struct Arena {
     parameters: Parameters,
     measure: Measure,
+    quantizer: Option<Quantizer>,
+    /// The highest level that a node may have.
+    max_level: u8,
     shape: Shape,
     chunks: Vec<OnceLock<Chunk>>,
     /// Nodes in published chunks.
@@ -109,6 +113,15 @@ impl BuiltGraph for Arena {
     fn vector(&self, node: u32) -> &[u8] {
         let (chunk, row) = self.locate(node);
         chunk.vector(row, &self.shape)
+    }
+
+    fn quantizer(&self) -> Option<&Quantizer> {
+        self.quantizer.as_ref()
+    }
+
+    fn code(&self, node: u32) -> &[u8] {
+        let (chunk, row) = self.locate(node);
+        chunk.code(row, &self.shape)
     }
 
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {

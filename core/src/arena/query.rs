@@ -1,21 +1,29 @@
 //! The arena as one query sees it.
 
 use super::Arena;
+use crate::code::CodeQuery;
 use crate::graph::{BuiltGraph, Candidate, EntryPoint, NodeStore};
 use crate::kernel::prefetch;
 use crate::types::Result;
 use hashbrown::HashSet;
 
+/// Nodes that are expanded together, by codes: while one is expanded, the others are on their way.
+const BEAM: usize = 4;
+
 /// An [`Arena`] and the vector whose neighbours are sought.
+///
+/// With codes an expansion measures its node and estimates the neighbours, as on pages; else it measures the neighbours.
 pub struct ArenaQuery<'a> {
     arena: &'a Arena,
     vector: &'a [u8],
     prepared: f32,
+    codes: Option<CodeQuery>,
 }
 
 impl<'a> ArenaQuery<'a> {
     pub(super) fn new(arena: &'a Arena, vector: &'a [u8], prepared: f32) -> Self {
-        Self { arena, vector, prepared }
+        let codes = arena.quantizer.as_ref().map(|quantizer| quantizer.query(vector));
+        Self { arena, vector, prepared, codes }
     }
 
     /// The query of a node's own vector.
@@ -24,7 +32,7 @@ impl<'a> ArenaQuery<'a> {
         Self::new(arena, chunk.vector(row, &arena.shape), chunk.row(row).prepared)
     }
 
-    fn candidate(&self, node: u32) -> Candidate<u32> {
+    fn measure(&self, node: u32) -> Candidate<u32> {
         let (chunk, row) = self.arena.locate(node);
         let vector = chunk.vector(row, &self.arena.shape);
         let prepared = chunk.row(row).prepared;
@@ -41,6 +49,19 @@ impl NodeStore for ArenaQuery<'_> {
         Ok(self.arena.entry_point())
     }
 
+    fn beam(&self) -> usize {
+        if self.codes.is_some() { BEAM } else { 1 }
+    }
+
+    fn prefetch(&self, nodes: &[Candidate<u32>], layer: u8) {
+        if self.codes.is_some() {
+            for candidate in nodes {
+                self.arena.list(candidate.node, layer).prefetch();
+                prefetch(self.arena.vector(candidate.node));
+            }
+        }
+    }
+
     fn expand(
         &self,
         candidate: Candidate<u32>,
@@ -49,17 +70,30 @@ impl NodeStore for ArenaQuery<'_> {
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Option<Candidate<u32>>> {
         let node = candidate.node;
-        // Vectors lie all over memory: while one is measured, the next is on its way.
+        // What is needed lies all over memory: while one node is scored, the next is on its way.
         let first = found.len();
         let links = self.arena.list(node, layer).nodes();
         let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
         found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, neighbour)));
-        for place in first..found.len() {
-            if let Some(next) = found.get(place + 1) {
-                prefetch(self.arena.vector(next.node));
+        match &self.codes {
+            Some(codes) => {
+                for neighbour in &found[first..] {
+                    prefetch(self.arena.code(neighbour.node));
+                }
+                for neighbour in &mut found[first..] {
+                    let estimate = codes.estimate(self.arena.code(neighbour.node));
+                    *neighbour = Candidate::estimate(estimate.into(), neighbour.node);
+                }
             }
-            found[place] = self.candidate(found[place].node);
+            None => {
+                for place in first..found.len() {
+                    if let Some(next) = found.get(place + 1) {
+                        prefetch(self.arena.vector(next.node));
+                    }
+                    found[place] = self.measure(found[place].node);
+                }
+            }
         }
-        Ok(Some(if candidate.is_estimate() { self.candidate(node) } else { candidate }))
+        Ok(Some(if candidate.is_estimate() { self.measure(node) } else { candidate }))
     }
 }

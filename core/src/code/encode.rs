@@ -12,6 +12,7 @@ pub struct Quantizer {
     pub(super) rotation: Rotation,
     /// L2: the centroid. Otherwise its direction, or zeros where it has none.
     centre: Vec<f32>,
+    centroid: Vec<f32>,
     pub(super) instructions: Instructions,
 }
 
@@ -56,12 +57,17 @@ impl Quantizer {
         let divided = |element: &f32| if norm > 0.0 { (f64::from(*element) / norm) as f32 } else { 0.0 };
         let centre = centroid.iter().map(divided).collect();
         let rotation = Rotation::new(parameters.dimensions, parameters.seed);
-        Self { parameters, rotation, centre, instructions }
+        Self { parameters, rotation, centre, centroid: centroid.to_vec(), instructions }
     }
 
     /// What the codes are made with.
     pub fn parameters(&self) -> &CodeParameters {
         &self.parameters
+    }
+
+    /// The centroid that it was made with.
+    pub fn centroid(&self) -> &[f32] {
+        &self.centroid
     }
 
     /// Bytes of a code.
@@ -81,6 +87,11 @@ impl Quantizer {
             values.resize(self.rotation.dimensions(), 0.0);
             self.instructions.run(Encode { quantizer: self, vector, values, code });
         });
+    }
+
+    /// The query of the vector that a code stands for: unbiased as well, with the error of two codes.
+    pub fn query_of_code(&self, code: &[u8]) -> CodeQuery {
+        CodeQuery::of_code(self, code)
     }
 
     /// Prepares a query: little-endian elements of the column's type.

@@ -52,10 +52,11 @@ mod rotation;
 
 pub use encode::Quantizer;
 pub use estimate::CodeQuery;
-pub use payload::{PayloadEncoding, distance_bounds};
+pub use payload::distance_bounds;
 pub use rotation::{ROTATION_ALGORITHM, rotated_dimensions};
 
-use crate::types::{ElementType, Metric};
+use crate::types::{ElementType, Metric, Parameters};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// How the codes of one index are made; kept on its meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +82,26 @@ impl CodeParameters {
             && matches!(self.bits, 1 | 2 | 4)
             && (1..=rotated_dimensions(self.dimensions)).contains(&self.code_dimensions)
     }
+}
+
+impl CodeParameters {
+    /// How the codes of an index with these parameters and this centroid are made; `None` for one without codes.
+    pub fn new(parameters: &Parameters, centroid: &[f32]) -> Option<Self> {
+        (parameters.code_bits > 0).then(|| Self {
+            dimensions: parameters.dimensions.into(),
+            element: parameters.element,
+            metric: parameters.metric,
+            bits: parameters.code_bits,
+            code_dimensions: parameters.code_dimensions.into(),
+            seed: seed_of(centroid),
+        })
+    }
+}
+
+/// The seed of the rotation for codes around a centroid: a hash of 64 bits (XXH3) of its elements. So builds can be
+/// repeated, and parameters tell quantizers apart.
+pub fn seed_of(centroid: &[f32]) -> u64 {
+    xxh3_64(bytemuck::cast_slice(centroid))
 }
 
 /// Bytes of the factors, which come first in a code.

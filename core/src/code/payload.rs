@@ -3,53 +3,49 @@
 //! A coarser payload comes with the norm of what it lost, which bounds the exact distance ([`distance_bounds`]).
 
 use crate::kernel::widen;
-use crate::types::{ElementType, Metric};
+use crate::types::{ElementType, Metric, PayloadEncoding};
 use half::f16;
 use std::f64::consts::PI;
+use xxhash_rust::xxh3::xxh3_64;
 
-/// How payloads are stored. The values are on disk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum PayloadEncoding {
-    /// The column's elements, byte for byte.
-    Column = 0,
-    /// Norm of what was lost (f32), then binary16 elements.
-    F16 = 1,
-    /// Norm of what was lost, smallest element, step (f32 each), then a byte an element.
-    Sq8 = 2,
-}
-
-/// Bytes of the norm of what was lost.
-const RESIDUAL_SIZE: usize = 4;
-/// Bytes before the elements of [`PayloadEncoding::Sq8`].
-const SQ8_HEADER_SIZE: usize = 12;
+/// Bytes of what all lossy payloads begin with: the fingerprint (u64) and the norm of what was lost (f32).
+const LOSS_SIZE: usize = 12;
+/// Bytes before the elements of [`PayloadEncoding::F16`]: also the power of two that they are multiplied by (f32).
+const F16_HEADER_SIZE: usize = LOSS_SIZE + 4;
+/// Bytes before the elements of [`PayloadEncoding::Sq8`]: also the smallest element and the step (f32 each).
+const SQ8_HEADER_SIZE: usize = LOSS_SIZE + 8;
+/// The exponent that the largest element of a vector has in binary16: the largest there is, so that elements much smaller do
+/// not lose bits, and those of a binary16 column none at all.
+const F16_EXPONENT: i32 = 15;
 
 impl PayloadEncoding {
-    /// The encoding of an on-disk value.
-    pub fn from_code(code: u8) -> Option<Self> {
-        [Self::Column, Self::F16, Self::Sq8].into_iter().find(|encoding| *encoding as u8 == code)
-    }
-
     /// Bytes of a payload.
     pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
         match self {
             Self::Column => dimensions * element.size(),
-            Self::F16 => RESIDUAL_SIZE + 2 * dimensions,
+            Self::F16 => F16_HEADER_SIZE + 2 * dimensions,
             Self::Sq8 => SQ8_HEADER_SIZE + dimensions,
         }
     }
 
     /// Writes the payload of a vector: finite little-endian elements of the column's type.
     ///
-    /// Elements beyond the range of binary16 become its largest; the norm of what was lost tells.
+    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds a hash of 64 bits
+    /// (XXH3) of the vector's bytes.
     pub fn encode(self, vector: &[u8], element: ElementType, payload: &mut [u8]) {
+        let mut put =
+            |start: usize, value: f32| payload[start..start + 4].copy_from_slice(&value.to_le_bytes());
         match self {
-            Self::Column => payload.copy_from_slice(vector),
+            Self::Column => return payload.copy_from_slice(vector),
             Self::F16 => {
-                for (bytes, value) in
-                    payload[RESIDUAL_SIZE..].as_chunks_mut().0.iter_mut().zip(elements(vector, element))
-                {
-                    *bytes = to_f16(value).to_le_bytes();
+                let largest =
+                    elements(vector, element).fold(0.0f32, |largest, value| largest.max(value.abs()));
+                let scale = power_of_two(exponent(largest) - F16_EXPONENT);
+                put(LOSS_SIZE, scale);
+                let per_scale = f64::from(scale).recip();
+                let halves = payload[F16_HEADER_SIZE..].as_chunks_mut().0;
+                for (bytes, value) in halves.iter_mut().zip(elements(vector, element)) {
+                    *bytes = to_f16((f64::from(value) * per_scale) as f32).to_le_bytes();
                 }
             }
             Self::Sq8 => {
@@ -59,51 +55,34 @@ impl PayloadEncoding {
                     });
                 let step = ((f64::from(greatest) - f64::from(least)) / 255.0) as f32;
                 let per_step = if step > 0.0 { f64::from(step).recip() } else { 0.0 };
-                payload[4..8].copy_from_slice(&least.to_le_bytes());
-                payload[8..12].copy_from_slice(&step.to_le_bytes());
+                put(LOSS_SIZE, least);
+                put(LOSS_SIZE + 4, step);
                 for (byte, value) in payload[SQ8_HEADER_SIZE..].iter_mut().zip(elements(vector, element)) {
                     *byte = ((f64::from(value) - f64::from(least)) * per_step + 0.5) as u8;
                 }
             }
         }
-        if self != Self::Column {
-            let mut scratch = Vec::new();
-            let decoded = self.decode(payload, element, &mut scratch);
-            let lost = norm_of_difference(vector, decoded, element);
-            payload[..RESIDUAL_SIZE].copy_from_slice(&lost.to_le_bytes());
-        }
+        let mut scratch = Vec::new();
+        let decoded = self.decode(payload, element, &mut scratch);
+        let lost = norm_of_difference(vector, decoded, element);
+        payload[..8].copy_from_slice(&xxh3_64(vector).to_le_bytes());
+        payload[8..LOSS_SIZE].copy_from_slice(&lost.to_le_bytes());
     }
 
     /// The vector of a payload: elements of the column's type, borrowed from the payload or put into `scratch`.
     pub fn decode<'a>(self, payload: &'a [u8], element: ElementType, scratch: &'a mut Vec<u8>) -> &'a [u8] {
-        match (self, element) {
-            (Self::Column, _) => return payload,
-            (Self::F16, ElementType::F16) => return &payload[RESIDUAL_SIZE..],
-            (Self::F16, ElementType::F32) => {
-                let halves = payload[RESIDUAL_SIZE..].as_chunks().0;
-                scratch.resize(4 * halves.len(), 0);
-                for (bytes, half) in scratch.as_chunks_mut().0.iter_mut().zip(halves) {
-                    *bytes = widen(u16::from_le_bytes(*half)).to_le_bytes();
-                }
+        match self {
+            Self::Column => return payload,
+            Self::F16 => {
+                let scale = float(payload, LOSS_SIZE);
+                let value = |half: &[u8; 2]| widen(u16::from_le_bytes(*half)) * scale;
+                put_elements(payload[F16_HEADER_SIZE..].as_chunks().0.iter().map(value), element, scratch);
             }
-            (Self::Sq8, _) => {
-                let (least, step) = (float(payload, 4), float(payload, 8));
-                let levels = &payload[SQ8_HEADER_SIZE..];
+            Self::Sq8 => {
+                let (least, step) = (float(payload, LOSS_SIZE), float(payload, LOSS_SIZE + 4));
                 // Rounding must not carry the greatest element past the largest number.
-                let value = |level: u8| (least + step * f32::from(level)).clamp(f32::MIN, f32::MAX);
-                scratch.resize(element.size() * levels.len(), 0);
-                match element {
-                    ElementType::F32 => {
-                        for (bytes, level) in scratch.as_chunks_mut().0.iter_mut().zip(levels) {
-                            *bytes = value(*level).to_le_bytes();
-                        }
-                    }
-                    ElementType::F16 => {
-                        for (bytes, level) in scratch.as_chunks_mut().0.iter_mut().zip(levels) {
-                            *bytes = to_f16(value(*level)).to_le_bytes();
-                        }
-                    }
-                }
+                let value = |level: &u8| (least + step * f32::from(*level)).clamp(f32::MIN, f32::MAX);
+                put_elements(payload[SQ8_HEADER_SIZE..].iter().map(value), element, scratch);
             }
         }
         scratch
@@ -111,8 +90,35 @@ impl PayloadEncoding {
 
     /// An upper bound of the norm of what a payload lost.
     pub fn residual(self, payload: &[u8]) -> f32 {
-        if self == Self::Column { 0.0 } else { float(payload, 0) }
+        if self == Self::Column { 0.0 } else { float(payload, LOSS_SIZE - 4) }
     }
+}
+
+/// Replaces what `bytes` holds by elements of a type.
+fn put_elements(values: impl ExactSizeIterator<Item = f32>, element: ElementType, bytes: &mut Vec<u8>) {
+    bytes.resize(element.size() * values.len(), 0);
+    match element {
+        ElementType::F32 => {
+            for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                *bytes = value.to_le_bytes();
+            }
+        }
+        ElementType::F16 => {
+            for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
+                *bytes = to_f16(value).to_le_bytes();
+            }
+        }
+    }
+}
+
+/// The exponent of the largest power of two that is at most a positive number; that of no normal number for less.
+fn exponent(value: f32) -> i32 {
+    (value.to_bits() >> 23) as i32 - 127
+}
+
+/// 2 to the power of an exponent that f32 can hold.
+fn power_of_two(exponent: i32) -> f32 {
+    f64::from_bits(((exponent + 1023) as u64) << 52) as f32
 }
 
 /// The f32 at an offset.

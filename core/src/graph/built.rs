@@ -1,6 +1,7 @@
 //! A finished graph in memory, as the pages copy it.
 
 use super::EntryPoint;
+use crate::code::Quantizer;
 use crate::types::{HeapTid, Parameters};
 
 /// A graph that no longer changes. Nodes are numbered from 0; each holds a vector that no other holds.
@@ -27,6 +28,16 @@ pub trait BuiltGraph {
 
     /// A node's vector.
     fn vector(&self, node: u32) -> &[u8];
+
+    /// What made the nodes' codes; `None` where they have none.
+    fn quantizer(&self) -> Option<&Quantizer> {
+        None
+    }
+
+    /// A node's code; empty where nodes have none.
+    fn code(&self, _node: u32) -> &[u8] {
+        &[]
+    }
 
     /// The rows that hold a node's vector, at least one.
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid>;

@@ -5,23 +5,23 @@
 const MAX_BYTES: usize = 2048;
 const CACHE_LINE: usize = 64;
 
-/// Asks for the first cache lines of `bytes`, so that they are near when they are read. Does nothing on machines for which
+/// Asks for the first cache lines of `items`, so that they are near when they are read. Does nothing on machines for which
 /// there is no such instruction here.
 #[inline]
-pub fn prefetch(bytes: &[u8]) {
-    for line in bytes[..bytes.len().min(MAX_BYTES)].chunks(CACHE_LINE) {
-        prefetch_line(line);
+pub fn prefetch<T>(items: &[T]) {
+    for start in (0..size_of_val(items).min(MAX_BYTES)).step_by(CACHE_LINE) {
+        prefetch_line(items.as_ptr().cast::<u8>().wrapping_add(start));
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[inline]
-fn prefetch_line(line: &[u8]) {
+fn prefetch_line(line: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
     // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could see, whatever the address.
-    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast()) }
+    unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
 }
 
 #[cfg(not(target_arch = "x86_64"))]
 #[inline]
-fn prefetch_line(_line: &[u8]) {}
+fn prefetch_line(_line: *const u8) {}

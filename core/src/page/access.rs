@@ -5,7 +5,7 @@
 
 use super::index::Index;
 use super::meta::Meta;
-use super::node::{Node, Owned};
+use super::node::{Node, Owned, Slots};
 use super::store::PageStore;
 use super::tuple::{PENDING, TupleKind};
 use crate::types::{Error, HeapTid, Link, Metric, PAGE_SIZE, Result};
@@ -16,18 +16,71 @@ pub(super) struct Places {
     pub upper: Link,
     /// What each place holds, [`Link::NONE`] where free.
     pub links: Vec<Link>,
+    /// Link and code of each place, as stored.
+    bytes: Vec<u8>,
+    stride: usize,
+    code_size: usize,
+}
+
+impl Places {
+    fn copy(upper: Link, slots: Slots, code_size: usize) -> Self {
+        let (links, bytes) = (slots.places().collect(), slots.bytes().to_vec());
+        Self { upper, links, bytes, stride: slots.stride(), code_size }
+    }
+
+    /// The places with their codes.
+    pub fn slots(&self) -> Slots<'_> {
+        Slots::new(&self.bytes, self.stride, self.code_size)
+    }
 }
 
 impl<Store: PageStore> Index<Store> {
     /// The same index over the borrowed store, with the meta page as it is now.
     pub(super) fn refreshed(&self) -> Result<Index<&Store>> {
-        let meta = Meta::read(&self.store)?;
-        Ok(Index { store: &self.store, meta, layout: self.layout, measure: self.measure })
+        Ok(Index { meta: Meta::read(&self.store)?, ..self.with_store(&self.store) })
     }
 
     /// Whether the graph has no place for this vector: its cosine distance from anything is undefined.
     pub fn is_aside(&self, vector: &[u8]) -> bool {
         self.layout.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0
+    }
+
+    /// The payload of a vector of the column's type.
+    pub(super) fn encode(&self, vector: &[u8]) -> Vec<u8> {
+        let mut payload = vec![0; self.layout.payload_size];
+        self.layout.encoding.encode(vector, self.layout.parameters.element, &mut payload);
+        payload
+    }
+
+    /// The vector of a payload.
+    pub(super) fn decode(&self, payload: &[u8]) -> Vec<u8> {
+        let mut scratch = Vec::new();
+        self.layout.encoding.decode(payload, self.layout.parameters.element, &mut scratch).to_vec()
+    }
+
+    /// The code of a payload's vector; empty in an index without codes.
+    pub(super) fn code(&self, vector: &[u8]) -> Vec<u8> {
+        self.quantizer.as_deref().map_or(Vec::new(), |quantizer| {
+            let mut code = vec![0; quantizer.code_size()];
+            quantizer.encode(vector, &mut code);
+            code
+        })
+    }
+
+    /// The payload of a published node; `None` when it is gone.
+    pub(super) fn payload(&self, node: Link) -> Result<Option<Vec<u8>>> {
+        let apart = {
+            let page = self.store.read(node.block)?;
+            match Node::at(&self.layout, &page, node)?.filter(|found| found.header().flags & PENDING == 0) {
+                Some(found) => match found.payload() {
+                    Some(payload) => return Ok(Some(payload.to_vec())),
+                    None => found.payload_link(),
+                },
+                None => return Ok(None),
+            }
+        };
+        let mut payload = Vec::new();
+        Ok(self.read_payload(node, apart, &mut payload)?.then_some(payload))
     }
 
     /// Whether a node is live, or only walked through; `None` when it is gone.
@@ -46,12 +99,14 @@ impl<Store: PageStore> Index<Store> {
                 return Ok(());
             }
             if layer == 0 {
-                links.extend(found.links());
+                links.extend(found.slots().links());
                 return Ok(());
             }
             header.upper
         };
-        self.upper_tuple(node, upper, |tuple| links.extend(tuple.links(&self.layout, layer)))
+        self.upper_tuple(node, upper, |tuple| {
+            links.extend(tuple.slots(&self.layout, layer).into_iter().flat_map(|slots| slots.links()));
+        })
     }
 
     /// The places of a live node on one layer; `None` when the node is gone, dead, or of a lower level.
@@ -65,21 +120,20 @@ impl<Store: PageStore> Index<Store> {
                 return Ok(None);
             }
             if layer == 0 {
-                let links = (0..self.layout.parameters.m0).map(|position| found.link(position)).collect();
-                return Ok(Some(Places { upper: Link::NONE, links }));
+                return Ok(Some(Places::copy(Link::NONE, found.slots(), self.layout.code_size)));
             }
             found.header().upper
         };
         let mut places = None;
         self.upper_tuple(node, upper, |tuple| {
-            let links =
-                (0..self.layout.parameters.m).map_while(|position| tuple.link(&self.layout, layer, position));
-            places = Some(Places { upper, links: links.collect() });
+            let slots = tuple.slots(&self.layout, layer);
+            places = slots.map(|slots| Places::copy(upper, slots, self.layout.upper_code_size));
         })?;
         Ok(places)
     }
 
-    fn upper_tuple(&self, node: Link, upper: Link, read: impl FnOnce(&Owned)) -> Result<()> {
+    /// Shows the upper tuple of a node, unless it is gone.
+    pub(super) fn upper_tuple(&self, node: Link, upper: Link, read: impl FnOnce(&Owned)) -> Result<()> {
         if !upper.is_none() {
             let page = self.store.read(upper.block)?;
             if let Some(tuple) = Owned::at(&page, upper, TupleKind::Upper, node)? {

@@ -1,20 +1,29 @@
 //! The graph on pages as one query sees it: [`NodeStore`] over [`PageStore`].
 //!
-//! An expansion reads the node's page once to copy its links, then each page that holds unvisited neighbours once, in
-//! block order, and computes their distances from the bytes on the page. One content lock at a time.
+//! **With codes** an expansion reads the node's page once: it measures the node by its payload, and estimates its neighbours
+//! by the codes beside the links. Where payloads lie apart, the walk goes by estimates alone and the nearest nodes are
+//! measured at its end. **Without**, it copies the links, then reads each page that holds unvisited neighbours once, in block
+//! order, and measures them. One content lock at a time.
 
 use super::index::Index;
 use super::meta::Meta;
-use super::node::Node;
+use super::node::{Node, Slots};
 use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
+use super::vectors::Known;
+use crate::code::{CodeQuery, distance_bounds};
 use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore};
-use crate::types::{Link, Result};
-use hashbrown::HashSet;
+use crate::kernel::Measure;
+use crate::types::{Link, Metric, Result};
+use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
 
 /// Blocks that are asked for before the first of them is read.
 const PREFETCH_WINDOW: usize = 32;
+/// Nodes that are expanded together: more of them hide more latency, and barely change which nodes a search expands.
+const BEAM: usize = 8;
+/// The fewest nodes that are measured at the end of a walk by estimates alone.
+const MIN_SETTLED: usize = 24;
 
 /// An index and a query vector.
 pub struct PagedQuery<Store> {
@@ -22,6 +31,11 @@ pub struct PagedQuery<Store> {
     pub(super) index: Index<Store>,
     vector: Vec<u8>,
     prepared: f32,
+    /// The query's Euclidean norm, where payloads are less precise than the column.
+    norm: f64,
+    codes: Option<CodeQuery>,
+    /// Whether [`PagedQuery::take_expanded`] is called for.
+    keeps_expanded: bool,
     scratch: RefCell<Scratch>,
 }
 
@@ -32,6 +46,11 @@ struct Scratch {
     blocks: Vec<u32>,
     apart: Vec<Apart>,
     payload: Vec<u8>,
+    decoded: Vec<u8>,
+    estimates: Vec<f32>,
+    /// The payloads of expanded nodes that were not measured.
+    payloads: HashMap<Link, Link>,
+    expanded: Vec<(Link, Known)>,
 }
 
 /// A node whose payload must be read from other pages.
@@ -43,10 +62,32 @@ struct Apart {
 }
 
 impl<Store: PageStore> PagedQuery<Store> {
-    /// Binds a query vector to an index.
+    /// Binds a query vector to an index. An empty one, of no dimensions, can only be scanned past.
     pub fn new(index: Index<Store>, vector: &[u8]) -> Self {
         let prepared = index.measure.prepare(vector);
-        Self { index, vector: vector.to_vec(), prepared, scratch: RefCell::default() }
+        let quantizer = index.quantizer.as_ref().filter(|_| !vector.is_empty());
+        let codes = quantizer.map(|quantizer| quantizer.query(vector));
+        let norm = if index.layout.encoding.is_lossy() {
+            let products = Measure::new(Metric::InnerProduct, index.layout.parameters.element);
+            (-products.distance(vector, vector)).sqrt()
+        } else {
+            0.0
+        };
+        let vector = vector.to_vec();
+        Self { index, vector, prepared, norm, codes, keeps_expanded: false, scratch: RefCell::default() }
+    }
+
+    /// Keeps the vectors of expanded nodes for [`PagedQuery::take_expanded`].
+    pub(super) fn keep_expanded(mut self) -> Self {
+        self.keeps_expanded = true;
+        self
+    }
+
+    /// Gives the nodes that were expanded since the last call, with what was read of them.
+    pub(super) fn take_expanded(&self, mut take: impl FnMut(Link, Known)) {
+        for (node, known) in self.scratch.borrow_mut().expanded.drain(..) {
+            take(node, known);
+        }
     }
 
     /// Reads the entry point again.
@@ -70,15 +111,40 @@ impl<Store: PageStore> PagedQuery<Store> {
         self.index.measure.distance_from(&self.vector, self.prepared, vector)
     }
 
+    /// Measures a node by its payload.
+    pub(super) fn measure(
+        &self,
+        node: Link,
+        live: bool,
+        payload: &[u8],
+        decoded: &mut Vec<u8>,
+    ) -> Candidate<Link> {
+        let layout = &self.index.layout;
+        let vector = layout.encoding.decode(payload, layout.parameters.element, decoded);
+        let measured = Candidate::new(self.distance(vector), node, live);
+        if !layout.encoding.is_lossy() || measured.distance.is_nan() {
+            return measured;
+        }
+        let metric = layout.parameters.metric;
+        // Only cosine asks for the payload's norm, which is what it prepares.
+        let norm = f64::from(self.index.measure.prepare(vector)).sqrt();
+        let dimensions = usize::from(layout.parameters.dimensions);
+        let residual = layout.encoding.residual(payload);
+        let (low, high) = distance_bounds(metric, dimensions, measured.distance, self.norm, norm, residual);
+        let uncertainty = (measured.distance - low).max(high - measured.distance) as f32;
+        let uncertainty = if uncertainty > 0.0 { uncertainty.next_up().min(f32::MAX) } else { 0.0 };
+        Candidate { uncertainty, ..measured }
+    }
+
     /// Scores `links` (sorted) and appends those that are there and on `layer`.
     fn score_links(
         &self,
         links: &[Link],
         layer: u8,
-        blocks: &mut Vec<u32>,
-        apart: &mut Vec<Apart>,
+        scratch: &mut Scratch,
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<()> {
+        let mut blocks = std::mem::take(&mut scratch.blocks);
         blocks.clear();
         blocks.extend(links.iter().map(|link| link.block));
         blocks.dedup();
@@ -95,37 +161,138 @@ impl<Store: PageStore> PagedQuery<Store> {
                         continue;
                     }
                     let live = header.flags & TOMBSTONE == 0;
-                    match node.payload() {
-                        Some(payload) => found.push(Candidate::new(self.distance(payload), link, live)),
-                        None => apart.push(Apart { node: link, live, payload: node.payload_link() }),
+                    match (node.payload(), self.estimate_by_code(&node)) {
+                        (Some(payload), _) => {
+                            found.push(self.measure(link, live, payload, &mut scratch.decoded));
+                        }
+                        (None, Some(distance)) => {
+                            found.push(Candidate { live, ..Candidate::estimate(distance, link) });
+                        }
+                        (None, None) => {
+                            scratch.apart.push(Apart { node: link, live, payload: node.payload_link() });
+                        }
                     }
                 }
                 rest = &rest[here..];
             }
         }
-        Ok(())
+        scratch.blocks = blocks;
+        self.measure_apart(scratch, found)
     }
 
-    /// Scores nodes whose payloads lie on other pages.
-    fn score_apart(
-        &self,
-        apart: &mut Vec<Apart>,
-        blocks: &mut Vec<u32>,
-        buffer: &mut Vec<u8>,
-        found: &mut Vec<Candidate<Link>>,
-    ) -> Result<()> {
+    /// A node's distance by its own code, where it keeps one.
+    fn estimate_by_code(&self, node: &Node) -> Option<f64> {
+        Some(f64::from(self.codes.as_ref()?.estimate(node.code()?)))
+    }
+
+    /// Measures the nodes in `scratch.apart`, whose payloads lie on other pages, and appends those that are still there.
+    fn measure_apart(&self, scratch: &mut Scratch, found: &mut Vec<Candidate<Link>>) -> Result<()> {
+        let Scratch { blocks, apart, payload: buffer, decoded, .. } = scratch;
         for window in apart.chunks(PREFETCH_WINDOW) {
             blocks.clear();
             blocks.extend(window.iter().map(|apart| apart.payload.block).filter(|block| *block != u32::MAX));
             self.index.store.prefetch(blocks);
             for &Apart { node, live, payload } in window {
                 if self.index.read_payload(node, payload, buffer)? {
-                    found.push(Candidate::new(self.distance(buffer), node, live));
+                    found.push(self.measure(node, live, buffer, decoded));
                 }
             }
         }
         apart.clear();
         Ok(())
+    }
+
+    /// As [`NodeStore::expand`], in an index without codes.
+    fn expand_by_payloads(
+        &self,
+        candidate: Candidate<Link>,
+        layer: u8,
+        visited: &mut HashSet<Link>,
+        scratch: &mut Scratch,
+        found: &mut Vec<Candidate<Link>>,
+    ) -> Result<Option<Candidate<Link>>> {
+        let mut measured = Some(candidate);
+        if candidate.is_estimate() {
+            let mut own = Vec::with_capacity(1);
+            self.score_links(&[candidate.node], layer, scratch, &mut own)?;
+            measured = own.pop();
+        }
+        let mut links = std::mem::take(&mut scratch.links);
+        links.clear();
+        self.index.neighbours(candidate.node, layer, &mut links)?;
+        links.retain(|link| visited.insert(*link));
+        links.sort_unstable();
+        self.score_links(&links, layer, scratch, found)?;
+        scratch.links = links;
+        Ok(measured)
+    }
+
+    /// As [`NodeStore::expand`], in an index with codes.
+    fn expand_by_codes(
+        &self,
+        codes: &CodeQuery,
+        candidate: Candidate<Link>,
+        layer: u8,
+        visited: &mut HashSet<Link>,
+        scratch: &mut Scratch,
+        found: &mut Vec<Candidate<Link>>,
+    ) -> Result<Option<Candidate<Link>>> {
+        let mut links = std::mem::take(&mut scratch.links);
+        links.clear();
+        let mut estimate = |slots: Slots, estimates: &mut Vec<f32>| match slots.codes() {
+            Some(bytes) => {
+                estimates.clear();
+                codes.estimate_all(bytes, slots.stride(), usize::from(slots.len()), estimates);
+                for (link, distance) in slots.places().zip(estimates.iter()) {
+                    if !link.is_none() && visited.insert(link) {
+                        found.push(Candidate::estimate(f64::from(*distance), link));
+                    }
+                }
+            }
+            None => links.extend(slots.links().filter(|link| visited.insert(*link))),
+        };
+        let (own, upper) = {
+            let page = self.index.store.read(candidate.node.block)?;
+            let Some(node) = Node::at(&self.index.layout, &page, candidate.node)? else { return Ok(None) };
+            let header = node.header();
+            if header.flags & PENDING != 0 || header.level < layer {
+                return Ok(None);
+            }
+            let own = self.look_at(candidate, &node, scratch);
+            if layer == 0 {
+                estimate(node.slots(), &mut scratch.estimates);
+            }
+            (own, if layer > 0 { header.upper } else { Link::NONE })
+        };
+        self.index.upper_tuple(candidate.node, upper, |tuple| {
+            if let Some(slots) = tuple.slots(&self.index.layout, layer) {
+                estimate(slots, &mut scratch.estimates);
+            }
+        })?;
+        links.sort_unstable();
+        self.score_links(&links, layer, scratch, found)?;
+        scratch.links = links;
+        Ok(Some(own))
+    }
+
+    /// What the tuple of a node that is expanded tells of the node itself.
+    fn look_at(&self, candidate: Candidate<Link>, node: &Node, scratch: &mut Scratch) -> Candidate<Link> {
+        let live = node.header().flags & TOMBSTONE == 0;
+        match node.payload() {
+            Some(payload) => {
+                let measured = self.measure(candidate.node, live, payload, &mut scratch.decoded);
+                if self.keeps_expanded {
+                    let known = self.index.known(payload, live, node.header().level);
+                    scratch.expanded.push((candidate.node, known));
+                }
+                measured
+            }
+            None => {
+                scratch.payloads.insert(candidate.node, node.payload_link());
+                let own = if candidate.distance.is_finite() { None } else { self.estimate_by_code(node) };
+                Candidate { live, distance: own.unwrap_or(candidate.distance), ..candidate }
+            }
+        }
     }
 }
 
@@ -137,6 +304,19 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         Ok(self.index.meta.entry())
     }
 
+    fn beam(&self) -> usize {
+        if self.codes.is_some() { BEAM } else { 1 }
+    }
+
+    fn prefetch(&self, nodes: &[Candidate<Link>], _layer: u8) {
+        if self.codes.is_some() {
+            let blocks = &mut self.scratch.borrow_mut().blocks;
+            blocks.clear();
+            blocks.extend(nodes.iter().map(|candidate| candidate.node.block));
+            self.index.store.prefetch(blocks);
+        }
+    }
+
     fn expand(
         &self,
         candidate: Candidate<Link>,
@@ -145,20 +325,33 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<Option<Candidate<Link>>> {
         self.index.store.interrupt_point();
-        let Scratch { links, blocks, apart, payload } = &mut *self.scratch.borrow_mut();
-        let mut measured = Some(candidate);
-        if candidate.is_estimate() {
-            let mut own = Vec::with_capacity(1);
-            self.score_links(&[candidate.node], layer, blocks, apart, &mut own)?;
-            self.score_apart(apart, blocks, payload, &mut own)?;
-            measured = own.pop();
+        let scratch = &mut *self.scratch.borrow_mut();
+        match &self.codes {
+            Some(codes) => self.expand_by_codes(codes, candidate, layer, visited, scratch, found),
+            None => self.expand_by_payloads(candidate, layer, visited, scratch, found),
         }
-        links.clear();
-        self.index.neighbours(candidate.node, layer, links)?;
-        links.retain(|link| visited.insert(*link));
-        links.sort_unstable();
-        self.score_links(links, layer, blocks, apart, found)?;
-        self.score_apart(apart, blocks, payload, found)?;
-        Ok(measured)
+    }
+
+    fn settle(&self, nodes: &mut Vec<Candidate<Link>>, wanted: usize) -> Result<usize> {
+        if !nodes.iter().any(Candidate::is_estimate) {
+            return Ok(wanted.min(nodes.len()));
+        }
+        let scratch = &mut *self.scratch.borrow_mut();
+        let most = (wanted / 2).max(MIN_SETTLED).min(wanted);
+        let mut measured = Vec::with_capacity(most);
+        // Nodes that have been reclaimed meanwhile drop out.
+        while measured.is_empty() && !nodes.is_empty() {
+            for candidate in nodes.drain(..most.min(nodes.len())) {
+                let payload = scratch.payloads.get(&candidate.node).copied().unwrap_or(Link::NONE);
+                scratch.apart.push(Apart { node: candidate.node, live: candidate.live, payload });
+            }
+            // In the order of their pages, to be asked for together.
+            scratch.apart.sort_unstable_by_key(|apart| apart.payload);
+            self.measure_apart(scratch, &mut measured)?;
+        }
+        measured.sort_unstable();
+        let settled = measured.len();
+        nodes.splice(..0, measured);
+        Ok(settled)
     }
 }

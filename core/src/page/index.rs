@@ -2,11 +2,14 @@
 
 use super::counters::Counters;
 use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use super::parameter;
 use super::slotted::PageKind;
 use super::store::{PageStore, WriteUnit};
 use super::tuple::Layout;
+use crate::code::Quantizer;
 use crate::kernel::Measure;
-use crate::types::{Parameters, Result};
+use crate::types::{Error, Parameters, Result};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// An index, opened for one operation.
 pub struct Index<Store> {
@@ -18,10 +21,12 @@ pub struct Index<Store> {
     pub layout: Layout,
     /// Its distance.
     pub measure: Measure,
+    /// What makes its codes; `None` where it has none.
+    pub quantizer: Option<Arc<Quantizer>>,
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Writes the meta and counters pages of an empty index to a store without pages.
+    /// Writes the meta and counters pages of an empty index to a store without pages. Its centroid is zero.
     pub fn create(store: Store, parameters: &Parameters) -> Result<Self> {
         let meta = Meta::new(parameters);
         let mut unit = store.begin();
@@ -45,6 +50,60 @@ impl<Store: PageStore> Index<Store> {
     fn with_meta(store: Store, meta: Meta) -> Result<Self> {
         let layout = Layout::new(&meta)?;
         let measure = Measure::new(layout.parameters.metric, layout.parameters.element);
-        Ok(Self { store, meta, layout, measure })
+        let quantizer = quantizer(&store, &meta)?;
+        Ok(Self { store, meta, layout, measure, quantizer })
+    }
+}
+
+impl<Store> Index<Store> {
+    /// What was read when this index was opened, with another store.
+    pub fn with_store<Other>(&self, store: Other) -> Index<Other> {
+        let quantizer = self.quantizer.clone();
+        Index { store, meta: self.meta, layout: self.layout, measure: self.measure, quantizer }
+    }
+}
+
+/// Quantizers kept by [`quantizer`].
+const CACHED: usize = 16;
+
+/// The quantizers used last, the latest at the end. Making one reads the centroid's pages and draws the rotation.
+static CACHE: Mutex<Vec<Arc<Quantizer>>> = Mutex::new(Vec::new());
+
+/// The quantizer of an index with this meta page; `None` for one without codes.
+///
+/// The rotation's seed is a hash of the centroid ([`seed_of`](crate::code::seed_of)), so that parameters that are equal mean equal quantizers.
+fn quantizer(store: &impl PageStore, meta: &Meta) -> Result<Option<Arc<Quantizer>>> {
+    let Some(parameters) = meta.code_parameters()? else { return Ok(None) };
+    let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
+    {
+        let mut cache = cache();
+        if let Some(place) = cache.iter().rposition(|cached| *cached.parameters() == parameters) {
+            let found = cache.remove(place);
+            cache.push(Arc::clone(&found));
+            return Ok(Some(found));
+        }
+    }
+    let made = Arc::new(Quantizer::new(parameters, &read_centroid(store, meta)?));
+    let mut cache = cache();
+    if cache.len() >= CACHED {
+        cache.remove(0);
+    }
+    cache.push(Arc::clone(&made));
+    Ok(Some(made))
+}
+
+/// The centroid of an index: zero where it has none.
+pub fn read_centroid(store: &impl PageStore, meta: &Meta) -> Result<Vec<f32>> {
+    let size = usize::from(meta.dimensions) * size_of::<f32>();
+    match meta.parameter_length as usize {
+        0 => Ok(vec![0.0; meta.dimensions.into()]),
+        length if length == size => {
+            let bytes = parameter::read_chain(store, meta.parameter_block, meta.parameter_length)?;
+            let centroid: Vec<f32> = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect();
+            let corrupt =
+                Error::Corrupt { block: meta.parameter_block, slot: 0, what: "centroid that is not finite" };
+            if centroid.iter().all(|element| element.is_finite()) { Ok(centroid) } else { Err(corrupt) }
+        }
+        _ => Err(Error::Corrupt { block: META_BLOCK, slot: 0, what: "centroid of impossible length" }),
     }
 }

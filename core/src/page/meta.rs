@@ -2,11 +2,12 @@
 //!
 //! FORMAT.md is the authority on the bytes.
 
-use super::slotted::{Page, PageKind};
+use super::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
 use super::store::PageStore;
-use super::tuple::{Layout, MAX_INLINE_TIDS, PayloadEncoding};
+use super::tuple::{Layout, MAX_INLINE_TIDS, OwnedHeader};
+use crate::code::{CodeParameters, ROTATION_ALGORITHM, code_size, seed_of};
 use crate::graph::EntryPoint;
-use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, Result};
+use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// Block of the meta page.
@@ -26,7 +27,7 @@ pub const FEATURE_PAYLOAD_ENCODING: u32 = 2;
 /// Incompatible feature: extensions of nodes.
 pub const FEATURE_EXTENSION: u32 = 4;
 /// Incompatible feature bits that this version knows.
-pub const KNOWN_FEATURES: u32 = 0;
+pub const KNOWN_FEATURES: u32 = FEATURE_CODES | FEATURE_PAYLOAD_ENCODING;
 
 /// The contents of the meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -100,8 +101,23 @@ pub struct Meta {
 pub const META_SIZE: usize = size_of::<Meta>();
 
 impl Meta {
-    /// The meta page of an empty index.
+    /// The meta page of an empty index, whose centroid is zero.
     pub fn new(parameters: &Parameters) -> Self {
+        let code_length = match parameters.code_bits {
+            0 => 0,
+            bits => code_size(bits, parameters.code_dimensions.into()) as u16,
+        };
+        let mut features = 0;
+        if code_length > 0 {
+            features |= FEATURE_CODES;
+        }
+        if parameters.payload.is_lossy() {
+            features |= FEATURE_PAYLOAD_ENCODING;
+        }
+        // Codes lie beside the links of upper layers as long as two such layers fit an upper tuple.
+        let link_stride = size_of::<Link>() as u16 + code_length;
+        let two_layers = 2 * usize::from(parameters.m) * usize::from(link_stride);
+        let upper_codes = two_layers <= MAX_TUPLE_SIZE - size_of::<OwnedHeader>();
         let meta = Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
@@ -111,8 +127,19 @@ impl Meta {
             ef_construction: parameters.ef_construction,
             metric: parameters.metric as u8,
             element: parameters.element as u8,
-            link_stride: size_of::<Link>() as u16,
-            upper_link_stride: size_of::<Link>() as u16,
+            incompatible_features: features,
+            payload_encoding: parameters.payload as u8,
+            code_bits: parameters.code_bits,
+            code_dimensions: parameters.code_dimensions,
+            code_length,
+            rotation_algorithm: if code_length > 0 { ROTATION_ALGORITHM } else { 0 },
+            rotation_seed: if code_length > 0 {
+                seed_of(&vec![0.0; parameters.dimensions.into()])
+            } else {
+                0
+            },
+            link_stride,
+            upper_link_stride: if upper_codes { link_stride } else { size_of::<Link>() as u16 },
             inline_tids: 1,
             parameter_block: u32::MAX,
             entry_point: Link::NONE,
@@ -153,6 +180,7 @@ impl Meta {
             return Err(Error::Features { unknown: meta.incompatible_features & !KNOWN_FEATURES });
         }
         let layout = Layout::new(&meta)?;
+        meta.code_parameters()?;
         if meta.entry_level > u16::from(layout.max_level) {
             return Err(corrupt("meta page with an entry point of impossible level"));
         }
@@ -186,7 +214,33 @@ impl Meta {
             m: self.m,
             m0: self.m0,
             ef_construction: self.ef_construction,
+            code_bits: self.code_bits,
+            code_dimensions: self.code_dimensions,
+            payload: PayloadEncoding::from_code(self.payload_encoding)
+                .ok_or(corrupt("meta page with an unknown payload encoding"))?,
         })
+    }
+
+    /// How codes are made; `None` for an index without codes.
+    pub fn code_parameters(&self) -> Result<Option<CodeParameters>> {
+        let Parameters { dimensions, element, metric, code_bits: bits, code_dimensions, .. } =
+            self.parameters()?;
+        if bits == 0 && self.code_length == 0 {
+            return Ok(None);
+        }
+        let parameters = CodeParameters {
+            dimensions: dimensions.into(),
+            element,
+            metric,
+            bits,
+            code_dimensions: code_dimensions.into(),
+            seed: self.rotation_seed,
+        };
+        let possible = parameters.is_valid()
+            && self.rotation_algorithm == ROTATION_ALGORITHM
+            && usize::from(self.code_length) == code_size(bits, code_dimensions.into());
+        let what = "meta page with impossible codes";
+        if possible { Ok(Some(parameters)) } else { Err(Error::Corrupt { block: META_BLOCK, slot: 0, what }) }
     }
 
     /// The entry point, `None` for an empty graph.

@@ -1,10 +1,11 @@
 //! The graph on pages: format, storage, and everything that reads or changes an index.
 //!
-//! Imports `graph`, `kernel` and `types`.
+//! Imports `graph`, `code`, `kernel` and `types`.
 
 mod access;
 pub mod check;
 pub mod counters;
+pub mod fit;
 pub mod graph;
 pub mod index;
 mod insert;
@@ -13,6 +14,7 @@ pub mod meta;
 pub mod node;
 mod offsets;
 pub mod parameter;
+mod prune;
 pub mod scan;
 pub mod slotted;
 pub mod statistics;
@@ -24,6 +26,7 @@ pub mod write;
 
 pub use check::{Finding, Severity, check};
 pub use counters::Counters;
+pub use fit::{Quantization, Storage, fit, max_level};
 pub use index::Index;
 pub use memory::MemoryStore;
 pub use meta::Meta;

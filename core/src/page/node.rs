@@ -10,6 +10,68 @@ use super::tuple::{
 use crate::types::{Error, HeapTid, Link, Result};
 use bytemuck::{from_bytes, from_bytes_mut};
 
+/// The places for links that a node has on one layer, side by side: in each a link, then the code of the node that it leads
+/// to where the index has codes there.
+#[derive(Clone, Copy)]
+pub struct Slots<'p> {
+    bytes: &'p [u8],
+    stride: usize,
+    code_size: usize,
+}
+
+impl<'p> Slots<'p> {
+    /// The places in `bytes`, of which each takes `stride`, with codes of `code_size` bytes.
+    pub fn new(bytes: &'p [u8], stride: usize, code_size: usize) -> Self {
+        Self { bytes, stride, code_size }
+    }
+
+    /// Number of places.
+    pub fn len(&self) -> u16 {
+        (self.bytes.len() / self.stride) as u16
+    }
+
+    /// Whether there is no place.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// The link in a place, [`Link::NONE`] where it is free.
+    pub fn link(&self, position: u16) -> Link {
+        link_at(self.bytes, usize::from(position) * self.stride)
+    }
+
+    /// What every place holds, [`Link::NONE`] where it is free.
+    pub fn places(&self) -> impl Iterator<Item = Link> + use<'p> {
+        self.bytes.chunks_exact(self.stride).map(|place| link_at(place, 0))
+    }
+
+    /// The links, free places left out.
+    pub fn links(&self) -> impl Iterator<Item = Link> + use<'p> {
+        self.places().filter(|link| !link.is_none())
+    }
+
+    /// The code in a place; empty where the index has none. Undefined in a free place.
+    pub fn code(&self, position: u16) -> &'p [u8] {
+        let start = usize::from(position) * self.stride + size_of::<Link>();
+        &self.bytes[start..start + self.code_size]
+    }
+
+    /// The bytes from the first place's code on, where the index has codes: one every [`Slots::stride`] bytes.
+    pub fn codes(&self) -> Option<&'p [u8]> {
+        if self.code_size > 0 { self.bytes.get(size_of::<Link>()..) } else { None }
+    }
+
+    /// Bytes between two places.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// The places as they are stored.
+    pub fn bytes(&self) -> &'p [u8] {
+        self.bytes
+    }
+}
+
 /// A node's tuple.
 #[derive(Clone, Copy)]
 pub struct Node<'p> {
@@ -76,16 +138,11 @@ impl<'p> Node<'p> {
         bytemuck::cast_slice(&self.bytes[start..start + count * size_of::<HeapTid>()])
     }
 
-    /// The links of layer 0, free places left out.
-    pub fn links(&self) -> impl Iterator<Item = Link> + use<'p> {
-        let node = *self;
-        (0..node.layout.parameters.m0).map(move |position| node.link(position)).filter(|link| !link.is_none())
-    }
-
-    /// The link of layer 0 at a position, [`Link::NONE`] for a free place.
-    pub fn link(&self, position: u16) -> Link {
-        let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
-        link_at(self.bytes, start)
+    /// The places for links of layer 0.
+    pub fn slots(&self) -> Slots<'p> {
+        let Layout { links_offset, link_stride, code_size, parameters, .. } = *self.layout;
+        let end = links_offset + usize::from(parameters.m0) * link_stride;
+        Slots::new(&self.bytes[links_offset..end], link_stride, code_size)
     }
 
     /// The payload, where it lies in this tuple.
@@ -96,6 +153,12 @@ impl<'p> Node<'p> {
     /// The first payload tuple; [`Link::NONE`] where the payload lies in this tuple.
     pub fn payload_link(&self) -> Link {
         self.layout.payload_link_offset.map_or(Link::NONE, |start| link_at(self.bytes, start))
+    }
+
+    /// The node's own code, which it keeps where its payload lies apart.
+    pub fn code(&self) -> Option<&'p [u8]> {
+        let start = self.layout.payload_link_offset? + size_of::<Link>();
+        (self.layout.code_size > 0).then(|| &self.bytes[start..start + self.layout.code_size])
     }
 }
 
@@ -155,10 +218,16 @@ impl<'p> NodeMut<'p> {
         self.header_mut().tid_count = tids.len() as u8;
     }
 
-    /// Replaces the link of layer 0 at a position, in place.
+    /// Replaces the link of layer 0 at a position, in place. The code beside it is to be replaced with it.
     pub fn set_link(&mut self, position: u16, link: Link) {
         let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
         set_link_at(self.bytes, start, link);
+    }
+
+    /// Replaces the code beside the link of layer 0 at a position; an empty one replaces nothing.
+    pub fn set_link_code(&mut self, position: u16, code: &[u8]) {
+        let start = self.layout.links_offset + usize::from(position) * self.layout.link_stride;
+        set_code_at(self.bytes, start, code);
     }
 
     /// Replaces the link to the first payload tuple, where the payload lies apart.
@@ -168,10 +237,12 @@ impl<'p> NodeMut<'p> {
         }
     }
 
-    /// Writes the payload, where it lies in this tuple.
-    pub fn set_payload(&mut self, payload: &[u8]) {
+    /// Writes the payload where it lies in this tuple, and the node's own code where it does not.
+    pub fn set_payload(&mut self, payload: &[u8], code: &[u8]) {
         if let Some(start) = self.layout.payload_offset {
             self.bytes[start..start + self.layout.payload_size].copy_from_slice(payload);
+        } else if let Some(start) = self.layout.payload_link_offset {
+            set_code_at(self.bytes, start, code);
         }
     }
 }
@@ -207,18 +278,12 @@ impl<'p> Owned<'p> {
         bytemuck::cast_slice(&self.body()[..usize::from(self.header().count) * size_of::<HeapTid>()])
     }
 
-    /// The links of one layer above 0, free places left out; none when the tuple has no such layer.
-    pub fn links(&self, layout: &Layout, layer: u8) -> impl Iterator<Item = Link> + use<'p> {
-        let (tuple, layout) = (*self, *layout);
-        (0..layout.parameters.m)
-            .map_while(move |position| tuple.link(&layout, layer, position))
-            .filter(|link| !link.is_none())
-    }
-
-    /// The link of a layer above 0 at a position, [`Link::NONE`] for a free place; `None` when the tuple has no such
-    /// layer.
-    pub fn link(&self, layout: &Layout, layer: u8, position: u16) -> Option<Link> {
-        Some(link_at(self.bytes, upper_place(layout, self.bytes, layer, position)?))
+    /// The places for links of one layer above 0; `None` when the tuple has no such layer.
+    pub fn slots(&self, layout: &Layout, layer: u8) -> Option<Slots<'p>> {
+        let start = upper_place(layout, self.bytes, layer, 0)?;
+        let end = start + usize::from(layout.parameters.m) * layout.upper_link_stride;
+        let bytes = self.bytes.get(start..end)?;
+        Some(Slots::new(bytes, layout.upper_link_stride, layout.upper_code_size))
     }
 }
 
@@ -285,6 +350,15 @@ impl<'p> OwnedMut<'p> {
             set_link_at(self.bytes, start, link);
         }
     }
+
+    /// Replaces the code beside the link of a layer above 0 at a position, where there is one; as [`NodeMut::set_link_code`].
+    pub fn set_link_code(&mut self, layout: &Layout, layer: u8, position: u16, code: &[u8]) {
+        if layout.upper_code_size > 0
+            && let Some(start) = upper_place(layout, self.bytes, layer, position)
+        {
+            set_code_at(self.bytes, start, code);
+        }
+    }
 }
 
 /// Where an upper tuple keeps the link of a layer and a position; `None` when it has no such place.
@@ -300,6 +374,12 @@ fn link_at(bytes: &[u8], start: usize) -> Link {
 
 fn set_link_at(bytes: &mut [u8], start: usize, link: Link) {
     bytes[start..start + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
+}
+
+/// Writes the code that follows the link at `start`.
+fn set_code_at(bytes: &mut [u8], start: usize, code: &[u8]) {
+    let start = start + size_of::<Link>();
+    bytes[start..start + code.len()].copy_from_slice(code);
 }
 
 fn check_node(layout: &Layout, block: u32, slot: u16, bytes: &[u8]) -> Result<()> {

@@ -3,11 +3,9 @@
 //! FORMAT.md is the authority on the bytes. A [`Layout`] knows where things lie in the tuples of one index; views borrow
 //! the bytes of a page and check their length once, when they are made.
 
-pub use crate::code::PayloadEncoding;
-
 use super::meta::{META_BLOCK, Meta};
 use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, MAX_TUPLE_SIZE, SPECIAL_OFFSET};
-use crate::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Parameters, Result};
+use crate::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 
@@ -129,10 +127,16 @@ pub struct Layout {
     pub link_stride: usize,
     /// Bytes between two links of a layer above 0.
     pub upper_link_stride: usize,
+    /// Bytes of the code beside a link of layer 0; 0 without codes.
+    pub code_size: usize,
+    /// Bytes of the code beside a link of a layer above 0; 0 without codes there.
+    pub upper_code_size: usize,
     /// Offset of the payload in a node tuple; `None` when payloads lie in payload tuples of their own.
     pub payload_offset: Option<usize>,
     /// Offset of the link to the first payload tuple, in its place.
     pub payload_link_offset: Option<usize>,
+    /// How payloads are stored.
+    pub encoding: PayloadEncoding,
     /// Bytes of a payload.
     pub payload_size: usize,
     /// Bytes of a node tuple. All nodes of an index have the same size.
@@ -172,8 +176,7 @@ impl Layout {
     pub fn new(meta: &Meta) -> Result<Self> {
         let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
         let parameters = meta.parameters()?;
-        let encoding = PayloadEncoding::from_code(meta.payload_encoding)
-            .ok_or(corrupt("meta page with an unknown payload encoding"))?;
+        let encoding = parameters.payload;
         let code_length = usize::from(meta.code_length);
         let strides = [usize::from(meta.link_stride), usize::from(meta.upper_link_stride)];
         let [link_stride, upper_link_stride] = strides;
@@ -202,8 +205,11 @@ impl Layout {
             links_offset,
             link_stride,
             upper_link_stride,
+            code_size: code_length,
+            upper_code_size: if upper_link_stride > size_of::<Link>() { code_length } else { 0 },
             payload_offset: inline.then_some(tail),
             payload_link_offset: (!inline).then_some(tail),
+            encoding,
             payload_size,
             node_size,
             max_level: layers.min(usize::from(MAX_LEVEL)) as u8,

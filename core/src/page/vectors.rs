@@ -3,9 +3,11 @@
 //! Choosing among neighbours measures the same few nodes again and again; every payload is read once. Imports `access`.
 
 use super::index::Index;
-use super::node::Node;
+use super::node::{Node, Slots};
+use super::prune::prune;
 use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
+use crate::code::CodeQuery;
 use crate::graph::Candidate;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
@@ -14,11 +16,14 @@ use hashbrown::HashMap;
 const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
-struct Known {
+pub(super) struct Known {
+    /// The vector of its payload, as elements of the column's type.
     vector: Vec<u8>,
     prepared: f32,
     live: bool,
     level: u8,
+    /// Made when it is asked for.
+    code: Option<Vec<u8>>,
 }
 
 /// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when it is changed.
@@ -26,12 +31,14 @@ pub(super) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.
     known: HashMap<Link, Option<Known>>,
+    /// The query of the node that was offered last.
+    query: Option<(Link, CodeQuery)>,
 }
 
 impl<'i, Store: PageStore> Vectors<'i, Store> {
     /// No vectors yet.
     pub fn new(index: &'i Index<Store>) -> Self {
-        Self { index, known: HashMap::new() }
+        Self { index, known: HashMap::new(), query: None }
     }
 
     /// Forgets vectors when they have become many. Called between independent choices.
@@ -39,6 +46,35 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         if self.known.len() * self.index.layout.payload_size > MEMORY {
             self.known.clear();
         }
+    }
+
+    /// Takes what has been read of a node elsewhere.
+    pub fn add(&mut self, node: Link, known: Known) {
+        self.known.insert(node, Some(known));
+    }
+
+    /// The code of a node, empty in an index without codes; `None` when the node is gone.
+    pub fn code(&mut self, node: Link) -> Result<Option<Vec<u8>>> {
+        if self.index.quantizer.is_none() {
+            return Ok(Some(Vec::new()));
+        }
+        self.load(node)?;
+        let known = self.known.get_mut(&node).and_then(Option::as_mut);
+        Ok(known.map(|known| known.code.get_or_insert_with(|| self.index.code(&known.vector)).clone()))
+    }
+
+    /// Which link of a full list of `from` gives way to one to `to`, decided from the codes in the list; `None` when all
+    /// are better, or one of the two is gone.
+    pub fn place_by_codes(&mut self, from: Link, to: Link, slots: Slots) -> Result<Option<usize>> {
+        let Some(quantizer) = self.index.quantizer.as_deref() else { return Ok(None) };
+        let Some(owner) = self.vector(from)?.map(|vector| quantizer.query(vector)) else { return Ok(None) };
+        let distance = self.distance(from, to)?;
+        if self.query.as_ref().is_none_or(|(node, _)| *node != to) {
+            let query = self.vector(to)?.map(|vector| quantizer.query(vector));
+            self.query = query.map(|query| (to, query));
+        }
+        let query = self.query.as_ref().filter(|(node, _)| *node == to);
+        query.map_or(Ok(None), |(_, new)| prune(quantizer, slots, &owner, new, distance))
     }
 
     /// The vector of a node; `None` when it is gone.
@@ -93,23 +129,30 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     fn read(&self, node: Link) -> Result<Option<Known>> {
-        let mut vector = Vec::new();
-        let (level, live, apart) = {
+        let (level, live, payload) = {
             let page = self.index.store.read(node.block)?;
             let Some(found) = Node::at(&self.index.layout, &page, node)? else { return Ok(None) };
             let header = found.header();
             if header.flags & PENDING != 0 {
                 return Ok(None);
             }
-            if let Some(payload) = found.payload() {
-                vector.extend_from_slice(payload);
+            let (level, live) = (header.level, header.flags & TOMBSTONE == 0);
+            match found.payload() {
+                Some(payload) => return Ok(Some(self.index.known(payload, live, level))),
+                None => (level, live, found.payload_link()),
             }
-            (header.level, header.flags & TOMBSTONE == 0, found.payload_link())
         };
-        if self.index.layout.payload_offset.is_none() && !self.index.read_payload(node, apart, &mut vector)? {
-            return Ok(None);
-        }
-        let prepared = self.index.measure.prepare(&vector);
-        Ok(Some(Known { vector, prepared, live, level }))
+        let mut bytes = Vec::new();
+        let found = self.index.read_payload(node, payload, &mut bytes)?;
+        Ok(found.then(|| self.index.known(&bytes, live, level)))
+    }
+}
+
+impl<Store: PageStore> Index<Store> {
+    /// What a node's payload and header tell.
+    pub(super) fn known(&self, payload: &[u8], live: bool, level: u8) -> Known {
+        let vector = self.decode(payload);
+        let prepared = self.measure.prepare(&vector);
+        Known { vector, prepared, live, level, code: None }
     }
 }

@@ -1,14 +1,16 @@
 //! Copies a built graph to pages: each page is written once, in block order.
 //!
 //! All nodes have one size, so a node's address follows from its number, and links need no table of addresses. After meta and
-//! counters page come the **node pages**, each with as many nodes as fit and, in what space they leave, tuples that
-//! belong to them; then the **whole parts** of payloads that fill a page each; then the **tail**, where every other tuple
-//! lies. Tuples take the next place of their page in the order of their nodes, so that places are found again by
-//! counting once more: once while node pages are written, which lead to them, and once for each of the other areas.
+//! counters page, and the pages of the centroid, come the **node pages**, each with as many nodes as fit and, in what space
+//! they leave, tuples that belong to them; then the **whole parts** of payloads that fill a page each; then the **tail**,
+//! where every other tuple lies. Tuples take the next place of their page in the order of their nodes, so that places are
+//! found again by counting once more: once while node pages are written, which lead to them, and once for each of the other
+//! areas.
 
 use super::counters::Counters;
-use super::meta::Meta;
+use super::meta::{COUNTERS_BLOCK, Meta};
 use super::node::{NodeMut, OwnedMut};
+use super::parameter;
 use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, Page, PageKind, SPECIAL_OFFSET};
 use super::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, Layout, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
@@ -19,7 +21,7 @@ use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
 /// The first block after meta and counters page.
-const FIRST_DATA_BLOCK: u32 = 2;
+const FIRST_FREE_BLOCK: u32 = COUNTERS_BLOCK + 1;
 
 /// Takes the pages of a new index, from block 0 on.
 pub trait PageSink {
@@ -36,7 +38,14 @@ pub fn write_graph<Graph: BuiltGraph>(
 ) -> Result<()> {
     let mut meta = Meta::new(graph.parameters());
     let layout = Layout::new(&meta)?;
-    let plan = Plan::new(graph, &layout);
+    let centroid = graph.quantizer().map_or(&[][..], |quantizer| bytemuck::cast_slice(quantizer.centroid()));
+    let chain: Vec<Page> = parameter::chain_pages(centroid, FIRST_FREE_BLOCK).collect();
+    if let Some(quantizer) = graph.quantizer() {
+        meta.rotation_seed = quantizer.parameters().seed;
+        meta.parameter_block = FIRST_FREE_BLOCK;
+        meta.parameter_length = centroid.len() as u32;
+    }
+    let plan = Plan::new(graph, &layout, FIRST_FREE_BLOCK + chain.len() as u32);
     if let Some(entry) = graph.entry_point() {
         meta.entry_point = plan.node(entry.node);
         meta.entry_level = u16::from(entry.level);
@@ -47,6 +56,9 @@ pub fn write_graph<Graph: BuiltGraph>(
     let mut page = empty_page(PageKind::Counters);
     Counters::EMPTY.write(&mut page);
     sink.append(&page)?;
+    for page in &chain {
+        sink.append(page)?;
+    }
 
     let mut writer = Writer { plan, sink };
     writer.write_node_pages(progress)?;
@@ -114,6 +126,8 @@ struct Placed {
 struct Plan<'a, Graph> {
     graph: &'a Graph,
     layout: &'a Layout,
+    /// The first block of nodes.
+    first_block: u32,
     nodes_per_page: u32,
     /// Payload parts of each node that fill a page.
     whole_parts: u32,
@@ -124,14 +138,15 @@ struct Plan<'a, Graph> {
 }
 
 impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
-    fn new(graph: &'a Graph, layout: &'a Layout) -> Self {
+    fn new(graph: &'a Graph, layout: &'a Layout, first_block: u32) -> Self {
         let nodes_per_page = layout.nodes_per_page() as u32;
         let whole_parts =
             layout.payload_parts().filter(|part| part.len() == PAYLOAD_PART_SIZE).count() as u32;
-        let first_whole_block = FIRST_DATA_BLOCK + graph.len().div_ceil(nodes_per_page);
+        let first_whole_block = first_block + graph.len().div_ceil(nodes_per_page);
         Self {
             graph,
             layout,
+            first_block,
             nodes_per_page,
             whole_parts,
             last_part: layout.payload_parts().last().filter(|part| part.len() < PAYLOAD_PART_SIZE),
@@ -143,7 +158,7 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
     /// The address of a node.
     fn node(&self, node: u32) -> Link {
         let slot = (node % self.nodes_per_page) as u16 + 1;
-        Link { block: FIRST_DATA_BLOCK + node / self.nodes_per_page, slot, version: slot }
+        Link { block: self.first_block + node / self.nodes_per_page, slot, version: slot }
     }
 
     /// The nodes of the page whose first node is `first`.
@@ -186,6 +201,14 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
         upper.into_iter().chain(payload).chain(overflow)
     }
 
+    /// A node's payload.
+    fn payload(&self, node: u32) -> Vec<u8> {
+        let mut payload = vec![0; self.layout.payload_size];
+        let element = self.layout.parameters.element;
+        self.layout.encoding.encode(self.graph.vector(node), element, &mut payload);
+        payload
+    }
+
     fn whole_part(&self, node: u32, part: u32) -> Link {
         Link { block: self.first_whole_block + node * self.whole_parts + part, slot: 1, version: 1 }
     }
@@ -223,11 +246,12 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             let nodes = self.plan.page_of(first);
             let placed = self.plan.place(nodes.clone(), &mut tail);
             for (node, placed) in nodes.zip(&placed) {
+                let payload = self.plan.payload(node);
                 for part in 0..self.plan.whole_parts {
                     let last = part + 1 == self.plan.whole_parts;
                     let next = if last { last_part(placed) } else { self.plan.whole_part(node, part + 1) };
                     let start = part as usize * PAYLOAD_PART_SIZE;
-                    let payload = &self.plan.graph.vector(node)[start..start + PAYLOAD_PART_SIZE];
+                    let payload = &payload[start..start + PAYLOAD_PART_SIZE];
                     let link = self.plan.whole_part(node, part);
                     let header = self.header(TupleKind::Payload, node, link, part as u16, next);
                     let mut page = empty_page(PageKind::Data);
@@ -290,8 +314,9 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             tuple.set_heap_tids(&tids);
             for (position, neighbour) in (0..layout.parameters.m0).zip(graph.links(node, 0)) {
                 tuple.set_link(position, self.plan.node(neighbour));
+                tuple.set_link_code(position, graph.code(neighbour));
             }
-            tuple.set_payload(graph.vector(node));
+            tuple.set_payload(&self.plan.payload(node), graph.code(node));
             let whole = (self.plan.whole_parts > 0).then(|| self.plan.whole_part(node, 0));
             tuple.set_payload_link(whole.unwrap_or_else(|| last_part(placed)));
             for owned in placed {
@@ -316,13 +341,14 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
                 for layer in 1..=level {
                     for (position, neighbour) in (0..layout.parameters.m).zip(graph.links(node, layer)) {
                         upper.set_link(layout, layer, position, self.plan.node(neighbour));
+                        upper.set_link_code(layout, layer, position, graph.code(neighbour));
                     }
                 }
             }
             Content::Payload => {
                 let part = self.plan.whole_parts as u16;
                 let header = self.header(TupleKind::Payload, node, link, part, Link::NONE);
-                let payload = &graph.vector(node)[usize::from(part) * PAYLOAD_PART_SIZE..];
+                let payload = &self.plan.payload(node)[usize::from(part) * PAYLOAD_PART_SIZE..];
                 OwnedMut::format(bytes, header).body_mut()[..payload.len()].copy_from_slice(payload);
             }
             Content::HeapTids(positions) => {

@@ -2,8 +2,9 @@
 
 use crate::vectors::{bytes, gaussian, rng};
 use proptest::prelude::*;
-use walia_core::code::{PayloadEncoding, distance_bounds};
+use walia_core::code::distance_bounds;
 use walia_core::kernel::{InstructionSet, Measure};
+use walia_core::types::PayloadEncoding;
 use walia_core::types::{ElementType, Metric};
 
 const ELEMENTS: [ElementType; 2] = [ElementType::F32, ElementType::F16];

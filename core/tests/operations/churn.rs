@@ -1,10 +1,10 @@
 //! Whatever was done, every row is found, once, in order.
 
-use crate::table::{OPTIONS, Table, bytes, parameters};
+use crate::table::{OPTIONS, Table, bytes, coded, parameters};
 use rand::Rng;
 use walia_core::page::scan::{IterativeScan, ScanOptions};
 use walia_core::page::{MemoryStore, PageStore, statistics};
-use walia_core::types::{ElementType, Metric, Parameters};
+use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 /// Rounds of random inserts, updates and deletes, each with a vacuum at its end.
 fn churn(table: &mut Table, rounds: usize, operations: usize) {
@@ -42,6 +42,7 @@ fn churn(table: &mut Table, rounds: usize, operations: usize) {
             "itself",
             "owner",
             "entry",
+            "code",
         ]);
         verify(table);
     }
@@ -74,6 +75,31 @@ fn every_row_is_found_after_churn() {
 fn rows_of_binary16_are_found_after_churn() {
     let parameters = Parameters { element: ElementType::F16, ..parameters(5, Metric::L2) };
     churn(&mut Table::new(MemoryStore::new(), parameters), 3, 200);
+}
+
+#[test]
+fn rows_are_found_by_codes_after_churn() {
+    for (metric, bits, payload) in [
+        (Metric::L2, 4, PayloadEncoding::Column),
+        (Metric::Cosine, 4, PayloadEncoding::F16),
+        (Metric::InnerProduct, 2, PayloadEncoding::F16),
+        (Metric::L2, 1, PayloadEncoding::Sq8),
+    ] {
+        let mut table = Table::new(MemoryStore::new(), coded(24, metric, bits, payload));
+        churn(&mut table, 4, 250);
+        if bits == 4 {
+            let recall = table.recall(10, 20, OPTIONS);
+            assert!(recall > 0.95, "{metric:?}: {recall}");
+        }
+    }
+}
+
+#[test]
+fn rows_are_found_by_codes_alone_after_churn() {
+    for payload in [PayloadEncoding::Column, PayloadEncoding::F16, PayloadEncoding::Sq8] {
+        churn(&mut Table::new(MemoryStore::new(), coded(3000, Metric::L2, 1, payload)), 3, 60);
+    }
+    churn(&mut Table::new(MemoryStore::new(), coded(16000, Metric::Cosine, 1, PayloadEncoding::F16)), 2, 40);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Inserts, scans and vacuums at once.
 
-use crate::table::{OPTIONS, RamSorter, Table, bytes, parameters};
+use crate::table::{NotAsked, OPTIONS, RamSorter, Table, bytes, coded, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::sync::{Barrier, Mutex};
 use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{Index, MemoryStore};
-use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
+use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
 
 /// The heap, as far as visibility goes: which rows are committed, and when those that were deleted were.
 #[derive(Default)]
@@ -82,7 +82,7 @@ impl Shared {
             let options = ScanOptions { ef_search: 20, max_tuples: random.random_range(0..400), ..OPTIONS };
             let mut scan = Scan::new(Index::open(&self.store).unwrap(), Some(&query), options);
             let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-            while let Some(hit) = scan.next(&mut sorter).unwrap() {
+            while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
                 if visible.contains(&hit.heap_tid) {
                     assert!(seen.insert(hit.heap_tid), "{:?} was given twice", hit.heap_tid);
                 }
@@ -162,6 +162,11 @@ fn nodes_on_one_page() {
 #[test]
 fn payloads_apart() {
     stress(parameters(2500, Metric::L2), 120);
+}
+
+#[test]
+fn codes() {
+    stress(coded(24, Metric::L2, 2, PayloadEncoding::Column), 500);
 }
 
 #[test]

@@ -1,9 +1,9 @@
 //! A crash after any commit: what was committed reopens without an error, gives all rows, and is cleaned by a vacuum.
 
-use crate::table::{OPTIONS, Table, bytes, parameters};
+use crate::table::{OPTIONS, Table, bytes, coded, parameters};
 use walia_core::page::scan::ScanOptions;
 use walia_core::page::{MemoryStore, PageStore, statistics};
-use walia_core::types::{Metric, Parameters, Result};
+use walia_core::types::{Metric, Parameters, PayloadEncoding, Result};
 
 /// Does `operation`, then looks at every state that a crash during it could have left.
 fn crash_during(table: &mut Table, operation: impl FnOnce(&mut Table) -> Result<()>) {
@@ -26,7 +26,7 @@ fn crash_during(table: &mut Table, operation: impl FnOnce(&mut Table) -> Result<
 }
 
 fn assert_recovers(mut table: Table) {
-    table.assert_sound(&[]);
+    table.assert_sound(&["code"]);
     let query = table.random_vector();
     table.assert_complete(Some(&query), OPTIONS);
     table.insert(Some(query.clone())).unwrap();
@@ -71,6 +71,14 @@ fn inserts() {
 #[test]
 fn inserts_with_payloads_apart() {
     crash_during_inserts(Parameters { m: 2, m0: 4, ..parameters(5000, Metric::L2) }, 12, 5);
+}
+
+#[test]
+fn inserts_with_codes() {
+    let inline = coded(24, Metric::Cosine, 4, PayloadEncoding::F16);
+    crash_during_inserts(Parameters { m: 2, m0: 4, ..inline }, 60, 12);
+    let apart = coded(5000, Metric::L2, 1, PayloadEncoding::F16);
+    crash_during_inserts(Parameters { m: 2, m0: 4, ..apart }, 12, 5);
 }
 
 #[test]

@@ -24,12 +24,12 @@ fn read_everything(index: &Index<&MemoryStore>, block: u32, mut page: Page) {
     let layout = &index.layout;
     for slot in 0..=page.slot_count() {
         if let Ok(Some(node)) = Node::in_slot(layout, &page, block, slot) {
-            let _ = (node.heap_tids(), node.links().count(), node.payload(), node.payload_link());
+            let _ = (node.heap_tids(), node.slots().links().count(), node.payload(), node.payload_link());
         }
         if let Ok(Some(owned)) = Owned::in_slot(&page, block, slot) {
             let _ = owned.body();
             for layer in [0, 1, 2, 255] {
-                let _ = owned.links(layout, layer).count();
+                let _ = owned.slots(layout, layer).map(|slots| slots.links().count());
             }
         }
         if let Ok(Some(mut node)) = NodeMut::in_slot(layout, &mut page, block, slot) {
@@ -46,14 +46,14 @@ fn read_everything(index: &Index<&MemoryStore>, block: u32, mut page: Page) {
 
 fn examine(mut pages: Vec<Page>, damage: &[(usize, usize, u8)]) {
     let sound = MemoryStore::with_pages(pages.iter().copied());
-    let layout = Index::open(&sound).unwrap();
+    let opened = Index::open(&sound).unwrap();
     let count = pages.len();
     for (page, offset, byte) in damage {
         pages[page % count].0[*offset] ^= byte;
     }
     let store = MemoryStore::with_pages(pages.iter().copied());
     // As a backend that opened the index before, and as one that opens it now.
-    let before = Index { store: &store, meta: layout.meta, layout: layout.layout, measure: layout.measure };
+    let before = opened.with_store(&store);
     check(&before).unwrap();
     let _ = statistics(&before);
     for (block, page) in (0..).zip(&pages) {
@@ -93,9 +93,8 @@ fn lost_pages_are_found() {
         let mut damaged = original.clone();
         damaged[block] = Page::ZERO;
         let sound = MemoryStore::with_pages(original.iter().copied());
-        let index = Index::open(&sound).unwrap();
         let store = MemoryStore::with_pages(damaged);
-        let index = Index { store: &store, meta: index.meta, layout: index.layout, measure: index.measure };
+        let index = Index::open(&sound).unwrap().with_store(&store);
         let findings = check(&index).unwrap();
         // The nodes of a lost node page cannot be known; what belonged to them can.
         assert!(!findings.is_empty(), "block {block}");

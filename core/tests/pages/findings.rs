@@ -119,11 +119,11 @@ fn links_that_cost_recall() {
     index.assert_found_alone(Warning, "link of a node to itself");
 
     let index = Damaged::new(8);
-    index.node(1, |node| node.set_link(0, node.view().link(1)));
+    index.node(1, |node| node.set_link(0, node.view().slots().link(1)));
     index.assert_found_alone(Warning, "duplicate link");
 
     let index = Damaged::new(8);
-    index.node(1, |node| node.set_link(0, Link { version: 77, ..node.view().link(0) }));
+    index.node(1, |node| node.set_link(0, Link { version: 77, ..node.view().slots().link(0) }));
     index.assert_found_alone(Warning, "stale link");
 
     let index = Damaged::new(8);
@@ -163,7 +163,7 @@ fn a_node_that_nothing_links_to() {
     for slot in 2..=20 {
         index.node(slot, |node| {
             for position in 0..index.layout.parameters.m0 {
-                if node.view().link(position) == lonely {
+                if node.view().slots().link(position) == lonely {
                     node.set_link(position, Link::NONE);
                 }
             }
@@ -262,7 +262,7 @@ fn payloads() {
     index.node(1, |node| {
         let mut payload = node.view().payload().unwrap().to_vec();
         payload[4..8].copy_from_slice(&f32::NAN.to_le_bytes());
-        node.set_payload(&payload);
+        node.set_payload(&payload, &[]);
     });
     index.assert_found_alone(Error, "node with a payload that is not finite");
 
@@ -270,7 +270,7 @@ fn payloads() {
     let mut first = Link::NONE;
     index.node(1, |node| first = node.view().payload_link());
     index.owned(first, |part| part.body_mut()[..4].copy_from_slice(&f32::INFINITY.to_le_bytes()));
-    index.assert_found_alone(Error, "part of a payload that is not finite");
+    index.assert_found_alone(Error, "node with a payload that is not finite");
     index.owned(first, |part| part.body_mut()[..4].fill(0));
     index.owned(first, |part| part.header_mut().count = 2);
     index.assert_found(Error, "part of a payload of impossible number or size");

@@ -14,7 +14,7 @@ pub struct TestGraph {
 
 /// Parameters for a test.
 pub fn parameters(dimensions: u16, element: ElementType, m: u16) -> Parameters {
-    Parameters { dimensions, element, metric: Metric::L2, m, m0: 2 * m, ef_construction: 100 }
+    Parameters::plain(dimensions, element, Metric::L2, m, 100)
 }
 
 impl TestGraph {

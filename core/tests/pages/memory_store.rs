@@ -4,14 +4,7 @@ use walia_core::page::slotted::{Page, PageKind};
 use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit};
 use walia_core::types::{ElementType, Error, Metric, Parameters};
 
-const PARAMETERS: Parameters = Parameters {
-    dimensions: 4,
-    element: ElementType::F32,
-    metric: Metric::L2,
-    m: 4,
-    m0: 8,
-    ef_construction: 16,
-};
+const PARAMETERS: Parameters = Parameters::plain(4, ElementType::F32, Metric::L2, 4, 16);
 
 /// Adds a data page and gives its block.
 fn add_page(store: &MemoryStore) -> Result<u32, Error> {

@@ -3,12 +3,12 @@
 use crate::graphs::{TestGraph, parameters};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::sync::atomic::AtomicBool;
-use walia_core::arena::build;
+use walia_core::arena::{Settings, build};
 use walia_core::graph::BuiltGraph;
 use walia_core::page::node::{Node, Owned};
 use walia_core::page::tuple::{AsideKind, Layout, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
-use walia_core::types::{ElementType, HeapTid, Link};
+use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
 fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
@@ -46,7 +46,7 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
         let links_of = |layer| graph.links(number, layer).map(|other| addresses[other as usize]);
         assert!(node.is_live());
         assert_eq!(node.header().level, graph.level(number));
-        assert!(node.links().eq(links_of(0)));
+        assert!(node.slots().links().eq(links_of(0)));
 
         let mut rows = node.heap_tids().to_vec();
         walk_chain(store, TupleKind::HeapTids, *address, node.header().overflow, |tuple| {
@@ -64,9 +64,9 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
 
         walk_chain(store, TupleKind::Upper, *address, node.header().upper, |tuple| {
             for layer in 1..=graph.level(number) {
-                assert!(tuple.links(layout, layer).eq(links_of(layer)));
+                assert!(tuple.slots(layout, layer).unwrap().links().eq(links_of(layer)));
             }
-            assert_eq!(tuple.links(layout, graph.level(number) + 1).next(), None);
+            assert!(tuple.slots(layout, graph.level(number) + 1).is_none());
         });
     }
 }
@@ -167,17 +167,22 @@ fn a_built_arena_checks_clean() {
     let parameters = parameters(6, ElementType::F32, 4);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let store = MemoryStore::new();
-    build(parameters, 1 << 26, &AtomicBool::new(false), &pool, |mut feeder| {
-        let mut generator = StdRng::seed_from_u64(1);
-        for row in 0..3000 {
-            // Few enough values that some vectors are there twice.
-            let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
-            feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
-        }
-        let arena = feeder.finish(|_| ()).unwrap();
-        write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
-        assert_eq!(statistics(&Index::open(&store).unwrap()).unwrap().nodes(), u64::from(arena.len()));
-    });
+    build(
+        Settings::new(parameters, &[], MAX_LEVEL, 1 << 26),
+        &AtomicBool::new(false),
+        &pool,
+        |mut feeder| {
+            let mut generator = StdRng::seed_from_u64(1);
+            for row in 0..3000 {
+                // Few enough values that some vectors are there twice.
+                let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
+                feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+            }
+            let arena = feeder.finish(|_| ()).unwrap();
+            write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
+            assert_eq!(statistics(&Index::open(&store).unwrap()).unwrap().nodes(), u64::from(arena.len()));
+        },
+    );
     let index = Index::open(&store).unwrap();
     assert_eq!(check(&index).unwrap(), []);
     assert_eq!(statistics(&index).unwrap().heap_tids, 3000);

@@ -6,6 +6,7 @@
 
 mod progress;
 mod rows;
+mod sample;
 mod threads;
 
 use std::ffi::{c_char, c_void};
@@ -13,8 +14,8 @@ use std::ptr;
 use std::sync::atomic::AtomicBool;
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::arena::{self, Arena};
-use walia_core::page::write_graph;
+use walia_core::arena::{self, Arena, Settings};
+use walia_core::page::{max_level, write_graph};
 
 use super::column;
 use crate::error::OrRaise;
@@ -37,9 +38,12 @@ pub unsafe extern "C-unwind" fn ambuild(
     unsafe {
         let parameters = column::parameters(index).or_raise();
         let memory = pg_sys::maintenance_work_mem as usize * 1024;
+        let centroid = sample::centroid(heap, index, info, &parameters);
+        let max_level = max_level(&parameters).map_err(|error| index_error(index, error)).or_raise();
+        let settings = Settings::new(parameters, &centroid, max_level, memory);
         let build = |pool: &_| {
             let stop = AtomicBool::new(false);
-            let (_, counts) = arena::build(parameters, memory, &stop, pool, |feeder| {
+            let (_, counts) = arena::build(settings, &stop, pool, |feeder| {
                 let mut rows = Rows::new(heap, index, parameters, feeder);
                 let state = (&raw mut rows).cast::<c_void>();
                 let scanned = pg_sys::table_index_build_scan(

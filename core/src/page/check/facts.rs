@@ -9,8 +9,7 @@ use crate::page::parameter;
 use crate::page::slotted::{Page, PageKind};
 use crate::page::store::PageStore;
 use crate::page::tuple::{AsideKind, Layout, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
-use crate::types::{ElementType, HeapTid, Link, Result};
-use half::f16;
+use crate::types::{HeapTid, Link, Result};
 
 /// What is kept of a node.
 pub(super) struct NodeFacts {
@@ -112,7 +111,7 @@ impl Facts {
                 let Some(Some(node)) = findings.note(Node::in_slot(layout, page, block, slot))? else {
                     return Ok(());
                 };
-                self.add_node(layout, link(node.header().version), &node, findings);
+                self.add_node(link(node.header().version), &node, findings);
                 node.header().version
             }
             Some(_) => {
@@ -130,14 +129,11 @@ impl Facts {
         Ok(())
     }
 
-    fn add_node(&mut self, layout: &Layout, link: Link, node: &Node, findings: &mut Findings) {
+    fn add_node(&mut self, link: Link, node: &Node, findings: &mut Findings) {
         let header = node.header();
         self.add_heap_tids(node.heap_tids(), link);
         if header.flags & !(TOMBSTONE | PENDING) != 0 {
             findings.error(link.block, link.slot, "node with unknown flags");
-        }
-        if node.payload().is_some_and(|payload| !is_finite(payload, layout.parameters.element)) {
-            findings.error(link.block, link.slot, "node with a payload that is not finite");
         }
         self.nodes.push(NodeFacts {
             link,
@@ -165,11 +161,7 @@ impl Facts {
             }
         } else if header.kind == TupleKind::Payload as u8 {
             match layout.payload_parts().nth(usize::from(header.count)) {
-                Some(part) if owned.body().len() >= part.len() => {
-                    if !is_finite(&owned.body()[..part.len()], layout.parameters.element) {
-                        findings.error(block, slot, "part of a payload that is not finite");
-                    }
-                }
+                Some(part) if owned.body().len() >= part.len() => {}
                 _ => findings.error(block, slot, "part of a payload of impossible number or size"),
             }
         }
@@ -290,16 +282,5 @@ impl Facts {
             findings.warning(page, "parameter page outside of the parameter chain");
         }
         Ok(())
-    }
-}
-
-fn is_finite(payload: &[u8], element: ElementType) -> bool {
-    match element {
-        ElementType::F32 => {
-            payload.chunks_exact(4).all(|bytes| bytemuck::pod_read_unaligned::<f32>(bytes).is_finite())
-        }
-        ElementType::F16 => {
-            payload.chunks_exact(2).all(|bytes| bytemuck::pod_read_unaligned::<f16>(bytes).is_finite())
-        }
     }
 }

@@ -1,13 +1,14 @@
-//! The check's last pass: links, entry point, reachability.
+//! The check's last pass: links and their codes, entry point, reachability.
 
-use super::Findings;
 use super::facts::{Facts, NodeFacts};
+use super::{Findings, vectors};
 use crate::page::index::Index;
 use crate::page::meta::META_BLOCK;
 use crate::page::node::{Node, Owned};
 use crate::page::store::PageStore;
 use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Link, Result};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// The meta page, as findings name it.
 const META_PAGE: Link = Link { block: META_BLOCK, slot: 0, version: 0 };
@@ -18,11 +19,12 @@ pub(super) fn check<Store: PageStore>(
     facts: &Facts,
     findings: &mut Findings,
 ) -> Result<()> {
+    let codes = vectors::check(index, facts, findings)?;
     for node in facts.nodes.iter().filter(|node| node.is_live()) {
         index.store.interrupt_point();
         for layer in 0..=node.level {
             let links = read_links(index, facts, node, layer)?;
-            check_links(facts, node, layer, &links, findings);
+            check_links(facts, &codes, node, layer, &links, findings);
         }
     }
     let reached = reach(index, facts, findings)?;
@@ -32,38 +34,53 @@ pub(super) fn check<Store: PageStore>(
     Ok(())
 }
 
+/// A link, and a hash of the code beside it where there is one.
+type CodedLink = (Link, Option<u64>);
+
 /// The links of a node that has been read before; none where the tuple has been found damaged.
 fn read_links<Store: PageStore>(
     index: &Index<Store>,
     facts: &Facts,
     node: &NodeFacts,
     layer: u8,
-) -> Result<Vec<Link>> {
+) -> Result<Vec<CodedLink>> {
     let at = if layer == 0 { node.link } else { node.upper };
     if at.block >= facts.blocks {
         return Ok(Vec::new());
     }
     let page = index.store.read(at.block)?;
-    Ok(if layer == 0 {
-        let tuple = Node::at(&index.layout, &page, at).ok().flatten();
-        tuple.map_or(Vec::new(), |tuple| tuple.links().collect())
+    let slots = if layer == 0 {
+        Node::at(&index.layout, &page, at).ok().flatten().map(|tuple| tuple.slots())
     } else {
         let tuple = Owned::at(&page, at, TupleKind::Upper, node.link).ok().flatten();
-        tuple.map_or(Vec::new(), |tuple| tuple.links(&index.layout, layer).collect())
-    })
+        tuple.and_then(|tuple| tuple.slots(&index.layout, layer))
+    };
+    let Some(slots) = slots else { return Ok(Vec::new()) };
+    let code = |position| slots.codes().map(|_| xxh3_64(slots.code(position)));
+    let places = (0..slots.len()).map(|position| (slots.link(position), code(position)));
+    Ok(places.filter(|(link, _)| !link.is_none()).collect())
 }
 
-fn check_links(facts: &Facts, node: &NodeFacts, layer: u8, links: &[Link], findings: &mut Findings) {
+fn check_links(
+    facts: &Facts,
+    codes: &[Option<u64>],
+    node: &NodeFacts,
+    layer: u8,
+    links: &[CodedLink],
+    findings: &mut Findings,
+) {
     let Link { block, slot, .. } = node.link;
     let repaired_cycle = facts.meta.map_or(0, |meta| meta.repaired_cycle);
-    for (position, link) in links.iter().enumerate() {
+    for (position, (link, code)) in links.iter().enumerate() {
         if *link == node.link {
             findings.warning(node.link, "link of a node to itself");
         }
-        if links[..position].contains(link) {
+        if links[..position].iter().any(|(other, _)| other == link) {
             findings.warning(node.link, "duplicate link");
         }
-        match facts.node_in_slot(*link).map(|found| &facts.nodes[found]) {
+        let found = facts.node_in_slot(*link);
+        let expected = found.and_then(|found| codes[found]);
+        match found.map(|found| &facts.nodes[found]) {
             Some(target) if target.link.version == link.version => {
                 if target.level < layer {
                     findings.error(block, slot, "link to a node that is not on this layer");
@@ -73,6 +90,9 @@ fn check_links(facts: &Facts, node: &NodeFacts, layer: u8, links: &[Link], findi
                 }
                 if target.flags & TOMBSTONE != 0 && target.cycle <= repaired_cycle {
                     findings.warning(node.link, "link to a tombstone whose slot may be reused");
+                }
+                if code.zip(expected).is_some_and(|(code, expected)| code != expected) {
+                    findings.warning(node.link, "link with a code that is not that of its node");
                 }
             }
             _ => findings.warning(node.link, "stale link"),
@@ -108,7 +128,7 @@ fn reach<Store: PageStore>(
         index.store.interrupt_point();
         let node = &facts.nodes[position as usize];
         for layer in 0..=node.level {
-            for link in read_links(index, facts, node, layer)? {
+            for (link, _) in read_links(index, facts, node, layer)? {
                 let found = facts.node_in_slot(link).filter(|found| facts.nodes[*found].link == link);
                 if let Some(found) = found
                     && !std::mem::replace(&mut reached[found], true)

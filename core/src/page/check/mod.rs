@@ -1,11 +1,12 @@
 //! Structural check of an index: whether its bytes are what FORMAT.md says, and its graph is sound.
 //!
-//! Three passes: all tuples are read and what is known of them is kept ([`facts`]), then tuples that belong to nodes are
-//! claimed by them, then links are followed ([`links`]). Memory: some 60 bytes a node, 6 to 16 a row. Nobody may change the
+//! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are claimed by them,
+//! payloads are read (`vectors`), links are followed (`links`). Memory: some 60 bytes a node, 6 to 16 a row. Nobody may change the
 //! index meanwhile. Nothing on a page, however damaged, makes the check panic or run for ever.
 
 mod facts;
 mod links;
+mod vectors;
 
 use super::index::Index;
 use super::store::PageStore;

@@ -1,8 +1,9 @@
 //! Links: writing them in place, and offering a node to its neighbours (back-links).
 
 use crate::graph::{Candidate, Neighbours};
+use crate::page::access::Places;
 use crate::page::index::Index;
-use crate::page::node::{NodeMut, OwnedMut};
+use crate::page::node::{NodeMut, OwnedMut, Slots};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::page::tuple::TupleKind;
 use crate::page::vectors::Vectors;
@@ -29,8 +30,17 @@ pub(in crate::page) struct Change {
     pub position: u16,
     /// What it held.
     pub old: Link,
-    /// What it shall hold.
+    /// What it shall hold; the code goes with it.
     pub new: Link,
+}
+
+impl Change {
+    /// Whether what it was decided from still holds: the place is unchanged, and the new link is not there yet.
+    fn is_valid(&self, slots: Slots) -> bool {
+        self.position < slots.len()
+            && slots.link(self.position) == self.old
+            && (self.new.is_none() || slots.places().all(|link| link != self.new))
+    }
 }
 
 impl<Store: PageStore> Index<Store> {
@@ -41,41 +51,48 @@ impl<Store: PageStore> Index<Store> {
     /// place no longer holds the old link, or when the new link is there already. Returns the number of changes made.
     pub(in crate::page) fn change_links(
         &self,
+        vectors: &mut Vectors<'_, Store>,
         node: Link,
         layer: u8,
         upper: Link,
         changes: &[Change],
     ) -> Result<usize> {
-        if changes.is_empty() {
+        // Codes may have to be made from payloads, which must be read before a page is locked.
+        let mut coded = Vec::with_capacity(changes.len());
+        for change in changes {
+            let code = if change.new.is_none() { Some(Vec::new()) } else { vectors.code(change.new)? };
+            coded.extend(code.map(|code| (*change, code)));
+        }
+        if coded.is_empty() {
             return Ok(0);
         }
-        let places = self.layout.parameters.max_links(layer) as u16;
         let mut unit = self.store.begin();
-        let made = if layer == 0 {
+        let mut made = 0;
+        if layer == 0 {
             unit.lock(node.block)?;
-            match NodeMut::at(&self.layout, unit.edit(node.block), node)? {
-                Some(mut tuple) if tuple.view().is_live() => apply(
-                    &mut tuple,
-                    changes,
-                    places,
-                    |tuple, position| tuple.view().link(position),
-                    |tuple, position, link| tuple.set_link(position, link),
-                ),
-                _ => 0,
+            let tuple = NodeMut::at(&self.layout, unit.edit(node.block), node)?;
+            if let Some(mut tuple) = tuple.filter(|tuple| tuple.view().is_live()) {
+                for (change, code) in coded {
+                    if change.is_valid(tuple.view().slots()) {
+                        tuple.set_link(change.position, change.new);
+                        tuple.set_link_code(change.position, &code);
+                        made += 1;
+                    }
+                }
             }
         } else {
             unit.lock(upper.block)?;
-            match OwnedMut::at(unit.edit(upper.block), upper, TupleKind::Upper, node)? {
-                Some(mut tuple) => apply(
-                    &mut tuple,
-                    changes,
-                    places,
-                    |tuple, position| tuple.view().link(&self.layout, layer, position).unwrap_or(Link::NONE),
-                    |tuple, position, link| tuple.set_link(&self.layout, layer, position, link),
-                ),
-                None => 0,
+            if let Some(mut tuple) = OwnedMut::at(unit.edit(upper.block), upper, TupleKind::Upper, node)? {
+                for (change, code) in coded {
+                    let slots = tuple.view().slots(&self.layout, layer);
+                    if slots.is_some_and(|slots| change.is_valid(slots)) {
+                        tuple.set_link(&self.layout, layer, change.position, change.new);
+                        tuple.set_link_code(&self.layout, layer, change.position, &code);
+                        made += 1;
+                    }
+                }
             }
-        };
+        }
         if made > 0 {
             unit.commit()?;
         }
@@ -100,13 +117,13 @@ impl<Store: PageStore> Index<Store> {
             }
             let position = match places.links.iter().position(|link| link.is_none()) {
                 Some(free) => free,
-                None => match self.place_for(vectors, from, to, layer, &places.links)? {
+                None => match self.place_for(vectors, from, to, layer, &places)? {
                     Some(position) => position,
                     None => return Ok(Offer::Refused),
                 },
             };
             let change = Change { position: position as u16, old: places.links[position], new: to };
-            if self.change_links(from, layer, places.upper, &[change])? > 0 {
+            if self.change_links(vectors, from, layer, places.upper, &[change])? > 0 {
                 return Ok(Offer::Linked);
             }
         }
@@ -120,8 +137,12 @@ impl<Store: PageStore> Index<Store> {
         from: Link,
         to: Link,
         layer: u8,
-        links: &[Link],
+        places: &Places,
     ) -> Result<Option<usize>> {
+        if places.slots().codes().is_some() {
+            return vectors.place_by_codes(from, to, places.slots());
+        }
+        let links = &places.links;
         for (position, link) in links.iter().enumerate() {
             if vectors.is_live(*link)? != Some(true) {
                 return Ok(Some(position));
@@ -144,22 +165,4 @@ impl<Store: PageStore> Index<Store> {
     ) -> Result<Neighbours<Link>> {
         Neighbours::select(candidates, self.layout.parameters.max_links(layer), |a, b| vectors.distance(a, b))
     }
-}
-
-fn apply<Tuple>(
-    tuple: &mut Tuple,
-    changes: &[Change],
-    places: u16,
-    read: impl Fn(&Tuple, u16) -> Link,
-    write: impl Fn(&mut Tuple, u16, Link),
-) -> usize {
-    let mut made = 0;
-    for Change { position, old, new } in changes {
-        let present = || (0..places).any(|other| read(tuple, other) == *new);
-        if read(tuple, *position) == *old && (new.is_none() || !present()) {
-            write(tuple, *position, *new);
-            made += 1;
-        }
-    }
-    made
 }

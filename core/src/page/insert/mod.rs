@@ -54,7 +54,7 @@ impl<Store: PageStore> Index<Store> {
             return self.insert_aside(AsideKind::ZeroVector, heap_tid);
         }
         let level = level_of(heap_tid, self.layout.parameters.m).min(self.layout.max_level);
-        let mut insertion = Insertion::new(self, vector, level)?;
+        let mut insertion = Insertion::new(self, self.encode(vector), level)?;
         if unchanged && insertion.join_nearest(heap_tid)? {
             return Ok(());
         }
@@ -68,15 +68,16 @@ pub(super) struct Insertion<'i, Store: PageStore> {
     query: PagedQuery<&'i Store>,
     search: LayerSearch<PagedQuery<&'i Store>>,
     vectors: Vectors<'i, Store>,
+    payload: Vec<u8>,
     level: u8,
 }
 
 impl<'i, Store: PageStore> Insertion<'i, Store> {
-    /// Binds the vector of a node of `level`.
-    pub fn new(index: &'i Index<Store>, vector: &[u8], level: u8) -> Result<Self> {
-        let query = PagedQuery::new(index.refreshed()?, vector);
+    /// Binds the payload of a node of `level`. The graph is linked by what payloads hold, as everybody sees that.
+    pub fn new(index: &'i Index<Store>, payload: Vec<u8>, level: u8) -> Result<Self> {
+        let query = PagedQuery::new(index.refreshed()?, &index.decode(&payload)).keep_expanded();
         let search = query.search(false);
-        Ok(Self { index, query, search, vectors: Vectors::new(index), level })
+        Ok(Self { index, query, search, vectors: Vectors::new(index), payload, level })
     }
 
     fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
@@ -110,12 +111,12 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         self.search.run(&self.query, &entries, 0, ef)
     }
 
-    /// Gives the row to a node that holds the same bytes, if one of `nearest` does. Equal vectors have equal distances from
-    /// the query, whatever the metric: only such candidates are read.
+    /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal distances from
+    /// the query, whatever the metric: only such candidates are read. Lossy payloads are equal where their fingerprints are.
     fn join(&mut self, nearest: &[Candidate<Link>], heap_tid: HeapTid) -> Result<bool> {
         let own = self.query.distance(self.query.vector());
         for candidate in nearest.iter().filter(|candidate| candidate.distance == own) {
-            if self.vectors.vector(candidate.node)? == Some(self.query.vector())
+            if self.index.payload(candidate.node)?.as_ref() == Some(&self.payload)
                 && self.index.add_heap_tid(candidate.node, heap_tid)?
             {
                 return Ok(true);
@@ -134,7 +135,10 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
             &index.layout.parameters,
             *level,
             |node| Some(node) != myself,
-            |a, b| vectors.distance(a, b),
+            |a, b| {
+                query.take_expanded(|node, known| vectors.add(node, known));
+                vectors.distance(a, b)
+            },
         )
     }
 
@@ -150,7 +154,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                 .zip(new.filter(|new| !places.links.contains(new)))
                 .map(|((position, old), new)| Change { position, old: *old, new })
                 .collect();
-            self.index.change_links(node, layer, places.upper, &changes)?;
+            self.index.change_links(&mut self.vectors, node, layer, places.upper, &changes)?;
         }
         self.offer(node, &layers)
     }
@@ -175,7 +179,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                     .filter(|(_, link)| dead.contains(link))
                     .map(|(position, old)| Change { position, old: *old, new: Link::NONE })
                     .collect();
-                self.index.change_links(node, layer, places.upper, &changes)?;
+                self.index.change_links(&mut self.vectors, node, layer, places.upper, &changes)?;
             }
         }
         Ok(linked)

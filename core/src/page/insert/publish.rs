@@ -2,15 +2,31 @@
 
 use super::Insertion;
 use super::join::header;
-use crate::graph::Neighbours;
+use crate::graph::{Candidate, Neighbours};
 use crate::page::node::{NodeMut, OwnedMut};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::page::tuple::{Layout, OwnedHeader, PENDING, TupleKind};
 use crate::types::{HeapTid, Link, Result};
 
+/// Links of one layer, and what lies beside them.
+type CodedLinks = Vec<(Link, Vec<u8>)>;
+
 impl<Store: PageStore> Insertion<'_, Store> {
     /// Publishes a node of a row with these neighbours, by layer from 0.
-    pub(super) fn publish(&self, layers: &[Neighbours<Link>], heap_tid: HeapTid) -> Result<Link> {
+    pub(super) fn publish(&mut self, layers: &[Neighbours<Link>], heap_tid: HeapTid) -> Result<Link> {
+        let mut coded: Vec<CodedLinks> = Vec::with_capacity(layers.len());
+        for neighbours in layers {
+            let mut links = Vec::with_capacity(neighbours.len());
+            for Candidate { node, .. } in neighbours.iter() {
+                // Gone ones are left out.
+                links.extend(self.vectors.code(*node)?.map(|code| (*node, code)));
+            }
+            coded.push(links);
+        }
+        self.publish_coded(&coded, heap_tid)
+    }
+
+    fn publish_coded(&self, layers: &[CodedLinks], heap_tid: HeapTid) -> Result<Link> {
         let index = self.index;
         if self.level == 0 && index.layout.payload_offset.is_some() {
             let mut allocation = index.allocate(index.layout.node_size, None)?;
@@ -28,7 +44,7 @@ impl<Store: PageStore> Insertion<'_, Store> {
     }
 
     /// `None` when a vacuum has taken the PENDING node for one that a crash left behind.
-    fn publish_in_parts(&self, layers: &[Neighbours<Link>], heap_tid: HeapTid) -> Result<Option<Link>> {
+    fn publish_in_parts(&self, layers: &[CodedLinks], heap_tid: HeapTid) -> Result<Option<Link>> {
         let index = self.index;
         let mut allocation = index.allocate(index.layout.node_size, None)?;
         let version = allocation.link.version;
@@ -53,12 +69,13 @@ impl<Store: PageStore> Insertion<'_, Store> {
         Ok(Some(node))
     }
 
-    fn fill(&self, node: &mut NodeMut, layers: &[Neighbours<Link>], heap_tid: HeapTid) {
-        for (position, neighbour) in (0..).zip(layers.iter().take(1).flat_map(Neighbours::iter)) {
-            node.set_link(position, neighbour.node);
+    fn fill(&self, node: &mut NodeMut, layers: &[CodedLinks], heap_tid: HeapTid) {
+        for (position, (link, code)) in (0..).zip(layers.iter().take(1).flatten()) {
+            node.set_link(position, *link);
+            node.set_link_code(position, code);
         }
         node.set_heap_tids(&[heap_tid]);
-        node.set_payload(self.query.vector());
+        node.set_payload(&self.payload, &self.index.code(self.query.vector()));
     }
 
     /// Writes the payload tuples, the last part first, so that each can link to the next. [`Link::NONE`] when the payload is
@@ -71,20 +88,21 @@ impl<Store: PageStore> Insertion<'_, Store> {
             let header =
                 OwnedHeader { owner, next, count: number as u16, ..header(&allocation, TupleKind::Payload) };
             let mut tuple = OwnedMut::format(allocation.tuple()?, header);
-            tuple.body_mut()[..part.len()].copy_from_slice(&self.query.vector()[part]);
+            tuple.body_mut()[..part.len()].copy_from_slice(&self.payload[part]);
             next = allocation.commit()?;
         }
         Ok(next)
     }
 
-    fn write_upper(&self, owner: Link, layers: &[Neighbours<Link>]) -> Result<Link> {
+    fn write_upper(&self, owner: Link, layers: &[CodedLinks]) -> Result<Link> {
         let layout = &self.index.layout;
         let mut allocation = self.index.allocate(layout.upper_size(self.level), Some(owner.block))?;
         let version = allocation.link.version;
         let mut tuple = OwnedMut::format_upper(layout, allocation.tuple()?, version, self.level, owner);
-        for (layer, neighbours) in (0..).zip(layers).skip(1) {
-            for (position, neighbour) in (0..).zip(neighbours.iter()) {
-                tuple.set_link(layout, layer, position, neighbour.node);
+        for (layer, links) in (0..).zip(layers).skip(1) {
+            for (position, (link, code)) in (0..).zip(links) {
+                tuple.set_link(layout, layer, position, *link);
+                tuple.set_link_code(layout, layer, position, code);
             }
         }
         allocation.commit()

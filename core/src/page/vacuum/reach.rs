@@ -24,9 +24,8 @@ const STACK: usize = 1 << 20;
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
     // First as an insertion would: its back-links may take others off their only path, so a second look follows.
     let unreached = for_unreached(index, |_, node| {
-        let mut vectors = Vectors::new(index);
-        if let Some(vector) = vectors.vector(node)? {
-            Insertion::new(index, vector, 0)?.link(node)?;
+        if let Some(payload) = index.payload(node)? {
+            Insertion::new(index, payload, 0)?.link(node)?;
         }
         Ok(())
     })?;
@@ -125,7 +124,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             self.reached.resize(word + 1, 0);
         }
         self.reached[word] |= bit;
-        for link in found.links() {
+        for link in found.slots().links() {
             if self.is_reached(link) {
                 continue;
             }
@@ -137,8 +136,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     /// Gives a node an in-link from a near, reached one.
     fn put_on_path(&self, node: Link) -> Result<()> {
         let mut vectors = Vectors::new(self.index);
-        let Some(vector) = vectors.vector(node)? else { return Ok(()) };
-        let nearest = Insertion::new(self.index, vector, 0)?.nearest()?;
+        let Some(payload) = self.index.payload(node)? else { return Ok(()) };
+        let nearest = Insertion::new(self.index, payload, 0)?.nearest()?;
         for Candidate { node: near, .. } in nearest {
             if near == node || !self.is_reached(near) {
                 continue;
@@ -176,7 +175,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             }
         };
         let change = Change { position: position as u16, old: places.links[position], new: node };
-        Ok(self.index.change_links(near, 0, Link::NONE, &[change])? > 0)
+        Ok(self.index.change_links(vectors, near, 0, Link::NONE, &[change])? > 0)
     }
 
     /// Makes `node` link to `target`.
@@ -192,7 +191,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         };
         let Some(position) = position else { return Ok(false) };
         let change = Change { position: position as u16, old: places.links[position], new: target };
-        Ok(self.index.change_links(node, 0, Link::NONE, &[change])? > 0)
+        Ok(self.index.change_links(vectors, node, 0, Link::NONE, &[change])? > 0)
     }
 
     /// The position of the link that leads furthest away.

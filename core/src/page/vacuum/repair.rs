@@ -41,7 +41,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             let page = self.index.store.read(block)?;
             for found in live_nodes(&self.index, &page, block)? {
                 if let Some(node) = Node::at(&self.index.layout, &page, found.link)?
-                    && node.links().any(|link| self.tombstones.contains(&link))
+                    && node.slots().links().any(|link| self.tombstones.contains(&link))
                 {
                     damaged.push((found.link, 0));
                 }
@@ -105,20 +105,20 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             .map(|(position, old)| Change { position, old, new: new.next().unwrap_or(Link::NONE) })
             .filter(|change| change.new != change.old)
             .collect();
-        let changed = self.index.change_links(node, layer, places.upper, &changes)? > 0;
+        let changed = self.index.change_links(vectors, node, layer, places.upper, &changes)? > 0;
         for Change { new, .. } in changes.iter().filter(|change| !change.new.is_none()) {
             self.index.offer_link(vectors, *new, node, layer)?;
         }
         if layer == 0 && candidates.is_empty() {
-            self.search_neighbours(vectors, node)?;
+            self.search_neighbours(node)?;
         }
         Ok(changed)
     }
 
     /// For a node around which everything died.
-    fn search_neighbours(&self, vectors: &mut Vectors<'_, &'i Store>, node: Link) -> Result<()> {
-        if let Some(vector) = vectors.vector(node)? {
-            Insertion::new(&self.index, vector, 0)?.link(node)?;
+    fn search_neighbours(&self, node: Link) -> Result<()> {
+        if let Some(payload) = self.index.payload(node)? {
+            Insertion::new(&self.index, payload, 0)?.link(node)?;
         }
         Ok(())
     }

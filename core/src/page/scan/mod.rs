@@ -7,6 +7,12 @@
 //! graph is exhausted, or enough rows were given, or the memory is used up, the **second run** follows: a linear pass over all
 //! pages, which gives every row that the first run did not, sorted by distance; then zero vectors under cosine; then NULLs.
 //!
+//! # Order
+//!
+//! Rows come in the order of the distances of the column's own vectors. Where payloads are less precise, a distance is known
+//! within bounds, and the column's vector is asked for ([`ColumnVectors`]) only where the bounds of two rows overlap, see
+//! `order`.
+//!
 //! # Why no row is lost or given twice
 //!
 //! A scan serves one MVCC snapshot and holds no page between two calls. Every row that the snapshot sees was in the index
@@ -16,16 +22,17 @@
 //! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
+mod order;
+mod second_run;
+
 use super::graph::PagedQuery;
 use super::index::Index;
-use super::meta::COUNTERS_BLOCK;
-use super::node::{Node, Owned};
-use super::slotted::{Page, PageKind};
 use super::store::PageStore;
-use super::tuple::{AsideKind, TupleKind};
 use crate::graph::{Candidate, LayerSearch, NodeStore, SearchStats, descend};
-use crate::types::{Error, HeapTid, Link, Result};
+use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
+use order::{Bounds, Waiting};
+use second_run::SecondRun;
 use std::cmp::Ordering;
 
 /// Bytes that a node costs while the walk remembers it: its place in a hash set that is at worst half full, and a candidate.
@@ -60,8 +67,10 @@ pub struct ScanOptions {
 pub struct Hit {
     /// Where it is in the heap.
     pub heap_tid: HeapTid,
-    /// Its distance as the index ranks it (L2: squared); NaN where there is none.
+    /// Its distance as the index ranks it (L2: squared), or the least that it can be; NaN where there is none.
     pub distance: f64,
+    /// How much greater it can be: 0, unless payloads are less precise than the column.
+    pub uncertainty: f32,
 }
 
 /// The parts of the second run, in their order.
@@ -76,7 +85,7 @@ pub enum HitClass {
     Null = 2,
 }
 
-/// Sorts the second run by class, distance (NaN last) and heap TID: in RAM, or spilling to disk.
+/// Sorts the second run by class, least distance (NaN last) and heap TID: in RAM, or spilling to disk.
 pub trait RunSorter {
     /// Adds a row.
     fn add(&mut self, class: HitClass, hit: Hit);
@@ -84,6 +93,13 @@ pub trait RunSorter {
     fn sort(&mut self);
     /// The next row; its distance is NaN unless it is of [`HitClass::Vector`].
     fn next(&mut self) -> Option<Hit>;
+}
+
+/// The table's own vectors, for scans of an index whose payloads are less precise.
+pub trait ColumnVectors {
+    /// The query's distance from the vector of a row, as the index ranks it; `None` for a row that the scan's snapshot does
+    /// not see. Called without any page of the index.
+    fn distance(&mut self, heap_tid: HeapTid) -> Option<f64>;
 }
 
 /// What a scan did.
@@ -97,6 +113,8 @@ pub struct ScanStats {
     pub first_run: u64,
     /// Heap TIDs given by the second run.
     pub second_run: u64,
+    /// Rows whose vector was asked for because payloads left their order open.
+    pub measured_rows: u64,
 }
 
 /// A scan of an index.
@@ -107,14 +125,15 @@ pub struct Scan<Store: PageStore> {
     search: LayerSearch<PagedQuery<Store>>,
     options: ScanOptions,
     phase: Phase,
-    /// The results of this round that are still to be given, furthest first.
-    round: Vec<Candidate<Link>>,
+    /// The results of this round that are still to be given.
+    round: Waiting<Link>,
     /// The heap TIDs of the node that is being given, in reverse.
     heap_tids: Vec<HeapTid>,
-    /// The distance of the node that was given last.
-    distance: f64,
+    /// The bounds of the distance of the node that was given last.
+    bounds: Bounds,
     /// Nodes that were given.
     given: HashSet<Link>,
+    second_run: SecondRun,
     stats: ScanStats,
 }
 
@@ -129,19 +148,20 @@ enum Phase {
 impl<Store: PageStore> Scan<Store> {
     /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet.
     pub fn new(index: Index<Store>, query: Option<&[u8]>, options: ScanOptions) -> Self {
-        let ranked = query.is_some_and(|vector| !index.is_aside(vector));
-        let query = PagedQuery::new(index, query.unwrap_or_default());
+        let ranked = query.filter(|vector| !index.is_aside(vector));
+        let query = PagedQuery::new(index, ranked.unwrap_or_default());
         let search = query.search(options.iterative != IterativeScan::Off);
         Self {
             query,
-            ranked,
+            ranked: ranked.is_some(),
             search,
             options,
             phase: Phase::Start,
-            round: Vec::new(),
+            round: Waiting::default(),
             heap_tids: Vec::new(),
-            distance: f64::NEG_INFINITY,
+            bounds: Bounds::LEAST,
             given: HashSet::new(),
+            second_run: SecondRun::default(),
             stats: ScanStats::default(),
         }
     }
@@ -151,23 +171,28 @@ impl<Store: PageStore> Scan<Store> {
         ScanStats { search: self.search.stats, ..self.stats }
     }
 
-    /// The next row. `sorter`, always the same, keeps the second run.
-    pub fn next(&mut self, sorter: &mut impl RunSorter) -> Result<Option<Hit>> {
+    /// The next row. `sorter`, always the same, keeps the second run; `vectors` are those of the table.
+    pub fn next(
+        &mut self,
+        sorter: &mut impl RunSorter,
+        vectors: &mut impl ColumnVectors,
+    ) -> Result<Option<Hit>> {
         loop {
             match self.phase {
                 Phase::Start if self.ranked => {
-                    self.round = self.first_round()?;
+                    let results = self.first_round()?;
+                    self.begin_round(results);
                     self.phase = Phase::FirstRun;
                 }
                 Phase::Start => self.begin_second_run(sorter)?,
                 Phase::FirstRun => {
-                    if let Some(hit) = self.next_of_first_run()? {
+                    if let Some(hit) = self.next_of_first_run(vectors)? {
                         return Ok(Some(hit));
                     }
                     self.next_round(sorter)?;
                 }
                 Phase::SecondRun => {
-                    let hit = sorter.next();
+                    let hit = self.second_run.next(sorter, vectors, &mut self.stats.measured_rows);
                     match hit {
                         Some(_) => self.stats.second_run += 1,
                         None => self.phase = Phase::End,
@@ -183,30 +208,44 @@ impl<Store: PageStore> Scan<Store> {
         self.query.refresh()?;
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
         let entries = descend(&self.query, &mut self.search, entry, 0)?;
-        let mut results = self.search.run(&self.query, &entries, 0, self.options.ef_search)?;
-        results.reverse();
+        self.search.run(&self.query, &entries, 0, self.options.ef_search)
+    }
+
+    fn begin_round(&mut self, results: Vec<Candidate<Link>>) {
         self.stats.rounds += 1;
-        Ok(results)
+        self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
     }
 
     /// The next row of this round. Results that come too late for the order of the run are left to the second one.
-    fn next_of_first_run(&mut self) -> Result<Option<Hit>> {
+    fn next_of_first_run(&mut self, vectors: &mut impl ColumnVectors) -> Result<Option<Hit>> {
         loop {
             if let Some(heap_tid) = self.heap_tids.pop() {
                 self.stats.first_run += 1;
-                return Ok(Some(Hit { heap_tid, distance: self.distance }));
+                return Ok(Some(self.bounds.hit(heap_tid)));
             }
-            let Some(result) = self.round.pop() else { return Ok(None) };
-            let late = result.distance.total_cmp(&self.distance) == Ordering::Less;
+            let Some((bounds, node)) = self.round.pop() else { return Ok(None) };
+            let late = bounds.low.total_cmp(&self.bounds.high) == Ordering::Less;
             if late && self.options.iterative == IterativeScan::StrictOrder {
                 continue;
             }
             // The node is read again: what it held when it was scored may be gone, and heap TIDs were not kept.
-            if self.query.index.heap_tids(result.node, &mut self.heap_tids)? {
-                self.heap_tids.reverse();
-                self.given.insert(result.node);
-                self.distance = result.distance;
+            if !self.query.index.heap_tids(node, &mut self.heap_tids)? {
+                continue;
             }
+            if bounds.overlap(self.round.peek()) {
+                // Rows that share a node have equal vectors; any of them that is visible tells the distance.
+                let mut rows = self.heap_tids.drain(..);
+                let distance = rows.find_map(|heap_tid| {
+                    self.stats.measured_rows += 1;
+                    vectors.distance(heap_tid)
+                });
+                drop(rows);
+                self.round.extend(distance.map(|distance| (Bounds::exact(distance), node)));
+                continue;
+            }
+            self.heap_tids.reverse();
+            self.given.insert(node);
+            self.bounds = bounds;
         }
     }
 
@@ -217,11 +256,13 @@ impl<Store: PageStore> Scan<Store> {
         }
         let remembered = (self.search.remembered() + self.given.len()) * REMEMBERED_BYTES;
         if self.stats.first_run < self.options.max_tuples as u64 && remembered < self.options.memory {
-            self.round = self.search.resume(&self.query, 0, self.options.ef_search)?;
-            self.round.reverse();
-            self.stats.rounds += 1;
+            let results = self.search.resume(&self.query, 0, self.options.ef_search)?;
+            if !results.is_empty() {
+                self.begin_round(results);
+                return Ok(());
+            }
         }
-        if self.round.is_empty() { self.begin_second_run(sorter) } else { Ok(()) }
+        self.begin_second_run(sorter)
     }
 
     fn begin_second_run(&mut self, sorter: &mut impl RunSorter) -> Result<()> {
@@ -229,98 +270,9 @@ impl<Store: PageStore> Scan<Store> {
         let stats = self.search.stats;
         self.search = self.query.search(false);
         self.search.stats = stats;
-        let index = &self.query.index;
-        let mut found = FoundOnPage::default();
-        for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
-            index.store.interrupt_point();
-            found.collect(&self.query, self.ranked, &self.given, &*index.store.read(block)?, block)?;
-            for (class, hit) in found.rows.drain(..) {
-                sorter.add(class, hit);
-            }
-            for FoundNode { node, distance, payload } in found.nodes.drain(..) {
-                let distance = match (distance, payload) {
-                    (Some(distance), _) => distance,
-                    (None, payload) => {
-                        if !index.read_payload(node, payload, &mut found.payload)? {
-                            continue;
-                        }
-                        self.query.distance(&found.payload)
-                    }
-                };
-                index.heap_tids(node, &mut found.heap_tids)?;
-                for heap_tid in &found.heap_tids {
-                    let distance = Candidate::new(distance, node, true).distance;
-                    sorter.add(HitClass::Vector, Hit { heap_tid: *heap_tid, distance });
-                }
-            }
-        }
+        second_run::collect(&self.query, self.ranked, &self.given, sorter)?;
         self.given.clear();
-        sorter.sort();
         self.phase = Phase::SecondRun;
-        Ok(())
-    }
-}
-
-/// What one page gave to the second run. The sorter may write to disk, and other pages may have to be read: both wait until
-/// the page is released.
-#[derive(Default)]
-struct FoundOnPage {
-    rows: Vec<(HitClass, Hit)>,
-    nodes: Vec<FoundNode>,
-    heap_tids: Vec<HeapTid>,
-    payload: Vec<u8>,
-}
-
-/// A node of which something lies on another page.
-struct FoundNode {
-    node: Link,
-    /// `None` when the payload lies apart.
-    distance: Option<f64>,
-    payload: Link,
-}
-
-impl FoundOnPage {
-    fn collect<Store: PageStore>(
-        &mut self,
-        query: &PagedQuery<Store>,
-        ranked: bool,
-        given: &HashSet<Link>,
-        page: &Page,
-        block: u32,
-    ) -> Result<()> {
-        if page.is_new() || page.kind(block)? != PageKind::Data {
-            return Ok(());
-        }
-        for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&query.index.layout, page, block, slot)? {
-                let link = Link { block, slot, version: node.header().version };
-                if !node.is_live() || given.contains(&link) {
-                    continue;
-                }
-                let distance = match node.payload() {
-                    _ if !ranked => Some(f64::NAN),
-                    Some(payload) => Some(Candidate::new(query.distance(payload), link, true).distance),
-                    None => None,
-                };
-                match distance {
-                    Some(distance) if node.header().overflow.is_none() => {
-                        let hits = node.heap_tids().iter().map(|tid| Hit { heap_tid: *tid, distance });
-                        self.rows.extend(hits.map(|hit| (HitClass::Vector, hit)));
-                    }
-                    _ => self.nodes.push(FoundNode { node: link, distance, payload: node.payload_link() }),
-                }
-            } else if let Some(tuple) = Owned::in_slot(page, block, slot)?
-                && tuple.header().kind == TupleKind::Aside as u8
-            {
-                let class = match tuple.header().tag {
-                    tag if tag == AsideKind::ZeroVector as u16 => HitClass::ZeroVector,
-                    tag if tag == AsideKind::Null as u16 => HitClass::Null,
-                    _ => return Err(Error::Corrupt { block, slot, what: "aside tuple of unknown kind" }),
-                };
-                let hits = tuple.heap_tids().iter().map(|tid| Hit { heap_tid: *tid, distance: f64::NAN });
-                self.rows.extend(hits.map(|hit| (class, hit)));
-            }
-        }
         Ok(())
     }
 }

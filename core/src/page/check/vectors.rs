@@ -1,0 +1,51 @@
+//! The check's pass over vectors: payloads, and the codes made from them.
+
+use super::Findings;
+use super::facts::Facts;
+use crate::page::index::Index;
+use crate::page::node::Node;
+use crate::page::store::PageStore;
+use crate::types::{ElementType, Result};
+use half::f16;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Checks all payloads, and the codes that nodes keep of themselves. Returns a hash of the code that links to each node must
+/// have beside them; `None` in an index without codes, and where no payload was found, which has been noted before.
+pub(super) fn check<Store: PageStore>(
+    index: &Index<Store>,
+    facts: &Facts,
+    findings: &mut Findings,
+) -> Result<Vec<Option<u64>>> {
+    let mut codes = vec![None; facts.nodes.len()];
+    for (node, code) in facts.nodes.iter().zip(&mut codes) {
+        index.store.interrupt_point();
+        let Some(payload) = index.payload(node.link).unwrap_or_default() else { continue };
+        let vector = index.decode(&payload);
+        let lost = index.layout.encoding.residual(&payload);
+        if !is_finite(&vector, index.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
+            findings.error(node.link.block, node.link.slot, "node with a payload that is not finite");
+        }
+        if index.quantizer.is_none() {
+            continue;
+        }
+        let made = index.code(&vector);
+        let page = index.store.read(node.link.block)?;
+        let tuple = Node::at(&index.layout, &page, node.link).ok().flatten();
+        if tuple.and_then(|tuple| tuple.code()).is_some_and(|own| own != made) {
+            findings.warning(node.link, "node whose own code is not that of its vector");
+        }
+        *code = Some(xxh3_64(&made));
+    }
+    Ok(codes)
+}
+
+fn is_finite(vector: &[u8], element: ElementType) -> bool {
+    match element {
+        ElementType::F32 => {
+            vector.chunks_exact(4).all(|bytes| bytemuck::pod_read_unaligned::<f32>(bytes).is_finite())
+        }
+        ElementType::F16 => {
+            vector.chunks_exact(2).all(|bytes| bytemuck::pod_read_unaligned::<f16>(bytes).is_finite())
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Chooses what of an index's parameters depends on the page: codes, places for links on layer 0, and the encoding of payloads,
+//! so that nodes fill pages without waste.
+//!
+//! Imports `meta` and `tuple`.
+
+use super::meta::Meta;
+use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
+use super::tuple::Layout;
+use crate::code::rotated_dimensions;
+use crate::types::{ElementType, Metric, Parameters, PayloadEncoding, Result};
+
+/// Which codes an index shall have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Quantization {
+    /// As many bits as the dimensions need.
+    Auto,
+    /// None: neighbours are measured by their own payloads.
+    None,
+    /// So many bits a dimension: 1, 2 or 4.
+    Bits(u8),
+}
+
+/// How an index shall store vectors.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Storage {
+    /// In binary16 where that saves pages, else in the column's own precision.
+    Auto,
+    /// As said.
+    Encoding(PayloadEncoding),
+}
+
+/// Fewest dimensions that have codes by themselves: with fewer, near neighbours differ by less than an estimate's error.
+const MIN_DIMENSIONS: u16 = 16;
+/// Fewest dimensions for which 2 bits will do, and 1: the error of an estimate is about k/√D of the distances themselves,
+/// with k of 0.10, 0.34 and 0.75 for 4, 2 and 1 bits, and at most 0.04 costs few expansions.
+const TWO_BITS: u16 = 75;
+const ONE_BIT: u16 = 350;
+
+/// The parameters of an index with these wishes. L1 has no codes, whatever is wished for.
+///
+/// With codes, a node has 1.5m places for links on layer 0, and as many more, up to 2m, as cost no page.
+pub fn fit(
+    (dimensions, element): (u16, ElementType),
+    metric: Metric,
+    (m, ef_construction): (u16, u16),
+    quantization: Quantization,
+    storage: Storage,
+) -> Parameters {
+    let plain = Parameters::plain(dimensions, element, metric, m, ef_construction);
+    let bits = match quantization {
+        _ if metric == Metric::L1 => 0,
+        Quantization::None => 0,
+        Quantization::Bits(bits) => bits,
+        Quantization::Auto if dimensions < MIN_DIMENSIONS => 0,
+        Quantization::Auto if dimensions < TWO_BITS => 4,
+        Quantization::Auto if dimensions < ONE_BIT => 2,
+        Quantization::Auto => 1,
+    };
+    let column = match storage {
+        Storage::Encoding(payload) => Parameters { payload, ..plain },
+        Storage::Auto => plain,
+    };
+    if bits == 0 {
+        return column;
+    }
+    let coded = with_codes(column, bits);
+    if storage == Storage::Auto && element == ElementType::F32 {
+        let halves = with_codes(Parameters { payload: PayloadEncoding::F16, ..plain }, bits);
+        if bytes_per_node(&halves) < bytes_per_node(&coded) {
+            return filled(halves);
+        }
+    }
+    filled(coded)
+}
+
+/// The highest level that a node of an index with these parameters may have.
+pub fn max_level(parameters: &Parameters) -> Result<u8> {
+    Ok(Layout::new(&Meta::new(parameters))?.max_level)
+}
+
+/// With 1.5m links on layer 0, and codes of as many dimensions as fit a page beside them.
+fn with_codes(parameters: Parameters, bits: u8) -> Parameters {
+    /// Codes that do not fit whole are cut in these steps.
+    const STEP: u16 = 64;
+    let all = rotated_dimensions(parameters.dimensions.into()) as u16;
+    let m0 = parameters.m + parameters.m / 2;
+    let with = |code_dimensions| Parameters { m0, code_bits: bits, code_dimensions, ..parameters };
+    let cut = (1..all.div_ceil(STEP)).rev().map(|steps| steps * STEP);
+    let fits = |fitted: &Parameters| layout(fitted).is_some();
+    [all].into_iter().chain(cut).map(with).find(fits).unwrap_or(parameters)
+}
+
+/// With as many places for links as cost no page, up to 2m.
+fn filled(parameters: Parameters) -> Parameters {
+    let per_page = |parameters: &Parameters| {
+        layout(parameters).map(|layout| (layout.nodes_per_page(), layout.payload_offset.is_some()))
+    };
+    let now = per_page(&parameters);
+    (parameters.m0..=2 * parameters.m)
+        .map(|m0| Parameters { m0, ..parameters })
+        .take_while(|more| per_page(more) == now)
+        .last()
+        .unwrap_or(parameters)
+}
+
+fn layout(parameters: &Parameters) -> Option<Layout> {
+    Layout::new(&Meta::new(parameters)).ok()
+}
+
+/// Bytes of the index that a node takes: its share of its page, and its payload tuples where it has some.
+fn bytes_per_node(parameters: &Parameters) -> usize {
+    let Some(layout) = layout(parameters) else { return usize::MAX };
+    let apart: usize =
+        layout.payload_parts().map(|part| Layout::payload_tuple_size(&part) + LINE_POINTER_SIZE).sum();
+    (SPECIAL_OFFSET - HEADER_SIZE) / layout.nodes_per_page() + apart
+}

@@ -1,0 +1,120 @@
+//! The table's own vectors, for an index whose payloads are less precise.
+//!
+//! Imports `column`, `store` and walia-core.
+
+use pgrx::pg_sys;
+use walia_core::kernel::Measure;
+use walia_core::page::scan::ColumnVectors;
+use walia_core::types::{HeapTid, Parameters};
+
+use super::column;
+use crate::error::OrRaise;
+use crate::store::item_pointer;
+
+/// Reads rows of the table as a scan's snapshot sees them.
+///
+/// It begins with the first row that is asked for, in the memory context of its scan, and is to be ended with
+/// [`HeapVectors::end`]; dropping it does nothing, because an abort releases what it holds.
+pub struct HeapVectors {
+    parameters: Parameters,
+    measure: Measure,
+    query: Vec<u8>,
+    prepared: f32,
+    scan: pg_sys::IndexScanDesc,
+    context: pg_sys::MemoryContext,
+    reader: Option<Reader>,
+}
+
+/// What Postgres needs to fetch a row and compute the index's column from it.
+struct Reader {
+    fetch: *mut pg_sys::IndexFetchTableData,
+    slot: *mut pg_sys::TupleTableSlot,
+    info: *mut pg_sys::IndexInfo,
+    executor: *mut pg_sys::EState,
+    expressions: *mut pg_sys::ExprContext,
+}
+
+impl HeapVectors {
+    /// For a query of an index with these parameters.
+    ///
+    /// # Safety
+    /// `scan` and its relations are open, and `context` lives, until [`HeapVectors::end`].
+    pub unsafe fn new(
+        scan: pg_sys::IndexScanDesc,
+        context: pg_sys::MemoryContext,
+        parameters: Parameters,
+        query: &[u8],
+    ) -> Self {
+        let measure = Measure::new(parameters.metric, parameters.element);
+        let prepared = measure.prepare(query);
+        Self { parameters, measure, query: query.to_vec(), prepared, scan, context, reader: None }
+    }
+
+    /// Gives back what was opened.
+    pub fn end(&mut self) {
+        if let Some(reader) = self.reader.take() {
+            // SAFETY: opened by `Reader::open` and not ended since.
+            unsafe {
+                pg_sys::FreeExecutorState(reader.executor);
+                pg_sys::ExecDropSingleTupleTableSlot(reader.slot);
+                pg_sys::table_index_fetch_end(reader.fetch);
+            }
+        }
+    }
+}
+
+impl Reader {
+    /// # Safety
+    /// As for [`HeapVectors::new`].
+    unsafe fn open(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
+        // SAFETY: by the caller's promise. The context is switched back; an ERROR resets it anyway.
+        unsafe {
+            let caller = pg_sys::MemoryContextSwitchTo(context);
+            let (heap, index) = ((*scan).heapRelation, (*scan).indexRelation);
+            let fetch = pg_sys::table_index_fetch_begin(heap);
+            let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
+            let info = pg_sys::BuildIndexInfo(index);
+            let executor = pg_sys::CreateExecutorState();
+            let expressions = pg_sys::MakePerTupleExprContext(executor);
+            (*expressions).ecxt_scantuple = slot;
+            pg_sys::MemoryContextSwitchTo(caller);
+            Self { fetch, slot, info, executor, expressions }
+        }
+    }
+}
+
+impl ColumnVectors for HeapVectors {
+    fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
+        // SAFETY: the scan is open, by the promise of `new`; no page of the index is held, as the trait says. What an expression
+        // needs is freed with the context that is reset, after the vector was measured.
+        unsafe {
+            let reader = self.reader.get_or_insert_with(|| Reader::open(self.scan, self.context));
+            let mut item = item_pointer(heap_tid);
+            let (mut again, mut dead) = (false, false);
+            let snapshot = (*self.scan).xs_snapshot;
+            let found = pg_sys::table_index_fetch_tuple(
+                reader.fetch,
+                &mut item,
+                snapshot,
+                reader.slot,
+                &mut again,
+                &mut dead,
+            );
+            if !found {
+                return None;
+            }
+            let per_tuple = (*reader.expressions).ecxt_per_tuple_memory;
+            let caller = pg_sys::MemoryContextSwitchTo(per_tuple);
+            let (mut value, mut is_null) = (pg_sys::Datum::from(0), true);
+            pg_sys::FormIndexDatum(reader.info, reader.slot, reader.executor, &mut value, &mut is_null);
+            let distance = (!is_null).then(|| {
+                let vector = column::vector(value, &self.parameters).or_raise();
+                self.measure.distance_from(&self.query, self.prepared, vector.bytes())
+            });
+            pg_sys::MemoryContextSwitchTo(caller);
+            pg_sys::MemoryContextReset(per_tuple);
+            pg_sys::ExecClearTuple(reader.slot);
+            distance
+        }
+    }
+}
