@@ -7,8 +7,6 @@ use crate::kernel::{Instructions, IntegerSimd, Operation};
 use crate::types::Metric;
 use std::f64::consts::FRAC_PI_2;
 
-/// Codes whose products are computed at once.
-const BATCH: usize = 32;
 /// The largest level of a query.
 const MAX_QUERY_LEVEL: f32 = 127.0;
 
@@ -40,8 +38,8 @@ pub struct CodeQuery {
 /// The factors of a code: what its exact part adds, and what its product is scaled by.
 #[inline(always)]
 fn factors(code: &[u8]) -> (f32, f32) {
-    let factor = |first| f32::from_le_bytes([0, 1, 2, 3].map(|byte| code[first + byte]));
-    (factor(0), factor(FACTORS_SIZE / 2))
+    let (factors, _) = code.as_chunks();
+    (f32::from_le_bytes(factors[0]), f32::from_le_bytes(factors[1]))
 }
 
 impl CodeQuery {
@@ -55,38 +53,30 @@ impl CodeQuery {
 
     /// The estimated distance of a code's vector.
     pub fn estimate(&self, code: &[u8]) -> f32 {
-        let mut product = [0];
-        self.products(code, code.len(), &mut product);
-        self.finish(code, product[0])
+        let mut estimate = [0.0];
+        self.estimate_into(code, code.len(), &mut estimate);
+        estimate[0]
     }
 
     /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of `codes`.
     pub fn estimate_all(&self, codes: &[u8], stride: usize, count: usize, estimates: &mut Vec<f32>) {
-        estimates.reserve(count);
-        let mut products = [0; BATCH];
-        for first in (0..count).step_by(BATCH) {
-            let codes = &codes[first * stride..];
-            let products = &mut products[..BATCH.min(count - first)];
-            self.products(codes, stride, products);
-            estimates.extend(
-                products.iter().enumerate().map(|(i, product)| self.finish(&codes[i * stride..], *product)),
-            );
+        let before = estimates.len();
+        estimates.resize(before + count, 0.0);
+        self.estimate_into(codes, stride, &mut estimates[before..]);
+    }
+
+    fn estimate_into(&self, codes: &[u8], stride: usize, estimates: &mut [f32]) {
+        let query = self;
+        match self.bits {
+            1 => self.instructions.run(Estimate::<1> { query, codes, stride, estimates }),
+            2 => self.instructions.run(Estimate::<2> { query, codes, stride, estimates }),
+            _ => self.instructions.run(Estimate::<4> { query, codes, stride, estimates }),
         }
     }
 
     /// One standard deviation of the estimate.
     pub fn deviation(&self, code: &[u8]) -> f32 {
         factors(code).1.abs() * self.deviation
-    }
-
-    /// The products of this query's levels and those of codes.
-    fn products(&self, codes: &[u8], stride: usize, products: &mut [i32]) {
-        let Self { packed_size, ref levels, .. } = *self;
-        match self.bits {
-            1 => self.instructions.run(Products::<1> { levels, codes, stride, packed_size, products }),
-            2 => self.instructions.run(Products::<2> { levels, codes, stride, packed_size, products }),
-            _ => self.instructions.run(Products::<4> { levels, codes, stride, packed_size, products }),
-        }
     }
 
     /// The estimate for a code with this product. In double precision nothing of it overflows.
@@ -103,36 +93,41 @@ impl CodeQuery {
     }
 }
 
-/// Sums of products of a query's levels and those of `BITS` bits in codes.
-struct Products<'a, const BITS: u32> {
-    levels: &'a [u8],
+/// Estimates for codes of `BITS` bits, compiled for an instruction set.
+struct Estimate<'a, const BITS: u32> {
+    query: &'a CodeQuery,
     codes: &'a [u8],
     stride: usize,
-    packed_size: usize,
-    products: &'a mut [i32],
+    estimates: &'a mut [f32],
 }
 
-impl<const BITS: u32> Operation for Products<'_, BITS> {
+impl<const BITS: u32> Operation for Estimate<'_, BITS> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: IntegerSimd>(self, simd: S) {
-        let Self { levels, codes, stride, packed_size, products } = self;
-        for (i, product) in products.iter_mut().enumerate() {
-            let packed = &codes[i * stride + FACTORS_SIZE..][..packed_size];
-            let mut sums = simd.zero();
-            let registers = levels.chunks_exact(S::BYTES * (8 / BITS) as usize);
-            for (bytes, levels) in packed.chunks(S::BYTES).zip(registers) {
-                let mut bytes =
-                    if bytes.len() == S::BYTES { simd.load(bytes) } else { simd.load_partial(bytes) };
-                for levels in levels.chunks_exact(S::BYTES) {
-                    sums = simd.multiply_add(simd.low_bits::<BITS>(bytes), simd.load(levels), sums);
-                    bytes = simd.shift_right::<BITS>(bytes);
-                }
-            }
-            *product = simd.total(sums);
+        let Self { query, codes, stride, estimates } = self;
+        let size = FACTORS_SIZE + query.packed_size;
+        for (i, estimate) in estimates.iter_mut().enumerate() {
+            let code = &codes[i * stride..][..size];
+            let product = product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels);
+            *estimate = query.finish(code, product);
         }
     }
+}
+
+/// The sum of the products of packed levels and a query's levels.
+#[inline(always)]
+fn product<S: IntegerSimd, const BITS: u32>(simd: S, packed: &[u8], levels: &[u8]) -> i32 {
+    let mut sums = simd.zero();
+    for (bytes, levels) in packed.chunks(S::BYTES).zip(levels.chunks_exact(S::BYTES * (8 / BITS) as usize)) {
+        let mut bytes = if bytes.len() == S::BYTES { simd.load(bytes) } else { simd.load_partial(bytes) };
+        for levels in levels.chunks_exact(S::BYTES) {
+            sums = simd.multiply_add(simd.low_bits::<BITS>(bytes), simd.load(levels), sums);
+            bytes = simd.shift_right::<BITS>(bytes);
+        }
+    }
+    simd.total(sums)
 }
 
 /// [`CodeQuery::new`], compiled for an instruction set.
@@ -247,5 +242,7 @@ fn ordered<S: IntegerSimd>(levels: &[u8], bits: u8, code_dimensions: usize) -> V
 fn deviation(rotation: &Rotation, bits: u8, code_dimensions: usize, squares: f64) -> f32 {
     let Levels { square, product, .. } = Levels::of(bits);
     let coded = code_dimensions as f64 / rotation.dimensions() as f64;
-    (squares * coded * (square - product * product * coded)).sqrt() as f32
+    let deviation = (squares * coded * (square - product * product * coded)).sqrt();
+    // Finite, so that a second factor of 0 makes it 0.
+    deviation.min(f64::from(f32::MAX)) as f32
 }

@@ -1,6 +1,7 @@
 //! Tests of RaBitQ codes, their estimates, and the encodings of payloads.
 
 mod estimates;
+mod extremes;
 mod format;
 mod payloads;
 mod real;
