@@ -53,7 +53,7 @@ pub struct Meta {
     pub metric: u8,
     /// The column's [`ElementType`].
     pub element: u8,
-    /// A [`PayloadEncoding`](super::tuple::PayloadEncoding).
+    /// A [`PayloadEncoding`].
     pub payload_encoding: u8,
     /// Bits of a code per dimension; 0 without codes.
     pub code_bits: u8,
