@@ -1,6 +1,8 @@
-//! Tests of insertion, scan and vacuum on pages: alone, with crashes between any two commits, and all at once.
+//! Tests of insertion, scan and vacuum on pages: alone, with crashes between any two commits, one in the
+//! middle of another, and all at once.
 
 mod churn;
 mod concurrent;
 mod crash;
+mod interleaved;
 mod table;

@@ -1,0 +1,214 @@
+//! One operation at every point of another, in one thread.
+
+use crate::table::{NotAsked, OPTIONS, RamSorter, Table, parameters};
+use std::cell::Cell;
+use std::collections::BTreeSet;
+use walia_core::page::memory::{MemoryRead, MemoryUnit};
+use walia_core::page::node::Owned;
+use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::tuple::TupleKind;
+use walia_core::page::vacuum::bulk_delete;
+use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit, statistics};
+use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, Result};
+
+/// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
+struct Session<'s, Others> {
+    store: &'s MemoryStore,
+    /// What the others do before the read or unit of a number, counted from 0.
+    others: Others,
+    steps: Cell<usize>,
+}
+
+impl<'s, Others: Fn(usize)> Session<'s, Others> {
+    fn new(store: &'s MemoryStore, others: Others) -> Self {
+        Self { store, others, steps: Cell::new(0) }
+    }
+
+    fn step(&self) {
+        let step = self.steps.get();
+        self.steps.set(step + 1);
+        (self.others)(step);
+    }
+}
+
+impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
+    type Read<'a>
+        = MemoryRead<'a>
+    where
+        Self: 'a;
+    type Write<'a>
+        = MemoryUnit<'a>
+    where
+        Self: 'a;
+
+    fn block_count(&self) -> Result<u32> {
+        self.store.block_count()
+    }
+
+    fn read(&self, block: u32) -> Result<MemoryRead<'_>> {
+        self.step();
+        self.store.read(block)
+    }
+
+    fn prefetch(&self, blocks: &[u32]) {
+        self.store.prefetch(blocks);
+    }
+
+    fn begin(&self) -> MemoryUnit<'_> {
+        self.step();
+        self.store.begin()
+    }
+
+    fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
+        self.store.page_with_free_space(bytes)
+    }
+
+    fn record_free_space(&self, block: u32, bytes: usize) {
+        self.store.record_free_space(block, bytes);
+    }
+
+    fn interrupt_point(&self) {
+        self.store.interrupt_point();
+    }
+
+    fn next_transaction(&self) -> u64 {
+        self.store.next_transaction()
+    }
+
+    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
+        self.store.is_older_than_all_snapshots(transaction)
+    }
+
+    fn affinity(&self) -> usize {
+        self.store.affinity()
+    }
+}
+
+/// A table of rows that all have one vector, and their heap TIDs, the oldest first.
+fn rows_that_share_a_vector(rows: usize) -> (Table, Vec<u8>, Vec<HeapTid>) {
+    let mut table = Table::new(MemoryStore::new(), parameters(3, Metric::L2));
+    let vector = table.random_vector();
+    let tids = (0..rows).map(|_| table.insert(Some(vector.clone())).unwrap()).collect();
+    (table, vector, tids)
+}
+
+/// At every step of a scan, a vacuum takes tuples out of the chain that is read, and inserts take their slots.
+#[test]
+fn a_chain_is_read_while_it_changes() {
+    // The newest of its tuples die, some from the middle, the oldest.
+    for dead in [60..150, 40..110, 0..80] {
+        for max_tuples in [0, OPTIONS.max_tuples] {
+            for at in 0.. {
+                let (mut table, vector, tids) = rows_that_share_a_vector(150);
+                tids[dead.clone()].iter().for_each(|tid| table.delete(*tid));
+                let others = |step| {
+                    if step == at {
+                        let index = table.index();
+                        bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
+                        for row in 1..=80 {
+                            index.insert(&vector, HeapTid::new(1000, row), true).unwrap();
+                        }
+                    }
+                };
+                let session = Session::new(&table.store, others);
+                let options = ScanOptions { max_tuples, ..OPTIONS };
+                let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&vector), options);
+                let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
+                while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+                    assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
+                }
+                assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
+                if session.steps.get() <= at {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// A chain that lacks a tuple for good is told apart from one that a vacuum has shortened.
+#[test]
+fn a_chain_without_an_end_is_an_error() {
+    let (table, vector, _) = rows_that_share_a_vector(150);
+    let mut oldest = Link::NONE;
+    for block in 2..table.store.block_count().unwrap() {
+        let page = table.store.read(block).unwrap();
+        for slot in 1..=page.slot_count() {
+            let Some(tuple) = Owned::in_slot(&page, block, slot).unwrap() else { continue };
+            if tuple.header().kind == TupleKind::HeapTids as u8 && tuple.header().next.is_none() {
+                oldest = Link { block, slot, version: tuple.header().version };
+            }
+        }
+    }
+    let mut unit = table.store.begin();
+    unit.lock(oldest.block).unwrap();
+    unit.edit(oldest.block).remove_tuple(oldest.block, oldest.slot).unwrap();
+    unit.commit().unwrap();
+    let broken = |error| matches!(error, Error::Corrupt { what: "broken heap TID chain", .. });
+    assert!(table.scan(Some(&vector), OPTIONS).is_err_and(broken));
+    assert!(bulk_delete(&table.index(), &mut |_| false).is_err_and(broken));
+}
+
+/// At every step of an insertion, a vacuum runs, to its end or until it is cancelled after some commits.
+fn insert_beside_a_vacuum(parameters: Parameters, rows: usize) {
+    for at in 0.. {
+        let mut steps = 0;
+        for commits in 0.. {
+            let mut table = Table::new(MemoryStore::new(), parameters);
+            for _ in 0..rows {
+                let vector = table.random_vector();
+                table.insert(Some(vector)).unwrap();
+            }
+            if rows % 2 == 0
+                && let Some(tid) = table.any_row()
+            {
+                table.delete(tid);
+            }
+            let (tid, vector) = (HeapTid::new(1000, 1), table.random_vector());
+            let ended = Cell::new(true);
+            let others = |step| {
+                if step == at {
+                    table.store.stop_after(table.store.commits() + commits);
+                    let result = bulk_delete(&table.index(), &mut |tid| table.dead.contains(&tid));
+                    assert!(matches!(result, Ok(_) | Err(Error::Crashed)), "{result:?}");
+                    table.store.stop_after(u64::MAX);
+                    ended.set(result.is_ok());
+                }
+            };
+            let session = Session::new(&table.store, others);
+            Index::open(&session).unwrap().insert(&vector, tid, false).unwrap();
+            steps = session.steps.get();
+            table.rows.insert(tid, Some(vector.clone()));
+            table.assert_sound(&[]);
+            table.assert_complete(Some(&vector), OPTIONS);
+            table.vacuum().unwrap();
+            table.vacuum().unwrap();
+            table.assert_sound(&["did not end", "owner", "tombstone"]);
+            table.assert_complete(Some(&vector), OPTIONS);
+            assert_eq!(statistics(&table.index()).unwrap().pending_nodes, 0);
+            if ended.get() {
+                break;
+            }
+        }
+        if steps <= at {
+            break;
+        }
+    }
+}
+
+#[test]
+fn a_vacuum_beside_an_insertion() {
+    for rows in 0..10 {
+        insert_beside_a_vacuum(Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) }, rows);
+    }
+}
+
+/// A vacuum that meets parts of the payload before their node must not take them for orphans.
+#[test]
+fn a_vacuum_beside_an_insertion_with_payloads_apart() {
+    // Few nodes fill a page, and the last part of a payload fits in the room that they leave.
+    let parameters = Parameters { m: 2, m0: 200, ..parameters(2040, Metric::L2) };
+    for rows in 3..8 {
+        insert_beside_a_vacuum(parameters, rows);
+    }
+}
