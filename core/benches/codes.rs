@@ -4,9 +4,9 @@
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::time::Duration;
-use walia_core::code::{CodeParameters, PayloadEncoding, Quantizer, rotated_dimensions};
+use walia_core::code::{CodeParameters, Quantizer, rotated_dimensions};
 use walia_core::kernel::InstructionSet;
-use walia_core::types::{ElementType, Metric};
+use walia_core::types::{ElementType, Metric, PayloadEncoding};
 
 /// Bytes of the link before each code.
 const LINK_SIZE: usize = 8;
