@@ -8,6 +8,10 @@ CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
     m int,
     m0 int,
     ef_construction int,
+    quantization int,           -- bits a dimension of the codes beside links; 0 without codes
+    code_dimensions int,        -- dimensions that codes cover, after rotation
+    code_bytes int,             -- of one code
+    storage text,               -- precision of the vectors in the index: f32, f16 or sq8
     nodes bigint,               -- distinct vectors
     nodes_by_level bigint[],    -- from level 0, each node at its top level
     tombstones bigint,          -- nodes without rows, waiting to be reused
@@ -17,6 +21,8 @@ CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
     pages bigint,
     bytes bigint,
     free_bytes bigint,          -- of pages that hold nodes
+    centroid_drift float8,      -- how far the vectors have moved from the codes' centroid, in variances; NULL without codes
+    reindex_recommended boolean,    -- whether that is so far that REINDEX would make searches notably better
     kernel text                 -- instruction set of the distances on this server
 ) AS 'MODULE_PATHNAME', 'walia_info_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_info IS 'parameters, contents and size of a walia_hnsw index';

@@ -53,7 +53,8 @@ pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
         (Some(StoredAs::Sq8), _) => Storage::Encoding(PayloadEncoding::Sq8),
         (Some(StoredAs::F32), ElementType::F16) => {
             let name = type_name(element);
-            return refused(format!("storage \"f32\" is more precise than type {name}"));
+            return refused(format!("storage \"f32\" is more precise than type {name}"))
+                .map_err(|error| error.hint("Leave the option out, or set it to \"f16\" or \"sq8\"."));
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
@@ -103,6 +104,15 @@ pub fn type_name(element: ElementType) -> &'static str {
     match element {
         ElementType::F32 => <f32 as Element>::NAME,
         ElementType::F16 => <half::f16 as Element>::NAME,
+    }
+}
+
+/// The precision of the vectors that an index holds, as the option `storage` calls it.
+pub fn storage_name(parameters: &Parameters) -> &'static str {
+    match (parameters.payload, parameters.element) {
+        (PayloadEncoding::Sq8, _) => "sq8",
+        (PayloadEncoding::F16, _) | (PayloadEncoding::Column, ElementType::F16) => "f16",
+        (PayloadEncoding::Column, ElementType::F32) => "f32",
     }
 }
 

@@ -9,7 +9,7 @@ use walia_core::page::Index;
 use walia_core::page::statistics::statistics;
 
 use super::open::{OpenIndex, Purpose};
-use crate::am::column::{metric_name, type_name};
+use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
 use crate::store::error::index_error;
 
@@ -28,6 +28,10 @@ fn walia_info(
         name!(m, i32),
         name!(m0, i32),
         name!(ef_construction, i32),
+        name!(quantization, i32),
+        name!(code_dimensions, i32),
+        name!(code_bytes, i32),
+        name!(storage, &'static str),
         name!(nodes, i64),
         name!(nodes_by_level, Vec<i64>),
         name!(tombstones, i64),
@@ -37,6 +41,8 @@ fn walia_info(
         name!(pages, i64),
         name!(bytes, i64),
         name!(free_bytes, i64),
+        name!(centroid_drift, Option<f64>),
+        name!(reindex_recommended, bool),
         name!(kernel, &'static str),
     ),
 > {
@@ -55,6 +61,10 @@ fn walia_info(
         parameters.m.into(),
         parameters.m0.into(),
         parameters.ef_construction.into(),
+        parameters.code_bits.into(),
+        parameters.code_dimensions.into(),
+        index.layout.code_size as i32,
+        storage_name(&parameters),
         counts.nodes() as i64,
         counts.nodes_by_level[..top].iter().map(|nodes| *nodes as i64).collect(),
         counts.tombstones as i64,
@@ -64,6 +74,8 @@ fn walia_info(
         (counts.bytes / pg_sys::BLCKSZ as u64) as i64,
         counts.bytes as i64,
         counts.free_bytes as i64,
+        counts.centroid_drift,
+        counts.reindex_recommended(),
         InstructionSet::in_use().name(),
     ))
 }

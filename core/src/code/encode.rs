@@ -130,7 +130,7 @@ impl Quantizer {
 
 /// Reads little-endian elements.
 #[inline(always)]
-fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
+pub(super) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
     match element {
         ElementType::F32 => {
             for (value, bytes) in values.iter_mut().zip(vector.as_chunks().0) {

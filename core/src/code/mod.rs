@@ -45,11 +45,13 @@
 //! multiple of 4; bits without a level are 0. A code depends on the vector, the centroid and the [`CodeParameters`] only: all
 //! arithmetic is IEEE's, in one order, so that every machine makes the same bytes.
 
+mod centroid;
 mod encode;
 mod estimate;
 mod payload;
 mod rotation;
 
+pub use centroid::Moments;
 pub use encode::Quantizer;
 pub use estimate::CodeQuery;
 pub use payload::distance_bounds;

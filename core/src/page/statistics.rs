@@ -5,10 +5,17 @@ use super::node::{Node, Owned};
 use super::slotted::PageKind;
 use super::store::PageStore;
 use super::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
-use crate::types::{MAX_LEVEL, PAGE_SIZE, Result};
+use crate::code::Moments;
+use crate::types::{Link, MAX_LEVEL, PAGE_SIZE, Result};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Pages whose nodes' vectors are sampled for the drift, about.
+const SAMPLED_PAGES: u64 = 1024;
+/// The drift from which on better codes are worth a REINDEX.
+const HARMFUL_DRIFT: f64 = 0.25;
 
 /// Counts over a whole index.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Statistics {
     /// Live nodes by level.
     pub nodes_by_level: [u64; MAX_LEVEL as usize + 1],
@@ -32,12 +39,21 @@ pub struct Statistics {
     pub free_bytes: u64,
     /// Bytes of all pages.
     pub bytes: u64,
+    /// How far the vectors have moved away from the centroid of the codes, in units of their variance: the square of an
+    /// estimate's error is greater by this share than it would be after a REINDEX. From a sample. `None` in an index without
+    /// codes, and where the vectors do not differ.
+    pub centroid_drift: Option<f64>,
 }
 
 impl Statistics {
     /// Live nodes.
     pub fn nodes(&self) -> u64 {
         self.nodes_by_level.iter().sum()
+    }
+
+    /// Whether the index would search notably better after a REINDEX, which takes a new centroid.
+    pub fn reindex_recommended(&self) -> bool {
+        self.centroid_drift.is_some_and(|drift| drift > HARMFUL_DRIFT)
     }
 }
 
@@ -57,7 +73,9 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         new_pages: 0,
         free_bytes: 0,
         bytes: u64::from(blocks) * PAGE_SIZE as u64,
+        centroid_drift: None,
     };
+    let mut sample = Sample::new(index, blocks);
     for block in 0..blocks {
         index.store.interrupt_point();
         let page = index.store.read(block)?;
@@ -75,12 +93,53 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(&index.layout, &page, block, slot)? {
                 counts.add_node(&node);
+                sample.note(&node, block, slot);
             } else if let Some(owned) = Owned::in_slot(&page, block, slot)? {
                 counts.add_owned(&owned);
             }
         }
+        drop(page);
+        sample.read_noted(index)?;
     }
+    counts.centroid_drift = sample.drift(index);
     Ok(counts)
+}
+
+/// The vectors of live nodes on some pages.
+struct Sample {
+    /// `None` in an index without codes.
+    moments: Option<Moments>,
+    /// One page in so many is sampled, by a hash of its number: what lies on a page may repeat itself at regular distances.
+    one_in: u64,
+    noted: Vec<Link>,
+}
+
+impl Sample {
+    fn new<Store>(index: &Index<Store>, blocks: u32) -> Self {
+        let moments = index.quantizer.is_some().then(|| Moments::new(&index.layout.parameters));
+        Self { moments, one_in: (u64::from(blocks) / SAMPLED_PAGES).max(1), noted: Vec::new() }
+    }
+
+    fn note(&mut self, node: &Node, block: u32, slot: u16) {
+        let is_sampled = || xxh3_64(&block.to_le_bytes()).is_multiple_of(self.one_in);
+        if self.moments.is_some() && node.is_live() && is_sampled() {
+            self.noted.push(Link { block, slot, version: node.header().version });
+        }
+    }
+
+    /// Reads the vectors of the nodes that were noted. No page is held, as payloads may lie on other pages.
+    fn read_noted<Store: PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
+        for node in self.noted.drain(..) {
+            if let Some((moments, payload)) = self.moments.as_mut().zip(index.payload(node)?) {
+                moments.add(&index.decode(&payload));
+            }
+        }
+        Ok(())
+    }
+
+    fn drift<Store>(&self, index: &Index<Store>) -> Option<f64> {
+        self.moments.as_ref()?.drift(index.quantizer.as_deref()?.centroid())
+    }
 }
 
 impl Statistics {

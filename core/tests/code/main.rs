@@ -1,5 +1,6 @@
 //! Tests of RaBitQ codes, their estimates, and the encodings of payloads.
 
+mod centroid;
 mod estimates;
 mod extremes;
 mod format;

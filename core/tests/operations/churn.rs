@@ -207,3 +207,30 @@ fn the_graph_stays_good_when_most_rows_die() {
         assert!(repaired >= fresh - 0.02, "{} rows: {repaired}, {fresh} without deletions", table.rows.len());
     }
 }
+
+/// What lies apart from the centroid is measured on pages as in RAM: rows that come to an empty index, live ones only.
+#[test]
+fn an_index_that_was_empty_recommends_reindex() {
+    for (dimensions, payload) in
+        [(24, PayloadEncoding::Sq8), (24, PayloadEncoding::Column), (3000, PayloadEncoding::F16)]
+    {
+        let parameters = coded(dimensions, Metric::L2, 1, payload);
+        let mut table = Table::new(MemoryStore::new(), parameters);
+        let drift = |table: &Table| statistics(&table.index()).unwrap().centroid_drift;
+        assert_eq!(drift(&table), None);
+        let (mut here, mut there) = (Vec::new(), Vec::new());
+        for _ in 0..60 {
+            for (rows, mean) in [(&mut here, 0.0), (&mut there, 9.0)] {
+                let elements = (0..dimensions).map(|_| mean + table.random.random_range(-1.0..1.0f32));
+                let vector = bytes(elements.collect::<Vec<_>>(), ElementType::F32);
+                rows.push(table.insert(Some(vector)).unwrap());
+            }
+        }
+        assert!(statistics(&table.index()).unwrap().reindex_recommended(), "{dimensions}");
+        there.into_iter().for_each(|row| table.delete(row));
+        table.vacuum().unwrap();
+        let drift = drift(&table).unwrap();
+        assert!(drift < 0.05, "{dimensions}: {drift}");
+        assert!(!statistics(&table.index()).unwrap().reindex_recommended());
+    }
+}

@@ -5,8 +5,8 @@
 use std::ffi::c_void;
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::kernel::Measure;
-use walia_core::types::{ElementType, Metric, Parameters};
+use walia_core::code::Moments;
+use walia_core::types::Parameters;
 
 use crate::am::column;
 use crate::error::OrRaise;
@@ -33,9 +33,7 @@ pub unsafe fn centroid(
     }
     let mut sample = Sample {
         parameters: *parameters,
-        measure: Measure::new(parameters.metric, parameters.element),
-        sums: vec![0.0; parameters.dimensions.into()],
-        vectors: 0,
+        moments: Moments::new(parameters),
         block: u32::MAX,
         rows_of_block: 0,
     };
@@ -61,40 +59,15 @@ pub unsafe fn centroid(
             );
         }
     }
-    let count = (sample.vectors as f64).max(1.0);
-    sample.sums.iter().map(|sum| (sum / count) as f32).collect()
+    sample.moments.mean()
 }
 
 /// What has been read of the sample.
 struct Sample {
     parameters: Parameters,
-    measure: Measure,
-    sums: Vec<f64>,
-    vectors: u64,
+    moments: Moments,
     block: u32,
     rows_of_block: u32,
-}
-
-impl Sample {
-    fn add(&mut self, vector: &[u8]) {
-        let scale = match self.parameters.metric {
-            Metric::Cosine => f64::from(self.measure.prepare(vector)).sqrt().recip(),
-            Metric::L2 | Metric::InnerProduct | Metric::L1 => 1.0,
-        };
-        // Zero vectors have no direction.
-        if !scale.is_finite() {
-            return;
-        }
-        self.vectors += 1;
-        let elements = vector.chunks_exact(self.parameters.element.size());
-        for (sum, bytes) in self.sums.iter_mut().zip(elements) {
-            *sum += scale
-                * match self.parameters.element {
-                    ElementType::F32 => f64::from(bytemuck::pod_read_unaligned::<f32>(bytes)),
-                    ElementType::F16 => bytemuck::pod_read_unaligned::<half::f16>(bytes).to_f64(),
-                };
-        }
-    }
 }
 
 /// Takes one row of the sample: the callback of `table_index_build_range_scan`.
@@ -118,7 +91,7 @@ unsafe extern "C-unwind" fn add_row(
         sample.block = block;
         if !*is_null && sample.rows_of_block < ROWS_OF_PAGE {
             let vector = column::vector(*values, &sample.parameters).or_raise();
-            sample.add(vector.bytes());
+            sample.moments.add(vector.bytes());
         }
     }
 }

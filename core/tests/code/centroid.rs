@@ -1,0 +1,87 @@
+//! Centroids, and what it costs when vectors move away from one.
+
+use crate::vectors::{METRICS, bytes, centroid, gaussian, product, rng};
+use walia_core::code::Moments;
+use walia_core::types::{ElementType, Metric, Parameters};
+
+const DIMENSIONS: usize = 24;
+
+fn moments(metric: Metric, element: ElementType, vectors: &[Vec<f32>]) -> Moments {
+    let mut moments = Moments::new(&Parameters::plain(DIMENSIONS as u16, element, metric, 16, 100));
+    vectors.iter().for_each(|vector| moments.add(&bytes(element, vector)));
+    moments
+}
+
+/// The mean of the squared norms of what codes keep: what a vector, or its direction, is besides its part along the centroid.
+fn squared_rests(metric: Metric, centroid: &[f32], vectors: &[Vec<f32>]) -> f64 {
+    let square = |vector: &Vec<f32>| {
+        let norm = if metric == Metric::Cosine { product(vector, vector).sqrt() } else { 1.0 };
+        let vector: Vec<f32> = vector.iter().map(|value| (f64::from(*value) / norm) as f32).collect();
+        let squares = product(centroid, centroid);
+        let along = match metric {
+            Metric::L2 | Metric::L1 => 1.0,
+            Metric::InnerProduct | Metric::Cosine if squares == 0.0 => 0.0,
+            Metric::InnerProduct | Metric::Cosine => product(&vector, centroid) / squares,
+        };
+        let rest = vector.iter().zip(centroid).map(|(value, c)| f64::from(*value) - along * f64::from(*c));
+        rest.map(|value| value * value).sum::<f64>()
+    };
+    vectors.iter().map(square).sum::<f64>() / vectors.len() as f64
+}
+
+#[test]
+fn the_drift_is_by_how_much_rests_have_grown() {
+    let mut rng = rng(3);
+    let vectors: Vec<_> = (0..2000).map(|_| gaussian(&mut rng, DIMENSIONS, 0.7)).collect();
+    for metric in METRICS {
+        let moments = moments(metric, ElementType::F32, &vectors);
+        let mean = moments.mean();
+        assert!(mean.iter().zip(centroid(metric, &vectors)).all(|(a, b)| (a - b).abs() < 1e-5), "{metric:?}");
+        assert!(moments.drift(&mean).unwrap() < 1e-9, "{metric:?}");
+
+        let at_mean = squared_rests(metric, &mean, &vectors);
+        let other: Vec<f32> = (0..DIMENSIONS).map(|i| mean[i] * (i % 2) as f32).collect();
+        for centroid in [vec![0.0; DIMENSIONS], other] {
+            let grown = squared_rests(metric, &centroid, &vectors) / at_mean - 1.0;
+            let drift = moments.drift(&centroid).unwrap();
+            assert!(grown > 0.2, "{metric:?}: {grown}");
+            // The part along the direction of a centroid varies too, which the drift leaves out: by one of all dimensions.
+            assert!((drift / grown - 1.0).abs() < 0.15, "{metric:?}: {drift}, but {grown}");
+        }
+    }
+}
+
+#[test]
+fn only_the_direction_of_a_centroid_counts_where_only_it_is_used() {
+    let mut rng = rng(4);
+    let vectors: Vec<_> = (0..500).map(|_| gaussian(&mut rng, DIMENSIONS, 1.0)).collect();
+    let longer = |metric| {
+        let moments = moments(metric, ElementType::F16, &vectors);
+        let centroid: Vec<f32> = moments.mean().iter().map(|value| 3.0 * value).collect();
+        moments.drift(&centroid).unwrap()
+    };
+    assert!(longer(Metric::InnerProduct) < 1e-9);
+    assert!(longer(Metric::Cosine) < 1e-9);
+    assert!(longer(Metric::L2) > 3.0);
+}
+
+#[test]
+fn vectors_that_do_not_differ_have_no_drift() {
+    let zero = vec![0.0; DIMENSIONS];
+    for metric in METRICS {
+        for vectors in [vec![], vec![zero.clone()], vec![vec![0.3; DIMENSIONS]; 7]] {
+            let moments = moments(metric, ElementType::F32, &vectors);
+            assert_eq!(moments.drift(&zero), None, "{metric:?}");
+            assert!(moments.mean().iter().all(|value| value.is_finite()));
+        }
+    }
+}
+
+#[test]
+fn zero_vectors_have_no_direction() {
+    let vectors = [vec![0.0; DIMENSIONS], vec![2.0; DIMENSIONS]];
+    let direction = (DIMENSIONS as f32).sqrt().recip();
+    let mean = moments(Metric::Cosine, ElementType::F32, &vectors).mean();
+    assert!(mean.iter().all(|value| (value - direction).abs() < 1e-6));
+    assert_eq!(moments(Metric::L2, ElementType::F32, &vectors).mean(), [1.0; DIMENSIONS]);
+}
