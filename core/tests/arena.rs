@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 use walia_core::arena::{self, Arena, Full, Settings};
-use walia_core::graph::{BuiltGraph, LayerSearch, descend};
+use walia_core::graph::{BuiltGraph, LayerSearch, Purpose, descend};
 use walia_core::kernel::Measure;
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters};
 
@@ -121,7 +121,7 @@ fn check(arena: &Arena, vectors: &[Vec<u8>]) {
 /// The first `k` rows of a search.
 fn search(arena: &Arena, query: &[u8], ef: usize, k: usize) -> Vec<(f64, usize)> {
     let store = arena.query(query);
-    let mut search = LayerSearch::new(Default::default(), false);
+    let mut search = LayerSearch::new(Default::default(), Purpose::Scan { resumable: false });
     let entries = descend(&store, &mut search, arena.entry_point().unwrap(), 0).unwrap();
     let found = search.run(&store, &entries, 0, ef).unwrap();
     let rows = found.iter().flat_map(|candidate| {

@@ -2,8 +2,8 @@
 
 use hashbrown::HashSet;
 use walia_core::graph::{
-    Candidate, EntryPoint, LayerSearch, Neighbours, NodeStore, choose_neighbours, descend, draw_level,
-    level_of, select_neighbors,
+    Candidate, EntryPoint, LayerSearch, Neighbours, NodeStore, Purpose, choose_neighbours, descend,
+    draw_level, level_of, select_neighbors,
 };
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
@@ -30,7 +30,7 @@ impl Line {
     }
 
     fn search(&self, resumable: bool) -> LayerSearch<Self> {
-        LayerSearch::new(HashSet::new(), resumable)
+        LayerSearch::new(HashSet::new(), Purpose::Scan { resumable })
     }
 }
 

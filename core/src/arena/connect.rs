@@ -3,7 +3,7 @@
 //! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
 
 use super::{Arena, ArenaQuery};
-use crate::graph::{BuiltGraph, Candidate, LayerSearch, Neighbours, descend};
+use crate::graph::{BuiltGraph, Candidate, LayerSearch, Neighbours, Purpose, descend};
 
 /// Nodes between two calls of `poll`.
 const POLL_NODES: usize = 1024;
@@ -15,7 +15,7 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
     let Some(entry) = arena.entry_point() else { return };
     let Some(mut walk) = Walk::new(arena) else { return };
     walk.reach(entry.node, &mut poll);
-    let mut search = LayerSearch::new(Default::default(), false);
+    let mut search = LayerSearch::new(Default::default(), Purpose::Insertion);
     let ef = usize::from(arena.parameters.ef_construction);
     for node in 0..arena.len() {
         if walk.reached[node as usize] {

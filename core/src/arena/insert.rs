@@ -1,7 +1,7 @@
 //! Insertion of rows into the graph, by any number of threads (the paper's algorithm 1).
 
 use super::{Arena, ArenaQuery};
-use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, choose_neighbours};
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, Purpose, choose_neighbours};
 use crate::types::Result;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -52,7 +52,7 @@ impl<'a> Inserter<'a> {
     /// Inserts nodes, unless the build is stopped. A panic stops it, since nobody would insert the rest.
     pub(super) fn insert_all(&self, nodes: Range<u32>) -> Result<()> {
         let stop_on_panic = StopOnDrop(self);
-        let mut search = LayerSearch::new(Default::default(), false);
+        let mut search = LayerSearch::new(Default::default(), Purpose::Insertion);
         let mut scratch = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
         for node in nodes {
             if self.is_stopped() {
@@ -86,7 +86,7 @@ impl<'a> Inserter<'a> {
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             for neighbour in neighbours.iter() {
                 let back_link = Candidate { node, ..*neighbour };
-                self.link(neighbour.node, layer, back_link, scratch)?;
+                self.link(neighbour.node, layer, back_link, &query, scratch)?;
             }
         }
         if entry_guard.is_some() && rises() {
@@ -95,12 +95,13 @@ impl<'a> Inserter<'a> {
         Ok(())
     }
 
-    /// Offers `node` a neighbour.
+    /// Offers `node` a neighbour, whose query `query` is.
     fn link(
         &self,
         node: u32,
         layer: u8,
         neighbour: Candidate<u32>,
+        query: &ArenaQuery<'a>,
         scratch: &mut Neighbours<u32>,
     ) -> Result<()> {
         let arena = self.arena;
@@ -111,8 +112,13 @@ impl<'a> Inserter<'a> {
         if scratch.iter().any(|present| present.node == neighbour.node) {
             return Ok(());
         }
-        scratch
-            .offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
+        // All distances that an offer asks for are from the new neighbour.
+        let other = |a, b| if a == neighbour.node { b } else { a };
+        scratch.offer(
+            neighbour,
+            arena.parameters.max_links(layer),
+            |a, b| Ok(query.distance(other(a, b))),
+        )?;
         list.write(scratch);
         Ok(())
     }

@@ -15,10 +15,12 @@ mod connect;
 mod feed;
 mod insert;
 mod list;
+mod marks;
 mod query;
 
 pub use budget::Full;
 pub use feed::{Feeder, Settings, build};
+pub use marks::Marks;
 pub use query::ArenaQuery;
 
 use crate::code::Quantizer;

@@ -1,11 +1,10 @@
 //! The arena as one query sees it.
 
-use super::Arena;
+use super::{Arena, Marks};
 use crate::code::CodeQuery;
-use crate::graph::{BuiltGraph, Candidate, EntryPoint, NodeStore};
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, NodeStore, Visited};
 use crate::kernel::prefetch;
 use crate::types::Result;
-use hashbrown::HashSet;
 
 /// Nodes that are expanded together, by codes: while one is expanded, the others are on their way.
 const BEAM: usize = 4;
@@ -32,6 +31,14 @@ impl<'a> ArenaQuery<'a> {
         Self::new(arena, chunk.vector(row, &arena.shape), chunk.row(row).prepared)
     }
 
+    /// The distance of a node, estimated where it has a code.
+    pub(super) fn distance(&self, node: u32) -> f64 {
+        match &self.codes {
+            Some(codes) => f64::from(codes.estimate(self.arena.code(node))),
+            None => self.measure(node).distance,
+        }
+    }
+
     fn measure(&self, node: u32) -> Candidate<u32> {
         let (chunk, row) = self.arena.locate(node);
         let vector = chunk.vector(row, &self.arena.shape);
@@ -43,7 +50,7 @@ impl<'a> ArenaQuery<'a> {
 
 impl NodeStore for ArenaQuery<'_> {
     type Node = u32;
-    type Visited = HashSet<u32>;
+    type Visited = Marks;
 
     fn entry_point(&self) -> Result<Option<EntryPoint<u32>>> {
         Ok(self.arena.entry_point())
@@ -59,6 +66,11 @@ impl NodeStore for ArenaQuery<'_> {
                 self.arena.list(candidate.node, layer).prefetch();
                 prefetch(self.arena.vector(candidate.node));
             }
+            for candidate in nodes {
+                for neighbour in self.arena.list(candidate.node, layer).nodes() {
+                    prefetch(self.arena.code(neighbour));
+                }
+            }
         }
     }
 
@@ -66,7 +78,7 @@ impl NodeStore for ArenaQuery<'_> {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
-        visited: &mut HashSet<u32>,
+        visited: &mut Marks,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Option<Candidate<u32>>> {
         let node = candidate.node;
@@ -77,9 +89,6 @@ impl NodeStore for ArenaQuery<'_> {
         found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, neighbour)));
         match &self.codes {
             Some(codes) => {
-                for neighbour in &found[first..] {
-                    prefetch(self.arena.code(neighbour.node));
-                }
                 for neighbour in &mut found[first..] {
                     let estimate = codes.estimate(self.arena.code(neighbour.node));
                     *neighbour = Candidate::estimate(estimate.into(), neighbour.node);

@@ -5,6 +5,7 @@
 use crate::kernel::widen;
 use crate::types::{ElementType, Metric, PayloadEncoding};
 use half::f16;
+use half::slice::HalfFloatSliceExt;
 use std::f64::consts::PI;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -43,10 +44,8 @@ impl PayloadEncoding {
                 let scale = power_of_two(exponent(largest) - F16_EXPONENT);
                 put(LOSS_SIZE, scale);
                 let per_scale = f64::from(scale).recip();
-                let halves = payload[F16_HEADER_SIZE..].as_chunks_mut().0;
-                for (bytes, value) in halves.iter_mut().zip(elements(vector, element)) {
-                    *bytes = to_f16((f64::from(value) * per_scale) as f32).to_le_bytes();
-                }
+                let scaled = elements(vector, element).map(|value| (f64::from(value) * per_scale) as f32);
+                put_halves(scaled, payload[F16_HEADER_SIZE..].as_chunks_mut().0);
             }
             Self::Sq8 => {
                 let (least, greatest) = elements(vector, element)
@@ -103,10 +102,22 @@ fn put_elements(values: impl ExactSizeIterator<Item = f32>, element: ElementType
                 *bytes = value.to_le_bytes();
             }
         }
-        ElementType::F16 => {
-            for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
-                *bytes = to_f16(value).to_le_bytes();
-            }
+        ElementType::F16 => put_halves(values, bytes.as_chunks_mut().0),
+    }
+}
+
+/// Rounds values to the nearest finite binary16, many at a time.
+fn put_halves(mut values: impl Iterator<Item = f32>, halves: &mut [[u8; 2]]) {
+    const CHUNK: usize = 64;
+    let (mut wide, mut narrow) = ([0.0; CHUNK], [f16::ZERO; CHUNK]);
+    let (least, greatest) = (f16::MIN.to_f32(), f16::MAX.to_f32());
+    for halves in halves.chunks_mut(CHUNK) {
+        for (wide, value) in wide.iter_mut().zip(values.by_ref().take(halves.len())) {
+            *wide = value.clamp(least, greatest);
+        }
+        narrow.convert_from_f32_slice(&wide);
+        for (bytes, half) in halves.iter_mut().zip(narrow) {
+            *bytes = half.to_le_bytes();
         }
     }
 }
@@ -133,11 +144,6 @@ fn elements(vector: &[u8], element: ElementType) -> impl Iterator<Item = f32> {
         [a, b] => widen(u16::from_le_bytes([a, b])),
         _ => 0.0,
     })
-}
-
-/// The nearest finite binary16.
-fn to_f16(value: f32) -> f16 {
-    f16::from_f32(value.clamp(f16::MIN.to_f32(), f16::MAX.to_f32()))
 }
 
 /// An upper bound of the norm of the difference of two vectors.

@@ -10,7 +10,7 @@ mod select;
 
 pub use built::BuiltGraph;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
-pub use search::{LayerSearch, descend};
+pub use search::{LayerSearch, Purpose, descend};
 pub use select::{Neighbours, select_neighbors};
 
 use crate::types::Result;

@@ -10,7 +10,7 @@ use std::collections::BinaryHeap;
 /// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only expanded nodes
 /// are results, so that results rank by measured distances (with measured candidates this expands the same nodes);
 /// several candidates are expanded a round, so that what they need can be fetched together; tombstones are walked through
-/// but are not results; and when `resumable`, what the bound `ef` left out is kept, so that [`LayerSearch::resume`] goes on
+/// but are not results; and when resumable, what the bound `ef` left out is kept, so that [`LayerSearch::resume`] goes on
 /// with the nearest of it (iterative scan).
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
@@ -22,14 +22,48 @@ pub struct LayerSearch<Store: NodeStore> {
     surplus: Vec<Candidate<Store::Node>>,
     round: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
-    resumable: bool,
+    /// The least `ef` estimates so far, for an insertion.
+    estimates: BinaryHeap<Distance>,
+    purpose: Purpose,
     /// What all runs of this search did so far.
     pub stats: SearchStats,
 }
 
+/// What a search is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// Neighbours for a node. Where candidates are estimates, the walk ends when the nearest that is left is further than
+    /// `ef` others by their estimates, which costs a third fewer expansions than [`Purpose::Scan`] and gives graphs as good.
+    Insertion,
+    /// Results. The walk ends when the nearest candidate that is left is further than `ef` measured nodes, so that errors of
+    /// estimates widen the search rather than lose results.
+    Scan {
+        /// Whether what [`LayerSearch::resume`] needs is kept.
+        resumable: bool,
+    },
+}
+
+/// A distance in the total order of floats, NaN last: were that unordered, a graph of NaN would be walked to its end.
+#[derive(Clone, Copy, PartialEq)]
+struct Distance(f64);
+
+impl Eq for Distance {}
+
+impl Ord for Distance {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.total_cmp(&other.0)
+    }
+}
+
+impl PartialOrd for Distance {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
 impl<Store: NodeStore> LayerSearch<Store> {
-    /// A search with nothing visited. `resumable` keeps what [`LayerSearch::resume`] needs.
-    pub fn new(visited: Store::Visited, resumable: bool) -> Self {
+    /// A search with nothing visited.
+    pub fn new(visited: Store::Visited, purpose: Purpose) -> Self {
         Self {
             visited,
             frontier: BinaryHeap::new(),
@@ -37,7 +71,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
             surplus: Vec::new(),
             round: Vec::new(),
             found: Vec::new(),
-            resumable,
+            estimates: BinaryHeap::new(),
+            purpose,
             stats: SearchStats::default(),
         }
     }
@@ -59,7 +94,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// The next nodes after those returned before, or none when the part of the graph that can be reached is exhausted.
     /// Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
-        debug_assert!(self.resumable);
+        debug_assert!(self.is_resumable());
         for node in std::mem::take(&mut self.surplus) {
             self.keep(node, ef);
         }
@@ -77,6 +112,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.frontier.clear();
         self.nearest.clear();
         self.surplus.clear();
+        self.estimates.clear();
         for entry in entries {
             if self.visited.insert(entry.node) {
                 self.frontier.push(Reverse(*entry));
@@ -84,10 +120,34 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
     }
 
-    /// Whether a candidate is out of question: `ef` nodes are as near.
+    fn is_resumable(&self) -> bool {
+        self.purpose == Purpose::Scan { resumable: true }
+    }
+
+    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates.
     fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize) -> bool {
+        let distance = Distance(candidate.distance);
         self.nearest.len() >= ef
-            && self.nearest.peek().is_some_and(|furthest| compare(candidate, furthest).is_ge())
+            && self.nearest.peek().is_some_and(|furthest| distance >= Distance(furthest.distance))
+            || self.estimates.len() >= ef
+                && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
+    }
+
+    /// Puts a scored node where the walk may find it.
+    fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize) {
+        if self.is_resumable() {
+            return self.frontier.push(Reverse(candidate));
+        }
+        if self.is_beyond(&candidate, ef) {
+            return;
+        }
+        self.frontier.push(Reverse(candidate));
+        if self.purpose == Purpose::Insertion && candidate.is_estimate() {
+            self.estimates.push(Distance(candidate.distance));
+            if self.estimates.len() > ef {
+                self.estimates.pop();
+            }
+        }
     }
 
     /// Puts an expanded node among the results.
@@ -95,7 +155,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.nearest.push(node);
         if self.nearest.len() > ef
             && let Some(furthest) = self.nearest.pop()
-            && self.resumable
+            && self.is_resumable()
         {
             self.surplus.push(furthest);
         }
@@ -136,9 +196,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
                     } else {
                         self.stats.distances += 1;
                     }
-                    if self.resumable || !self.is_beyond(&neighbour, ef) {
-                        self.frontier.push(Reverse(neighbour));
-                    }
+                    self.admit(neighbour, ef);
                 }
             }
         }
@@ -150,16 +208,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         let mut results = std::mem::take(&mut self.nearest).into_sorted_vec();
         let settled = store.settle(&mut results, ef)?;
         let rest = results.split_off(settled);
-        if self.resumable {
+        if self.is_resumable() {
             self.surplus.extend(rest);
         }
         Ok(results)
     }
-}
-
-/// The order of two distances, with NaN after all others: were it unordered, a graph of NaN would be walked to its end.
-fn compare<Node>(a: &Candidate<Node>, b: &Candidate<Node>) -> Ordering {
-    a.distance.total_cmp(&b.distance)
 }
 
 /// Walks greedily from `entry` down to `layer` (exclusive of it): the node of each layer nearest to the query becomes the

@@ -12,7 +12,7 @@ use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
 use super::vectors::Known;
 use crate::code::{CodeQuery, distance_bounds};
-use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore};
+use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore, Purpose};
 use crate::kernel::Measure;
 use crate::types::{Link, Metric, Result};
 use hashbrown::{HashMap, HashSet};
@@ -97,8 +97,8 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// A search that has visited nothing.
-    pub fn search(&self, resumable: bool) -> LayerSearch<Self> {
-        LayerSearch::new(HashSet::new(), resumable)
+    pub fn search(&self, purpose: Purpose) -> LayerSearch<Self> {
+        LayerSearch::new(HashSet::new(), purpose)
     }
 
     /// The query vector.

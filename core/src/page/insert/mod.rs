@@ -39,7 +39,8 @@ use super::store::{PageStore, WriteUnit};
 use super::tuple::AsideKind;
 use super::vectors::Vectors;
 use crate::graph::{
-    Candidate, LayerSearch, Neighbours, NewNeighbours, NodeStore, choose_neighbours, descend, level_of,
+    Candidate, LayerSearch, Neighbours, NewNeighbours, NodeStore, Purpose, choose_neighbours, descend,
+    level_of,
 };
 use crate::types::{HeapTid, Link, Result};
 
@@ -76,7 +77,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// Binds the payload of a node of `level`. The graph is linked by what payloads hold, as everybody sees that.
     pub fn new(index: &'i Index<Store>, payload: Vec<u8>, level: u8) -> Result<Self> {
         let query = PagedQuery::new(index.refreshed()?, &index.decode(&payload)).keep_expanded();
-        let search = query.search(false);
+        let search = query.search(Purpose::Insertion);
         Ok(Self { index, query, search, vectors: Vectors::new(index), payload, level })
     }
 

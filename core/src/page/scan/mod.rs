@@ -28,7 +28,7 @@ mod second_run;
 use super::graph::PagedQuery;
 use super::index::Index;
 use super::store::PageStore;
-use crate::graph::{Candidate, LayerSearch, NodeStore, SearchStats, descend};
+use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 use order::{Bounds, Waiting};
@@ -150,7 +150,8 @@ impl<Store: PageStore> Scan<Store> {
     pub fn new(index: Index<Store>, query: Option<&[u8]>, options: ScanOptions) -> Self {
         let ranked = query.filter(|vector| !index.is_aside(vector));
         let query = PagedQuery::new(index, ranked.unwrap_or_default());
-        let search = query.search(options.iterative != IterativeScan::Off);
+        let resumable = options.iterative != IterativeScan::Off;
+        let search = query.search(Purpose::Scan { resumable });
         Self {
             query,
             ranked: ranked.is_some(),
@@ -268,7 +269,7 @@ impl<Store: PageStore> Scan<Store> {
     fn begin_second_run(&mut self, sorter: &mut impl RunSorter) -> Result<()> {
         // What the walk remembers is needed no more; the sorter needs the memory.
         let stats = self.search.stats;
-        self.search = self.query.search(false);
+        self.search = self.query.search(Purpose::Scan { resumable: false });
         self.search.stats = stats;
         second_run::collect(&self.query, self.ranked, &self.given, sorter)?;
         self.given.clear();
