@@ -7,6 +7,7 @@ pub mod buffer;
 pub mod bulk;
 pub mod error;
 mod prefetch;
+mod recent;
 mod write;
 
 use std::cell::Cell;
@@ -14,7 +15,7 @@ use std::ops::Deref;
 
 use pgrx::pg_sys;
 use walia_core::page::{Page, PageStore};
-use walia_core::types::{Error, HeapTid, PAGE_SIZE, Result};
+use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
 use prefetch::Prefetcher;
@@ -111,13 +112,27 @@ impl PageStore for RelationStore {
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         self.check_block(block)?;
         // SAFETY: the relation is open and the strategy alive.
-        Ok(RelationRead(unsafe { LockedBuffer::shared(self.index, block, self.strategy) }))
+        let (buffer, oid) =
+            unsafe { (LockedBuffer::shared(self.index, block, self.strategy), (*self.index).rd_id) };
+        recent::remember(oid, block, buffer.as_raw());
+        Ok(RelationRead(buffer))
     }
 
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
         // SAFETY: the relation is open, and the blocks exist.
         unsafe { self.prefetcher.prefetch(self.index, blocks.iter().copied().filter(|block| *block < known)) }
+    }
+
+    fn prefetch_tuples(&self, tuples: &[Link]) {
+        let known = self.known_blocks.get();
+        let blocks = tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known);
+        // SAFETY: the relation is open, and the blocks exist.
+        let oid = unsafe {
+            self.prefetcher.prefetch(self.index, blocks);
+            (*self.index).rd_id
+        };
+        recent::prefetch_tuples(oid, tuples);
     }
 
     fn begin(&self) -> Self::Write<'_> {

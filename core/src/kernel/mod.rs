@@ -22,7 +22,7 @@ mod scalar;
 mod simd;
 
 pub(crate) use integer::{Instructions, IntegerSimd, Operation};
-pub use prefetch::prefetch;
+pub use prefetch::{prefetch, prefetch_range};
 pub(crate) use scalar::widen;
 
 use crate::types::{ElementType, Metric};

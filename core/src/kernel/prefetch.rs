@@ -2,15 +2,21 @@
 #![allow(unsafe_code, reason = "prefetch intrinsics")]
 
 /// Bytes that are asked for at most: the hardware follows a longer run of lines by itself.
-const MAX_BYTES: usize = 2048;
+const MAX_BYTES: usize = 4096;
 const CACHE_LINE: usize = 64;
 
-/// Asks for the first cache lines of `items`, so that they are near when they are read. Does nothing on machines for which
-/// there is no such instruction here.
+/// Asks for the cache lines of `items`, so that they are near when they are read. Does nothing on machines for which there is
+/// no such instruction here.
 #[inline]
 pub fn prefetch<T>(items: &[T]) {
-    for start in (0..size_of_val(items).min(MAX_BYTES)).step_by(CACHE_LINE) {
-        prefetch_line(items.as_ptr().cast::<u8>().wrapping_add(start));
+    prefetch_range(items.as_ptr().cast(), size_of_val(items));
+}
+
+/// As [`prefetch`], for so many bytes at an address, which may be any.
+#[inline]
+pub fn prefetch_range(address: *const u8, bytes: usize) {
+    for start in (0..bytes.min(MAX_BYTES)).step_by(CACHE_LINE) {
+        prefetch_line(address.wrapping_add(start));
     }
 }
 

@@ -22,6 +22,8 @@ use std::cell::RefCell;
 const PREFETCH_WINDOW: usize = 32;
 /// Nodes that are expanded together: more of them hide more latency, and barely change which nodes a search expands.
 const BEAM: usize = 8;
+/// Nodes that a search visits for each of its results, about.
+const VISITED_PER_RESULT: usize = 32;
 /// The fewest nodes that are measured at the end of a walk by estimates alone.
 const MIN_SETTLED: usize = 24;
 
@@ -96,9 +98,11 @@ impl<Store: PageStore> PagedQuery<Store> {
         Ok(())
     }
 
-    /// A search that has visited nothing.
-    pub fn search(&self, purpose: Purpose) -> LayerSearch<Self> {
-        LayerSearch::new(HashSet::new(), purpose)
+    /// A search that has visited nothing, with room for what one of `ef` results will visit.
+    pub fn search(&self, purpose: Purpose, ef: usize) -> LayerSearch<Self> {
+        /// More are not foreseen: a wide search pays for its memory as it grows.
+        const MOST: usize = 1 << 12;
+        LayerSearch::new(HashSet::with_capacity((VISITED_PER_RESULT * ef).min(MOST)), purpose)
     }
 
     /// The query vector.
@@ -258,6 +262,7 @@ impl<Store: PageStore> PagedQuery<Store> {
             if header.flags & PENDING != 0 || header.level < layer {
                 return Ok(None);
             }
+            node.prefetch();
             let own = self.look_at(candidate, &node, scratch);
             if layer == 0 {
                 estimate(node.slots(), &mut scratch.estimates);
@@ -310,10 +315,10 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
 
     fn prefetch(&self, nodes: &[Candidate<Link>], _layer: u8) {
         if self.codes.is_some() {
-            let blocks = &mut self.scratch.borrow_mut().blocks;
-            blocks.clear();
-            blocks.extend(nodes.iter().map(|candidate| candidate.node.block));
-            self.index.store.prefetch(blocks);
+            let links = &mut self.scratch.borrow_mut().links;
+            links.clear();
+            links.extend(nodes.iter().map(|candidate| candidate.node));
+            self.index.store.prefetch_tuples(links);
         }
     }
 

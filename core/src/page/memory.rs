@@ -7,7 +7,7 @@
 use super::slotted::Page;
 use super::store::{MAX_UNIT_PAGES, PageStore, WriteUnit};
 use super::write::PageSink;
-use crate::types::{Error, Result};
+use crate::types::{Error, Link, Result};
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Deref;
@@ -197,6 +197,8 @@ impl PageStore for MemoryStore {
     }
 
     fn prefetch(&self, _blocks: &[u32]) {}
+
+    fn prefetch_tuples(&self, _tuples: &[Link]) {}
 
     fn begin(&self) -> MemoryUnit<'_> {
         MemoryUnit { store: self, pages: Vec::with_capacity(MAX_UNIT_PAGES) }

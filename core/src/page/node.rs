@@ -7,6 +7,7 @@ use super::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, Layout, NodeHeader, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PENDING,
     TOMBSTONE, TupleKind,
 };
+use crate::kernel::prefetch;
 use crate::types::{Error, HeapTid, Link, Result};
 use bytemuck::{from_bytes, from_bytes_mut};
 
@@ -119,6 +120,11 @@ impl<'p> Node<'p> {
         }
         check_node(layout, block, slot, bytes)?;
         Ok(Some(Self { layout, bytes }))
+    }
+
+    /// Asks for the memory of links and payload.
+    pub fn prefetch(&self) {
+        prefetch(self.bytes);
     }
 
     /// The header.

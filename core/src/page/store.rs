@@ -7,7 +7,7 @@
 //! other page. So no cycle of waiting backends can form.
 
 use super::slotted::Page;
-use crate::types::Result;
+use crate::types::{Link, Result};
 use std::ops::Deref;
 
 /// The most pages that one write unit may change: generic WAL's limit for one record.
@@ -32,6 +32,9 @@ pub trait PageStore {
 
     /// Says that `blocks` will soon be read.
     fn prefetch(&self, blocks: &[u32]);
+
+    /// Says that these tuples will be read next, in this order.
+    fn prefetch_tuples(&self, tuples: &[Link]);
 
     /// Begins a write unit.
     fn begin(&self) -> Self::Write<'_>;
@@ -98,6 +101,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn prefetch(&self, blocks: &[u32]) {
         (**self).prefetch(blocks);
+    }
+
+    fn prefetch_tuples(&self, tuples: &[Link]) {
+        (**self).prefetch_tuples(tuples);
     }
 
     fn begin(&self) -> Self::Write<'_> {

@@ -77,7 +77,8 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// Binds the payload of a node of `level`. The graph is linked by what payloads hold, as everybody sees that.
     pub fn new(index: &'i Index<Store>, payload: Vec<u8>, level: u8) -> Result<Self> {
         let query = PagedQuery::new(index.refreshed()?, &index.decode(&payload)).keep_expanded();
-        let search = query.search(Purpose::Insertion);
+        let ef = usize::from(index.layout.parameters.ef_construction);
+        let search = query.search(Purpose::Insertion, ef);
         Ok(Self { index, query, search, vectors: Vectors::new(index), payload, level })
     }
 

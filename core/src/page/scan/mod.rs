@@ -151,7 +151,7 @@ impl<Store: PageStore> Scan<Store> {
         let ranked = query.filter(|vector| !index.is_aside(vector));
         let query = PagedQuery::new(index, ranked.unwrap_or_default());
         let resumable = options.iterative != IterativeScan::Off;
-        let search = query.search(Purpose::Scan { resumable });
+        let search = query.search(Purpose::Scan { resumable }, options.ef_search);
         Self {
             query,
             ranked: ranked.is_some(),
@@ -269,7 +269,7 @@ impl<Store: PageStore> Scan<Store> {
     fn begin_second_run(&mut self, sorter: &mut impl RunSorter) -> Result<()> {
         // What the walk remembers is needed no more; the sorter needs the memory.
         let stats = self.search.stats;
-        self.search = self.query.search(Purpose::Scan { resumable: false });
+        self.search = self.query.search(Purpose::Scan { resumable: false }, 0);
         self.search.stats = stats;
         second_run::collect(&self.query, self.ranked, &self.given, sorter)?;
         self.given.clear();
