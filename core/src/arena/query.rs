@@ -86,12 +86,12 @@ impl NodeStore for ArenaQuery<'_> {
         let first = found.len();
         let links = self.arena.list(node, layer).nodes();
         let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
-        found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, neighbour)));
+        found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, 0.0, neighbour)));
         match &self.codes {
             Some(codes) => {
                 for neighbour in &mut found[first..] {
                     let estimate = codes.estimate(self.arena.code(neighbour.node));
-                    *neighbour = Candidate::estimate(estimate.into(), neighbour.node);
+                    *neighbour = Candidate::estimate(estimate.into(), 0.0, neighbour.node);
                 }
             }
             None => {
@@ -103,6 +103,6 @@ impl NodeStore for ArenaQuery<'_> {
                 }
             }
         }
-        Ok(Some(if candidate.is_estimate() { self.measure(node) } else { candidate }))
+        Ok(Some(if candidate.estimated { self.measure(node) } else { candidate }))
     }
 }

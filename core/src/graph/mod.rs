@@ -25,9 +25,11 @@ pub struct Candidate<Node> {
     pub distance: f64,
     /// The node.
     pub node: Node,
-    /// The distance of the column's own vector differs from `distance` by no more: 0 where it was measured from that
-    /// vector, infinite for an estimate.
+    /// The distance of the column's own vector differs from `distance` by no more, 0 where it was measured from that vector.
+    /// Of an estimate: how far the truth may well be away.
     pub uncertainty: f32,
+    /// Whether the distance was estimated.
+    pub estimated: bool,
     /// False for a tombstone: the search walks through it but neither returns it nor links to it.
     pub live: bool,
 }
@@ -36,17 +38,12 @@ impl<Node> Candidate<Node> {
     /// A measured candidate; normalizes the distance so that the total order of floats is the order of distances.
     pub fn new(distance: f64, node: Node, live: bool) -> Self {
         let distance = if distance.is_nan() { f64::NAN } else { distance + 0.0 };
-        Self { distance, node, uncertainty: 0.0, live }
+        Self { distance, node, uncertainty: 0.0, estimated: false, live }
     }
 
     /// A candidate of which nothing is known but an estimate of its distance.
-    pub fn estimate(distance: f64, node: Node) -> Self {
-        Self { uncertainty: f32::INFINITY, ..Self::new(distance, node, true) }
-    }
-
-    /// Whether the distance was estimated, from a code or not at all.
-    pub fn is_estimate(&self) -> bool {
-        self.uncertainty == f32::INFINITY
+    pub fn estimate(distance: f64, uncertainty: f32, node: Node) -> Self {
+        Self { uncertainty, estimated: true, ..Self::new(distance, node, true) }
     }
 }
 

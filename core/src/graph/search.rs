@@ -35,8 +35,8 @@ pub enum Purpose {
     /// Neighbours for a node. Where candidates are estimates, the walk ends when the nearest that is left is further than
     /// `ef` others by their estimates, which costs a third fewer expansions than [`Purpose::Scan`] and gives graphs as good.
     Insertion,
-    /// Results. The walk ends when the nearest candidate that is left is further than `ef` measured nodes, so that errors of
-    /// estimates widen the search rather than lose results.
+    /// Results. The walk ends when the nearest candidate that is left is, even if its estimate is wrong by as much as it may
+    /// well be, further than `ef` measured nodes: errors of estimates widen the search rather than lose results.
     Scan {
         /// Whether what [`LayerSearch::resume`] needs is kept.
         resumable: bool,
@@ -127,8 +127,10 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates.
     fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize) -> bool {
         let distance = Distance(candidate.distance);
+        let doubt = if candidate.estimated { f64::from(candidate.uncertainty) } else { 0.0 };
+        let least = Distance(candidate.distance - doubt);
         self.nearest.len() >= ef
-            && self.nearest.peek().is_some_and(|furthest| distance >= Distance(furthest.distance))
+            && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
     }
@@ -142,7 +144,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             return;
         }
         self.frontier.push(Reverse(candidate));
-        if self.purpose == Purpose::Insertion && candidate.is_estimate() {
+        if self.purpose == Purpose::Insertion && candidate.estimated {
             self.estimates.push(Distance(candidate.distance));
             if self.estimates.len() > ef {
                 self.estimates.pop();
@@ -185,13 +187,13 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
                 self.stats.expanded += 1;
                 if let Some(node) = expanded {
-                    self.stats.distances += u64::from(candidate.is_estimate() && !node.is_estimate());
+                    self.stats.distances += u64::from(candidate.estimated && !node.estimated);
                     if node.live {
                         self.keep(node, ef);
                     }
                 }
                 for neighbour in found.drain(..) {
-                    if neighbour.is_estimate() {
+                    if neighbour.estimated {
                         self.stats.estimates += 1;
                     } else {
                         self.stats.distances += 1;
@@ -224,7 +226,7 @@ pub fn descend<Store: NodeStore>(
     layer: u8,
 ) -> Result<Vec<Candidate<Store::Node>>> {
     // Its distance is learnt when it is expanded.
-    let mut entries = vec![Candidate::estimate(f64::INFINITY, entry.node)];
+    let mut entries = vec![Candidate::estimate(f64::INFINITY, 0.0, entry.node)];
     for upper in (layer + 1..=entry.level).rev() {
         search.begin(&entries);
         search.walk(store, upper, 1)?;

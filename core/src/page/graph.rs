@@ -22,6 +22,11 @@ use std::cell::RefCell;
 const PREFETCH_WINDOW: usize = 32;
 /// Nodes that are expanded together: more of them hide more latency, and barely change which nodes a search expands.
 const BEAM: usize = 8;
+/// Standard deviations by which a candidate may be nearer than its estimate says. With sentence embeddings of 384 dimensions
+/// 0 to 1.5 gave the same recall for the same number of expansions, and above a recall of 0.98 better with more; what they
+/// change is the recall at one ef. Clusters much narrower than their distances, where estimates say little, need 0.5 at
+/// least: at ef 40 they then had a recall of 0.98 instead of 0.74; 1 expanded far too much there at ef 200.
+const DOUBT: f32 = 0.5;
 /// Nodes that a search visits for each of its results, about.
 const VISITED_PER_RESULT: usize = 32;
 /// The fewest nodes that are measured at the end of a walk by estimates alone.
@@ -165,13 +170,11 @@ impl<Store: PageStore> PagedQuery<Store> {
                         continue;
                     }
                     let live = header.flags & TOMBSTONE == 0;
-                    match (node.payload(), self.estimate_by_code(&node)) {
+                    match (node.payload(), self.estimate_by_code(link, &node)) {
                         (Some(payload), _) => {
                             found.push(self.measure(link, live, payload, &mut scratch.decoded));
                         }
-                        (None, Some(distance)) => {
-                            found.push(Candidate { live, ..Candidate::estimate(distance, link) });
-                        }
+                        (None, Some(estimate)) => found.push(estimate),
                         (None, None) => {
                             scratch.apart.push(Apart { node: link, live, payload: node.payload_link() });
                         }
@@ -184,9 +187,11 @@ impl<Store: PageStore> PagedQuery<Store> {
         self.measure_apart(scratch, found)
     }
 
-    /// A node's distance by its own code, where it keeps one.
-    fn estimate_by_code(&self, node: &Node) -> Option<f64> {
-        Some(f64::from(self.codes.as_ref()?.estimate(node.code()?)))
+    /// A node as its own code tells, where it keeps one.
+    fn estimate_by_code(&self, link: Link, node: &Node) -> Option<Candidate<Link>> {
+        let (codes, code) = (self.codes.as_ref()?, node.code()?);
+        let estimate = Candidate::estimate(codes.estimate(code).into(), DOUBT * codes.deviation(code), link);
+        Some(Candidate { live: node.header().flags & TOMBSTONE == 0, ..estimate })
     }
 
     /// Measures the nodes in `scratch.apart`, whose payloads lie on other pages, and appends those that are still there.
@@ -216,7 +221,7 @@ impl<Store: PageStore> PagedQuery<Store> {
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<Option<Candidate<Link>>> {
         let mut measured = Some(candidate);
-        if candidate.is_estimate() {
+        if candidate.estimated {
             let mut own = Vec::with_capacity(1);
             self.score_links(&[candidate.node], layer, scratch, &mut own)?;
             measured = own.pop();
@@ -247,9 +252,10 @@ impl<Store: PageStore> PagedQuery<Store> {
             Some(bytes) => {
                 estimates.clear();
                 codes.estimate_all(bytes, slots.stride(), usize::from(slots.len()), estimates);
-                for (link, distance) in slots.places().zip(estimates.iter()) {
+                for ((link, distance), position) in slots.places().zip(estimates.iter()).zip(0..) {
                     if !link.is_none() && visited.insert(link) {
-                        found.push(Candidate::estimate(f64::from(*distance), link));
+                        let doubt = DOUBT * codes.deviation(slots.code(position));
+                        found.push(Candidate::estimate(f64::from(*distance), doubt, link));
                     }
                 }
             }
@@ -294,8 +300,9 @@ impl<Store: PageStore> PagedQuery<Store> {
             }
             None => {
                 scratch.payloads.insert(candidate.node, node.payload_link());
-                let own = if candidate.distance.is_finite() { None } else { self.estimate_by_code(node) };
-                Candidate { live, distance: own.unwrap_or(candidate.distance), ..candidate }
+                let known = candidate.distance.is_finite();
+                let own = if known { None } else { self.estimate_by_code(candidate.node, node) };
+                Candidate { live, ..own.unwrap_or(candidate) }
             }
         }
     }
@@ -338,7 +345,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
     }
 
     fn settle(&self, nodes: &mut Vec<Candidate<Link>>, wanted: usize) -> Result<usize> {
-        if !nodes.iter().any(Candidate::is_estimate) {
+        if !nodes.iter().any(|node| node.estimated) {
             return Ok(wanted.min(nodes.len()));
         }
         let scratch = &mut *self.scratch.borrow_mut();
