@@ -1,6 +1,6 @@
 //! One operation at every point of another, in one thread.
 
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, parameters};
+use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::page::memory::{MemoryRead, MemoryUnit};
@@ -9,7 +9,7 @@ use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::page::tuple::TupleKind;
 use walia_core::page::vacuum::bulk_delete;
 use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit, statistics};
-use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, Result};
+use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
 struct Session<'s, Others> {
@@ -163,7 +163,7 @@ fn insert_beside_a_vacuum(parameters: Parameters, rows: usize) {
                 let vector = table.random_vector();
                 table.insert(Some(vector)).unwrap();
             }
-            if rows % 2 == 0
+            if rows.is_multiple_of(2)
                 && let Some(tid) = table.any_row()
             {
                 table.delete(tid);
@@ -204,6 +204,7 @@ fn insert_beside_a_vacuum(parameters: Parameters, rows: usize) {
 fn a_vacuum_beside_an_insertion() {
     for rows in 0..10 {
         insert_beside_a_vacuum(Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) }, rows);
+        insert_beside_a_vacuum(coded(24, Metric::Cosine, 4, PayloadEncoding::F16), rows);
     }
 }
 
