@@ -20,9 +20,9 @@ pub struct Options {
     pub m: i32,
     /// Candidates kept while looking for a new node's neighbours.
     pub ef_construction: i32,
-    /// A position in [`QUANTIZATIONS`].
+    /// A position among the values of [`QUANTIZATION`].
     quantization: i32,
-    /// A position in [`STORAGES`].
+    /// A position among the values of [`STORAGE`].
     storage: i32,
 }
 
