@@ -9,7 +9,7 @@ use walia_core::page::parameter::{ParameterHeader, chain_pages, read_chain};
 use walia_core::page::slotted::{Page, Special};
 use walia_core::page::tuple::{AsideKind, NodeHeader, OwnedHeader};
 use walia_core::page::{Index, MemoryStore, PageStore, check, write_graph};
-use walia_core::types::{ElementType, Error, HeapTid, Link};
+use walia_core::types::{ElementType, Error, HeapTid, Link, Metric, Parameters, PayloadEncoding};
 
 const FORMAT: &str = include_str!("../../../FORMAT.md");
 
@@ -140,6 +140,36 @@ fn golden_bytes_with_payloads_apart() {
     let graph = TestGraph::new(parameters(4100, ElementType::F16, 2), &[(0, 1), (1, 1)]);
     let store = graph.store();
     assert_golden("version-1-apart.txt", &pages_of(&store));
+    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+}
+
+/// Codes beside the links of all layers, and payloads with fewer bits than the column: all of a node in its tuple.
+#[test]
+fn golden_bytes_with_codes() {
+    let plain = Parameters::plain(20, ElementType::F32, Metric::Cosine, 2, 100);
+    for (name, m0, code_bits, payload) in [
+        ("version-1-codes-f16.txt", 3, 2, PayloadEncoding::F16),
+        ("version-1-codes-sq8.txt", 4, 1, PayloadEncoding::Sq8),
+    ] {
+        let parameters = Parameters { m0, code_bits, code_dimensions: 20, payload, ..plain };
+        let graph = TestGraph::new(parameters, &[(0, 1), (1, 2), (0, 1), (2, 1)]);
+        let store = graph.store();
+        assert_golden(name, &pages_of(&store));
+        assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+    }
+}
+
+/// Payloads apart, in two parts each; nodes keep their own codes, which are cut; upper layers have none.
+#[test]
+fn golden_bytes_with_codes_and_payloads_apart() {
+    let plain = Parameters::plain(4100, ElementType::F32, Metric::L2, 16, 100);
+    let payload = PayloadEncoding::F16;
+    let parameters = Parameters { m0: 24, code_bits: 4, code_dimensions: 512, payload, ..plain };
+    let meta = Meta::new(&parameters);
+    assert_eq!((meta.link_stride, meta.upper_link_stride), (272, 8));
+    let graph = TestGraph::new(parameters, &[(1, 1), (1, 1), (0, 1)]);
+    let store = graph.store();
+    assert_golden("version-1-codes-apart.txt", &pages_of(&store));
     assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
 }
 

@@ -1,5 +1,6 @@
 //! Hand-made graphs for the tests of the pages: their links are not a search's, but every node can be reached.
 
+use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::graph::{BuiltGraph, EntryPoint};
 use walia_core::page::{MemoryStore, write_graph};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
@@ -10,6 +11,8 @@ pub struct TestGraph {
     levels: Vec<u8>,
     rows: Vec<usize>,
     vectors: Vec<Vec<u64>>,
+    quantizer: Option<Quantizer>,
+    codes: Vec<Vec<u8>>,
 }
 
 /// Parameters for a test.
@@ -33,11 +36,22 @@ impl TestGraph {
             bytes.resize(bytes.len().next_multiple_of(8), 0);
             bytes.chunks_exact(8).map(bytemuck::pod_read_unaligned).collect()
         };
+        let vectors: Vec<_> = (0..nodes.len()).map(vector).collect();
+        // Mostly zeros too.
+        let centroid: Vec<f32> = (0..parameters.dimensions).map(|i| if i < 4 { 0.5 } else { 0.0 }).collect();
+        let quantizer =
+            CodeParameters::new(&parameters, &centroid).map(|codes| Quantizer::new(codes, &centroid));
+        let code = |vector: &Vec<u64>| {
+            let vector = &bytemuck::cast_slice(vector)[..parameters.vector_size()];
+            quantizer.as_ref().map_or(Vec::new(), |quantizer| code_of(quantizer, &parameters, vector))
+        };
         Self {
             parameters,
             levels: nodes.iter().map(|node| node.0).collect(),
             rows: nodes.iter().map(|node| node.1).collect(),
-            vectors: (0..nodes.len()).map(vector).collect(),
+            codes: vectors.iter().map(code).collect(),
+            vectors,
+            quantizer,
         }
     }
 
@@ -55,6 +69,16 @@ impl TestGraph {
         write_graph(self, &[], &mut &store, &mut |_| ()).unwrap();
         store
     }
+}
+
+/// The code of what a vector's payload keeps of it.
+fn code_of(quantizer: &Quantizer, parameters: &Parameters, vector: &[u8]) -> Vec<u8> {
+    let Parameters { payload: encoding, element, dimensions, .. } = *parameters;
+    let mut payload = vec![0; encoding.size(dimensions.into(), element)];
+    encoding.encode(vector, element, &mut payload);
+    let mut code = vec![0; quantizer.code_size()];
+    quantizer.encode(encoding.decode(&payload, element, &mut Vec::new()), &mut code);
+    code
 }
 
 impl BuiltGraph for TestGraph {
@@ -86,6 +110,14 @@ impl BuiltGraph for TestGraph {
 
     fn vector(&self, node: u32) -> &[u8] {
         &bytemuck::cast_slice(&self.vectors[node as usize])[..self.parameters.vector_size()]
+    }
+
+    fn quantizer(&self) -> Option<&Quantizer> {
+        self.quantizer.as_ref()
+    }
+
+    fn code(&self, node: u32) -> &[u8] {
+        &self.codes[node as usize]
     }
 
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
