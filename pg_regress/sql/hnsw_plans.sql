@@ -35,3 +35,23 @@ CREATE INDEX ON small USING walia_hnsw (v);
 ANALYZE small;
 EXPLAIN (COSTS OFF) SELECT id FROM small ORDER BY v <~> '[1,2,3]';
 DROP TABLE small, item;
+
+-- With codes a search reads one page a hop, and the planner knows; it reads no page to learn that.
+CREATE TABLE coded (id int, v vecf32(24));
+INSERT INTO coded SELECT i, (SELECT array_agg(sin(i * j) ORDER BY j)::real[]::vecf32 FROM generate_series(1, 24) AS j)
+    FROM generate_series(1, 10000) AS i;
+ANALYZE coded;
+CREATE INDEX coded_v ON coded USING walia_hnsw (v vecf32_l2_ops);
+CREATE FUNCTION cost_of_first_row() RETURNS float8 LANGUAGE plpgsql AS $$
+DECLARE explained json;
+BEGIN
+    EXECUTE format('EXPLAIN (FORMAT JSON) SELECT id FROM coded ORDER BY v <-> %L LIMIT 10', array_fill(1, ARRAY[24])::vecf32)
+        INTO explained;
+    RETURN CASE explained->0->'Plan'->'Plans'->0->>'Node Type' WHEN 'Index Scan' THEN explained->0->'Plan'->'Startup Cost' END;
+END $$;
+SELECT cost_of_first_row() AS codes \gset
+ALTER INDEX coded_v SET (quantization = none);
+SELECT cost_of_first_row() AS no_codes \gset
+SELECT :codes < :no_codes / 1.3 AS codes_save_pages;
+DROP TABLE coded;
+DROP FUNCTION cost_of_first_row;
