@@ -4,6 +4,7 @@ mod centroid;
 mod estimates;
 mod extremes;
 mod format;
+mod of_codes;
 mod payloads;
 mod real;
 mod vectors;
