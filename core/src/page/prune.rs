@@ -2,47 +2,59 @@
 //!
 //! Imports `node`, and of the other modules `code` and `graph`.
 
+#[cfg(test)]
+mod tests;
+
 use super::node::Slots;
 use crate::code::{CodeQuery, Quantizer};
 use crate::graph::{Candidate, Neighbours};
-use crate::types::Result;
+use crate::types::{Link, Result};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// The share of an estimate's standard deviation by which prejudice is broken, see [`prune`].
+const JITTER: f32 = 0.25;
 
 /// Algorithm 4 over estimates: of the links in `slots`, all taken, and a new one, the place of the link that is left out;
 /// `None` when it is the new one.
 ///
-/// `owner` is the query of the list's node, `new` that of the node to be linked to, `distance` the two nodes' distance.
-/// Links are measured from both by their codes, and from each other by two codes: unbiased too, and less precise.
+/// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased too, and less
+/// precise.
+///
+/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new link is measured
+/// as the others are, though more is known of it: a better distance would always win among them, or always lose. And distances
+/// from the owner get a little noise that differs from list to list, or else no list would keep the node that is misjudged most.
 pub(super) fn prune(
     quantizer: &Quantizer,
     slots: Slots,
-    owner: &CodeQuery,
-    new: &CodeQuery,
-    distance: f64,
+    (owner, owner_query): (Link, &CodeQuery),
+    (new, new_code): (Link, &[u8]),
 ) -> Result<Option<usize>> {
     let count = slots.len();
+    let code = |place: u16| if place == count { new_code } else { slots.code(place) };
     let estimates = |query: &CodeQuery| {
-        let mut estimates = Vec::with_capacity(count.into());
+        let mut estimates = Vec::with_capacity(usize::from(count) + 1);
         if let Some(codes) = slots.codes() {
             query.estimate_all(codes, slots.stride(), count.into(), &mut estimates);
         }
+        // The new link's place is the one after the last.
+        estimates.push(query.estimate(new_code));
         estimates
     };
-    // The new link's place is the one after the last.
-    let mut candidates: Vec<Candidate<u16>> = estimates(owner)
-        .iter()
-        .zip(0..)
-        .map(|(distance, place)| Candidate::new(f64::from(*distance), place, true))
-        .chain([Candidate::new(distance, count, true)])
-        .collect();
+    let seed = bytemuck::cast(owner);
+    let candidate = |(place, (link, estimate)): (u16, (Link, f32))| {
+        let uniform = xxh3_64_with_seed(bytemuck::bytes_of(&link), seed) as f32 / u64::MAX as f32;
+        let distance = estimate + uniform * JITTER * owner_query.deviation(code(place));
+        Candidate::new(f64::from(distance), place, true)
+    };
+    let links = slots.places().chain([new]);
+    let mut candidates: Vec<_> = (0..).zip(links.zip(estimates(owner_query))).map(candidate).collect();
     candidates.sort_unstable();
     // A row of the distances between links is needed once one of them has been chosen.
-    let mut rows: Vec<Option<Vec<f32>>> = vec![None; usize::from(count) + 1];
-    rows[usize::from(count)] = Some(estimates(new));
+    let mut rows: Vec<Option<Vec<f32>>> = vec![None; candidates.len()];
     let between = |candidate: u16, chosen: u16| {
-        let (row, place) = if candidate == count { (candidate, chosen) } else { (chosen, candidate) };
-        let row = rows[usize::from(row)]
-            .get_or_insert_with(|| estimates(&quantizer.query_of_code(slots.code(row))));
-        Ok(f64::from(row[usize::from(place)]))
+        let row = rows[usize::from(chosen)]
+            .get_or_insert_with(|| estimates(&quantizer.query_of_code(code(chosen))));
+        Ok(f64::from(row[usize::from(candidate)]))
     };
     let chosen = Neighbours::select(&candidates, count.into(), between)?;
     let is_chosen = |place: u16| chosen.iter().any(|candidate| candidate.node == place);

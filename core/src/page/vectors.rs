@@ -7,7 +7,6 @@ use super::node::{Node, Slots};
 use super::prune::prune;
 use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
-use crate::code::CodeQuery;
 use crate::graph::Candidate;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
@@ -31,14 +30,12 @@ pub(super) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.
     known: HashMap<Link, Option<Known>>,
-    /// The query of the node that was offered last.
-    query: Option<(Link, CodeQuery)>,
 }
 
 impl<'i, Store: PageStore> Vectors<'i, Store> {
     /// No vectors yet.
     pub fn new(index: &'i Index<Store>) -> Self {
-        Self { index, known: HashMap::new(), query: None }
+        Self { index, known: HashMap::new() }
     }
 
     /// Forgets vectors when they have become many. Called between independent choices.
@@ -68,13 +65,8 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     pub fn place_by_codes(&mut self, from: Link, to: Link, slots: Slots) -> Result<Option<usize>> {
         let Some(quantizer) = self.index.quantizer.as_deref() else { return Ok(None) };
         let Some(owner) = self.vector(from)?.map(|vector| quantizer.query(vector)) else { return Ok(None) };
-        let distance = self.distance(from, to)?;
-        if self.query.as_ref().is_none_or(|(node, _)| *node != to) {
-            let query = self.vector(to)?.map(|vector| quantizer.query(vector));
-            self.query = query.map(|query| (to, query));
-        }
-        let query = self.query.as_ref().filter(|(node, _)| *node == to);
-        query.map_or(Ok(None), |(_, new)| prune(quantizer, slots, &owner, new, distance))
+        let Some(code) = self.code(to)? else { return Ok(None) };
+        prune(quantizer, slots, (from, &owner), (to, &code))
     }
 
     /// The vector of a node; `None` when it is gone.
