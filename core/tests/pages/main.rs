@@ -2,6 +2,7 @@
 
 mod damage;
 mod findings;
+mod fitting;
 mod format;
 mod graphs;
 mod memory_store;
