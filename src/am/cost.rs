@@ -129,7 +129,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let (mut random_page, mut seq_page) = (0.0, 0.0);
         pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random_page, &mut seq_page);
         let tuples = index.tuples.max(0.0);
-        let (m, m0, codes) = shape(index.indexoid);
+        let (m, m0, codes) = shape(index);
         let model = Model {
             tuples,
             pages: f64::from(index.pages),
@@ -156,14 +156,17 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 /// What an index's options say of its graph: m, m0, and whether it has codes.
 ///
 /// Its pages are not read. After ALTER INDEX the answer is that of the next REINDEX, and where that would be refused, that of
-/// an index without codes.
+/// an index without codes. An index that some tool has the planner imagine is taken for one with the defaults.
 ///
 /// # Safety
-/// Called in a transaction that holds a lock on the index, as the planner does.
-unsafe fn shape(index: pg_sys::Oid) -> (f64, f64, bool) {
+/// `index` is one that the planner may use: it exists and is locked, or is hypothetical.
+unsafe fn shape(index: &pg_sys::IndexOptInfo) -> (f64, f64, bool) {
+    if index.hypothetical {
+        return (16.0, 32.0, true);
+    }
     // SAFETY: by the caller's promise; the relation is closed before the function returns.
     unsafe {
-        let relation = pg_sys::index_open(index, pg_sys::NoLock as pg_sys::LOCKMODE);
+        let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let shape = match column::parameters(relation) {
             Ok(parameters) => (parameters.m, parameters.m0, parameters.code_bits > 0),
             Err(_) => {
