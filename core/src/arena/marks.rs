@@ -25,6 +25,10 @@ impl Visited<u32> for Marks {
         unmarked
     }
 
+    fn contains(&self, node: u32) -> bool {
+        self.searches.get(node as usize) == Some(&self.search)
+    }
+
     fn clear(&mut self) {
         self.len = 0;
         self.search = self.search.wrapping_add(1);

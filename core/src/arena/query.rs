@@ -82,19 +82,20 @@ impl NodeStore for ArenaQuery<'_> {
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Option<Candidate<u32>>> {
         let node = candidate.node;
-        // What is needed lies all over memory: while one node is scored, the next is on its way.
         let first = found.len();
         let links = self.arena.list(node, layer).nodes();
-        let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
-        found.extend(unvisited.map(|neighbour| Candidate::estimate(f64::NAN, 0.0, neighbour)));
         match &self.codes {
             Some(codes) => {
-                for neighbour in &mut found[first..] {
-                    let estimate = codes.estimate(self.arena.code(neighbour.node));
-                    *neighbour = Candidate::estimate(estimate.into(), 0.0, neighbour.node);
-                }
+                let unvisited = links.filter(|neighbour| !visited.contains(*neighbour));
+                found.extend(unvisited.map(|neighbour| {
+                    let estimate = codes.estimate(self.arena.code(neighbour));
+                    Candidate::estimate(estimate.into(), 0.0, neighbour)
+                }));
             }
             None => {
+                let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
+                found.extend(unvisited.map(|neighbour| Candidate::new(f64::NAN, neighbour, true)));
+                // Vectors lie all over memory: while one is measured, the next is on its way.
                 for place in first..found.len() {
                     if let Some(next) = found.get(place + 1) {
                         prefetch(self.arena.vector(next.node));

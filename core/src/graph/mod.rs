@@ -80,6 +80,8 @@ pub struct EntryPoint<Node> {
 pub trait Visited<Node> {
     /// Marks `node`; true when it had not been marked.
     fn insert(&mut self, node: Node) -> bool;
+    /// Whether `node` is marked.
+    fn contains(&self, node: Node) -> bool;
     /// Forgets all nodes and keeps the memory.
     fn clear(&mut self);
     /// Nodes marked.
@@ -93,6 +95,10 @@ pub trait Visited<Node> {
 impl<Node: Eq + Hash, S: BuildHasher> Visited<Node> for HashSet<Node, S> {
     fn insert(&mut self, node: Node) -> bool {
         Self::insert(self, node)
+    }
+
+    fn contains(&self, node: Node) -> bool {
+        Self::contains(self, &node)
     }
 
     fn clear(&mut self) {
@@ -124,8 +130,9 @@ pub trait NodeStore {
     /// Says that these nodes will be expanded on `layer` now, in this order.
     fn prefetch(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
 
-    /// Appends to `found` every neighbour of a node on `layer` that `visited` had not marked, scored. Stale links and
-    /// links to nodes below `layer` are skipped where they are seen.
+    /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`, and marked.
+    /// Estimated ones are not marked yet, and may have been before. Stale links and links to nodes below `layer` are skipped
+    /// where they are seen.
     ///
     /// Returns what has been learnt of the node itself: measured, where that costs no more than was read anyway; `None`
     /// when it is gone or has no such layer.

@@ -20,6 +20,8 @@ pub struct LayerSearch<Store: NodeStore> {
     nearest: BinaryHeap<Candidate<Store::Node>>,
     /// Expanded nodes that were not returned yet.
     surplus: Vec<Candidate<Store::Node>>,
+    /// What was out of question when it was scored; estimated ones are not marked as visited, and may be there twice.
+    beyond: Vec<Candidate<Store::Node>>,
     round: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
     /// The least `ef` estimates so far, for an insertion.
@@ -69,6 +71,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             frontier: BinaryHeap::new(),
             nearest: BinaryHeap::new(),
             surplus: Vec::new(),
+            beyond: Vec::new(),
             round: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
@@ -98,13 +101,18 @@ impl<Store: NodeStore> LayerSearch<Store> {
         for node in std::mem::take(&mut self.surplus) {
             self.keep(node, ef);
         }
+        for candidate in std::mem::take(&mut self.beyond) {
+            if !candidate.estimated || self.visited.insert(candidate.node) {
+                self.frontier.push(Reverse(candidate));
+            }
+        }
         self.walk(store, layer, ef)?;
         self.take_results(store, ef)
     }
 
     /// Candidates remembered: visited nodes and what waits to be resumed. Memory grows with this number.
     pub fn remembered(&self) -> usize {
-        self.visited.len() + self.frontier.len() + self.surplus.len()
+        self.visited.len() + self.frontier.len() + self.surplus.len() + self.beyond.len()
     }
 
     fn begin(&mut self, entries: &[Candidate<Store::Node>]) {
@@ -112,6 +120,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.frontier.clear();
         self.nearest.clear();
         self.surplus.clear();
+        self.beyond.clear();
         self.estimates.clear();
         for entry in entries {
             if self.visited.insert(entry.node) {
@@ -137,10 +146,13 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// Puts a scored node where the walk may find it.
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize) {
-        if self.is_resumable() {
-            return self.frontier.push(Reverse(candidate));
+        let beyond = self.is_beyond(&candidate, ef);
+        if beyond && self.is_resumable() {
+            // Most candidates end here: marking them waits until they are needed.
+            return self.beyond.push(candidate);
         }
-        if self.is_beyond(&candidate, ef) {
+        let new = !candidate.estimated || self.visited.insert(candidate.node);
+        if beyond || !new {
             return;
         }
         self.frontier.push(Reverse(candidate));

@@ -14,7 +14,7 @@ use super::vectors::Known;
 use crate::code::{CodeQuery, distance_bounds};
 use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore, Purpose};
 use crate::kernel::Measure;
-use crate::types::{Link, Metric, Result};
+use crate::types::{HeapTid, Link, Metric, Result};
 use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
 
@@ -58,6 +58,8 @@ struct Scratch {
     /// The payloads of expanded nodes that were not measured.
     payloads: HashMap<Link, Link>,
     expanded: Vec<(Link, Known)>,
+    /// Expanded nodes that held one heap TID.
+    rows: Vec<(Link, HeapTid)>,
 }
 
 /// A node whose payload must be read from other pages.
@@ -95,6 +97,17 @@ impl<Store: PageStore> PagedQuery<Store> {
         for (node, known) in self.scratch.borrow_mut().expanded.drain(..) {
             take(node, known);
         }
+    }
+
+    /// The only heap TID that a node held when it was expanded; `None` where there were more, or that was not noted.
+    pub(super) fn only_row(&self, node: Link) -> Option<HeapTid> {
+        let rows = &self.scratch.borrow().rows;
+        rows.binary_search_by_key(&node, |row| row.0).ok().map(|place| rows[place].1)
+    }
+
+    /// Makes what was noted by expansions known to [`PagedQuery::only_row`].
+    pub(super) fn sort_rows(&self) {
+        self.scratch.borrow_mut().rows.sort_unstable_by_key(|row| row.0);
     }
 
     /// Reads the entry point again.
@@ -253,7 +266,7 @@ impl<Store: PageStore> PagedQuery<Store> {
                 estimates.clear();
                 codes.estimate_all(bytes, slots.stride(), usize::from(slots.len()), estimates);
                 for ((link, distance), position) in slots.places().zip(estimates.iter()).zip(0..) {
-                    if !link.is_none() && visited.insert(link) {
+                    if !link.is_none() {
                         let doubt = DOUBT * codes.deviation(slots.code(position));
                         found.push(Candidate::estimate(f64::from(*distance), doubt, link));
                     }
@@ -268,9 +281,14 @@ impl<Store: PageStore> PagedQuery<Store> {
             if header.flags & PENDING != 0 || header.level < layer {
                 return Ok(None);
             }
-            node.prefetch();
+            if layer == 0 {
+                node.prefetch();
+            }
             let own = self.look_at(candidate, &node, scratch);
             if layer == 0 {
+                if let ([row], true) = (node.heap_tids(), header.overflow.is_none()) {
+                    scratch.rows.push((candidate.node, *row));
+                }
                 estimate(node.slots(), &mut scratch.estimates);
             }
             (own, if layer > 0 { header.upper } else { Link::NONE })

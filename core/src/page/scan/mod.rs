@@ -214,6 +214,7 @@ impl<Store: PageStore> Scan<Store> {
 
     fn begin_round(&mut self, results: Vec<Candidate<Link>>) {
         self.stats.rounds += 1;
+        self.query.sort_rows();
         self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
     }
 
@@ -229,9 +230,12 @@ impl<Store: PageStore> Scan<Store> {
             if late && self.options.iterative == IterativeScan::StrictOrder {
                 continue;
             }
-            // The node is read again: what it held when it was scored may be gone, and heap TIDs were not kept.
-            if !self.query.index.heap_tids(node, &mut self.heap_tids)? {
-                continue;
+            self.heap_tids.clear();
+            match self.query.only_row(node) {
+                Some(heap_tid) => self.heap_tids.push(heap_tid),
+                // The node is read again; by now it may be gone.
+                None if !self.query.index.heap_tids(node, &mut self.heap_tids)? => continue,
+                None => {}
             }
             if bounds.overlap(self.round.peek()) {
                 // Rows that share a node have equal vectors; any of them that is visible tells the distance.
