@@ -176,7 +176,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 
     fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<()> {
-        let beam = store.beam();
+        // A round that is wide beside ef, as on a layer that is only passed through, would expand nodes in vain.
+        let beam = store.beam().min(ef.div_ceil(4));
         let (mut round, mut found) = (std::mem::take(&mut self.round), std::mem::take(&mut self.found));
         loop {
             round.clear();

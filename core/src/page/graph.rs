@@ -261,13 +261,15 @@ impl<Store: PageStore> PagedQuery<Store> {
     ) -> Result<Option<Candidate<Link>>> {
         let mut links = std::mem::take(&mut scratch.links);
         links.clear();
+        // Layers that are only passed through need not be searched with care.
+        let doubts = if layer == 0 { DOUBT } else { 0.0 };
         let mut estimate = |slots: Slots, estimates: &mut Vec<f32>| match slots.codes() {
             Some(bytes) => {
                 estimates.clear();
                 codes.estimate_all(bytes, slots.stride(), usize::from(slots.len()), estimates);
                 for ((link, distance), position) in slots.places().zip(estimates.iter()).zip(0..) {
                     if !link.is_none() {
-                        let doubt = DOUBT * codes.deviation(slots.code(position));
+                        let doubt = doubts * codes.deviation(slots.code(position));
                         found.push(Candidate::estimate(f64::from(*distance), doubt, link));
                     }
                 }
