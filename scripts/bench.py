@@ -21,7 +21,7 @@ def main():
     postgres.install(library, server.installation)
     data = Path(os.environ.get("WALIA_DATA") or CHECKOUT.parent / "shared" / "data")
     datasets = [glove.prepare()[0], *sorted({base.parent for base in data.glob("*/base.*")})]
-    command = ["cargo", "run", "--release", "--quiet", "--package=walia-bench", "--", *sys.argv[1:]]
+    command = ["cargo", "run", "--release", "--package=walia-bench", "--", *sys.argv[1:]]
     if Path(server.installation.ask("sharedir"), "extension", "vector.control").exists():
         command.append("--peer=pgvector")
     cache = home / "truth"
