@@ -106,10 +106,15 @@ impl Cluster {
     /// Ends the server and all of its processes with signal 9, as a crash would.
     pub fn kill9(&self) {
         let postmaster = self.postmaster().expect("the server runs");
+        let signal = |name: &str, processes: &str| {
+            Command::new("sh").args(["-c", &format!("kill -{name} {processes} 2>&1")]).output().unwrap();
+        };
+        // A postmaster that saw its children die would start new ones before it dies itself.
+        signal("STOP", &postmaster);
         let children = fs::read_to_string(format!("/proc/{postmaster}/task/{postmaster}/children")).unwrap();
         let processes: Vec<&str> = children.split_whitespace().chain([postmaster.as_str()]).collect();
         // A child may end by itself in between, which makes `kill` complain.
-        Command::new("sh").args(["-c", &format!("kill -9 {} 2>&1", processes.join(" "))]).output().unwrap();
+        signal("KILL", &processes.join(" "));
         wait_until("the killed server's processes are gone", || {
             processes.iter().all(|process| {
                 // A zombie that its parent has not yet asked after holds nothing any more.
