@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "prefetch intrinsics")]
 
 /// Bytes that are asked for at most: the hardware follows a longer run of lines by itself.
-const MAX_BYTES: usize = 4096;
+const MAX_BYTES: usize = 8192;
 const CACHE_LINE: usize = 64;
 
 /// Asks for the cache lines of `items`, so that they are near when they are read. Does nothing on machines for which there is
