@@ -158,7 +158,7 @@ impl Operation for Prepare<'_> {
     #[inline(always)]
     fn run<S: IntegerSimd>(self, _: S) -> CodeQuery {
         let Self { quantizer, vector } = self;
-        let CodeParameters { metric, bits, code_dimensions, .. } = quantizer.parameters;
+        let CodeParameters { bits, code_dimensions, .. } = quantizer.parameters;
         let mut values = vec![0.0; quantizer.rotation.dimensions()];
         let Split { along, squares } = quantizer.split_and_rotate(vector, &mut values);
 
@@ -170,23 +170,9 @@ impl Operation for Prepare<'_> {
         let per_step = if step > 0.0 { step.recip() } else { 0.0 };
         let levels: Vec<u8> =
             coded.iter().map(|value| (value * per_step + TO_INTEGER).to_bits() as u8).collect();
-        let total: i32 = levels.iter().map(|level| i32::from(*level as i8)).sum();
-
         CodeQuery {
-            bits,
-            packed_size: packed_size(bits, code_dimensions),
-            instructions: quantizer.instructions,
-            levels: ordered::<S>(&levels, bits, code_dimensions),
-            base: match metric {
-                Metric::L2 | Metric::L1 => squares,
-                Metric::InnerProduct => 0.0,
-                Metric::Cosine => 1.0,
-            },
-            along: if metric == Metric::L2 { 1.0 } else { along },
-            half_step: f64::from(step) / 2.0,
-            offset: total * ((1 << bits) - 1),
             deviation: deviation(&quantizer.rotation, bits, code_dimensions, squares),
-            equal: None,
+            ..query::<S>(quantizer, &levels, &Split { along, squares }, f64::from(step) / 2.0)
         }
     }
 }
@@ -215,27 +201,39 @@ impl Operation for PrepareCode<'_> {
         // Twice what a level stands for, an integer.
         let levels: Vec<u8> =
             (0..code_dimensions).map(|i| (2 * i16::from(level(i)) - i16::from(mask)) as u8).collect();
-        let total: i32 = levels.iter().map(|level| i32::from(*level as i8)).sum();
 
         let factor = f64::from(-scale) * if metric == Metric::L2 { 0.5 } else { 1.0 };
         let coded = code_dimensions as f64 / quantizer.rotation.dimensions() as f64;
         let per_levels = if bits == 1 { Levels::of(1).product.powi(2) } else { 0.25 };
+        // Of the two parts of a split, the first factor is the one that its metric needs.
+        let split = Split { along: f64::from(-add), squares: f64::from(add) };
         CodeQuery {
-            bits,
-            packed_size,
-            instructions: quantizer.instructions,
-            levels: ordered::<S>(&levels, bits, code_dimensions),
-            base: match metric {
-                Metric::L2 | Metric::L1 => f64::from(add),
-                Metric::InnerProduct => 0.0,
-                Metric::Cosine => 1.0,
-            },
-            along: if metric == Metric::L2 { 1.0 } else { f64::from(-add) },
-            half_step: factor * coded * per_levels,
-            offset: total * i32::from(mask),
-            deviation: 0.0,
             equal: Some(4.0 * Levels::of(bits).square * code_dimensions as f64),
+            ..query::<S>(quantizer, &levels, &split, factor * coded * per_levels)
         }
+    }
+}
+
+/// A query with these signed levels, for a vector that was split so.
+#[inline(always)]
+fn query<S: IntegerSimd>(quantizer: &Quantizer, levels: &[u8], split: &Split, half_step: f64) -> CodeQuery {
+    let CodeParameters { metric, bits, code_dimensions, .. } = quantizer.parameters;
+    let total: i32 = levels.iter().map(|level| i32::from(*level as i8)).sum();
+    CodeQuery {
+        bits,
+        packed_size: packed_size(bits, code_dimensions),
+        instructions: quantizer.instructions,
+        levels: ordered::<S>(levels, bits, code_dimensions),
+        base: match metric {
+            Metric::L2 | Metric::L1 => split.squares,
+            Metric::InnerProduct => 0.0,
+            Metric::Cosine => 1.0,
+        },
+        along: if metric == Metric::L2 { 1.0 } else { split.along },
+        half_step,
+        offset: total * ((1 << bits) - 1),
+        deviation: 0.0,
+        equal: None,
     }
 }
 

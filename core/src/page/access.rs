@@ -7,7 +7,7 @@ use super::index::Index;
 use super::meta::Meta;
 use super::node::{Node, Owned, Slots};
 use super::store::PageStore;
-use super::tuple::{PENDING, TupleKind};
+use super::tuple::{NodeHeader, PENDING, TupleKind};
 use crate::types::{Error, HeapTid, Link, Metric, PAGE_SIZE, Result};
 
 /// The places for links that a node has on one layer.
@@ -69,18 +69,24 @@ impl<Store: PageStore> Index<Store> {
 
     /// The payload of a published node; `None` when it is gone.
     pub(super) fn payload(&self, node: Link) -> Result<Option<Vec<u8>>> {
-        let apart = {
+        Ok(self.header_and_payload(node)?.map(|(_, payload)| payload))
+    }
+
+    /// As [`Index::payload`], with the node's header.
+    pub(super) fn header_and_payload(&self, node: Link) -> Result<Option<(NodeHeader, Vec<u8>)>> {
+        let (header, apart) = {
             let page = self.store.read(node.block)?;
-            match Node::at(&self.layout, &page, node)?.filter(|found| found.header().flags & PENDING == 0) {
-                Some(found) => match found.payload() {
-                    Some(payload) => return Ok(Some(payload.to_vec())),
-                    None => found.payload_link(),
-                },
-                None => return Ok(None),
+            let found = Node::at(&self.layout, &page, node)?;
+            let Some(found) = found.filter(|found| found.header().flags & PENDING == 0) else {
+                return Ok(None);
+            };
+            match found.payload() {
+                Some(payload) => return Ok(Some((*found.header(), payload.to_vec()))),
+                None => (*found.header(), found.payload_link()),
             }
         };
         let mut payload = Vec::new();
-        Ok(self.read_payload(node, apart, &mut payload)?.then_some(payload))
+        Ok(self.read_payload(node, apart, &mut payload)?.then_some((header, payload)))
     }
 
     /// Whether a node is live, or only walked through; `None` when it is gone.

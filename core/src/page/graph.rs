@@ -285,15 +285,9 @@ impl<Store: PageStore> PagedQuery<Store> {
             }
             if layer == 0 {
                 node.prefetch();
-            }
-            let own = self.look_at(candidate, &node, scratch);
-            if layer == 0 {
-                if let ([row], true) = (node.heap_tids(), header.overflow.is_none()) {
-                    scratch.rows.push((candidate.node, *row));
-                }
                 estimate(node.slots(), &mut scratch.estimates);
             }
-            (own, if layer > 0 { header.upper } else { Link::NONE })
+            (self.look_at(candidate, &node, scratch), if layer > 0 { header.upper } else { Link::NONE })
         };
         self.index.upper_tuple(candidate.node, upper, |tuple| {
             if let Some(slots) = tuple.slots(&self.index.layout, layer) {
@@ -309,6 +303,12 @@ impl<Store: PageStore> PagedQuery<Store> {
     /// What the tuple of a node that is expanded tells of the node itself.
     fn look_at(&self, candidate: Candidate<Link>, node: &Node, scratch: &mut Scratch) -> Candidate<Link> {
         let live = node.header().flags & TOMBSTONE == 0;
+        // An insertion gives no rows.
+        if let ([row], true) = (node.heap_tids(), node.header().overflow.is_none())
+            && !self.keeps_expanded
+        {
+            scratch.rows.push((candidate.node, *row));
+        }
         match node.payload() {
             Some(payload) => {
                 let measured = self.measure(candidate.node, live, payload, &mut scratch.decoded);

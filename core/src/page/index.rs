@@ -71,7 +71,8 @@ static CACHE: Mutex<Vec<Arc<Quantizer>>> = Mutex::new(Vec::new());
 
 /// The quantizer of an index with this meta page; `None` for one without codes.
 ///
-/// The rotation's seed is a hash of the centroid ([`seed_of`](crate::code::seed_of)), so that parameters that are equal mean equal quantizers.
+/// The rotation's seed is a hash of the centroid ([`seed_of`](crate::code::seed_of)), so that parameters that are equal mean
+/// equal quantizers.
 fn quantizer(store: &impl PageStore, meta: &Meta) -> Result<Option<Arc<Quantizer>>> {
     let Some(parameters) = meta.code_parameters()? else { return Ok(None) };
     let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -3,10 +3,10 @@
 //! Choosing among neighbours measures the same few nodes again and again; every payload is read once. Imports `access`.
 
 use super::index::Index;
-use super::node::{Node, Slots};
+use super::node::Slots;
 use super::prune::prune;
 use super::store::PageStore;
-use super::tuple::{PENDING, TOMBSTONE};
+use super::tuple::TOMBSTONE;
 use crate::graph::Candidate;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
@@ -121,22 +121,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     fn read(&self, node: Link) -> Result<Option<Known>> {
-        let (level, live, payload) = {
-            let page = self.index.store.read(node.block)?;
-            let Some(found) = Node::at(&self.index.layout, &page, node)? else { return Ok(None) };
-            let header = found.header();
-            if header.flags & PENDING != 0 {
-                return Ok(None);
-            }
-            let (level, live) = (header.level, header.flags & TOMBSTONE == 0);
-            match found.payload() {
-                Some(payload) => return Ok(Some(self.index.known(payload, live, level))),
-                None => (level, live, found.payload_link()),
-            }
-        };
-        let mut bytes = Vec::new();
-        let found = self.index.read_payload(node, payload, &mut bytes)?;
-        Ok(found.then(|| self.index.known(&bytes, live, level)))
+        let found = self.index.header_and_payload(node)?;
+        Ok(found
+            .map(|(header, payload)| self.index.known(&payload, header.flags & TOMBSTONE == 0, header.level)))
     }
 }
 
