@@ -5,6 +5,7 @@ use std::fs;
 
 use postgres::error::SqlState;
 
+use crate::numbers::Numbers;
 use crate::server::Cluster;
 
 const INDEXES: usize = 60;
@@ -16,16 +17,6 @@ const EXPECTED: [SqlState; 3] =
     [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED, SqlState::FEATURE_NOT_SUPPORTED];
 /// Where Postgres complains of a heap TID that leads out of the table, as it does for any index; without a code of its own.
 const STORAGE_MANAGER: &str = "md.c";
-
-/// Numbers without a pattern, the same in every run (Knuth's MMIX generator).
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, limit: usize) -> usize {
-        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) as usize % limit
-    }
-}
 
 #[test]
 fn damaged_bytes_give_errors() {
@@ -53,7 +44,7 @@ fn damaged_bytes_give_errors() {
     }
     drop(client);
     cluster.stop();
-    let mut numbers = Numbers(1);
+    let mut numbers = Numbers::new(1);
     for (number, file) in files.iter().enumerate() {
         let mut bytes = fs::read(file).unwrap();
         for _ in 0..=number {

@@ -10,6 +10,7 @@ mod damage;
 mod extension;
 mod format;
 mod kernels;
+mod numbers;
 mod recall;
 mod regress;
 mod scan;
