@@ -1,11 +1,13 @@
 //! A shared buffer that is pinned and locked: everything of `store` that touches a page goes through here.
 //!
-//! Imports walia-core's page.
+//! Imports `recent` and walia-core's page.
 
 use std::thread;
 
 use pgrx::pg_sys;
 use walia_core::page::Page;
+
+use super::recent;
 
 /// A pinned buffer under a content lock; both are given back when it is dropped.
 ///
@@ -25,6 +27,22 @@ impl LockedBuffer {
     ) -> Self {
         // SAFETY: by the caller's promise.
         unsafe { Self::lock(index, block, strategy, pg_sys::BUFFER_LOCK_SHARE) }
+    }
+
+    /// As [`LockedBuffer::shared`], preferably from where this backend saw the block last.
+    ///
+    /// # Safety
+    /// `index` is open.
+    pub unsafe fn shared_recent(index: pg_sys::Relation, block: u32) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if let Some(buffer) = recent::pin(index, block) {
+                return Self::lock_pinned(buffer, pg_sys::BUFFER_LOCK_SHARE);
+            }
+            let locked = Self::shared(index, block, std::ptr::null_mut());
+            recent::remember((*index).rd_id, block, locked.0);
+            locked
+        }
     }
 
     /// Reads a block of the main fork and locks it for writing.
@@ -48,12 +66,16 @@ impl LockedBuffer {
         strategy: pg_sys::BufferAccessStrategy,
         mode: u32,
     ) -> Self {
-        // SAFETY: by the caller's promise; the buffer is pinned and not yet locked by this process.
-        unsafe {
-            let buffer = pin(index, block, strategy);
-            pg_sys::LockBuffer(buffer, mode as i32);
-            Self(buffer)
-        }
+        // SAFETY: by the caller's promise.
+        unsafe { Self::lock_pinned(pin(index, block, strategy), mode) }
+    }
+
+    /// # Safety
+    /// The caller gives away a pin on a buffer that this process has not locked; `mode` is one of Postgres's two lock modes.
+    unsafe fn lock_pinned(buffer: pg_sys::Buffer, mode: u32) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe { pg_sys::LockBuffer(buffer, mode as i32) };
+        Self(buffer)
     }
 
     /// As [`LockedBuffer::exclusive`], if nobody else holds the lock.

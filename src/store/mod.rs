@@ -112,10 +112,13 @@ impl PageStore for RelationStore {
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         self.check_block(block)?;
         // SAFETY: the relation is open and the strategy alive.
-        let (buffer, oid) =
-            unsafe { (LockedBuffer::shared(self.index, block, self.strategy), (*self.index).rd_id) };
-        recent::remember(oid, block, buffer.as_raw());
-        Ok(RelationRead(buffer))
+        Ok(RelationRead(unsafe {
+            match self.purpose {
+                Purpose::Query => LockedBuffer::shared_recent(self.index, block),
+                // VACUUM's costs count lookups.
+                Purpose::Vacuum => LockedBuffer::shared(self.index, block, self.strategy),
+            }
+        }))
     }
 
     fn prefetch(&self, blocks: &[u32]) {

@@ -1,11 +1,12 @@
-//! Where pages were in shared buffers when this backend read them last, so that their memory can be asked for before they
-//! are pinned.
+//! Where pages were in shared buffers when this backend read them last, so that they are found there without a lookup, and
+//! their memory can be asked for before they are pinned.
 //!
 //! A search reads its pages in an order that no hardware foresees, and waits longer for a page's memory than it takes to score
-//! what lies there. These are hints: a buffer may hold another page by now, whose memory is then asked for in vain.
+//! what lies there; the table of all buffers is memory to wait for, too. These are hints: a buffer may hold another page by
+//! now, which Postgres tells when it is to be pinned, and whose memory is otherwise asked for in vain.
 //! Imports walia-core's kernel.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
@@ -15,10 +16,13 @@ use walia_core::types::{Link, PAGE_SIZE};
 
 /// Binary logarithm of the pages remembered, 4 bytes each.
 const BITS: u32 = 16;
+/// Of so many reads one is looked up: only that counts as a use of the page, by which Postgres keeps it in its buffers.
+const LOOKED_UP: u32 = 4;
 
 thread_local! {
     /// Buffers by a hash of relation and block; 0 is none. Empty until the first page is remembered.
     static BUFFERS: RefCell<Vec<pg_sys::Buffer>> = const { RefCell::new(Vec::new()) };
+    static READS: Cell<u32> = const { Cell::new(0) };
 }
 
 fn place(index: pg_sys::Oid, block: u32) -> usize {
@@ -34,6 +38,53 @@ pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
         }
         buffers[place(index, block)] = buffer;
     });
+}
+
+/// Pins a page where it was seen last; `None` when it is not there any more, or should be looked up.
+///
+/// # Safety
+/// `index` is open.
+pub unsafe fn pin(index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer> {
+    let reads = READS.get().wrapping_add(1);
+    READS.set(reads);
+    // SAFETY: by the caller's promise.
+    let relation = unsafe { &*index };
+    let seen = BUFFERS.with_borrow(|buffers| buffers.get(place(relation.rd_id, block)).copied())?;
+    // Local buffers, of temporary tables, have negative numbers, and no table to look up in.
+    if seen <= 0 || reads.is_multiple_of(LOOKED_UP) {
+        return None;
+    }
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    let file = relation.rd_node;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    let file = relation.rd_locator;
+    // SAFETY: Postgres gave this number for a shared buffer; it pins the buffer only if the page is there.
+    let pinned = unsafe { pg_sys::ReadRecentBuffer(file, pg_sys::ForkNumber::MAIN_FORKNUM, block, seen) };
+    if pinned {
+        // SAFETY: the statistics entry is null or lives as long as the relation is open.
+        unsafe { count_hit(index) };
+    }
+    pinned.then_some(seen)
+}
+
+/// Counts a page that was found in a buffer, as a lookup does: Postgres's macros pgstat_count_buffer_read and _hit.
+///
+/// # Safety
+/// `index` is open.
+unsafe fn count_hit(index: pg_sys::Relation) {
+    // SAFETY: by the caller's promise.
+    if let Some(statistics) = unsafe { (*index).pgstat_info.as_mut() } {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let counts = &mut statistics.t_counts;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let counts = &mut statistics.counts;
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let (fetched, hit) = (&mut counts.t_blocks_fetched, &mut counts.t_blocks_hit);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let (fetched, hit) = (&mut counts.blocks_fetched, &mut counts.blocks_hit);
+        *fetched += 1;
+        *hit += 1;
+    }
 }
 
 /// Asks for the memory of tuples that will be read soon, where their pages are thought to be.
