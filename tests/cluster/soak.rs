@@ -31,7 +31,7 @@ fn mix(operations: u64) {
             "CREATE EXTENSION walia;
              CREATE TABLE items (id bigserial PRIMARY KEY, v vecf32(8))
              WITH (autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_insert_threshold = -1);
-             CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops);
+             CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops) WITH (m = 8, ef_construction = 32);
              CREATE FUNCTION vector() RETURNS vecf32 LANGUAGE sql VOLATILE AS
              'SELECT array_agg(random())::real[]::vecf32 FROM generate_series(1, 8)'",
         )
