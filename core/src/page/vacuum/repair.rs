@@ -11,7 +11,7 @@ use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::collections::VecDeque;
 
-/// Tombstones that are walked through to repair one list.
+/// The most tombstones that are walked through to repair one list, while fewer than ef_construction candidates are known.
 const WALKED: usize = 64;
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
@@ -71,23 +71,22 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             .partition(|link| self.tombstones.contains(*link));
         let (mut near, mut heirs) = (live.clone(), Vec::new());
         let (mut dead, mut seen) = (VecDeque::from(dead), HashSet::<Link>::new());
-        seen.extend(&dead);
-        for _ in 0..WALKED {
+        seen.extend(dead.iter().chain(&live));
+        let enough = 2 * usize::from(self.index.layout.parameters.ef_construction);
+        let linked = dead.len();
+        for walked in 0..WALKED {
+            if walked >= linked && near.len() >= enough {
+                break;
+            }
             let Some(tombstone) = dead.pop_front() else { break };
             let mut links = Vec::new();
             self.index.neighbours(tombstone, layer, &mut links)?;
             let candidates = vectors.candidates(tombstone, layer, links.iter().copied())?;
             heirs.extend(candidates.iter().map(|candidate| candidate.node).find(|heir| *heir != node));
-            for link in links {
-                if !self.tombstones.contains(&link) {
-                    near.push(link);
-                } else if seen.insert(link) {
-                    dead.push_back(link);
-                }
+            for link in links.into_iter().filter(|link| seen.insert(*link)) {
+                if self.tombstones.contains(&link) { dead.push_back(link) } else { near.push(link) }
             }
         }
-        near.sort_unstable();
-        near.dedup();
         let candidates = vectors.candidates(node, layer, near)?;
         let chosen = self.index.select(vectors, &candidates, layer)?;
         let nodes =
