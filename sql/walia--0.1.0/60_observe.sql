@@ -27,10 +27,17 @@ CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
 ) AS 'MODULE_PATHNAME', 'walia_info_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_info IS 'parameters, contents and size of a walia_hnsw index';
 
-CREATE FUNCTION walia_check(index regclass) RETURNS TABLE (
+CREATE FUNCTION walia_check(index regclass, heapallindexed boolean DEFAULT false) RETURNS TABLE (
     severity text,              -- error: may give wrong answers; warning: costs recall or space
-    block bigint,
+    block bigint,               -- 0, the meta page, where no other page is meant
     slot int,                   -- 0 where the whole page is meant
     finding text
 ) AS 'MODULE_PATHNAME', 'walia_check_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_check IS 'what is wrong with a walia_hnsw index: no row where all is well';
+
+CREATE FUNCTION walia_recall(index regclass, k int DEFAULT 10, samples int DEFAULT 100) RETURNS TABLE (
+    recall float8,              -- share of the k nearest other rows of each sampled row that the index finds; NULL without rows
+    samples int,                -- rows that were sampled
+    median_ms float8            -- time of one search by the index
+) AS 'MODULE_PATHNAME', 'walia_recall_wrapper' LANGUAGE C STRICT;
+COMMENT ON FUNCTION walia_recall IS 'how much of what an exact search finds a walia_hnsw index finds, with the settings in force';

@@ -11,9 +11,9 @@ use super::column;
 use crate::error::OrRaise;
 use crate::store::item_pointer;
 
-/// Reads rows of the table as a scan's snapshot sees them.
+/// The distances of rows from one query.
 ///
-/// It begins with the first row that is asked for, in the memory context of its scan, and is to be ended with
+/// Reading begins with the first row that is asked for, in the memory context of its scan, and is to be ended with
 /// [`HeapVectors::end`]; dropping it does nothing, because an abort releases what it holds.
 pub struct HeapVectors {
     parameters: Parameters,
@@ -23,15 +23,6 @@ pub struct HeapVectors {
     scan: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
     reader: Option<Reader>,
-}
-
-/// What Postgres needs to fetch a row and compute the index's column from it.
-struct Reader {
-    fetch: *mut pg_sys::IndexFetchTableData,
-    slot: *mut pg_sys::TupleTableSlot,
-    info: *mut pg_sys::IndexInfo,
-    executor: *mut pg_sys::EState,
-    expressions: *mut pg_sys::ExprContext,
 }
 
 impl HeapVectors {
@@ -53,20 +44,39 @@ impl HeapVectors {
     /// Gives back what was opened.
     pub fn end(&mut self) {
         if let Some(reader) = self.reader.take() {
-            // SAFETY: opened by `Reader::open` and not ended since.
-            unsafe {
-                pg_sys::FreeExecutorState(reader.executor);
-                pg_sys::ExecDropSingleTupleTableSlot(reader.slot);
-                pg_sys::table_index_fetch_end(reader.fetch);
-            }
+            reader.end();
         }
     }
 }
 
+impl ColumnVectors for HeapVectors {
+    fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
+        // SAFETY: by the promise of `new`.
+        let reader = self.reader.get_or_insert_with(|| unsafe { Reader::open(self.scan, self.context) });
+        reader.vector(heap_tid, &self.parameters, |vector| {
+            self.measure.distance_from(&self.query, self.prepared, vector)
+        })
+    }
+}
+
+/// Reads rows of the table as a scan's snapshot sees them, and computes the index's column from them.
+///
+/// It is to be ended with [`Reader::end`]; dropping it does nothing, because an abort releases what it holds.
+pub struct Reader {
+    scan: pg_sys::IndexScanDesc,
+    fetch: *mut pg_sys::IndexFetchTableData,
+    slot: *mut pg_sys::TupleTableSlot,
+    info: *mut pg_sys::IndexInfo,
+    executor: *mut pg_sys::EState,
+    expressions: *mut pg_sys::ExprContext,
+}
+
 impl Reader {
+    /// Opens the table of a scan.
+    ///
     /// # Safety
-    /// As for [`HeapVectors::new`].
-    unsafe fn open(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
+    /// `scan` and its relations are open, and `context` lives, until [`Reader::end`].
+    pub unsafe fn open(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
         // SAFETY: by the caller's promise. The context is switched back; an ERROR resets it anyway.
         unsafe {
             let caller = pg_sys::MemoryContextSwitchTo(context);
@@ -78,43 +88,49 @@ impl Reader {
             let expressions = pg_sys::MakePerTupleExprContext(executor);
             (*expressions).ecxt_scantuple = slot;
             pg_sys::MemoryContextSwitchTo(caller);
-            Self { fetch, slot, info, executor, expressions }
+            Self { scan, fetch, slot, info, executor, expressions }
         }
     }
-}
 
-impl ColumnVectors for HeapVectors {
-    fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
-        // SAFETY: the scan is open, by the promise of `new`; no page of the index is held, as the trait says. What an expression
-        // needs is freed with the context that is reset, after the vector was measured.
+    /// Shows the vector of a row; `None` for a row that the scan's snapshot does not see, or whose value is NULL. Called without
+    /// any page of the index.
+    pub fn vector<T>(
+        &mut self,
+        heap_tid: HeapTid,
+        parameters: &Parameters,
+        look: impl FnOnce(&[u8]) -> T,
+    ) -> Option<T> {
+        // SAFETY: the scan is open, by the promise of `open`. What an expression needs is freed with the context that is reset,
+        // after the vector was looked at.
         unsafe {
-            let reader = self.reader.get_or_insert_with(|| Reader::open(self.scan, self.context));
             let mut item = item_pointer(heap_tid);
             let (mut again, mut dead) = (false, false);
             let snapshot = (*self.scan).xs_snapshot;
             let found = pg_sys::table_index_fetch_tuple(
-                reader.fetch,
-                &mut item,
-                snapshot,
-                reader.slot,
-                &mut again,
-                &mut dead,
+                self.fetch, &mut item, snapshot, self.slot, &mut again, &mut dead,
             );
             if !found {
                 return None;
             }
-            let per_tuple = (*reader.expressions).ecxt_per_tuple_memory;
+            let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
             let caller = pg_sys::MemoryContextSwitchTo(per_tuple);
             let (mut value, mut is_null) = (pg_sys::Datum::from(0), true);
-            pg_sys::FormIndexDatum(reader.info, reader.slot, reader.executor, &mut value, &mut is_null);
-            let distance = (!is_null).then(|| {
-                let vector = column::vector(value, &self.parameters).or_raise();
-                self.measure.distance_from(&self.query, self.prepared, vector.bytes())
-            });
+            pg_sys::FormIndexDatum(self.info, self.slot, self.executor, &mut value, &mut is_null);
+            let seen = (!is_null).then(|| look(column::vector(value, parameters).or_raise().bytes()));
             pg_sys::MemoryContextSwitchTo(caller);
             pg_sys::MemoryContextReset(per_tuple);
-            pg_sys::ExecClearTuple(reader.slot);
-            distance
+            pg_sys::ExecClearTuple(self.slot);
+            seen
+        }
+    }
+
+    /// Gives back what was opened.
+    pub fn end(self) {
+        // SAFETY: opened by `open`, and ended once.
+        unsafe {
+            pg_sys::FreeExecutorState(self.executor);
+            pg_sys::ExecDropSingleTupleTableSlot(self.slot);
+            pg_sys::table_index_fetch_end(self.fetch);
         }
     }
 }

@@ -6,7 +6,7 @@ mod build;
 pub mod column;
 mod cost;
 pub mod handler;
-mod heap;
+pub mod heap;
 mod insert;
 pub mod options;
 mod scan;

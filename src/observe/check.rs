@@ -1,20 +1,21 @@
-//! `walia_check(regclass)`: whether an index is sound.
+//! `walia_check(regclass, bool)`: whether an index is sound.
 //!
-//! Imports `open`, `store`, `error` and walia-core.
+//! Imports `open`, `table`, `store`, `error` and walia-core.
 
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
-use walia_core::page::Index;
-use walia_core::page::check::{Severity, check};
+use walia_core::page::{Check, Index, Severity};
 
 use super::open::{OpenIndex, Purpose};
+use super::table::{Sees, for_each_row};
 use crate::error::OrRaise;
 use crate::store::error::index_error;
 
-/// A row for everything that is not as it should be.
+/// A row for everything that is not as it should be. With `heapallindexed`, the table is read as well.
 #[pg_extern(sql = false)]
 fn walia_check(
     index: pg_sys::Oid,
+    heapallindexed: bool,
 ) -> TableIterator<
     'static,
     (name!(severity, &'static str), name!(block, i64), name!(slot, i32), name!(finding, String)),
@@ -23,8 +24,14 @@ fn walia_check(
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
     let index = Index::open(opened.store()).map_err(failed).or_raise();
-    let findings = check(&index).map_err(failed).or_raise();
-    TableIterator::new(findings.into_iter().map(|finding| {
+    let mut check = Check::new(&index).map_err(failed).or_raise();
+    if heapallindexed {
+        opened.check_valid().or_raise();
+        for_each_row(&opened, &index.layout.parameters, Sees::Everything, |heap_tid, value| {
+            check.row(heap_tid, value.vector().as_ref().map(|vector| vector.bytes()));
+        });
+    }
+    TableIterator::new(check.findings().into_iter().map(|finding| {
         let severity = match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",

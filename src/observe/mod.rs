@@ -5,3 +5,5 @@
 mod check;
 mod info;
 mod open;
+mod recall;
+mod table;

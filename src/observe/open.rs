@@ -52,10 +52,42 @@ impl OpenIndex {
         self.index
     }
 
+    /// Its table.
+    pub fn heap(&self) -> pg_sys::Relation {
+        self.heap
+    }
+
     /// Its pages.
     pub fn store(&self) -> RelationStore {
         // SAFETY: both are open as long as `self`, which the caller keeps as long as the store.
         unsafe { RelationStore::new(self.index, self.heap) }
+    }
+
+    /// Fails where the index need not hold all rows: CREATE INDEX CONCURRENTLY has not ended, or has failed.
+    pub fn check_valid(&self) -> Result<()> {
+        // SAFETY: open as long as `self`.
+        let (valid, name) = unsafe { ((*(*self.index).rd_index).indisvalid, relation_name(self.index)) };
+        if valid {
+            return Ok(());
+        }
+        let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
+        Err(SqlError::new(code, format!("index \"{name}\" is not valid"))
+            .hint("REINDEX builds the index anew from its table."))
+    }
+
+    /// Fails where row-level security may hide rows of the table from the user.
+    pub fn check_row_security(&self) -> Result<()> {
+        // SAFETY: open as long as `self`.
+        let (enabled, name) = unsafe {
+            let enabled = pg_sys::check_enable_rls((*self.heap).rd_id, pg_sys::InvalidOid, true);
+            (enabled == pg_sys::CheckEnableRlsResult::RLS_ENABLED as i32, relation_name(self.heap))
+        };
+        if !enabled {
+            return Ok(());
+        }
+        let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+        Err(SqlError::new(code, format!("row-level security is in force on table {name}"))
+            .detail("All rows of the table take part in the comparison, also those that a policy hides."))
     }
 
     /// # Safety

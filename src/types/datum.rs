@@ -105,6 +105,16 @@ impl RawVector {
         Self(unsafe { Varlena::detoast(datum) })
     }
 
+    /// The same vector in memory of its own, of the current memory context.
+    pub fn copied(&self) -> Self {
+        Self(Varlena::new(&[&self.0]))
+    }
+
+    /// The vector as a datum, which lives as long as `self`.
+    pub fn datum(&self) -> Datum {
+        Datum::from(self.0.pointer.as_ptr())
+    }
+
     /// The elements' bytes in the machine's order, aligned to 4 bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.0[VECTOR_HEADER..]

@@ -24,7 +24,7 @@ pub mod vacuum;
 mod vectors;
 pub mod write;
 
-pub use check::{Finding, Severity, check};
+pub use check::{Check, Finding, Severity, check};
 pub use counters::Counters;
 pub use fit::{Quantization, Storage, fit, max_level};
 pub use index::Index;

@@ -6,5 +6,6 @@ mod fitting;
 mod format;
 mod graphs;
 mod memory_store;
+mod rows;
 mod slotted_page;
 mod written;

@@ -37,6 +37,14 @@ struct OwnedFacts {
     claimed: bool,
 }
 
+/// What the place of a heap TID says of its row.
+pub(super) enum Place {
+    /// The row has the vector of the node at this position.
+    Node(usize),
+    /// The row is outside of the graph.
+    Aside(AsideKind),
+}
+
 /// All tuples of an index, in the order of their addresses.
 #[derive(Default)]
 pub(super) struct Facts {
@@ -69,6 +77,28 @@ impl Facts {
         self.nodes
             .binary_search_by_key(&(link.block, link.slot), |node| (node.link.block, node.link.slot))
             .ok()
+    }
+
+    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after [`Facts::check_heap_tids`].
+    pub fn place_of(&self, heap_tid: HeapTid) -> Option<(Link, Option<Place>)> {
+        let found = self.heap_tids.binary_search_by_key(&heap_tid, |(tid, _)| *tid).ok()?;
+        let at = self.heap_tids[found].1;
+        if let Some(node) = self.node_in_slot(at) {
+            return Some((at, Some(Place::Node(node))));
+        }
+        let place = self.owned_in_slot(at).and_then(|found| {
+            let OwnedHeader { kind, tag, owner, .. } = self.owned[found].header;
+            if kind == TupleKind::Aside as u8 {
+                return AsideKind::from_code(tag).map(Place::Aside);
+            }
+            self.node_in_slot(owner).filter(|node| self.nodes[*node].link == owner).map(Place::Node)
+        });
+        Some((at, place))
+    }
+
+    fn owned_in_slot(&self, link: Link) -> Option<usize> {
+        let by_slot = |tuple: &OwnedFacts| (tuple.link.block, tuple.link.slot);
+        self.owned.binary_search_by_key(&(link.block, link.slot), by_slot).ok()
     }
 
     fn add_page(&mut self, layout: &Layout, block: u32, page: &Page, findings: &mut Findings) -> Result<()> {
@@ -243,8 +273,7 @@ impl Facts {
         owner: Link,
         findings: &mut Findings,
     ) -> Option<&OwnedFacts> {
-        let by_slot = |tuple: &OwnedFacts| (tuple.link.block, tuple.link.slot);
-        let position = self.owned.binary_search_by_key(&(link.block, link.slot), by_slot).ok()?;
+        let position = self.owned_in_slot(link)?;
         let tuple = &mut self.owned[position];
         if tuple.link != link || tuple.header.kind != kind as u8 || tuple.header.owner != owner {
             return None;

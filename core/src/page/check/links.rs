@@ -1,14 +1,14 @@
 //! The check's last pass: links and their codes, entry point, reachability.
 
+use super::Findings;
 use super::facts::{Facts, NodeFacts};
-use super::{Findings, vectors};
+use super::vectors::{Hash, Hashes, hash};
 use crate::page::index::Index;
 use crate::page::meta::META_BLOCK;
 use crate::page::node::{Node, Owned};
 use crate::page::store::PageStore;
 use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Link, Result};
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The meta page, as findings name it.
 const META_PAGE: Link = Link { block: META_BLOCK, slot: 0, version: 0 };
@@ -17,14 +17,14 @@ const META_PAGE: Link = Link { block: META_BLOCK, slot: 0, version: 0 };
 pub(super) fn check<Store: PageStore>(
     index: &Index<Store>,
     facts: &Facts,
+    vectors: &[Hashes],
     findings: &mut Findings,
 ) -> Result<()> {
-    let codes = vectors::check(index, facts, findings)?;
     for node in facts.nodes.iter().filter(|node| node.is_live()) {
         index.store.interrupt_point();
         for layer in 0..=node.level {
             let links = read_links(index, facts, node, layer)?;
-            check_links(facts, &codes, node, layer, &links, findings);
+            check_links(facts, vectors, node, layer, &links, findings);
         }
     }
     let reached = reach(index, facts, findings)?;
@@ -35,7 +35,7 @@ pub(super) fn check<Store: PageStore>(
 }
 
 /// A link, and a hash of the code beside it where there is one.
-type CodedLink = (Link, Option<u64>);
+type CodedLink = (Link, Hash);
 
 /// The links of a node that has been read before; none where the tuple has been found damaged.
 fn read_links<Store: PageStore>(
@@ -56,14 +56,14 @@ fn read_links<Store: PageStore>(
         tuple.and_then(|tuple| tuple.slots(&index.layout, layer))
     };
     let Some(slots) = slots else { return Ok(Vec::new()) };
-    let code = |position| slots.codes().map(|_| xxh3_64(slots.code(position)));
+    let code = |position| slots.codes().and_then(|_| hash(slots.code(position)));
     let places = (0..slots.len()).map(|position| (slots.link(position), code(position)));
     Ok(places.filter(|(link, _)| !link.is_none()).collect())
 }
 
 fn check_links(
     facts: &Facts,
-    codes: &[Option<u64>],
+    vectors: &[Hashes],
     node: &NodeFacts,
     layer: u8,
     links: &[CodedLink],
@@ -79,7 +79,7 @@ fn check_links(
             findings.warning(node.link, "duplicate link");
         }
         let found = facts.node_in_slot(*link);
-        let expected = found.and_then(|found| codes[found]);
+        let expected = found.and_then(|found| vectors[found].code);
         match found.map(|found| &facts.nodes[found]) {
             Some(target) if target.link.version == link.version => {
                 if target.level < layer {

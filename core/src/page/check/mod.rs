@@ -1,11 +1,13 @@
 //! Structural check of an index: whether its bytes are what FORMAT.md says, and its graph is sound.
 //!
 //! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are claimed by them,
-//! payloads are read (`vectors`), links are followed (`links`). Memory: some 60 bytes a node, 6 to 16 a row. Nobody may change the
-//! index meanwhile. Nothing on a page, however damaged, makes the check panic or run for ever.
+//! payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the table may be compared with what was
+//! read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may change the index meanwhile. Nothing on a page, however
+//! damaged, makes the check panic or run for ever.
 
 mod facts;
 mod links;
+mod rows;
 mod vectors;
 
 use super::index::Index;
@@ -37,12 +39,33 @@ pub struct Finding {
 
 /// Checks all pages and the graph; no finding means that all is well. An error only where the store itself fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
-    let mut findings = Findings::default();
-    let mut facts = facts::Facts::collect(index, &mut findings)?;
-    facts.check_ownership(&index.layout, &mut findings);
-    facts.check_heap_tids(&mut findings);
-    links::check(index, &facts, &mut findings)?;
-    Ok(findings.0)
+    Ok(Check::new(index)?.findings())
+}
+
+/// An index that has been checked, with what its rows are to be compared with.
+pub struct Check<'i, Store> {
+    index: &'i Index<Store>,
+    facts: facts::Facts,
+    vectors: Vec<vectors::Hashes>,
+    findings: Findings,
+}
+
+impl<'i, Store: PageStore> Check<'i, Store> {
+    /// Checks all pages and the graph.
+    pub fn new(index: &'i Index<Store>) -> Result<Self> {
+        let mut findings = Findings::default();
+        let mut facts = facts::Facts::collect(index, &mut findings)?;
+        facts.check_ownership(&index.layout, &mut findings);
+        facts.check_heap_tids(&mut findings);
+        let vectors = vectors::check(index, &facts, &mut findings)?;
+        links::check(index, &facts, &vectors, &mut findings)?;
+        Ok(Self { index, facts, vectors, findings })
+    }
+
+    /// What was found.
+    pub fn findings(self) -> Vec<Finding> {
+        self.findings.0
+    }
 }
 
 /// What was found so far.

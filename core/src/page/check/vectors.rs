@@ -7,19 +7,38 @@ use crate::page::node::Node;
 use crate::page::store::PageStore;
 use crate::types::{ElementType, Result};
 use half::f16;
+use std::num::NonZeroU64;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Checks all payloads, and the codes that nodes keep of themselves. Returns a hash of the code that links to each node must
-/// have beside them; `None` in an index without codes, and where no payload was found, which has been noted before.
+/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before, and of the code in an
+/// index without codes.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Hashes {
+    /// Of the payload.
+    pub payload: Hash,
+    /// Of the code that links to the node must have beside them.
+    pub code: Hash,
+}
+
+/// A hash in eight bytes.
+pub(super) type Hash = Option<NonZeroU64>;
+
+/// The hash of some bytes. One in 2^64 has none, which is then not compared.
+pub(super) fn hash(bytes: &[u8]) -> Hash {
+    NonZeroU64::new(xxh3_64(bytes))
+}
+
+/// Checks all payloads, and the codes that nodes keep of themselves.
 pub(super) fn check<Store: PageStore>(
     index: &Index<Store>,
     facts: &Facts,
     findings: &mut Findings,
-) -> Result<Vec<Option<u64>>> {
-    let mut codes = vec![None; facts.nodes.len()];
-    for (node, code) in facts.nodes.iter().zip(&mut codes) {
+) -> Result<Vec<Hashes>> {
+    let mut hashes = vec![Hashes::default(); facts.nodes.len()];
+    for (node, hashes) in facts.nodes.iter().zip(&mut hashes) {
         index.store.interrupt_point();
         let Some(payload) = index.payload(node.link).unwrap_or_default() else { continue };
+        hashes.payload = hash(&payload);
         let vector = index.decode(&payload);
         let lost = index.layout.encoding.residual(&payload);
         if !is_finite(&vector, index.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
@@ -34,9 +53,9 @@ pub(super) fn check<Store: PageStore>(
         if tuple.and_then(|tuple| tuple.code()).is_some_and(|own| own != made) {
             findings.warning(node.link, "node whose own code is not that of its vector");
         }
-        *code = Some(xxh3_64(&made));
+        hashes.code = hash(&made);
     }
-    Ok(codes)
+    Ok(hashes)
 }
 
 fn is_finite(vector: &[u8], element: ElementType) -> bool {

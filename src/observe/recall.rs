@@ -1,0 +1,211 @@
+//! `walia_recall(regclass, int, int)`: how much of what an exact search finds an index finds.
+//!
+//! Imports `open`, `table`, `am`, `store`, `error` and walia-core.
+
+use std::cmp::Ordering;
+use std::collections::BinaryHeap;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use pgrx::iter::TableIterator;
+use pgrx::{PgSqlErrorCode, name, pg_extern, pg_sys};
+use walia_core::kernel::Measure;
+use walia_core::page::Index;
+use walia_core::types::{HeapTid, Metric, Parameters};
+use xxhash_rust::xxh3::xxh3_64;
+
+use super::open::{OpenIndex, Purpose};
+use super::table::{AsOwner, Sees, for_each_row};
+use crate::am::column::DISTANCE_PROCEDURE;
+use crate::am::heap::Reader;
+use crate::error::{OrRaise, Result, SqlError};
+use crate::store::error::index_error;
+use crate::store::heap_tid;
+use crate::types::RawVector;
+
+/// The greatest number of neighbours, as of `walia.ef_search`.
+const MAX_K: i32 = 10_000;
+
+/// A row whose nearest other rows are looked for.
+struct Sample {
+    hash: u64,
+    heap_tid: HeapTid,
+    vector: RawVector,
+    prepared: f32,
+    /// Distances of the nearest other rows, in order, at most k.
+    nearest: Vec<f64>,
+}
+
+impl Sample {
+    /// Takes note of another row.
+    fn add(&mut self, distance: f64, k: usize) {
+        if self.nearest.len() == k {
+            if self.nearest.last().is_some_and(|last| distance >= *last) {
+                return;
+            }
+            self.nearest.pop();
+        }
+        let place = self.nearest.partition_point(|nearer| *nearer <= distance);
+        self.nearest.insert(place, distance);
+    }
+}
+
+/// The share of the nearest rows that the index finds, from `samples` rows as queries.
+#[pg_extern(sql = false)]
+fn walia_recall(
+    index: pg_sys::Oid,
+    k: i32,
+    samples: i32,
+) -> TableIterator<'static, (name!(recall, Option<f64>), name!(samples, i32), name!(median_ms, Option<f64>))>
+{
+    let opened = OpenIndex::new(index, Purpose::Read).or_raise();
+    opened.check_valid().or_raise();
+    opened.check_row_security().or_raise();
+    // SAFETY: the index is open as long as `opened`.
+    let failed = |error| unsafe { index_error(opened.relation(), error) };
+    let parameters = Index::open(opened.store()).map_err(failed).or_raise().layout.parameters;
+    check_arguments(k, samples, &parameters).or_raise();
+    let k = k as usize;
+    let mut samples = sample(&opened, &parameters, samples as usize);
+    search_exactly(&opened, &parameters, k, &mut samples);
+    // SAFETY: the index is open as long as `opened`.
+    let (found, mut times) = unsafe { search_by_index(&opened, &parameters, &samples) };
+    let expected: usize = samples.iter().map(|sample| sample.nearest.len()).sum();
+    times.sort_unstable();
+    let median = times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1000.0);
+    let recall = (expected > 0).then(|| found as f64 / expected as f64);
+    TableIterator::once((recall, samples.len() as i32, median))
+}
+
+fn check_arguments(k: i32, samples: i32, parameters: &Parameters) -> Result<()> {
+    let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
+    if !(1..=MAX_K).contains(&k) {
+        return Err(SqlError::new(code, format!("k must be between 1 and {MAX_K}")));
+    }
+    if samples < 1 {
+        return Err(SqlError::new(code, "samples must be at least 1"));
+    }
+    let of_sample = size_of::<Sample>() + parameters.vector_size() + k as usize * size_of::<f64>();
+    // SAFETY: a setting.
+    let memory = unsafe { pg_sys::maintenance_work_mem } as usize * 1024;
+    if samples as usize > memory / of_sample {
+        let most = memory / of_sample;
+        let code = PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
+        return Err(SqlError::new(code, "so many samples do not fit into maintenance_work_mem")
+            .hint(format!("Ask for {most} samples at most, or raise maintenance_work_mem.")));
+    }
+    Ok(())
+}
+
+/// The rows with the least hashes of their heap TIDs: chosen at random, each with the same chance, and the same ones in the next
+/// call as long as they stay where they are. Rows outside of the graph are not chosen.
+fn sample(opened: &OpenIndex, parameters: &Parameters, count: usize) -> Vec<Sample> {
+    let measure = Measure::new(parameters.metric, parameters.element);
+    let mut samples = BinaryHeap::<Sample>::new();
+    for_each_row(opened, parameters, Sees::Snapshot, |heap_tid, value| {
+        let hash = xxh3_64(bytemuck::bytes_of(&heap_tid));
+        if samples.len() == count && samples.peek().is_some_and(|last| hash >= last.hash) {
+            return;
+        }
+        let Some(vector) = value.vector() else { return };
+        let prepared = measure.prepare(vector.bytes());
+        if is_in_graph(parameters, prepared) {
+            samples.push(Sample { hash, heap_tid, vector: vector.copied(), prepared, nearest: Vec::new() });
+        }
+        if samples.len() > count {
+            samples.pop();
+        }
+    });
+    samples.into_vec()
+}
+
+/// Whether the graph has a place for a vector, given what [`Measure::prepare`] says of it.
+fn is_in_graph(parameters: &Parameters, prepared: f32) -> bool {
+    parameters.metric != Metric::Cosine || prepared > 0.0
+}
+
+/// Compares each row with all samples, in one pass over the table.
+fn search_exactly(opened: &OpenIndex, parameters: &Parameters, k: usize, samples: &mut [Sample]) {
+    let measure = Measure::new(parameters.metric, parameters.element);
+    for_each_row(opened, parameters, Sees::Snapshot, |heap_tid, value| {
+        let Some(vector) = value.vector() else { return };
+        if !is_in_graph(parameters, measure.prepare(vector.bytes())) {
+            return;
+        }
+        for sample in samples.iter_mut().filter(|sample| sample.heap_tid != heap_tid) {
+            sample.add(measure.distance_from(sample.vector.bytes(), sample.prepared, vector.bytes()), k);
+        }
+    });
+}
+
+/// Searches the index for the nearest rows of each sample, as a query does. Returns how many of the rows found are as near as
+/// they must be, and the time of each search.
+///
+/// # Safety
+/// The index is open.
+unsafe fn search_by_index(
+    opened: &OpenIndex,
+    parameters: &Parameters,
+    samples: &[Sample],
+) -> (usize, Vec<Duration>) {
+    let (heap, index) = (opened.heap(), opened.relation());
+    let measure = Measure::new(parameters.metric, parameters.element);
+    let _owner = AsOwner::new(heap);
+    let (mut right, mut times) = (0, Vec::with_capacity(samples.len()));
+    // SAFETY: by the caller's promise; what is begun here is ended here, or by the abort after an ERROR.
+    unsafe {
+        let mut key = pg_sys::ScanKeyData::default();
+        let procedure = pg_sys::index_getprocid(index, 1, DISTANCE_PROCEDURE);
+        let collation = *(*index).rd_indcollation;
+        let order_by = pg_sys::SK_ORDER_BY as i32;
+        let none = (pg_sys::InvalidOid, pg_sys::Datum::from(0));
+        pg_sys::ScanKeyEntryInitialize(&mut key, order_by, 1, 1, none.0, collation, procedure, none.1);
+        let snapshot = pg_sys::GetActiveSnapshot();
+        #[cfg(feature = "pg18")]
+        let scan = pg_sys::index_beginscan(heap, index, snapshot, ptr::null_mut(), 0, 1);
+        #[cfg(not(feature = "pg18"))]
+        let scan = pg_sys::index_beginscan(heap, index, snapshot, 0, 1);
+        let mut reader = Reader::open(scan, pg_sys::CurrentMemoryContext);
+        for sample in samples {
+            let query = sample.vector.bytes();
+            let start = Instant::now();
+            key.sk_argument = sample.vector.datum();
+            pg_sys::index_rescan(scan, ptr::null_mut(), 0, &mut key, 1);
+            let mut found = 0;
+            while found < sample.nearest.len() {
+                let item = pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection);
+                let Some(heap_tid) = item.as_ref().map(heap_tid) else { break };
+                let distance_from = |vector: &[u8]| measure.distance_from(query, sample.prepared, vector);
+                let distance = reader.vector(heap_tid, parameters, distance_from);
+                if let Some(distance) = distance.filter(|_| heap_tid != sample.heap_tid) {
+                    found += 1;
+                    right += usize::from(sample.nearest.last().is_some_and(|last| distance <= *last));
+                }
+            }
+            times.push(start.elapsed());
+        }
+        reader.end();
+        pg_sys::index_endscan(scan);
+    }
+    (right, times)
+}
+
+impl Ord for Sample {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.hash.cmp(&other.hash)
+    }
+}
+
+impl PartialOrd for Sample {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Sample {
+    fn eq(&self, other: &Self) -> bool {
+        self.hash == other.hash
+    }
+}
+
+impl Eq for Sample {}
