@@ -2,11 +2,10 @@
 //!
 //! A coarser payload comes with the norm of what it lost, which bounds the exact distance ([`distance_bounds`]).
 
-use crate::kernel::widen;
+use crate::kernel::{Measure, widen};
 use crate::types::{ElementType, Metric, PayloadEncoding};
 use half::f16;
 use half::slice::HalfFloatSliceExt;
-use std::f64::consts::PI;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of what all lossy payloads begin with: the fingerprint (u64) and the norm of what was lost (f32).
@@ -87,6 +86,25 @@ impl PayloadEncoding {
         scratch
     }
 
+    /// The distance from a query of the column's type to the vector of a payload, and that vector's
+    /// [`Measure::squared_norm`]. `scratch` may be used.
+    pub fn measure(
+        self,
+        measure: &Measure,
+        query: &[u8],
+        prepared: f32,
+        payload: &[u8],
+        element: ElementType,
+        scratch: &mut Vec<u8>,
+    ) -> (f64, f32) {
+        if self == Self::F16 && element == ElementType::F32 {
+            let factor = float(payload, LOSS_SIZE);
+            return measure.distance_from_halves(query, prepared, &payload[F16_HEADER_SIZE..], factor);
+        }
+        let vector = self.decode(payload, element, scratch);
+        (measure.distance_from(query, prepared, vector), measure.squared_norm(vector))
+    }
+
     /// An upper bound of the norm of what a payload lost.
     pub fn residual(self, payload: &[u8]) -> f32 {
         if self == Self::Column { 0.0 } else { float(payload, LOSS_SIZE - 4) }
@@ -161,7 +179,8 @@ fn norm_of_difference(a: &[u8], b: &[u8], element: ElementType) -> f32 {
 /// Bounds of the distance of a column's vector, as [`Measure`](crate::kernel::Measure) computes it with any instruction
 /// set, given the distance that it computed for the decoded payload.
 ///
-/// `residual` bounds the norm of the difference of the two vectors; where it is 0, they are equal and so are the bounds. The
+/// Norms are those of the query and of the decoded payload, as [`Measure::squared_norm`] gives their squares. `residual`
+/// bounds the norm of the difference of the two vectors; where it is 0, they are equal and so are the bounds. The
 /// bounds allow for what sums in f32 lose by rounding, relative to the sum of the absolute terms: at most one unit for each of
 /// the D/16 additions to a partial sum, and a few for the terms and for joining the partial sums. A distance that is no number
 /// has no bounds, nor has one from a payload that lost more than f32 can say.
@@ -197,8 +216,10 @@ pub fn distance_bounds(
             least_and_greatest((low - difference).max(0.0), high + difference, rounding, underflow)
         }
         Metric::InnerProduct => {
-            let query_norm = query_norm * (1.0 + rounding);
-            let products = query_norm * (payload_norm * (1.0 + rounding) + residual);
+            // The norms are roots of sums in f32, too.
+            let [query_norm, payload_norm] =
+                [query_norm, payload_norm].map(|norm| norm * (1.0 + rounding) + underflow.sqrt());
+            let products = query_norm * (payload_norm + residual);
             let margin = query_norm * residual + 2.0 * (rounding * products + underflow);
             if products > limit {
                 (f64::NEG_INFINITY, f64::INFINITY)
@@ -214,11 +235,11 @@ pub fn distance_bounds(
             if shortest < MIN_NORM || longest * longest > limit {
                 (0.0, 2.0)
             } else {
-                let turn = (residual / payload_norm * (1.0 + rounding)).min(1.0).asin();
-                let low = (angle(distance - rounding) - turn).max(0.0);
-                let high = (angle(distance + rounding) + turn).min(PI);
-                let of_angle = |angle: f64| 2.0 * (angle / 2.0).sin().powi(2);
-                ((of_angle(low) - rounding).max(0.0), (of_angle(high) + rounding).min(2.0))
+                // The vectors are turned against each other by at most the angle of this sine.
+                let sine = (residual / payload_norm * (1.0 + rounding)).min(1.0);
+                let low = turned(distance - rounding, -sine);
+                let high = turned(distance + rounding, sine);
+                ((low - rounding).max(0.0), (high + rounding).min(2.0))
             }
         }
     };
@@ -233,7 +254,18 @@ fn least_and_greatest(low: f64, high: f64, rounding: f64, underflow: f64) -> (f6
     ((low * (1.0 - rounding) - underflow).max(0.0), high * (1.0 + 2.0 * rounding) + underflow)
 }
 
-/// The angle of two vectors with this cosine distance, through half the chord of their directions.
-fn angle(distance: f64) -> f64 {
-    2.0 * (distance.clamp(0.0, 2.0) / 2.0).sqrt().asin()
+/// The cosine distance of two vectors after the angle between them has grown by one of this sine, between -90 and 90 degrees,
+/// but not past 0 and 180 degrees.
+fn turned(distance: f64, sine: f64) -> f64 {
+    let distance = distance.clamp(0.0, 2.0);
+    let cosine = (1.0 - sine * sine).sqrt();
+    // Of the small turn itself, without the difference of numbers near 1.
+    let own = sine * sine / (1.0 + cosine);
+    if sine < 0.0 && distance <= own {
+        0.0
+    } else if sine > 0.0 && 2.0 - distance <= own {
+        2.0
+    } else {
+        own + distance * cosine + sine * (distance * (2.0 - distance)).sqrt()
+    }
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
 use super::integer::{IntegerSimd, Operation};
-use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
 /// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`], [`pass_avx2`] and [`run_avx2`] only.
@@ -28,13 +28,18 @@ impl Simd for Avx2 {
 
     fn kernel<E: Element, T: Terms>(self) -> Kernel {
         // SAFETY: `self` proves that the machine has the instructions that `pass_avx2` is compiled for.
-        |a, b| unsafe { pass_avx2::<E, T>(a, b) }
+        |a, b| unsafe { pass_avx2::<E, E, T>(a, b, 1.0) }
+    }
+
+    fn halves_kernel<E: Element, T: Terms>(self) -> HalvesKernel {
+        // SAFETY: as above.
+        |a, b, factor| unsafe { pass_avx2::<E, ScaledF16, T>(a, b, factor) }
     }
 
     #[inline(always)]
-    fn zero(self) -> __m256 {
+    fn splat(self, value: f32) -> __m256 {
         // SAFETY: `self` proves that the machine has AVX.
-        unsafe { _mm256_setzero_ps() }
+        unsafe { _mm256_set1_ps(value) }
     }
 
     #[inline(always)]
@@ -113,8 +118,8 @@ impl Simd for Avx2 {
 }
 
 #[target_feature(enable = "avx2,fma,f16c")]
-fn pass_avx2<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
-    pass::<Avx2, E, T>(Avx2(()), a, b)
+fn pass_avx2<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
+    pass::<Avx2, A, B, T>(Avx2(()), a, b, factor)
 }
 
 impl IntegerSimd for Avx2 {

@@ -1,7 +1,7 @@
 //! The kernels for x86-64 with AVX-512 F, BW and VL (every server since Skylake-X and Zen 4).
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
-use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
 /// Proof that the machine has AVX-512 F, BW and VL: made by [`Avx512::detect`] and [`pass_avx512`] only.
@@ -30,13 +30,18 @@ impl Simd for Avx512 {
 
     fn kernel<E: Element, T: Terms>(self) -> Kernel {
         // SAFETY: `self` proves that the machine has the instructions that `pass_avx512` is compiled for.
-        |a, b| unsafe { pass_avx512::<E, T>(a, b) }
+        |a, b| unsafe { pass_avx512::<E, E, T>(a, b, 1.0) }
+    }
+
+    fn halves_kernel<E: Element, T: Terms>(self) -> HalvesKernel {
+        // SAFETY: as above.
+        |a, b, factor| unsafe { pass_avx512::<E, ScaledF16, T>(a, b, factor) }
     }
 
     #[inline(always)]
-    fn zero(self) -> __m512 {
+    fn splat(self, value: f32) -> __m512 {
         // SAFETY: `self` proves that the machine has AVX-512 F.
-        unsafe { _mm512_setzero_ps() }
+        unsafe { _mm512_set1_ps(value) }
     }
 
     #[inline(always)]
@@ -109,6 +114,6 @@ impl Simd for Avx512 {
 }
 
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn pass_avx512<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
-    pass::<Avx512, E, T>(Avx512(()), a, b)
+fn pass_avx512<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
+    pass::<Avx512, A, B, T>(Avx512(()), a, b, factor)
 }

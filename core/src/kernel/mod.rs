@@ -27,7 +27,8 @@ pub(crate) use scalar::widen;
 
 use crate::types::{ElementType, Metric};
 use simd::{
-    AbsoluteDifferences, Element, F16, F32, Kernel, Products, ProductsAndSquares, Simd, SquaredDifferences,
+    AbsoluteDifferences, Element, F16, F32, HalvesKernel, Kernel, Products, ProductsAndSquares, Simd,
+    SquaredDifferences, Terms,
 };
 use std::sync::OnceLock;
 
@@ -96,6 +97,8 @@ pub struct Measure {
     kernel: Kernel,
     /// The sums of two vectors that are both prepared.
     prepared_kernel: Kernel,
+    /// The sums of a query and a vector of scaled halves; under cosine and inner product with the vector's squares.
+    halves_kernel: HalvesKernel,
 }
 
 impl Measure {
@@ -120,11 +123,20 @@ impl Measure {
     }
 
     fn bind<S: Simd>(simd: S, metric: Metric, element: ElementType) -> Self {
-        let (kernel, prepared_kernel) = match element {
-            ElementType::F32 => kernels::<S, F32>(simd, metric),
-            ElementType::F16 => kernels::<S, F16>(simd, metric),
+        match element {
+            ElementType::F32 => Self::of_kernels::<S, F32>(simd, metric),
+            ElementType::F16 => Self::of_kernels::<S, F16>(simd, metric),
+        }
+    }
+
+    fn of_kernels<S: Simd, E: Element>(simd: S, metric: Metric) -> Self {
+        let (kernel, prepared_kernel, halves_kernel) = match metric {
+            Metric::L2 => kernels::<S, E, SquaredDifferences, SquaredDifferences, SquaredDifferences>(simd),
+            Metric::InnerProduct => kernels::<S, E, Products, Products, ProductsAndSquares>(simd),
+            Metric::Cosine => kernels::<S, E, ProductsAndSquares, Products, ProductsAndSquares>(simd),
+            Metric::L1 => kernels::<S, E, AbsoluteDifferences, AbsoluteDifferences, AbsoluteDifferences>(simd),
         };
-        Self { metric, kernel, prepared_kernel }
+        Self { metric, kernel, prepared_kernel, halves_kernel }
     }
 
     /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine, 0 otherwise.
@@ -153,6 +165,29 @@ impl Measure {
         self.finish(sums.terms, prepared, sums.squares)
     }
 
+    /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded to f32 after it was
+    /// multiplied by `factor`; the same bits. Also gives [`Measure::squared_norm`] of that vector.
+    #[inline]
+    pub fn distance_from_halves(
+        &self,
+        query: &[u8],
+        prepared: f32,
+        halves: &[u8],
+        factor: f32,
+    ) -> (f64, f32) {
+        let sums = (self.halves_kernel)(query, halves, factor);
+        (self.finish(sums.terms, prepared, sums.squares), sums.squares)
+    }
+
+    /// The squared norm of a vector under cosine and inner product; 0 otherwise.
+    #[inline]
+    pub fn squared_norm(&self, vector: &[u8]) -> f32 {
+        match self.metric {
+            Metric::Cosine | Metric::InnerProduct => (self.prepared_kernel)(vector, vector).terms,
+            Metric::L2 | Metric::L1 => 0.0,
+        }
+    }
+
     /// As [`Measure::distance`], with both vectors prepared.
     #[inline]
     pub fn distance_between(&self, a: &[u8], prepared_a: f32, b: &[u8], prepared_b: f32) -> f64 {
@@ -175,13 +210,7 @@ impl Measure {
     }
 }
 
-/// The kernels of a metric: with one vector prepared, and with both.
-fn kernels<S: Simd, E: Element>(simd: S, metric: Metric) -> (Kernel, Kernel) {
-    let products = simd.kernel::<E, Products>();
-    match metric {
-        Metric::L2 => (simd.kernel::<E, SquaredDifferences>(), simd.kernel::<E, SquaredDifferences>()),
-        Metric::InnerProduct => (products, products),
-        Metric::Cosine => (simd.kernel::<E, ProductsAndSquares>(), products),
-        Metric::L1 => (simd.kernel::<E, AbsoluteDifferences>(), simd.kernel::<E, AbsoluteDifferences>()),
-    }
+/// The kernels of a query and a vector, of two prepared vectors, and of a query and scaled halves.
+fn kernels<S: Simd, E: Element, T: Terms, P: Terms, H: Terms>(simd: S) -> (Kernel, Kernel, HalvesKernel) {
+    (simd.kernel::<E, T>(), simd.kernel::<E, P>(), simd.halves_kernel::<E, H>())
 }

@@ -2,7 +2,7 @@
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
 use super::integer::{IntegerSimd, Operation};
-use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
@@ -23,13 +23,18 @@ impl Simd for Neon {
 
     fn kernel<E: Element, T: Terms>(self) -> Kernel {
         // SAFETY: `self` proves that the machine has the instructions that `pass_neon` is compiled for.
-        |a, b| unsafe { pass_neon::<E, T>(a, b) }
+        |a, b| unsafe { pass_neon::<E, E, T>(a, b, 1.0) }
+    }
+
+    fn halves_kernel<E: Element, T: Terms>(self) -> HalvesKernel {
+        // SAFETY: as above.
+        |a, b, factor| unsafe { pass_neon::<E, ScaledF16, T>(a, b, factor) }
     }
 
     #[inline(always)]
-    fn zero(self) -> float32x4_t {
+    fn splat(self, value: f32) -> float32x4_t {
         // SAFETY: `self` proves that the machine has NEON.
-        unsafe { vdupq_n_f32(0.0) }
+        unsafe { vdupq_n_f32(value) }
     }
 
     #[inline(always)]
@@ -86,8 +91,8 @@ impl Simd for Neon {
 }
 
 #[target_feature(enable = "neon")]
-fn pass_neon<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
-    pass::<Neon, E, T>(Neon(()), a, b)
+fn pass_neon<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
+    pass::<Neon, A, B, T>(Neon(()), a, b, factor)
 }
 
 impl IntegerSimd for Neon {

@@ -1,7 +1,7 @@
 //! The kernels for any machine: plain Rust that the compiler turns into what its baseline has.
 
 use super::integer::{IntegerSimd, Operation};
-use super::simd::{Element, Kernel, Simd, Sums, Terms, pass};
+use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 
 /// Needs no instructions in particular.
 #[derive(Clone, Copy)]
@@ -29,12 +29,16 @@ impl Simd for Scalar {
     const LANES: usize = 4;
 
     fn kernel<E: Element, T: Terms>(self) -> Kernel {
-        pass_scalar::<E, T>
+        |a, b| pass_scalar::<E, E, T>(a, b, 1.0)
+    }
+
+    fn halves_kernel<E: Element, T: Terms>(self) -> HalvesKernel {
+        pass_scalar::<E, ScaledF16, T>
     }
 
     #[inline(always)]
-    fn zero(self) -> [f32; 4] {
-        [0.0; 4]
+    fn splat(self, value: f32) -> [f32; 4] {
+        [value; 4]
     }
 
     #[inline(always)]
@@ -80,8 +84,8 @@ impl Simd for Scalar {
     }
 }
 
-fn pass_scalar<E: Element, T: Terms>(a: &[u8], b: &[u8]) -> Sums {
-    pass::<Scalar, E, T>(Scalar, a, b)
+fn pass_scalar<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
+    pass::<Scalar, A, B, T>(Scalar, a, b, factor)
 }
 
 impl IntegerSimd for Scalar {

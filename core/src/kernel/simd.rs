@@ -17,9 +17,12 @@ pub(super) struct Sums {
 /// One pass over two vectors; what is left over of the longer one is not read.
 pub(super) type Kernel = fn(&[u8], &[u8]) -> Sums;
 
+/// As [`Kernel`], where the second vector's elements are IEEE 754 binary16, each to be multiplied by the factor.
+pub(super) type HalvesKernel = fn(&[u8], &[u8], f32) -> Sums;
+
 /// A proof that the machine has an instruction set, and its operations on a register of f32 lanes.
 ///
-/// All methods but [`Simd::kernel`] are `#[inline(always)]` in every implementor: they must end up inside of a function
+/// All methods but [`Simd::kernel`] and [`Simd::halves_kernel`] are `#[inline(always)]` in every implementor: they must end up inside of a function
 /// that is compiled for the instruction set.
 pub(super) trait Simd: Copy {
     /// [`Simd::LANES`] f32 values.
@@ -29,9 +32,11 @@ pub(super) trait Simd: Copy {
 
     /// [`pass`], compiled for this instruction set.
     fn kernel<E: Element, T: Terms>(self) -> Kernel;
+    /// [`pass`] with [`ScaledF16`] for the second vector, compiled for this instruction set.
+    fn halves_kernel<E: Element, T: Terms>(self) -> HalvesKernel;
 
-    /// All lanes 0.
-    fn zero(self) -> Self::Register;
+    /// All lanes the same.
+    fn splat(self, value: f32) -> Self::Register;
     /// The f32 values of exactly `4 * LANES` bytes, of any alignment.
     fn load_f32(self, bytes: &[u8]) -> Self::Register;
     /// The f16 values of exactly `2 * LANES` bytes, of any alignment.
@@ -70,10 +75,10 @@ fn padded(bytes: &[u8]) -> [u8; 64] {
 pub(super) trait Element {
     /// Bytes of one element.
     const SIZE: usize;
-    /// The values of exactly `LANES` elements.
-    fn load<S: Simd>(simd: S, bytes: &[u8]) -> S::Register;
+    /// The values of exactly `LANES` elements; `factor` is for those that come with one.
+    fn load<S: Simd>(simd: S, bytes: &[u8], factor: S::Register) -> S::Register;
     /// The values of fewer elements, followed by zeros.
-    fn load_partial<S: Simd>(simd: S, bytes: &[u8]) -> S::Register;
+    fn load_partial<S: Simd>(simd: S, bytes: &[u8], factor: S::Register) -> S::Register;
 }
 
 /// IEEE 754 binary32.
@@ -83,12 +88,12 @@ impl Element for F32 {
     const SIZE: usize = 4;
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, bytes: &[u8]) -> S::Register {
+    fn load<S: Simd>(simd: S, bytes: &[u8], _: S::Register) -> S::Register {
         simd.load_f32(bytes)
     }
 
     #[inline(always)]
-    fn load_partial<S: Simd>(simd: S, bytes: &[u8]) -> S::Register {
+    fn load_partial<S: Simd>(simd: S, bytes: &[u8], _: S::Register) -> S::Register {
         simd.load_partial_f32(bytes)
     }
 }
@@ -100,13 +105,30 @@ impl Element for F16 {
     const SIZE: usize = 2;
 
     #[inline(always)]
-    fn load<S: Simd>(simd: S, bytes: &[u8]) -> S::Register {
+    fn load<S: Simd>(simd: S, bytes: &[u8], _: S::Register) -> S::Register {
         simd.load_f16(bytes)
     }
 
     #[inline(always)]
-    fn load_partial<S: Simd>(simd: S, bytes: &[u8]) -> S::Register {
+    fn load_partial<S: Simd>(simd: S, bytes: &[u8], _: S::Register) -> S::Register {
         simd.load_partial_f16(bytes)
+    }
+}
+
+/// IEEE 754 binary16, widened exactly and multiplied by a factor.
+pub(super) struct ScaledF16;
+
+impl Element for ScaledF16 {
+    const SIZE: usize = F16::SIZE;
+
+    #[inline(always)]
+    fn load<S: Simd>(simd: S, bytes: &[u8], factor: S::Register) -> S::Register {
+        simd.multiply_add(simd.load_f16(bytes), factor, simd.splat(0.0))
+    }
+
+    #[inline(always)]
+    fn load_partial<S: Simd>(simd: S, bytes: &[u8], factor: S::Register) -> S::Register {
+        simd.multiply_add(simd.load_partial_f16(bytes), factor, simd.splat(0.0))
     }
 }
 
@@ -169,37 +191,45 @@ const ACCUMULATORS: usize = 4;
 /// Which accumulator and lane an element goes to depends only on its position, so that two kernels that share a sum
 /// give the same bits for it.
 #[inline(always)]
-pub(super) fn pass<S: Simd, E: Element, T: Terms>(simd: S, a: &[u8], b: &[u8]) -> Sums {
-    let length = a.len().min(b.len()) / E::SIZE * E::SIZE;
-    let width = S::LANES * E::SIZE;
-    let (blocks_a, rest_a) = a[..length].split_at(length - length % (ACCUMULATORS * width));
-    let (blocks_b, rest_b) = b[..length].split_at(blocks_a.len());
+pub(super) fn pass<S: Simd, A: Element, B: Element, T: Terms>(
+    simd: S,
+    a: &[u8],
+    b: &[u8],
+    factor: f32,
+) -> Sums {
+    let length = (a.len() / A::SIZE).min(b.len() / B::SIZE);
+    let in_blocks = length - length % (ACCUMULATORS * S::LANES);
+    let (blocks_a, rest_a) = a[..length * A::SIZE].split_at(in_blocks * A::SIZE);
+    let (blocks_b, rest_b) = b[..length * B::SIZE].split_at(in_blocks * B::SIZE);
+    let (width_a, width_b) = (S::LANES * A::SIZE, S::LANES * B::SIZE);
+    let factor = simd.splat(factor);
+    let load = |a: &[u8], b: &[u8], register: usize| {
+        let a = &a[register * width_a..(register + 1) * width_a];
+        let b = &b[register * width_b..(register + 1) * width_b];
+        (A::load(simd, a, factor), B::load(simd, b, factor))
+    };
 
-    let mut sums = [[simd.zero(); 2]; ACCUMULATORS];
+    let mut sums = [[simd.splat(0.0); 2]; ACCUMULATORS];
     let blocks =
-        zip(blocks_a.chunks_exact(ACCUMULATORS * width), blocks_b.chunks_exact(ACCUMULATORS * width));
+        zip(blocks_a.chunks_exact(ACCUMULATORS * width_a), blocks_b.chunks_exact(ACCUMULATORS * width_b));
     for (block_a, block_b) in blocks {
-        for (accumulator, sum) in sums.iter_mut().enumerate() {
-            let lanes = accumulator * width..(accumulator + 1) * width;
-            let a = E::load(simd, &block_a[lanes.clone()]);
-            let b = E::load(simd, &block_b[lanes]);
+        for (register, sum) in sums.iter_mut().enumerate() {
+            let (a, b) = load(block_a, block_b, register);
             accumulate::<S, T>(simd, a, b, sum);
         }
     }
-    for (accumulator, sum) in sums[..ACCUMULATORS - 1].iter_mut().enumerate() {
-        let lanes = accumulator * width..(accumulator + 1) * width;
-        if lanes.end <= rest_a.len() {
-            let a = E::load(simd, &rest_a[lanes.clone()]);
-            let b = E::load(simd, &rest_b[lanes]);
+    for (register, sum) in sums[..ACCUMULATORS - 1].iter_mut().enumerate() {
+        if (register + 1) * width_a <= rest_a.len() {
+            let (a, b) = load(rest_a, rest_b, register);
             accumulate::<S, T>(simd, a, b, sum);
         }
     }
     // The elements that do not fill a register go to the accumulator that no other of the rest can have gone to: one
     // chosen while running would keep the accumulators in memory.
-    let tail = rest_a.len() - rest_a.len() % width;
-    if tail < rest_a.len() {
-        let a = E::load_partial(simd, &rest_a[tail..]);
-        let b = E::load_partial(simd, &rest_b[tail..]);
+    let tail = rest_a.len() / width_a;
+    if tail * width_a < rest_a.len() {
+        let a = A::load_partial(simd, &rest_a[tail * width_a..], factor);
+        let b = B::load_partial(simd, &rest_b[tail * width_b..], factor);
         accumulate::<S, T>(simd, a, b, &mut sums[ACCUMULATORS - 1]);
     }
 

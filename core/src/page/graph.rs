@@ -13,8 +13,7 @@ use super::tuple::{PENDING, TOMBSTONE};
 use super::vectors::Known;
 use crate::code::{CodeQuery, distance_bounds};
 use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore, Purpose};
-use crate::kernel::Measure;
-use crate::types::{HeapTid, Link, Metric, Result};
+use crate::types::{HeapTid, Link, Result};
 use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
 
@@ -38,7 +37,7 @@ pub struct PagedQuery<Store> {
     pub(super) index: Index<Store>,
     vector: Vec<u8>,
     prepared: f32,
-    /// The query's Euclidean norm, where payloads are less precise than the column.
+    /// The root of the query's squared norm, where payloads are less precise than the column.
     norm: f64,
     codes: Option<CodeQuery>,
     /// Whether [`PagedQuery::take_expanded`] is called for.
@@ -77,8 +76,7 @@ impl<Store: PageStore> PagedQuery<Store> {
         let quantizer = index.quantizer.as_ref().filter(|_| !vector.is_empty());
         let codes = quantizer.map(|quantizer| quantizer.query(vector));
         let norm = if index.layout.encoding.is_lossy() {
-            let products = Measure::new(Metric::InnerProduct, index.layout.parameters.element);
-            (-products.distance(vector, vector)).sqrt()
+            f64::from(index.measure.squared_norm(vector)).sqrt()
         } else {
             0.0
         };
@@ -139,19 +137,24 @@ impl<Store: PageStore> PagedQuery<Store> {
         node: Link,
         live: bool,
         payload: &[u8],
-        decoded: &mut Vec<u8>,
+        scratch: &mut Vec<u8>,
     ) -> Candidate<Link> {
         let layout = &self.index.layout;
-        let vector = layout.encoding.decode(payload, layout.parameters.element, decoded);
-        let measured = Candidate::new(self.distance(vector), node, live);
-        if !layout.encoding.is_lossy() || measured.distance.is_nan() {
+        let (encoding, measure) = (layout.encoding, &self.index.measure);
+        if !encoding.is_lossy() {
+            return Candidate::new(self.distance(payload), node, live);
+        }
+        let element = layout.parameters.element;
+        let (distance, squares) =
+            encoding.measure(measure, &self.vector, self.prepared, payload, element, scratch);
+        let measured = Candidate::new(distance, node, live);
+        if measured.distance.is_nan() {
             return measured;
         }
         let metric = layout.parameters.metric;
-        // Only cosine asks for the payload's norm, which is what it prepares.
-        let norm = f64::from(self.index.measure.prepare(vector)).sqrt();
+        let norm = f64::from(squares).sqrt();
         let dimensions = usize::from(layout.parameters.dimensions);
-        let residual = layout.encoding.residual(payload);
+        let residual = encoding.residual(payload);
         let (low, high) = distance_bounds(metric, dimensions, measured.distance, self.norm, norm, residual);
         let uncertainty = (measured.distance - low).max(high - measured.distance) as f32;
         let uncertainty = if uncertainty > 0.0 { uncertainty.next_up().min(f32::MAX) } else { 0.0 };

@@ -42,12 +42,17 @@ fn check_bounds(encoding: PayloadEncoding, element: ElementType, query: &[u8], v
     let (payload, decoded) = round_trip(encoding, element, vector);
     let residual = encoding.residual(&payload);
     let dimensions = vector.len() / element.size();
-    let norms = (norm(element, query), norm(element, &decoded));
+    let mut scratch = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
         for set in InstructionSet::available() {
             let measure = Measure::with_instruction_set(metric, element, set).unwrap();
-            let approximate = measure.distance(query, &decoded);
-            let (low, high) = distance_bounds(metric, dimensions, approximate, norms.0, norms.1, residual);
+            let prepared = measure.prepare(query);
+            let (approximate, squares) =
+                encoding.measure(&measure, query, prepared, &payload, element, &mut scratch);
+            let (plainly, plain_squares) = (measure.distance(query, &decoded), measure.squared_norm(&decoded));
+            assert_eq!((approximate.to_bits(), squares.to_bits()), (plainly.to_bits(), plain_squares.to_bits()));
+            let [query_norm, norm] = [measure.squared_norm(query), squares].map(|norm| f64::from(norm).sqrt());
+            let (low, high) = distance_bounds(metric, dimensions, approximate, query_norm, norm, residual);
             for exact_set in InstructionSet::available() {
                 let exact = Measure::with_instruction_set(metric, element, exact_set).unwrap();
                 let exact = exact.distance(query, vector);
@@ -97,6 +102,10 @@ proptest! {
         let scaled = |values: &[f32], scale: i32| values.iter().map(|v| v * 2f32.powi(scale)).collect::<Vec<_>>();
         check(ElementType::F32, &scaled(&query, scale), &scaled(&vector, scale));
         check(ElementType::F32, &scaled(&query, query_scale), &scaled(&vector, scale));
+        // A vector of which little is lost: what sums lose by rounding is more.
+        let mut halves = values(ElementType::F16, &bytes(ElementType::F16, &vector));
+        halves[0] = 2f32.powi(-10) * (1.0 + f32::EPSILON);
+        check(ElementType::F32, &scaled(&query, query_scale), &scaled(&halves, scale));
         check(ElementType::F16, &scaled(&query, scale % 12), &scaled(&vector, scale % 12));
     }
 }
