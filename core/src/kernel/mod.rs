@@ -134,7 +134,9 @@ impl Measure {
             Metric::L2 => kernels::<S, E, SquaredDifferences, SquaredDifferences, SquaredDifferences>(simd),
             Metric::InnerProduct => kernels::<S, E, Products, Products, ProductsAndSquares>(simd),
             Metric::Cosine => kernels::<S, E, ProductsAndSquares, Products, ProductsAndSquares>(simd),
-            Metric::L1 => kernels::<S, E, AbsoluteDifferences, AbsoluteDifferences, AbsoluteDifferences>(simd),
+            Metric::L1 => {
+                kernels::<S, E, AbsoluteDifferences, AbsoluteDifferences, AbsoluteDifferences>(simd)
+            }
         };
         Self { metric, kernel, prepared_kernel, halves_kernel }
     }

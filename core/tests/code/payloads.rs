@@ -49,9 +49,14 @@ fn check_bounds(encoding: PayloadEncoding, element: ElementType, query: &[u8], v
             let prepared = measure.prepare(query);
             let (approximate, squares) =
                 encoding.measure(&measure, query, prepared, &payload, element, &mut scratch);
-            let (plainly, plain_squares) = (measure.distance(query, &decoded), measure.squared_norm(&decoded));
-            assert_eq!((approximate.to_bits(), squares.to_bits()), (plainly.to_bits(), plain_squares.to_bits()));
-            let [query_norm, norm] = [measure.squared_norm(query), squares].map(|norm| f64::from(norm).sqrt());
+            let (plainly, plain_squares) =
+                (measure.distance(query, &decoded), measure.squared_norm(&decoded));
+            assert_eq!(
+                (approximate.to_bits(), squares.to_bits()),
+                (plainly.to_bits(), plain_squares.to_bits())
+            );
+            let [query_norm, norm] =
+                [measure.squared_norm(query), squares].map(|norm| f64::from(norm).sqrt());
             let (low, high) = distance_bounds(metric, dimensions, approximate, query_norm, norm, residual);
             for exact_set in InstructionSet::available() {
                 let exact = Measure::with_instruction_set(metric, element, exact_set).unwrap();
