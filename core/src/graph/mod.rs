@@ -41,6 +41,12 @@ impl<Node> Candidate<Node> {
         Self { distance, node, uncertainty: 0.0, estimated: false, live }
     }
 
+    /// The same for another name of the node.
+    pub(crate) fn with_node<Name>(&self, node: Name) -> Candidate<Name> {
+        let Self { distance, uncertainty, estimated, live, .. } = *self;
+        Candidate { distance, node, uncertainty, estimated, live }
+    }
+
     /// A candidate of which nothing is known but an estimate of its distance.
     pub fn estimate(distance: f64, uncertainty: f32, node: Node) -> Self {
         Self { uncertainty, estimated: true, ..Self::new(distance, node, true) }

@@ -7,9 +7,10 @@ use super::node::Slots;
 use super::prune::prune;
 use super::store::PageStore;
 use super::tuple::TOMBSTONE;
-use crate::graph::Candidate;
+use crate::graph::{Candidate, Neighbours};
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
 
 /// Bytes of vectors kept before they are forgotten.
 const MEMORY: usize = 16 << 20;
@@ -55,9 +56,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         if self.index.quantizer.is_none() {
             return Ok(Some(Vec::new()));
         }
-        self.load(node)?;
-        let known = self.known.get_mut(&node).and_then(Option::as_mut);
-        Ok(known.map(|known| known.code.get_or_insert_with(|| self.index.code(&known.vector)).clone()))
+        let index = self.index;
+        let known = self.load(node)?.as_mut();
+        Ok(known.map(|known| known.code.get_or_insert_with(|| index.code(&known.vector)).clone()))
     }
 
     /// Which link of a full list of `from` gives way to one to `to`, decided from the codes in the list; `None` when all
@@ -84,10 +85,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         self.load(a)?;
         self.load(b)?;
         let [a, b] = [a, b].map(|node| self.known.get(&node).and_then(Option::as_ref));
-        Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| {
-            let measure = &self.index.measure;
-            measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
-        }))
+        Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| self.index.between(a, b)))
     }
 
     /// Those of `nodes` that are live and have a place on `layer`, measured from `from`, nearest first.
@@ -97,33 +95,48 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         layer: u8,
         nodes: impl IntoIterator<Item = Link>,
     ) -> Result<Vec<Candidate<Link>>> {
-        let mut candidates = Vec::new();
-        for node in nodes {
-            if node != from && self.get(node)?.is_some_and(|known| known.live && known.level >= layer) {
-                candidates.push(Candidate::new(self.distance(from, node)?, node, true));
+        let Some((vector, prepared)) = self.get(from)?.map(|known| (known.vector.clone(), known.prepared))
+        else {
+            return Ok(Vec::new());
+        };
+        let (index, mut candidates) = (self.index, Vec::new());
+        for node in nodes.into_iter().filter(|node| *node != from) {
+            if let Some(known) = self.get(node)?.filter(|known| known.live && known.level >= layer) {
+                let distance =
+                    index.measure.distance_between(&vector, prepared, &known.vector, known.prepared);
+                candidates.push(Candidate::new(distance, node, true));
             }
         }
         candidates.sort_unstable();
         Ok(candidates)
     }
 
+    /// Algorithm 4 for a layer, among candidates that were measured here.
+    pub fn select(&self, candidates: &[Candidate<Link>], layer: u8) -> Result<Neighbours<Link>> {
+        // Each vector is looked up once, not for each distance.
+        let known: Vec<Option<&Known>> =
+            candidates.iter().map(|candidate| self.known.get(&candidate.node)?.as_ref()).collect();
+        let numbered: Vec<Candidate<usize>> =
+            (0..).zip(candidates).map(|(number, candidate)| candidate.with_node(number)).collect();
+        let max = self.index.layout.parameters.max_links(layer);
+        let chosen = Neighbours::select(&numbered, max, |a, b| {
+            Ok(known[a].zip(known[b]).map_or(f64::INFINITY, |(a, b)| self.index.between(a, b)))
+        })?;
+        let named = |list: Vec<Candidate<usize>>| {
+            list.into_iter().map(|candidate| candidates[candidate.node]).collect()
+        };
+        Ok(Neighbours { diverse: named(chosen.diverse), pruned: named(chosen.pruned) })
+    }
+
     fn get(&mut self, node: Link) -> Result<Option<&Known>> {
-        self.load(node)?;
-        Ok(self.known.get(&node).and_then(Option::as_ref))
+        Ok(self.load(node)?.as_ref())
     }
 
-    fn load(&mut self, node: Link) -> Result<()> {
-        if !self.known.contains_key(&node) {
-            let known = self.read(node)?;
-            self.known.insert(node, known);
-        }
-        Ok(())
-    }
-
-    fn read(&self, node: Link) -> Result<Option<Known>> {
-        let found = self.index.header_and_payload(node)?;
-        Ok(found
-            .map(|(header, payload)| self.index.known(&payload, header.flags & TOMBSTONE == 0, header.level)))
+    fn load(&mut self, node: Link) -> Result<&mut Option<Known>> {
+        Ok(match self.known.entry(node) {
+            Entry::Occupied(entry) => entry.into_mut(),
+            Entry::Vacant(entry) => entry.insert(self.index.read_known(node)?),
+        })
     }
 }
 
@@ -133,5 +146,15 @@ impl<Store: PageStore> Index<Store> {
         let vector = self.decode(payload);
         let prepared = self.measure.prepare(&vector);
         Known { vector, prepared, live, level, code: None }
+    }
+
+    /// Reads what is known of a node; `None` when it is gone.
+    fn read_known(&self, node: Link) -> Result<Option<Known>> {
+        let found = self.header_and_payload(node)?;
+        Ok(found.map(|(header, payload)| self.known(&payload, header.flags & TOMBSTONE == 0, header.level)))
+    }
+
+    fn between(&self, a: &Known, b: &Known) -> f64 {
+        self.measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
     }
 }

@@ -1,6 +1,5 @@
 //! Links: writing them in place, and offering a node to its neighbours (back-links).
 
-use crate::graph::{Candidate, Neighbours};
 use crate::page::access::Places;
 use crate::page::index::Index;
 use crate::page::node::{NodeMut, OwnedMut, Slots};
@@ -149,20 +148,10 @@ impl<Store: PageStore> Index<Store> {
             }
         }
         let candidates = vectors.candidates(from, layer, links.iter().copied().chain([to]))?;
-        let chosen = self.select(vectors, &candidates, layer)?;
+        let chosen = vectors.select(&candidates, layer)?;
         if !chosen.iter().any(|candidate| candidate.node == to) {
             return Ok(None);
         }
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
-    }
-
-    /// Algorithm 4 for a layer.
-    pub(in crate::page) fn select(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        candidates: &[Candidate<Link>],
-        layer: u8,
-    ) -> Result<Neighbours<Link>> {
-        Neighbours::select(candidates, self.layout.parameters.max_links(layer), |a, b| vectors.distance(a, b))
     }
 }

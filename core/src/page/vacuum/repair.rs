@@ -11,8 +11,11 @@ use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::collections::VecDeque;
 
-/// The most tombstones that are walked through to repair one list, while fewer than ef_construction candidates are known.
+/// The most tombstones that are walked through to repair one list.
 const WALKED: usize = 64;
+/// Candidates for each one that an insertion has: when so many are known, no tombstone is walked through but those that the
+/// list itself leads to.
+const CANDIDATES: usize = 2;
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Repairs all live nodes that link to tombstones of this round. Returns the number of lists of links that were changed.
@@ -72,8 +75,8 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let (mut near, mut heirs) = (live.clone(), Vec::new());
         let (mut dead, mut seen) = (VecDeque::from(dead), HashSet::<Link>::new());
         seen.extend(dead.iter().chain(&live));
-        let enough = 2 * usize::from(self.index.layout.parameters.ef_construction);
-        let linked = dead.len();
+        let (linked, enough) =
+            (dead.len(), CANDIDATES * usize::from(self.index.layout.parameters.ef_construction));
         for walked in 0..WALKED {
             if walked >= linked && near.len() >= enough {
                 break;
@@ -88,7 +91,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             }
         }
         let candidates = vectors.candidates(node, layer, near)?;
-        let chosen = self.index.select(vectors, &candidates, layer)?;
+        let chosen = vectors.select(&candidates, layer)?;
         let nodes =
             |list: &[Candidate<Link>]| list.iter().map(|candidate| candidate.node).collect::<Vec<_>>();
         let mut new = [nodes(&chosen.diverse), heirs, nodes(&chosen.pruned)].concat();
