@@ -7,7 +7,7 @@
 
 use super::index::Index;
 use super::meta::Meta;
-use super::node::{Node, Slots};
+use super::node::{Node, Slots, upper_slots};
 use super::store::PageStore;
 use super::tuple::{PENDING, TOMBSTONE};
 use super::vectors::Known;
@@ -59,6 +59,9 @@ struct Scratch {
     expanded: Vec<(Link, Known)>,
     /// Expanded nodes that held one heap TID.
     rows: Vec<(Link, HeapTid)>,
+    /// Of the nodes expanded above layer 0 the nearest, where the next layer begins, with a copy of its upper tuple.
+    nearest: Option<Candidate<Link>>,
+    nearest_upper: Vec<u8>,
 }
 
 /// A node whose payload must be read from other pages.
@@ -110,6 +113,7 @@ impl<Store: PageStore> PagedQuery<Store> {
 
     /// Reads the entry point again.
     pub(super) fn refresh(&mut self) -> Result<()> {
+        self.scratch.get_mut().nearest = None;
         self.index.meta = Meta::read(&self.index.store)?;
         Ok(())
     }
@@ -279,6 +283,14 @@ impl<Store: PageStore> PagedQuery<Store> {
             }
             None => links.extend(slots.links().filter(|link| visited.insert(*link))),
         };
+        if layer > 0
+            && let Some(nearest) = scratch.nearest.filter(|nearest| nearest.node == candidate.node)
+        {
+            if let Some(slots) = upper_slots(&self.index.layout, &scratch.nearest_upper, layer) {
+                estimate(slots, &mut scratch.estimates);
+            }
+            return Ok(Some(nearest));
+        }
         let (own, upper) = {
             let page = self.index.store.read(candidate.node.block)?;
             let Some(node) = Node::at(&self.index.layout, &page, candidate.node)? else { return Ok(None) };
@@ -295,6 +307,11 @@ impl<Store: PageStore> PagedQuery<Store> {
         self.index.upper_tuple(candidate.node, upper, |tuple| {
             if let Some(slots) = tuple.slots(&self.index.layout, layer) {
                 estimate(slots, &mut scratch.estimates);
+            }
+            if own.live && scratch.nearest.is_none_or(|nearest| own < nearest) {
+                scratch.nearest = Some(own);
+                scratch.nearest_upper.clear();
+                scratch.nearest_upper.extend_from_slice(tuple.bytes());
             }
         })?;
         links.sort_unstable();

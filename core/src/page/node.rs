@@ -286,11 +286,20 @@ impl<'p> Owned<'p> {
 
     /// The places for links of one layer above 0; `None` when the tuple has no such layer.
     pub fn slots(&self, layout: &Layout, layer: u8) -> Option<Slots<'p>> {
-        let start = upper_place(layout, self.bytes, layer, 0)?;
-        let end = start + usize::from(layout.parameters.m) * layout.upper_link_stride;
-        let bytes = self.bytes.get(start..end)?;
-        Some(Slots::new(bytes, layout.upper_link_stride, layout.upper_code_size))
+        upper_slots(layout, self.bytes, layer)
     }
+
+    /// All of the tuple, to be copied for [`upper_slots`].
+    pub fn bytes(&self) -> &'p [u8] {
+        self.bytes
+    }
+}
+
+/// The places for links of one layer above 0 in (a copy of) an upper tuple; `None` when it has no such layer.
+pub fn upper_slots<'b>(layout: &Layout, tuple: &'b [u8], layer: u8) -> Option<Slots<'b>> {
+    let start = upper_place(layout, tuple, layer, 0)?;
+    let end = start + usize::from(layout.parameters.m) * layout.upper_link_stride;
+    Some(Slots::new(tuple.get(start..end)?, layout.upper_link_stride, layout.upper_code_size))
 }
 
 impl<'p> OwnedMut<'p> {

@@ -146,7 +146,9 @@ enum Phase {
 }
 
 impl<Store: PageStore> Scan<Store> {
-    /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet.
+    /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet; the search begins where the
+    /// index's meta page said when it was opened, which was after the scan's snapshot was taken: as long as that is held, the
+    /// entry point may die, but is not reused. (On a standby it may be: its version tells, and the second run gives all rows.)
     pub fn new(index: Index<Store>, query: Option<&[u8]>, options: ScanOptions) -> Self {
         let ranked = query.filter(|vector| !index.is_aside(vector));
         let query = PagedQuery::new(index, ranked.unwrap_or_default());
@@ -206,7 +208,6 @@ impl<Store: PageStore> Scan<Store> {
     }
 
     fn first_round(&mut self) -> Result<Vec<Candidate<Link>>> {
-        self.query.refresh()?;
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
         let entries = descend(&self.query, &mut self.search, entry, 0)?;
         self.search.run(&self.query, &entries, 0, self.options.ef_search)
