@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use walia_core::arena::{self, Arena, Full, Settings};
 use walia_core::graph::{BuiltGraph, LayerSearch, Purpose, descend};
 use walia_core::kernel::Measure;
+use walia_core::page::{Quantization, Storage, fit};
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters};
 
 const ROOM: usize = 1 << 30;
@@ -72,13 +73,16 @@ fn clusters(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
 
 fn build(parameters: Parameters, vectors: &[Vec<u8>], threads: usize) -> Arena {
     let stop = AtomicBool::new(false);
-    let (arena, finished) =
-        arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(threads), |mut feeder| {
-            for (i, vector) in vectors.iter().enumerate() {
-                feeder.push(vector, tid(i)).unwrap();
-            }
-            feeder.finish(|_| ()).is_some()
-        });
+    // Only codes ask for a centroid.
+    let centroid =
+        if parameters.code_bits > 0 { vec![0.0; parameters.dimensions.into()] } else { Vec::new() };
+    let settings = Settings::new(parameters, &centroid, MAX_LEVEL, ROOM);
+    let (arena, finished) = arena::build(settings, &stop, &pool(threads), |mut feeder| {
+        for (i, vector) in vectors.iter().enumerate() {
+            feeder.push(vector, tid(i)).unwrap();
+        }
+        feeder.finish(|_| ()).is_some()
+    });
     assert!(finished);
     check(&arena, vectors);
     arena
@@ -183,6 +187,23 @@ fn clustered_and_repeated_vectors_are_found() {
             }
         }
     }
+}
+
+/// Codes tell little about vectors whose distances are small beside that from the centroid: links must not rest on them.
+#[test]
+fn tight_clusters_are_found_with_codes() {
+    let mut random = StdRng::seed_from_u64(8);
+    let mut around = |centre: &[f32], width: f32| {
+        // A sum of uniform values is near enough to a normal one.
+        let normal = |random: &mut StdRng| (0..6).map(|_| symmetric(random)).sum::<f32>() / 1.41;
+        centre.iter().map(|value| value + width * normal(&mut random)).collect::<Vec<f32>>()
+    };
+    let centres: Vec<Vec<f32>> = (0..60).map(|_| around(&[0.0; 384], 1.0)).collect();
+    let vectors: Vec<Vec<f32>> = (0..6000).map(|i| around(&centres[i % 60], 0.1)).collect();
+    let queries: Vec<Vec<f32>> = (0..60).map(|i| around(&centres[i], 0.1)).collect();
+    let parameters = fit((384, ElementType::F32), Metric::L2, (16, 100), Quantization::Auto, Storage::Auto);
+    assert_eq!(parameters.code_bits, 1);
+    assert_recall(parameters, &vectors, &queries, 2, 0.99);
 }
 
 #[test]

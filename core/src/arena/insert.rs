@@ -86,7 +86,7 @@ impl<'a> Inserter<'a> {
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             for neighbour in neighbours.iter() {
                 let back_link = Candidate { node, ..*neighbour };
-                self.link(neighbour.node, layer, back_link, &query, scratch)?;
+                self.link(neighbour.node, layer, back_link, scratch)?;
             }
         }
         if entry_guard.is_some() && rises() {
@@ -95,13 +95,16 @@ impl<'a> Inserter<'a> {
         Ok(())
     }
 
-    /// Offers `node` a neighbour, whose query `query` is.
+    /// Offers `node` a neighbour.
+    ///
+    /// All distances are measured. Estimates would save a tenth of a build's time in 100 dimensions and a quarter in 1536; but in
+    /// tight clusters far from the centroid, where neighbours differ by less than estimates err, every fiftieth node would be
+    /// pruned from all lists in which a search could find it.
     fn link(
         &self,
         node: u32,
         layer: u8,
         neighbour: Candidate<u32>,
-        query: &ArenaQuery<'a>,
         scratch: &mut Neighbours<u32>,
     ) -> Result<()> {
         let arena = self.arena;
@@ -112,13 +115,8 @@ impl<'a> Inserter<'a> {
         if scratch.iter().any(|present| present.node == neighbour.node) {
             return Ok(());
         }
-        // All distances that an offer asks for are from the new neighbour.
-        let other = |a, b| if a == neighbour.node { b } else { a };
-        scratch.offer(
-            neighbour,
-            arena.parameters.max_links(layer),
-            |a, b| Ok(query.distance(other(a, b))),
-        )?;
+        scratch
+            .offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
         list.write(scratch);
         Ok(())
     }

@@ -31,14 +31,6 @@ impl<'a> ArenaQuery<'a> {
         Self::new(arena, chunk.vector(row, &arena.shape), chunk.row(row).prepared)
     }
 
-    /// The distance of a node, estimated where it has a code.
-    pub(super) fn distance(&self, node: u32) -> f64 {
-        match &self.codes {
-            Some(codes) => f64::from(codes.estimate(self.arena.code(node))),
-            None => self.measure(node).distance,
-        }
-    }
-
     fn measure(&self, node: u32) -> Candidate<u32> {
         let (chunk, row) = self.arena.locate(node);
         let vector = chunk.vector(row, &self.arena.shape);
