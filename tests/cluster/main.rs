@@ -18,3 +18,4 @@ mod server;
 mod soak;
 mod standby;
 mod unlogged;
+mod workload;

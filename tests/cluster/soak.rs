@@ -1,15 +1,61 @@
-//! Inserts, updates and deletes by several sessions at once, then a scan to the end.
+//! Several sessions at once for a long time; afterwards the index is sound, complete, and as good as a new one.
 
 use std::env;
 use std::thread;
+use std::time::{Duration, Instant};
+
+use postgres::Client;
 
 use crate::numbers::Numbers;
 use crate::scan::{assert_complete, assert_sound};
 use crate::server::Cluster;
+use crate::workload;
 
 const SESSIONS: u64 = 4;
 /// Rows that one statement of a session changes.
 const BATCH: u64 = 50;
+
+/// Sessions that insert, update, delete, search and vacuum.
+const MIXED_SESSIONS: i32 = 8;
+
+#[test]
+fn stays_sound() {
+    mix_all(Duration::from_secs(10), 1);
+}
+
+#[test]
+#[ignore = "long: make soak"]
+fn stays_sound_for_long() {
+    let number = |name, default| env::var(name).map_or(default, |value| value.parse().unwrap());
+    mix_all(Duration::from_secs(number("WALIA_SOAK_SECONDS", 600)), number("WALIA_SOAK_SEED", 1));
+}
+
+fn mix_all(time: Duration, seed: u64) {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    workload::prepare(&mut client);
+    let end = Instant::now() + time;
+    let operations: u64 = thread::scope(|scope| {
+        let work = |session| workload::work(&cluster, session, seed, || Instant::now() < end).unwrap();
+        let sessions: Vec<_> =
+            (0..MIXED_SESSIONS).map(|session| scope.spawn(move || work(session))).collect();
+        sessions.into_iter().map(|session| session.join().unwrap()).sum()
+    });
+    assert_sound(&mut client);
+    assert_complete(&mut client, "<->");
+    let number = |client: &mut Client, query: &str| -> f64 { client.query_one(query, &[]).unwrap().get(0) };
+    let recall = "SELECT recall FROM walia_recall('items_v', samples => 1000)";
+    let nodes = number(&mut client, "SELECT nodes::float8 FROM walia_info('items_v')");
+    let warnings = number(&mut client, "SELECT count(*)::float8 FROM walia_check('items_v')");
+    let found = number(&mut client, recall);
+    client.batch_execute("REINDEX INDEX items_v").unwrap();
+    let expected = number(&mut client, recall);
+    println!(
+        "{operations} operations, {nodes} nodes, {warnings} warnings, recall {found}, of a new index {expected}"
+    );
+    assert!(warnings <= nodes / 1000.0);
+    assert!(found >= expected - 0.01);
+}
 
 #[test]
 fn stays_complete() {
