@@ -19,16 +19,18 @@ const ROWS: usize = 2000;
 /// Rows that a search asks for.
 const LIMIT: i64 = 10;
 
-/// Creates walia and the empty table `items`, whose index `items_v` the sessions use. Some vectors are NULL, and some equal.
+/// Creates walia and the table `items`, whose index `items_v` the sessions use. Some vectors are NULL, and some equal. The first
+/// rows, which no session changes, give the index the centroid that a new one would have.
 pub fn prepare(client: &mut Client) {
     client
         .batch_execute(&format!(
             "CREATE EXTENSION walia;
              CREATE FUNCTION vector() RETURNS vecf32 LANGUAGE sql VOLATILE AS $$
                  SELECT CASE WHEN random() < 0.02 THEN NULL
-                     WHEN random() < 0.1 THEN array_fill(floor(random() * 5)::real, ARRAY[{DIMENSIONS}])::vecf32
+                     WHEN random() < 0.1 THEN array_fill((0.3 + floor(random() * 5) / 10)::real, ARRAY[{DIMENSIONS}])::vecf32
                      ELSE (SELECT array_agg(random())::real[]::vecf32 FROM generate_series(1, {DIMENSIONS})) END $$;
              CREATE TABLE items (id bigserial PRIMARY KEY, session int, note int DEFAULT 0, v vecf32({DIMENSIONS}));
+             INSERT INTO items (v) SELECT vector() FROM generate_series(1, {ROWS});
              CREATE INDEX ON items (note);
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)"
         ))
