@@ -22,7 +22,7 @@ static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(64);
 static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
-static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(16);
+static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Defines the settings; called once, when the library is loaded.
@@ -58,9 +58,9 @@ pub fn define() {
     GucRegistry::define_int_guc(
         c"walia.prefetch_depth",
         c"Number of pages that a search asks for ahead of reading them.",
-        c"0 turns read-ahead off.",
+        c"-1 takes effective_io_concurrency of the tablespace, but at least 16; 0 turns read-ahead off.",
         &PREFETCH_DEPTH,
-        0,
+        -1,
         1000,
         GucContext::Userset,
         GucFlags::default(),
@@ -102,9 +102,9 @@ pub fn max_scan_tuples() -> usize {
     MAX_SCAN_TUPLES.get() as usize
 }
 
-/// Pages that a search asks for ahead; 0 for none.
-pub fn prefetch_depth() -> usize {
-    PREFETCH_DEPTH.get() as usize
+/// Pages that a search asks for ahead, 0 for none; `None` where the tablespace decides.
+pub fn prefetch_depth() -> Option<usize> {
+    usize::try_from(PREFETCH_DEPTH.get()).ok()
 }
 
 /// Threads that build an index, at least 1.

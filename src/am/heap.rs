@@ -10,6 +10,7 @@ use walia_core::types::{HeapTid, Parameters};
 use super::column;
 use crate::error::OrRaise;
 use crate::store::item_pointer;
+use crate::store::prefetch::Prefetcher;
 
 /// The distances of rows from one query.
 ///
@@ -22,6 +23,7 @@ pub struct HeapVectors {
     prepared: f32,
     scan: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
+    prefetcher: Prefetcher,
     reader: Option<Reader>,
 }
 
@@ -38,7 +40,15 @@ impl HeapVectors {
     ) -> Self {
         let measure = Measure::new(parameters.metric, parameters.element);
         let prepared = measure.prepare(query);
-        Self { parameters, measure, query: query.to_vec(), prepared, scan, context, reader: None }
+        // SAFETY: by the caller's promise.
+        let prefetcher = unsafe { Prefetcher::new((*scan).heapRelation) };
+        let query = query.to_vec();
+        Self { parameters, measure, query, prepared, scan, context, prefetcher, reader: None }
+    }
+
+    /// Called for a row that is given to the executor, which reads it then.
+    pub fn count_row(&self, heap_tid: HeapTid) {
+        self.prefetcher.count_read(heap_tid.block());
     }
 
     /// Gives back what was opened.
@@ -50,6 +60,15 @@ impl HeapVectors {
 }
 
 impl ColumnVectors for HeapVectors {
+    fn prefetch(&mut self, heap_blocks: &[u32]) {
+        // SAFETY: the table is open, by the promise of `new`.
+        let access_method = unsafe { (*(*(*self.scan).heapRelation).rd_rel).relam };
+        // What a TID's block means is the access method's affair.
+        if access_method == pg_sys::HEAP_TABLE_AM_OID {
+            self.prefetcher.prefetch(heap_blocks.iter().copied());
+        }
+    }
+
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         // SAFETY: by the promise of `new`.
         let reader = self.reader.get_or_insert_with(|| unsafe { Reader::open(self.scan, self.context) });

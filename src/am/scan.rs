@@ -111,6 +111,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
         let Some(hit) = hit else { return false };
+        vectors.count_row(hit.heap_tid);
         (*scan).xs_heaptid = item_pointer(hit.heap_tid);
         (*scan).xs_recheck = false;
         // Distances are exact and in order: the executor need not compute them again.

@@ -6,7 +6,7 @@
 pub mod buffer;
 pub mod bulk;
 pub mod error;
-mod prefetch;
+pub mod prefetch;
 mod recent;
 mod write;
 
@@ -18,7 +18,7 @@ use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
-use prefetch::Prefetcher;
+use prefetch::{PrefetchStats, Prefetcher};
 use write::RelationWrite;
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
@@ -57,7 +57,8 @@ impl RelationStore {
             strategy: std::ptr::null_mut(),
             purpose: Purpose::Query,
             known_blocks: Cell::new(0),
-            prefetcher: Prefetcher::new(),
+            // SAFETY: by the caller's promise.
+            prefetcher: unsafe { Prefetcher::new(index) },
         }
     }
 
@@ -75,6 +76,11 @@ impl RelationStore {
         // SAFETY: both relations are open during the callback.
         let store = unsafe { Self::new(info.index, heap) };
         Self { strategy: info.strategy, purpose: Purpose::Vacuum, ..store }
+    }
+
+    /// What came of read-ahead.
+    pub fn prefetch_stats(&self) -> PrefetchStats {
+        self.prefetcher.stats()
     }
 
     /// An error for a block past the end of the index: a link to it is damaged.
@@ -111,6 +117,7 @@ impl PageStore for RelationStore {
 
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         self.check_block(block)?;
+        self.prefetcher.count_read(block);
         // SAFETY: the relation is open and the strategy alive.
         Ok(RelationRead(unsafe {
             match self.purpose {
@@ -123,19 +130,14 @@ impl PageStore for RelationStore {
 
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
-        // SAFETY: the relation is open, and the blocks exist.
-        unsafe { self.prefetcher.prefetch(self.index, blocks.iter().copied().filter(|block| *block < known)) }
+        self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
     }
 
     fn prefetch_tuples(&self, tuples: &[Link]) {
         let known = self.known_blocks.get();
-        let blocks = tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known);
-        // SAFETY: the relation is open, and the blocks exist.
-        let oid = unsafe {
-            self.prefetcher.prefetch(self.index, blocks);
-            (*self.index).rd_id
-        };
-        recent::prefetch_tuples(oid, tuples);
+        self.prefetcher.prefetch(tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known));
+        // SAFETY: the relation is open.
+        recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
     }
 
     fn begin(&self) -> Self::Write<'_> {

@@ -2,45 +2,95 @@
 //!
 //! Imports `guc`.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
+use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
 use crate::guc;
 
-/// Asks for pages before they are read.
+/// What searches ask for ahead at least, where the tablespace decides: effective_io_concurrency was 1 by default up to 17.
+const LEAST_DEPTH: usize = 16;
+
+/// Asks for pages of one relation before they are read.
 ///
 /// Asking for a page that is cached costs as much as finding it does. So read-ahead pauses as soon as nothing that it asked
 /// for had to be read, and goes on when this backend has had to read a page again.
 #[derive(Clone)]
 pub struct Prefetcher {
+    relation: pg_sys::Relation,
     depth: usize,
     /// Pages that this backend had read when everything asked for was found to be cached.
     paused_at: Cell<Option<i64>>,
+    /// Pages whose reading was begun, and that nobody has asked for since.
+    begun: RefCell<HashSet<u32>>,
+    stats: Cell<PrefetchStats>,
+}
+
+/// What came of read-ahead.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct PrefetchStats {
+    /// Pages whose reading was begun ahead.
+    pub begun: u64,
+    /// Those of them that were read afterwards.
+    pub used: u64,
 }
 
 impl Prefetcher {
     /// As `walia.prefetch_depth` says now.
-    pub fn new() -> Self {
-        Self { depth: guc::prefetch_depth(), paused_at: Cell::new(None) }
-    }
-
-    /// Says that some blocks will soon be read.
     ///
     /// # Safety
-    /// `index` is open, and has these blocks.
-    pub unsafe fn prefetch(&self, index: pg_sys::Relation, blocks: impl Iterator<Item = u32>) {
+    /// `relation` is open as long as the prefetcher or a clone is used.
+    pub unsafe fn new(relation: pg_sys::Relation) -> Self {
+        let depth = guc::prefetch_depth().unwrap_or_else(|| {
+            // SAFETY: by the caller's promise; every open relation has its row of pg_class.
+            let tablespace =
+                unsafe { pg_sys::get_tablespace_io_concurrency((*(*relation).rd_rel).reltablespace) };
+            usize::try_from(tablespace).map_or(LEAST_DEPTH, |depth| depth.max(LEAST_DEPTH))
+        });
+        Self {
+            relation,
+            depth,
+            paused_at: Cell::default(),
+            begun: RefCell::default(),
+            stats: Cell::default(),
+        }
+    }
+
+    /// Says that some blocks, which the relation has, will soon be read.
+    pub fn prefetch(&self, blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.
         let read = unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
         if self.depth == 0 || self.paused_at.get() == Some(read) {
             return;
         }
-        let mut cached = true;
+        let mut begun = self.begun.borrow_mut();
+        let before = begun.len();
         for block in blocks.take(self.depth) {
-            // SAFETY: by the caller's promise.
-            let asked = unsafe { pg_sys::PrefetchBuffer(index, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            cached &= !asked.initiated_io;
+            // SAFETY: the relation is open, by the promise of `new`.
+            let asked =
+                unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+            if asked.initiated_io {
+                begun.insert(block);
+            }
         }
-        self.paused_at.set(cached.then_some(read));
+        let new = begun.len() - before;
+        let stats = self.stats.get();
+        self.stats.set(PrefetchStats { begun: stats.begun + new as u64, ..stats });
+        self.paused_at.set((new == 0).then_some(read));
+    }
+
+    /// Called for a block that is read.
+    pub fn count_read(&self, block: u32) {
+        let mut begun = self.begun.borrow_mut();
+        if !begun.is_empty() && begun.remove(&block) {
+            let stats = self.stats.get();
+            self.stats.set(PrefetchStats { used: stats.used + 1, ..stats });
+        }
+    }
+
+    /// What came of it so far.
+    pub fn stats(&self) -> PrefetchStats {
+        self.stats.get()
     }
 }

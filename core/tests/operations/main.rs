@@ -5,4 +5,5 @@ mod churn;
 mod concurrent;
 mod crash;
 mod interleaved;
+mod read_ahead;
 mod table;

@@ -71,6 +71,8 @@ pub struct Rows<'a> {
 }
 
 impl ColumnVectors for Rows<'_> {
+    fn prefetch(&mut self, _: &[u32]) {}
+
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         let vector = self.rows.get(&heap_tid)?.as_deref()?;
         Some(self.measure.distance(self.query?, vector))
@@ -81,6 +83,8 @@ impl ColumnVectors for Rows<'_> {
 pub struct NotAsked;
 
 impl ColumnVectors for NotAsked {
+    fn prefetch(&mut self, _: &[u32]) {}
+
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         panic!("{heap_tid:?} has an exact payload")
     }

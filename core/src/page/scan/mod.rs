@@ -38,6 +38,10 @@ use std::cmp::Ordering;
 /// Bytes that a node costs while the walk remembers it: its place in a hash set that is at worst half full, and a candidate.
 const REMEMBERED_BYTES: usize = 48;
 
+/// Rows whose pages of the table are asked for when the first row is given: the usual LIMIT. Each time they have been given,
+/// twice as many follow.
+const ROWS_AHEAD: usize = 10;
+
 /// What follows after the first `ef_search` results.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum IterativeScan {
@@ -95,9 +99,12 @@ pub trait RunSorter {
     fn next(&mut self) -> Option<Hit>;
 }
 
-/// The table's own vectors, for scans of an index whose payloads are less precise.
+/// The indexed table, as a scan needs it.
 pub trait ColumnVectors {
-    /// The query's distance from the vector of a row, as the index ranks it; `None` for a row that the scan's snapshot does
+    /// Says that rows on these blocks of the table are given next.
+    fn prefetch(&mut self, heap_blocks: &[u32]);
+
+    /// For an index whose payloads are less precise than the column: the query's distance from the vector of a row, as the index ranks it; `None` for a row that the scan's snapshot does
     /// not see. Called without any page of the index.
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64>;
 }
@@ -127,6 +134,11 @@ pub struct Scan<Store: PageStore> {
     phase: Phase,
     /// The results of this round that are still to be given.
     round: Waiting<Link>,
+    /// Blocks of the table with rows of this round that were not asked for, in reverse.
+    upcoming: Vec<u32>,
+    /// Nodes to be given before more of the table is asked for, and how much was asked for last.
+    ahead: usize,
+    batch: usize,
     /// The heap TIDs of the node that is being given, in reverse.
     heap_tids: Vec<HeapTid>,
     /// The bounds of the distance of the node that was given last.
@@ -161,6 +173,9 @@ impl<Store: PageStore> Scan<Store> {
             options,
             phase: Phase::Start,
             round: Waiting::default(),
+            upcoming: Vec::new(),
+            ahead: 0,
+            batch: ROWS_AHEAD,
             heap_tids: Vec::new(),
             bounds: Bounds::LEAST,
             given: HashSet::new(),
@@ -216,7 +231,22 @@ impl<Store: PageStore> Scan<Store> {
     fn begin_round(&mut self, results: Vec<Candidate<Link>>) {
         self.stats.rounds += 1;
         self.query.sort_rows();
+        let rows = results.iter().rev().filter_map(|result| self.query.only_row(result.node));
+        self.upcoming.clear();
+        self.upcoming.extend(rows.map(|row| row.block()));
+        self.ahead = 0;
         self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
+    }
+
+    /// Asks for the pages of the table that hold what is given next.
+    fn read_ahead(&mut self, vectors: &mut impl ColumnVectors) {
+        if self.ahead == 0 && !self.upcoming.is_empty() {
+            let blocks = self.upcoming.split_off(self.upcoming.len().saturating_sub(self.batch));
+            vectors.prefetch(&blocks);
+            self.ahead = blocks.len();
+            self.batch *= 2;
+        }
+        self.ahead = self.ahead.saturating_sub(1);
     }
 
     /// The next row of this round. Results that come too late for the order of the run are left to the second one.
@@ -231,6 +261,7 @@ impl<Store: PageStore> Scan<Store> {
             if late && self.options.iterative == IterativeScan::StrictOrder {
                 continue;
             }
+            self.read_ahead(vectors);
             self.heap_tids.clear();
             match self.query.only_row(node) {
                 Some(heap_tid) => self.heap_tids.push(heap_tid),

@@ -1,0 +1,40 @@
+//! A scan asks for the table's pages before it gives the rows on them.
+
+use crate::table::{OPTIONS, RamSorter, Table, coded};
+use walia_core::page::MemoryStore;
+use walia_core::page::scan::{ColumnVectors, Scan, ScanOptions};
+use walia_core::types::{HeapTid, Metric, PayloadEncoding};
+
+/// Notes which blocks of the table are asked for.
+#[derive(Default)]
+struct Asked(Vec<u32>);
+
+impl ColumnVectors for Asked {
+    fn prefetch(&mut self, heap_blocks: &[u32]) {
+        // In reverse, as the scan keeps them: the order of one request is of no matter.
+        self.0.extend(heap_blocks.iter().rev());
+    }
+
+    fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
+        panic!("{heap_tid:?} has an exact payload")
+    }
+}
+
+#[test]
+fn rows_are_asked_for_before_they_are_given() {
+    let mut table = Table::new(MemoryStore::new(), coded(16, Metric::L2, 4, PayloadEncoding::Column));
+    for _ in 0..1000 {
+        let vector = table.random_vector();
+        table.insert(Some(vector)).unwrap();
+    }
+    let query = table.random_vector();
+    let options = ScanOptions { ef_search: 40, ..OPTIONS };
+    let (mut scan, mut sorter) = (Scan::new(table.index(), Some(&query), options), RamSorter::default());
+    let mut asked = Asked::default();
+    for row in 0..40 {
+        let hit = scan.next(&mut sorter, &mut asked).unwrap().unwrap();
+        assert_eq!(asked.0[row], hit.heap_tid.block(), "row {row}");
+        let expected = [10, 30, 40];
+        assert_eq!(asked.0.len(), expected[usize::from(row >= 10) + usize::from(row >= 30)], "row {row}");
+    }
+}
