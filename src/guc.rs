@@ -23,6 +23,7 @@ static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(-1);
+static FEDERATED_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Defines the settings; called once, when the library is loaded.
@@ -62,6 +63,14 @@ pub fn define() {
         &PREFETCH_DEPTH,
         -1,
         1000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_bool_guc(
+        c"walia.federated_scan",
+        c"Searches the indexes of many tables as one.",
+        c"Applies to partitions, inheritance and UNION ALL; off searches every index on its own.",
+        &FEDERATED_SCAN,
         GucContext::Userset,
         GucFlags::default(),
     );
@@ -105,6 +114,11 @@ pub fn max_scan_tuples() -> usize {
 /// Pages that a search asks for ahead, 0 for none; `None` where the tablespace decides.
 pub fn prefetch_depth() -> Option<usize> {
     usize::try_from(PREFETCH_DEPTH.get()).ok()
+}
+
+/// Whether the indexes of many tables are searched as one.
+pub fn federated_scan() -> bool {
+    FEDERATED_SCAN.get()
 }
 
 /// Threads that build an index, at least 1.

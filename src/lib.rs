@@ -3,15 +3,16 @@
 //! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! error | guc → types → store → am → observe
+//! error | guc → types → store → am → plan → observe
 //! ```
 //!
-//! `unsafe` is allowed only in [`store`], where [`types`] and [`am`] meet Postgres's functions and data, and here.
+//! `unsafe` is allowed only in [`store`], where [`types`], [`am`] and [`plan`] meet Postgres's functions and data, and here.
 
 pub mod am;
 pub mod error;
 pub mod guc;
 pub mod observe;
+pub mod plan;
 pub mod store;
 pub mod types;
 
@@ -38,4 +39,5 @@ pub extern "C-unwind" fn _PG_init() {
     }
     guc::define();
     am::options::define();
+    plan::define();
 }

@@ -31,6 +31,11 @@ impl Metric {
             .into_iter()
             .find(|metric| *metric as u8 == code)
     }
+
+    /// What the operator gives for a distance as the index ranks it.
+    pub fn operator_value(self, distance: f64) -> f64 {
+        if self == Self::L2 { distance.max(0.0).sqrt() } else { distance }
+    }
 }
 
 /// The type of a vector's elements. The values are on disk (FORMAT.md).

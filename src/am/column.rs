@@ -13,20 +13,29 @@ use crate::types::{Element, RawVector, measure_of};
 /// Support function 1: the distance.
 pub const DISTANCE_PROCEDURE: u16 = 1;
 
+/// The metric and the element type of an index's operator class; `None` where it is none of walia's distances.
+///
+/// # Safety
+/// `index` is an open walia_hnsw index.
+pub unsafe fn measure(index: pg_sys::Relation) -> Option<(Metric, ElementType)> {
+    // SAFETY: an open index has one column at least; the relation cache keeps its support functions.
+    let distance = unsafe { (*pg_sys::index_getprocinfo(index, 1, DISTANCE_PROCEDURE)).fn_addr };
+    distance.and_then(measure_of)
+}
+
 /// The parameters that an index is to be built with.
 ///
 /// # Safety
 /// `index` is an open walia_hnsw index.
 pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
-    // SAFETY: an open index has one column at least; relcache keeps its support functions.
-    let (type_modifier, options, distance) = unsafe {
+    // SAFETY: an open index has one column at least.
+    let (type_modifier, options, measure) = unsafe {
         let descriptor = (*index).rd_att;
         let column = pgrx::PgTupleDesc::from_pg_unchecked(descriptor);
         let type_modifier = column.get(0).map_or(-1, |attribute| attribute.atttypmod);
-        let distance = pg_sys::index_getprocinfo(index, 1, DISTANCE_PROCEDURE);
-        (type_modifier, Options::of(index), (*distance).fn_addr)
+        (type_modifier, Options::of(index), measure(index))
     };
-    let (metric, element) = distance.and_then(measure_of).ok_or_else(|| {
+    let (metric, element) = measure.ok_or_else(|| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "support function 1 of the operator class is not one of walia's distances",

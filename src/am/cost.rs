@@ -18,6 +18,9 @@ const EXPANDED: f64 = 1.9;
 /// With codes: the pages of a layer above 0, where each node has a second tuple.
 const PAGES_OF_LAYER: f64 = 6.0;
 
+/// Of indexes that are searched as one: what each of them expands on layer 0 besides its share, in results.
+const LEAST_SHARE: f64 = 3.0;
+
 /// The parts of a scan's cost that do not depend on Postgres's structures.
 struct Model {
     /// Rows in the index.
@@ -47,6 +50,34 @@ struct Model {
 }
 
 impl Model {
+    /// # Safety
+    /// `index` is one that the planner may use.
+    unsafe fn new(index: &pg_sys::IndexOptInfo, ef_search: f64) -> Self {
+        let (mut random_page, mut seq_page) = (0.0, 0.0);
+        // SAFETY: by the caller's promise.
+        unsafe {
+            pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random_page, &mut seq_page);
+            let tuples = index.tuples.max(0.0);
+            let (m, m0, codes) = shape(index);
+            Self {
+                tuples,
+                pages: f64::from(index.pages),
+                table_pages: f64::from((*index.rel).pages),
+                m0,
+                // ln N / ln m layers, as the paper draws levels.
+                layers: tuples.max(1.0).ln() / m.ln(),
+                codes,
+                ef_search,
+                iterative: guc::iterative_scan() != IterativeScan::Off,
+                cached_pages: f64::from(pg_sys::effective_cache_size),
+                seq_page,
+                random_page,
+                distance: pg_sys::cpu_index_tuple_cost + pg_sys::cpu_operator_cost,
+                comparison: pg_sys::cpu_operator_cost,
+            }
+        }
+    }
+
     /// Costs of the first row, and of all rows.
     ///
     /// The first row costs the whole of a first search. All rows cost the second run besides: a pass over the index and
@@ -124,32 +155,35 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         let mut generic: pg_sys::GenericCosts = std::mem::zeroed();
         pg_sys::genericcostestimate(root, path, loop_count, &mut generic);
 
-        let index = &*(*path).indexinfo;
-        let (mut random_page, mut seq_page) = (0.0, 0.0);
-        pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random_page, &mut seq_page);
-        let tuples = index.tuples.max(0.0);
-        let (m, m0, codes) = shape(index);
-        let model = Model {
-            tuples,
-            pages: f64::from(index.pages),
-            table_pages: f64::from((*index.rel).pages),
-            m0,
-            // ln N / ln m layers, as the paper draws levels.
-            layers: tuples.max(1.0).ln() / m.ln(),
-            codes,
-            ef_search: guc::ef_search() as f64,
-            iterative: guc::iterative_scan() != IterativeScan::Off,
-            cached_pages: f64::from(pg_sys::effective_cache_size),
-            seq_page,
-            random_page,
-            distance: pg_sys::cpu_index_tuple_cost + pg_sys::cpu_operator_cost,
-            comparison: pg_sys::cpu_operator_cost,
-        };
+        let model = Model::new(&*(*path).indexinfo, guc::ef_search() as f64);
         (*startup_cost, *total_cost) = model.costs();
         *selectivity = generic.indexSelectivity;
         *correlation = 0.0;
         *pages = model.pages;
     }
+}
+
+/// What the first search of an index costs less when it is one of `members` that are searched as one.
+///
+/// # Safety
+/// `path` scans a walia_hnsw index that the planner may use.
+pub unsafe fn saved_by_federation(path: &pg_sys::IndexPath, members: usize) -> f64 {
+    let ef_search = guc::ef_search() as f64;
+    let share = (ef_search / members as f64 + LEAST_SHARE).min(ef_search);
+    // SAFETY: by the caller's promise.
+    let startup = |ef_search| unsafe { Model::new(&*path.indexinfo, ef_search) }.costs().0;
+    startup(ef_search) - startup(share)
+}
+
+/// Whether a path scans a walia_hnsw index.
+///
+/// # Safety
+/// `path` is one of the planner's.
+pub unsafe fn is_scan(path: &pg_sys::IndexPath) -> bool {
+    // SAFETY: by the caller's promise.
+    let function = unsafe { (*path.indexinfo).amcostestimate };
+    // The planner's header declares it without parameters.
+    function.is_some_and(|function| function as usize == amcostestimate as *const () as usize)
 }
 
 /// What an index's options say of its graph: m, m0, and whether it has codes.

@@ -4,12 +4,12 @@
 
 mod build;
 pub mod column;
-mod cost;
+pub mod cost;
 pub mod handler;
 pub mod heap;
 mod insert;
 pub mod options;
-mod scan;
+pub mod scan;
 mod sort;
 mod vacuum;
 mod validate;

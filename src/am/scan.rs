@@ -7,6 +7,7 @@ use std::ptr;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::page::Index;
 use walia_core::page::scan::{IterativeScan, Scan, ScanOptions};
+use walia_core::types::Metric;
 
 use super::column;
 use super::heap::HeapVectors;
@@ -105,7 +106,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let index = (*scan).indexRelation;
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {
-            state.scan = Some(begin(scan, state.context).or_raise());
+            state.scan = Some(begin(scan, state.context, options(1)).or_raise());
         }
         let (walk, vectors) = state.scan.as_mut().expect("begun above");
         let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
@@ -135,6 +136,61 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     }
 }
 
+/// How the session's settings say to scan, as one of so many scans that are searched as one.
+pub fn options(members: usize) -> ScanOptions {
+    ScanOptions {
+        ef_search: guc::ef_search(),
+        iterative: match guc::iterative_scan() {
+            guc::IterativeScan::Off => IterativeScan::Off,
+            guc::IterativeScan::RelaxedOrder => IterativeScan::RelaxedOrder,
+            guc::IterativeScan::StrictOrder => IterativeScan::StrictOrder,
+        },
+        max_tuples: guc::max_scan_tuples(),
+        // SAFETY: a setting that Postgres defines.
+        memory: unsafe { pg_sys::work_mem } as usize * 1024,
+        members,
+    }
+}
+
+/// The metric of the distances that order the scans of an index; `None` where it is no walia_hnsw index.
+///
+/// # Safety
+/// `index` is open.
+pub unsafe fn metric(index: pg_sys::Relation) -> Option<Metric> {
+    // SAFETY: by the caller's promise; the relation cache keeps an open index's routine.
+    unsafe {
+        let method = (*(*index).rd_indam).amgettuple?;
+        std::ptr::fn_addr_eq(method, amgettuple as unsafe extern "C-unwind" fn(_, _) -> _)
+            .then(|| column::measure(index))
+            .flatten()
+            .map(|(metric, _)| metric)
+    }
+}
+
+/// Begins the search of a scan that is one of several, which a federation does; the scan has had its keys.
+///
+/// # Safety
+/// `scan` is that of an open walia_hnsw index.
+pub unsafe fn begin_member(scan: pg_sys::IndexScanDesc, options: ScanOptions) {
+    // SAFETY: `ambeginscan` made the state. The context is switched back; an ERROR resets it anyway.
+    unsafe {
+        let state = &mut *(*scan).opaque.cast::<ScanState>();
+        let caller = pg_sys::MemoryContextSwitchTo(state.context);
+        state.scan = Some(begin(scan, state.context, options).or_raise());
+        pg_sys::MemoryContextSwitchTo(caller);
+    }
+}
+
+/// The search of a scan, once it has begun.
+///
+/// # Safety
+/// `scan` is that of an open walia_hnsw index; nobody else uses its search as long as the reference lives.
+pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Scan<RelationStore>> {
+    // SAFETY: `ambeginscan` made the state.
+    let state = unsafe { &mut *(*scan).opaque.cast::<ScanState>() };
+    state.scan.as_mut().map(|(search, _)| search)
+}
+
 /// Begins the search that a scan's keys ask for.
 ///
 /// # Safety
@@ -142,6 +198,7 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
 unsafe fn begin(
     descriptor: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
+    options: ScanOptions,
 ) -> Result<(Scan<RelationStore>, HeapVectors)> {
     // SAFETY: by the caller's promise; the relations are open as long as the scan.
     unsafe {
@@ -159,16 +216,6 @@ unsafe fn begin(
         count_scan(scan);
         let failed = |error| index_error(scan.indexRelation, error);
         let index = Index::open(RelationStore::new(scan.indexRelation, scan.heapRelation)).map_err(failed)?;
-        let options = ScanOptions {
-            ef_search: guc::ef_search(),
-            iterative: match guc::iterative_scan() {
-                guc::IterativeScan::Off => IterativeScan::Off,
-                guc::IterativeScan::RelaxedOrder => IterativeScan::RelaxedOrder,
-                guc::IterativeScan::StrictOrder => IterativeScan::StrictOrder,
-            },
-            max_tuples: guc::max_scan_tuples(),
-            memory: pg_sys::work_mem as usize * 1024,
-        };
         // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
         let key = (scan.numberOfOrderBys > 0).then(|| &*scan.orderByData);
         let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);

@@ -5,11 +5,13 @@
 
 mod built;
 mod insert;
+mod pool;
 mod search;
 mod select;
 
 pub use built::BuiltGraph;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
+pub use pool::Pool;
 pub use search::{LayerSearch, Purpose, descend};
 pub use select::{Neighbours, select_neighbors};
 

@@ -1,8 +1,9 @@
 //! Search of one layer (the paper's algorithm 2), made resumable, and the descent through the layers above it.
 
+use super::pool::{Distance, Pool};
 use super::{Candidate, EntryPoint, NodeStore, SearchStats, Visited};
 use crate::types::Result;
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 /// A search of one layer that can go on where it stopped.
@@ -12,12 +13,19 @@ use std::collections::BinaryHeap;
 /// several candidates are expanded a round, so that what they need can be fetched together; tombstones are walked through
 /// but are not results; and when resumable, what the bound `ef` left out is kept, so that [`LayerSearch::resume`] goes on
 /// with the nearest of it (iterative scan).
+///
+/// Searches of several graphs for one query can share a [`Pool`]: [`LayerSearch::choose`] and [`LayerSearch::expand`] by turns,
+/// each of them a step of [`LayerSearch::run`]. A search then goes on while what is left may be among the nearest results of all
+/// of them, and in any case until it has been where its own graph is nearest to the query: the graphs are not connected, and the
+/// way to the nearest node of one may lead through nodes that are further than what was found in others.
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
     /// Nodes that were scored and not expanded.
     frontier: BinaryHeap<Reverse<Candidate<Store::Node>>>,
     /// The nearest `ef` live nodes that were expanded.
     nearest: BinaryHeap<Candidate<Store::Node>>,
+    /// The distance of the nearest of all live nodes that were expanded, NaN before the first.
+    best: Distance,
     /// Expanded nodes that were not returned yet.
     surplus: Vec<Candidate<Store::Node>>,
     /// What was out of question when it was scored; estimated ones are not marked as visited, and may be there twice.
@@ -45,24 +53,6 @@ pub enum Purpose {
     },
 }
 
-/// A distance in the total order of floats, NaN last: were that unordered, a graph of NaN would be walked to its end.
-#[derive(Clone, Copy, PartialEq)]
-struct Distance(f64);
-
-impl Eq for Distance {}
-
-impl Ord for Distance {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Distance {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
 impl<Store: NodeStore> LayerSearch<Store> {
     /// A search with nothing visited.
     pub fn new(visited: Store::Visited, purpose: Purpose) -> Self {
@@ -70,6 +60,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             visited,
             frontier: BinaryHeap::new(),
             nearest: BinaryHeap::new(),
+            best: Distance(f64::NAN),
             surplus: Vec::new(),
             beyond: Vec::new(),
             round: Vec::new(),
@@ -91,23 +82,28 @@ impl<Store: NodeStore> LayerSearch<Store> {
     ) -> Result<Vec<Candidate<Store::Node>>> {
         self.begin(entries);
         self.walk(store, layer, ef)?;
-        self.take_results(store, ef)
+        self.take_results(store, ef, None)
     }
 
     /// The next nodes after those returned before, or none when the part of the graph that can be reached is exhausted.
     /// Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
+        self.reopen(ef, None);
+        self.walk(store, layer, ef)?;
+        self.take_results(store, ef, None)
+    }
+
+    /// The first step of [`LayerSearch::resume`]: takes up what was left out.
+    pub fn reopen(&mut self, ef: usize, mut pool: Option<&mut Pool>) {
         debug_assert!(self.is_resumable());
         for node in std::mem::take(&mut self.surplus) {
-            self.keep(node, ef);
+            self.keep(node, ef, pool.as_deref_mut());
         }
         for candidate in std::mem::take(&mut self.beyond) {
             if !candidate.estimated || self.visited.insert(candidate.node) {
                 self.frontier.push(Reverse(candidate));
             }
         }
-        self.walk(store, layer, ef)?;
-        self.take_results(store, ef)
     }
 
     /// Candidates remembered: visited nodes and what waits to be resumed. Memory grows with this number.
@@ -115,13 +111,15 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.visited.len() + self.frontier.len() + self.surplus.len() + self.beyond.len()
     }
 
-    fn begin(&mut self, entries: &[Candidate<Store::Node>]) {
+    /// The first step of [`LayerSearch::run`]: forgets everything but these entries.
+    pub fn begin(&mut self, entries: &[Candidate<Store::Node>]) {
         self.visited.clear();
         self.frontier.clear();
         self.nearest.clear();
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
+        self.best = Distance(f64::NAN);
         for entry in entries {
             if self.visited.insert(entry.node) {
                 self.frontier.push(Reverse(*entry));
@@ -134,19 +132,21 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 
     /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates.
-    fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize) -> bool {
+    fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
         let distance = Distance(candidate.distance);
         let doubt = if candidate.estimated { f64::from(candidate.uncertainty) } else { 0.0 };
         let least = Distance(candidate.distance - doubt);
         self.nearest.len() >= ef
             && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
+            || least >= self.best
+                && pool.and_then(Pool::bound).is_some_and(|bound| least >= Distance(bound))
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
     }
 
     /// Puts a scored node where the walk may find it.
-    fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize) {
-        let beyond = self.is_beyond(&candidate, ef);
+    fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
+        let beyond = self.is_beyond(&candidate, ef, pool);
         if beyond && self.is_resumable() {
             // Most candidates end here: marking them waits until they are needed.
             return self.beyond.push(candidate);
@@ -165,7 +165,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 
     /// Puts an expanded node among the results.
-    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize) {
+    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize, pool: Option<&mut Pool>) {
+        self.best = self.best.min(Distance(node.distance));
+        if let Some(pool) = pool {
+            pool.offer(node.distance);
+        }
         self.nearest.push(node);
         if self.nearest.len() > ef
             && let Some(furthest) = self.nearest.pop()
@@ -178,54 +182,90 @@ impl<Store: NodeStore> LayerSearch<Store> {
     fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<()> {
         // A round that is wide beside ef, as on a layer that is only passed through, would expand nodes in vain.
         let beam = store.beam().min(ef.div_ceil(4));
-        let (mut round, mut found) = (std::mem::take(&mut self.round), std::mem::take(&mut self.found));
-        loop {
-            round.clear();
-            while round.len() < beam
-                && let Some(Reverse(candidate)) = self.frontier.peek()
-                && !self.is_beyond(candidate, ef)
-            {
-                round.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+        while self.choose(store, (layer, beam), ef, None) {
+            self.expand(store, layer, ef, None)?;
+        }
+        Ok(())
+    }
+
+    /// Chooses the nodes of `layer` that are expanded next, at most `beam` of them, and says so to the store. False when there are
+    /// none: `ef` results are nearer than all that is left, here or in the pool.
+    pub fn choose(
+        &mut self,
+        store: &Store,
+        (layer, beam): (u8, usize),
+        ef: usize,
+        pool: Option<&Pool>,
+    ) -> bool {
+        self.round.clear();
+        while self.round.len() < beam
+            && let Some(Reverse(candidate)) = self.frontier.peek()
+            && !self.is_beyond(candidate, ef, pool)
+        {
+            self.round.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+        }
+        if self.round.is_empty() {
+            return false;
+        }
+        store.prefetch(&self.round, layer);
+        true
+    }
+
+    /// Expands the nodes that were chosen.
+    pub fn expand(&mut self, store: &Store, layer: u8, ef: usize, mut pool: Option<&mut Pool>) -> Result<()> {
+        let (round, mut found) = (std::mem::take(&mut self.round), std::mem::take(&mut self.found));
+        for candidate in &round {
+            // An earlier one of the round may have found nearer nodes.
+            if self.is_beyond(candidate, ef, pool.as_deref()) {
+                self.frontier.push(Reverse(*candidate));
+                continue;
             }
-            if round.is_empty() {
-                break;
+            let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
+            self.stats.expanded += 1;
+            if let Some(node) = expanded {
+                self.stats.distances += u64::from(candidate.estimated && !node.estimated);
+                if node.live {
+                    self.keep(node, ef, pool.as_deref_mut());
+                }
             }
-            store.prefetch(&round, layer);
-            for candidate in &round {
-                // An earlier one of the round may have found nearer nodes.
-                if self.is_beyond(candidate, ef) {
-                    self.frontier.push(Reverse(*candidate));
-                    continue;
+            for neighbour in found.drain(..) {
+                if neighbour.estimated {
+                    self.stats.estimates += 1;
+                } else {
+                    self.stats.distances += 1;
                 }
-                let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
-                self.stats.expanded += 1;
-                if let Some(node) = expanded {
-                    self.stats.distances += u64::from(candidate.estimated && !node.estimated);
-                    if node.live {
-                        self.keep(node, ef);
-                    }
-                }
-                for neighbour in found.drain(..) {
-                    if neighbour.estimated {
-                        self.stats.estimates += 1;
-                    } else {
-                        self.stats.distances += 1;
-                    }
-                    self.admit(neighbour, ef);
-                }
+                self.admit(neighbour, ef, pool.as_deref());
             }
         }
         (self.round, self.found) = (round, found);
         Ok(())
     }
 
-    fn take_results(&mut self, store: &Store, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
+    /// The nearest node that was found, for a layer that is only passed through.
+    pub fn take_nearest(&mut self) -> Option<Candidate<Store::Node>> {
+        self.nearest.pop()
+    }
+
+    /// The last step of [`LayerSearch::run`] and of [`LayerSearch::resume`]: the results, of which those beyond the pool's
+    /// bound are left for later.
+    pub fn take_results(
+        &mut self,
+        store: &Store,
+        ef: usize,
+        pool: Option<&Pool>,
+    ) -> Result<Vec<Candidate<Store::Node>>> {
         let mut results = std::mem::take(&mut self.nearest).into_sorted_vec();
-        let settled = store.settle(&mut results, ef)?;
-        let rest = results.split_off(settled);
-        if self.is_resumable() {
-            self.surplus.extend(rest);
+        let mut settled = ef;
+        let mut rest = Vec::new();
+        if let Some(bound) = pool.and_then(Pool::bound) {
+            settled = results.partition_point(|result| Distance(result.distance) <= Distance(bound));
+            rest = results.split_off(settled);
         }
+        settled = store.settle(&mut results, settled)?;
+        if self.is_resumable() {
+            self.surplus.extend(results.drain(settled..).chain(rest));
+        }
+        results.truncate(settled);
         Ok(results)
     }
 }
@@ -244,7 +284,7 @@ pub fn descend<Store: NodeStore>(
         search.begin(&entries);
         search.walk(store, upper, 1)?;
         // A layer of tombstones alone gives no result: its entries serve the next layer as well.
-        if let Some(nearest) = search.nearest.pop() {
+        if let Some(nearest) = search.take_nearest() {
             entries = vec![nearest];
         }
     }

@@ -22,15 +22,18 @@
 //! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
+mod federation;
 mod order;
 mod second_run;
 
 use super::graph::PagedQuery;
 use super::index::Index;
 use super::store::PageStore;
+pub use federation::Federation;
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
+use federation::Member;
 use order::{Bounds, Waiting};
 use second_run::SecondRun;
 use std::cmp::Ordering;
@@ -64,6 +67,8 @@ pub struct ScanOptions {
     pub max_tuples: usize,
     /// Bytes that the walk may remember before no further round begins.
     pub memory: usize,
+    /// Scans that a [`Federation`] searches as one; 1 for a scan on its own.
+    pub members: usize,
 }
 
 /// A row.
@@ -132,6 +137,8 @@ pub struct Scan<Store: PageStore> {
     search: LayerSearch<PagedQuery<Store>>,
     options: ScanOptions,
     phase: Phase,
+    /// Set while a federation does its search.
+    member: Option<Member>,
     /// The results of this round that are still to be given.
     round: Waiting<Link>,
     /// Blocks of the table with rows of this round that were not asked for, in reverse.
@@ -153,6 +160,7 @@ pub struct Scan<Store: PageStore> {
 enum Phase {
     Start,
     FirstRun,
+    WalkEnded,
     SecondRun,
     End,
 }
@@ -165,13 +173,14 @@ impl<Store: PageStore> Scan<Store> {
         let ranked = query.filter(|vector| !index.is_aside(vector));
         let query = PagedQuery::new(index, ranked.unwrap_or_default());
         let resumable = options.iterative != IterativeScan::Off;
-        let search = query.search(Purpose::Scan { resumable }, options.ef_search);
+        let search = query.search(Purpose::Scan { resumable }, options.ef_search.div_ceil(options.members));
         Self {
             query,
             ranked: ranked.is_some(),
             search,
             options,
             phase: Phase::Start,
+            member: (options.members > 1).then_some(Member::NEW),
             round: Waiting::default(),
             upcoming: Vec::new(),
             ahead: 0,
@@ -189,7 +198,8 @@ impl<Store: PageStore> Scan<Store> {
         ScanStats { search: self.search.stats, ..self.stats }
     }
 
-    /// The next row. `sorter`, always the same, keeps the second run; `vectors` are those of the table.
+    /// The next row; none as well where a federation's round is over ([`Scan::is_member`]). `sorter`, always the same, keeps the second run;
+    /// `vectors` are those of the table.
     pub fn next(
         &mut self,
         sorter: &mut impl RunSorter,
@@ -197,15 +207,19 @@ impl<Store: PageStore> Scan<Store> {
     ) -> Result<Option<Hit>> {
         loop {
             match self.phase {
+                Phase::Start if self.is_member() => return Ok(None),
                 Phase::Start if self.ranked => {
                     let results = self.first_round()?;
                     self.begin_round(results);
                     self.phase = Phase::FirstRun;
                 }
-                Phase::Start => self.begin_second_run(sorter)?,
+                Phase::Start | Phase::WalkEnded => self.begin_second_run(sorter)?,
                 Phase::FirstRun => {
                     if let Some(hit) = self.next_of_first_run(vectors)? {
                         return Ok(Some(hit));
+                    }
+                    if self.is_member() {
+                        return Ok(None);
                     }
                     self.next_round(sorter)?;
                 }
@@ -291,8 +305,7 @@ impl<Store: PageStore> Scan<Store> {
             self.phase = Phase::End;
             return Ok(());
         }
-        let remembered = (self.search.remembered() + self.given.len()) * REMEMBERED_BYTES;
-        if self.stats.first_run < self.options.max_tuples as u64 && remembered < self.options.memory {
+        if self.stats.first_run < self.options.max_tuples as u64 && self.remembered() < self.options.memory {
             let results = self.search.resume(&self.query, 0, self.options.ef_search)?;
             if !results.is_empty() {
                 self.begin_round(results);

@@ -1,0 +1,204 @@
+//! Several indexes searched as one for the same query, such as those of a table's partitions.
+//!
+//! # Rounds
+//!
+//! A federation does for its scans together what [`Scan`] does for itself. A round of the walk searches the union of all
+//! graphs, for `ef_search` results in all: the scans share a [`Pool`] of the best distances, so that a scan ends its part when
+//! the union's search would. Then each scan gives its share of the round, and is **cut** until the next round. When all rows of
+//! all scans have been given, merged by their distances, the next round goes on from what the last one left out. What it finds
+//! nearer than a row that any of the scans has given is held back, so that the merged first run is sorted. When the graphs are
+//! exhausted, or the scans have given `max_tuples` rows or use up the memory together, their second runs follow, to be merged as
+//! well.
+//!
+//! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its own promise.
+//!
+//! # Order of the work
+//!
+//! The scans take their steps by turns: down through the upper layers first, then through layer 0 while their nearest candidates
+//! may still matter. All that the scans of one turn will read is asked for before the first of them reads, so that they wait for
+//! memory or disk together; and the pool soon holds results of all graphs, so that those that have little to offer end early.
+
+use super::order::Bounds;
+use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
+use crate::graph::{Candidate, NodeStore, Pool};
+use crate::page::store::PageStore;
+use crate::types::{Error, Link, Result};
+use std::cmp::Ordering;
+
+/// What a scan of a federation is at, besides what it does on its own.
+#[derive(Clone, Copy)]
+pub(super) struct Member {
+    /// The layer that it walks.
+    layer: u8,
+    /// Where it has entered that layer.
+    entry: Option<Candidate<Link>>,
+}
+
+impl Member {
+    /// Before the first round.
+    pub const NEW: Self = Self { layer: 0, entry: None };
+}
+
+/// What scans that are searched as one have in common.
+pub struct Federation {
+    options: ScanOptions,
+    pool: Pool,
+    rounds: u64,
+}
+
+impl Federation {
+    /// For scans with these options, of which [`ScanOptions::members`] is their number.
+    pub fn new(options: ScanOptions) -> Self {
+        Self { options, pool: Pool::new(options.ef_search), rounds: 0 }
+    }
+
+    /// The next round, after all rows of all scans have been given. Afterwards each scan gives its share of it. When
+    /// there are no more rounds the scans are members ([`Scan::is_member`]) no longer, and give their second runs, if they have any.
+    /// An error comes with the number of the scan that failed.
+    pub fn next_round<Store: PageStore>(
+        &mut self,
+        scans: &mut [&mut Scan<Store>],
+    ) -> std::result::Result<(), (usize, Error)> {
+        let found = (self.rounds == 0 || self.may_go_on(scans)) && self.search(scans)?;
+        if !found {
+            for scan in scans {
+                scan.leave();
+            }
+        }
+        Ok(())
+    }
+
+    /// Rounds so far.
+    pub fn rounds(&self) -> u64 {
+        self.rounds
+    }
+
+    /// Whether a round may follow after the first.
+    fn may_go_on<Store: PageStore>(&self, scans: &[&mut Scan<Store>]) -> bool {
+        let given: u64 = scans.iter().map(|scan| scan.stats.first_run).sum();
+        let remembered: usize = scans.iter().map(|scan| scan.remembered()).sum();
+        self.options.iterative != IterativeScan::Off
+            && given < self.options.max_tuples as u64
+            && remembered < self.options.memory
+    }
+
+    /// Searches the graphs and hands out the results; false when there are none.
+    fn search<Store: PageStore>(
+        &mut self,
+        scans: &mut [&mut Scan<Store>],
+    ) -> std::result::Result<bool, (usize, Error)> {
+        self.pool.clear();
+        let given = scans.iter().map(|scan| scan.bounds.high).max_by(f64::total_cmp);
+        for (number, scan) in scans.iter_mut().enumerate() {
+            if self.rounds == 0 {
+                scan.enter().map_err(|error| (number, error))?;
+            } else {
+                scan.search.reopen(self.options.ef_search, Some(&mut self.pool));
+            }
+        }
+        self.rounds += 1;
+        let mut active: Vec<usize> = (0..scans.len()).collect();
+        while !active.is_empty() {
+            let beam = scans[active[0]].query.beam().div_ceil(active.len());
+            active.retain(|scan| scans[*scan].choose(beam, &self.pool));
+            for scan in &active {
+                scans[*scan].expand(&mut self.pool).map_err(|error| (*scan, error))?;
+            }
+        }
+        let mut found = false;
+        for (number, scan) in scans.iter_mut().enumerate() {
+            found |= scan.take_share(&self.pool, given).map_err(|error| (number, error))?;
+        }
+        Ok(found)
+    }
+}
+
+impl<Store: PageStore> Scan<Store> {
+    /// Whether a federation does its walk: when it says that it has no further row, it waits for the next round.
+    pub fn is_member(&self) -> bool {
+        self.member.is_some() && self.ranked && matches!(self.phase, Phase::Start | Phase::FirstRun)
+    }
+
+    /// The least that the operator may give for its next row, as far as that is known without reading the row; `None` when it is
+    /// cut or in its second run.
+    pub fn next_value(&self) -> Option<f64> {
+        let bounds = if self.heap_tids.is_empty() { self.round.peek()? } else { self.bounds };
+        Some(self.query.index.layout.parameters.metric.operator_value(bounds.low))
+    }
+
+    /// Bytes that the walk uses, about.
+    pub(super) fn remembered(&self) -> usize {
+        (self.search.remembered() + self.given.len()) * REMEMBERED_BYTES
+    }
+
+    /// Prepares the search of the topmost layer.
+    fn enter(&mut self) -> Result<()> {
+        self.query.refresh()?;
+        let entry = if self.ranked { self.query.entry_point()? } else { None };
+        if let Some(entry) = entry {
+            self.enter_layer(entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
+        }
+        Ok(())
+    }
+
+    fn enter_layer(&mut self, layer: u8, entry: Candidate<Link>) {
+        self.search.begin(&[entry]);
+        self.member = Some(Member { layer, entry: Some(entry) });
+    }
+
+    /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when it is done with
+    /// all.
+    fn choose(&mut self, beam: usize, pool: &Pool) -> bool {
+        loop {
+            let Some(Member { layer, entry: Some(entry) }) = self.member else { return false };
+            let (beam, ef, pool) =
+                if layer > 0 { (1, 1, None) } else { (beam, self.options.ef_search, Some(pool)) };
+            if self.search.choose(&self.query, (layer, beam), ef, pool) {
+                return true;
+            }
+            if layer == 0 {
+                return false;
+            }
+            // A layer of tombstones alone gives no result: its entry serves the next layer as well.
+            let entry = self.search.take_nearest().unwrap_or(entry);
+            self.enter_layer(layer - 1, entry);
+        }
+    }
+
+    /// Expands the nodes that were chosen.
+    fn expand(&mut self, pool: &mut Pool) -> Result<()> {
+        match self.member {
+            Some(Member { layer: 0, .. }) => {
+                self.search.expand(&self.query, 0, self.options.ef_search, Some(pool))
+            }
+            Some(Member { layer, .. }) => self.search.expand(&self.query, layer, 1, None),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes its results of a round; false when there are none. `given` is the greatest distance that any scan has given.
+    fn take_share(&mut self, pool: &Pool, given: Option<f64>) -> Result<bool> {
+        if !self.is_member() {
+            return Ok(false);
+        }
+        self.phase = Phase::FirstRun;
+        if let Some(given) = given.filter(|given| self.bounds.high.total_cmp(given) == Ordering::Less) {
+            self.bounds = Bounds::exact(given);
+        }
+        let results = self.search.take_results(&self.query, self.options.ef_search, Some(pool))?;
+        let found = !results.is_empty();
+        if found {
+            self.begin_round(results);
+        }
+        Ok(found)
+    }
+
+    /// Goes on by itself, with the second run.
+    fn leave(&mut self) {
+        if self.is_member() {
+            let iterative = self.options.iterative != IterativeScan::Off;
+            self.phase = if iterative { Phase::WalkEnded } else { Phase::End };
+        }
+        self.member = None;
+    }
+}

@@ -1,0 +1,162 @@
+//! Several indexes searched as one: nothing is lost or given twice, the merged runs are sorted, and searching together finds as
+//! much as searching each by itself for a part of the work.
+
+use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use std::collections::BTreeSet;
+use walia_core::kernel::Measure;
+use walia_core::page::scan::{Federation, Hit, IterativeScan, Scan, ScanOptions};
+use walia_core::page::MemoryStore;
+use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
+
+/// Tables of the same kind with different rows, some of them dead, NULL or equal; the last table is empty.
+fn tables(count: usize, rows: usize, parameters: Parameters) -> Vec<Table> {
+    let mut source = Table::new(MemoryStore::new(), parameters);
+    let table = |_| {
+        let mut table = Table::new(MemoryStore::new(), parameters);
+        for row in 0..rows {
+            let value = (row % 50 != 0).then(|| source.random_vector());
+            let tid = table.insert(value.clone()).unwrap();
+            match row % 20 {
+                7 => table.delete(tid),
+                9 => drop(table.insert(value).unwrap()),
+                _ => {}
+            }
+        }
+        table
+    };
+    let mut tables: Vec<_> = (1..count).map(table).collect();
+    tables.push(Table::new(MemoryStore::new(), parameters));
+    tables
+}
+
+/// What a merge of the scans of a federation gives: rows with the numbers of their tables, and where the second runs begin.
+struct Merged {
+    rows: Vec<(usize, Hit)>,
+    first_run: usize,
+    expanded: u64,
+}
+
+/// Merges up to `limit` rows. Scans are asked for a row only when all that are given before have been.
+fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: usize) -> Merged {
+    let options = ScanOptions { members: tables.len(), ..options };
+    let new_scan = |table| Scan::new(Table::index(table), query, options);
+    let mut scans: Vec<_> = tables.iter().map(new_scan).collect();
+    let mut sorters: Vec<_> = tables.iter().map(|_| RamSorter::default()).collect();
+    let mut federation = Federation::new(options);
+    let mut next: Vec<Option<Hit>> = vec![None; tables.len()];
+    let (mut rows, mut first_run) = (Vec::new(), None);
+    while rows.len() < limit {
+        for (next, (scan, sorter)) in next.iter_mut().zip(scans.iter_mut().zip(&mut sorters)) {
+            if next.is_none() {
+                *next = scan.next(sorter, &mut NotAsked).unwrap();
+            }
+        }
+        let nearest = (0..tables.len())
+            .filter_map(|table| Some((next[table]?, table)))
+            .min_by(|a, b| a.0.distance.total_cmp(&b.0.distance));
+        match nearest {
+            Some((hit, table)) => {
+                rows.push((table, hit));
+                next[table] = None;
+            }
+            None if scans.iter().any(Scan::is_member) => {
+                federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>()).unwrap();
+                if !scans.iter().any(Scan::is_member) {
+                    first_run = Some(rows.len());
+                }
+            }
+            None => break,
+        }
+    }
+    let expanded = scans.iter().map(|scan| scan.stats().search.expanded).sum();
+    Merged { first_run: first_run.unwrap_or(rows.len()), rows, expanded }
+}
+
+fn assert_complete(tables: &[Table], query: Option<&[u8]>, options: ScanOptions) {
+    let Merged { rows, first_run, .. } = merge(tables, query, options, usize::MAX);
+    let mut seen = BTreeSet::new();
+    for (table, hit) in &rows {
+        assert!(seen.insert((*table, hit.heap_tid)), "{:?} of table {table} was given twice", hit.heap_tid);
+    }
+    for (number, table) in tables.iter().enumerate() {
+        assert!(table.rows.keys().all(|tid| seen.contains(&(number, *tid))), "a row of {number} was not given");
+    }
+    let is_sorted = |rows: &[(usize, Hit)]| {
+        rows.is_sorted_by(|(_, one), (_, two)| one.distance.total_cmp(&two.distance).is_le())
+    };
+    let (first, second) = rows.split_at(first_run);
+    assert!(options.iterative != IterativeScan::StrictOrder || is_sorted(first), "first run");
+    assert!(is_sorted(second), "second run");
+    assert_eq!(query.is_some(), first_run > 0);
+}
+
+#[test]
+fn every_row_is_given_once_in_two_sorted_runs() {
+    for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct] {
+        let plain = parameters(8, metric);
+        let bits = coded(16, metric, 2, PayloadEncoding::Column);
+        for parameters in [plain, bits] {
+            let mut tables = tables(5, 150, parameters);
+            for _ in 0..3 {
+                let query = tables[0].random_vector();
+                let options = ScanOptions { ef_search: 10, ..OPTIONS };
+                assert_complete(&tables, Some(&query), options);
+                assert_complete(&tables, Some(&query), ScanOptions { ef_search: 1, ..options });
+                assert_complete(&tables, Some(&query), ScanOptions { max_tuples: 50, ..options });
+                assert_complete(&tables, Some(&query), ScanOptions { memory: 20_000, ..options });
+                let iterative = IterativeScan::RelaxedOrder;
+                assert_complete(&tables, Some(&query), ScanOptions { iterative, ..options });
+            }
+            assert_complete(&tables, None, OPTIONS);
+        }
+    }
+}
+
+#[test]
+fn without_iteration_the_best_of_all_are_given() {
+    let mut tables = tables(4, 100, parameters(8, Metric::L2));
+    let query = tables[0].random_vector();
+    let options = ScanOptions { ef_search: 30, iterative: IterativeScan::Off, ..OPTIONS };
+    let rows = merge(&tables, Some(&query), options, usize::MAX).rows;
+    // Equal vectors share a node.
+    assert!((30..40).contains(&rows.len()), "{}", rows.len());
+}
+
+/// The nearest `k` rows of all tables, by brute force.
+fn nearest(tables: &[Table], query: &[u8], k: usize) -> BTreeSet<(usize, HeapTid)> {
+    let measure = Measure::new(tables[0].parameters.metric, ElementType::F32);
+    let mut rows = Vec::new();
+    for (number, table) in tables.iter().enumerate() {
+        let live = table.rows.iter().filter_map(|(tid, row)| Some((*tid, row.as_deref()?)));
+        rows.extend(live.map(|(tid, row)| (measure.distance(query, row), (number, tid))));
+    }
+    rows.sort_by(|a, b| a.0.total_cmp(&b.0));
+    rows.into_iter().take(k).map(|(_, row)| row).collect()
+}
+
+#[test]
+fn searching_together_finds_as_much_for_less() {
+    const K: usize = 10;
+    const QUERIES: usize = 40;
+    let mut tables = tables(13, 300, coded(32, Metric::L2, 2, PayloadEncoding::Column));
+    let (mut together, mut apart, mut expanded, mut expanded_apart) = (0, 0, 0, 0);
+    for _ in 0..QUERIES {
+        let query = tables[0].random_vector();
+        let truth = nearest(&tables, &query, K);
+        // Dead rows are given as well.
+        let is_live = |row: &&(usize, Hit)| tables[row.0].rows.contains_key(&row.1.heap_tid);
+        let merged = merge(&tables, Some(&query), OPTIONS, 2 * K);
+        let rows = merged.rows.iter().filter(is_live).take(K);
+        together += rows.filter(|(table, hit)| truth.contains(&(*table, hit.heap_tid))).count();
+        expanded += merged.expanded;
+        for (number, table) in tables.iter().enumerate() {
+            let options = ScanOptions { iterative: IterativeScan::Off, ..OPTIONS };
+            let (hits, stats) = table.scan(Some(&query), options).unwrap();
+            apart += hits.iter().filter(|hit| truth.contains(&(number, hit.heap_tid))).count();
+            expanded_apart += stats.search.expanded;
+        }
+    }
+    let recall = |found: usize| found as f64 / (K * QUERIES) as f64;
+    assert!(recall(together) > 0.97, "{} together, {} apart", recall(together), recall(apart));
+    assert!(expanded < expanded_apart / 3, "{expanded} nodes together, {expanded_apart} apart");
+}
