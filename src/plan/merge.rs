@@ -112,8 +112,10 @@ impl Merge {
         order: *mut pg_sys::ExprState,
         expressions: *mut pg_sys::ExprContext,
     ) -> Self {
-        let child = |state: &*mut pg_sys::PlanState| {
-            Child { state: *state, is_member: false, row: std::ptr::null_mut() }
+        let child = |state: &*mut pg_sys::PlanState| Child {
+            state: *state,
+            is_member: false,
+            row: std::ptr::null_mut(),
         };
         Self {
             children: children.iter().map(child).collect(),
@@ -226,7 +228,9 @@ impl Merge {
     /// Puts a child where its next row belongs.
     fn take_turn(&mut self, child: usize) {
         match self.children[child].is_member.then(|| self.search(child).next_value()).flatten() {
-            Some(value) => self.turns.push(Reverse(Turn { value: Value::new(value), is_fetched: false, child })),
+            Some(value) => {
+                self.turns.push(Reverse(Turn { value: Value::new(value), is_fetched: false, child }))
+            }
             None => self.fetch(child),
         }
     }

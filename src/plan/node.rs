@@ -192,4 +192,3 @@ unsafe extern "C-unwind" fn explain_node(
     // SAFETY: after `begin`.
     unsafe { explain::show(merge_of(node), state) }
 }
-

@@ -17,7 +17,7 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
 /// The one column that the rows are ordered by is a double precision, and so is what the scan compares.
 const ORDERED_BY: pg_sys::Oid = pg_sys::FLOAT8OID;
 
-/// Offers the custom scan for each MergeAppend that could give the rows of `input` in the order of `output`.
+/// Offers the custom scan in place of each MergeAppend that could give the rows of `input` in the order of `output`.
 ///
 /// # Safety
 /// The arguments are those of the planner's hook at UPPERREL_ORDERED.
@@ -42,19 +42,22 @@ pub unsafe fn offer(
         let target = (*root).upper_targets[pg_sys::UpperRelationKind::UPPERREL_ORDERED as usize];
         let paths: Vec<_> = PgList::<pg_sys::Path>::from_pg((*input).pathlist).iter_ptr().collect();
         for path in paths {
-            let merge = without_projection(path);
-            if (*merge).type_ != pg_sys::NodeTag::T_MergeAppendPath
-                || !pg_sys::pathkeys_contained_in((*root).sort_pathkeys, (*merge).pathkeys)
-            {
+            if !pg_sys::pathkeys_contained_in((*root).sort_pathkeys, (*path).pathkeys) {
                 continue;
             }
-            let Some(scan) = replacement(root, input, merge.cast()) else { continue };
+            let append = without_projection(path);
+            let Some(scan) = replacement(root, input, append) else { continue };
             let mut offered = scan.cast::<pg_sys::Path>();
-            if merge != path {
+            if append != path {
                 offered = pg_sys::create_projection_path(root, input, offered, (*path).pathtarget).cast();
             }
             if (*offered).pathtarget != target {
                 offered = pg_sys::apply_projection_to_path(root, output, offered, target);
+            }
+            // It does no more than the MergeAppend in any case; where tables are small the model sees no difference.
+            let others = PgList::<pg_sys::Path>::from_pg((*output).pathlist);
+            if let Some(replaced) = others.iter_ptr().find(|other| without_projection(*other) == append) {
+                (*output).pathlist = pg_sys::list_delete_ptr((*output).pathlist, replaced.cast());
             }
             pg_sys::add_path(output, offered);
         }
@@ -64,16 +67,17 @@ pub unsafe fn offer(
 /// The custom scan that does what a MergeAppend does; `None` where it could not, or would be of no use.
 ///
 /// # Safety
-/// As for [`offer`]; `merge` is a path of `input`.
+/// As for [`offer`]; `append` is a path of `input`, perhaps a MergeAppend.
 unsafe fn replacement(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
-    merge: *mut pg_sys::MergeAppendPath,
+    append: *mut pg_sys::Path,
 ) -> Option<*mut pg_sys::CustomPath> {
     // SAFETY: by the caller's promise.
     unsafe {
-        let pathkeys = (*merge).path.pathkeys;
-        if !(*merge).path.param_info.is_null() {
+        let merge = without_append(append).cast::<pg_sys::MergeAppendPath>();
+        let pathkeys = (*append).pathkeys;
+        if (*merge).path.type_ != pg_sys::NodeTag::T_MergeAppendPath || !(*append).param_info.is_null() {
             return None;
         }
         let children: Vec<_> = PgList::<pg_sys::Path>::from_pg((*merge).subpaths).iter_ptr().collect();
@@ -83,13 +87,13 @@ unsafe fn replacement(
         };
         let scans: Vec<_> = children.iter().filter_map(|child| scan_of(*child)).collect();
         let pathkey = PgList::<pg_sys::PathKey>::from_pg(pathkeys).head()?;
-        let order = order_expression(input, &*(*pathkey).pk_eclass, (*merge).path.pathtarget)?;
+        let order = order_expression(input, &*(*pathkey).pk_eclass, (*append).pathtarget)?;
         if scans.len() < 2 {
             return None;
         }
         let path = pg_sys::palloc0(size_of::<pg_sys::CustomPath>()).cast::<pg_sys::CustomPath>();
         // Rows, width, safety are those of the MergeAppend, and costs but for the searches.
-        (*path).path = (*merge).path;
+        (*path).path = *append;
         (*path).path.type_ = pg_sys::NodeTag::T_CustomPath;
         (*path).path.pathtype = pg_sys::NodeTag::T_CustomScan;
         let saved: f64 = scans.iter().map(|scan| cost::saved_by_federation(&**scan, scans.len())).sum();
@@ -101,11 +105,12 @@ unsafe fn replacement(
         }
         let mut custom_paths = PgList::<pg_sys::Path>::new();
         for child in children {
-            let sorted = pg_sys::pathkeys_contained_in(pathkeys, (*child).pathkeys);
+            let keys = (*merge).path.pathkeys;
+            let sorted = pg_sys::pathkeys_contained_in(keys, (*child).pathkeys);
             custom_paths.push(if sorted {
                 child
             } else {
-                pg_sys::create_sort_path(root, (*child).parent, child, pathkeys, (*merge).limit_tuples).cast()
+                pg_sys::create_sort_path(root, (*child).parent, child, keys, (*merge).limit_tuples).cast()
             });
         }
         (*path).custom_paths = custom_paths.into_pg();
@@ -124,6 +129,23 @@ unsafe fn without_projection(mut path: *mut pg_sys::Path) -> *mut pg_sys::Path {
     unsafe {
         while (*path).type_ == pg_sys::NodeTag::T_ProjectionPath {
             path = (*path.cast::<pg_sys::ProjectionPath>()).subpath;
+        }
+    }
+    path
+}
+
+/// The only child of an Append, which Postgres leaves out of the plan, or the path itself.
+///
+/// # Safety
+/// `path` is one of the planner's.
+unsafe fn without_append(mut path: *mut pg_sys::Path) -> *mut pg_sys::Path {
+    // SAFETY: by the caller's promise; the tag says what it is.
+    unsafe {
+        while (*path).type_ == pg_sys::NodeTag::T_AppendPath
+            && pg_sys::list_length((*path.cast::<pg_sys::AppendPath>()).subpaths) == 1
+        {
+            let children = PgList::<pg_sys::Path>::from_pg((*path.cast::<pg_sys::AppendPath>()).subpaths);
+            path = children.head().unwrap_or(path);
         }
     }
     path
@@ -174,10 +196,8 @@ unsafe fn order_expression(
 unsafe fn may_prune_when_run(root: *mut pg_sys::PlannerInfo, input: *mut pg_sys::RelOptInfo) -> bool {
     // SAFETY: by the caller's promise; a partitioned relation has as many lists of key expressions as its scheme has keys.
     unsafe {
-        let relations = std::slice::from_raw_parts(
-            (*root).simple_rel_array,
-            (*root).simple_rel_array_size as usize,
-        );
+        let relations =
+            std::slice::from_raw_parts((*root).simple_rel_array, (*root).simple_rel_array_size as usize);
         relations.iter().filter_map(|relation| relation.as_ref()).any(|relation| {
             let below = !relation.top_parent_relids.is_null()
                 && pg_sys::bms_overlap(relation.top_parent_relids, (*input).relids);

@@ -133,9 +133,14 @@ impl PageStore for RelationStore {
         self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
     }
 
-    fn prefetch_tuples(&self, tuples: &[Link]) {
+    fn announce_tuples(&self, tuples: &[Link]) {
         let known = self.known_blocks.get();
         self.prefetcher.prefetch(tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known));
+        // SAFETY: the relation is open.
+        recent::announce_tuples(unsafe { (*self.index).rd_id }, tuples);
+    }
+
+    fn prefetch_tuples(&self, tuples: &[Link]) {
         // SAFETY: the relation is open.
         recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
     }

@@ -87,23 +87,33 @@ unsafe fn count_hit(index: pg_sys::Relation) {
     }
 }
 
-/// Asks for the memory of tuples that will be read soon, where their pages are thought to be.
-pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
-    let page = |tuple: &Link| {
-        let buffer = BUFFERS.with_borrow(|buffers| buffers.get(place(index, tuple.block)).copied())?;
-        // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server runs; only
-        // an address is computed.
-        (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast::<u8>())
-    };
-    let line_pointer = |slot: u16| HEADER_SIZE + LINE_POINTER_SIZE * usize::from(slot.max(1) - 1);
+/// Where a page is thought to be.
+fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
+    let buffer = BUFFERS.with_borrow(|buffers| buffers.get(place(index, block)).copied())?;
+    // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server runs; only an
+    // address is computed.
+    (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
+}
+
+/// Where on its page the line pointer of a slot is.
+fn line_pointer(slot: u16) -> usize {
+    HEADER_SIZE + LINE_POINTER_SIZE * usize::from(slot.max(1) - 1)
+}
+
+/// Asks for the line pointers of tuples that will be read soon.
+pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
-        if let Some(page) = page(tuple) {
+        if let Some(page) = page(index, tuple.block) {
             prefetch_range(page.wrapping_add(line_pointer(tuple.slot)), LINE_POINTER_SIZE);
         }
     }
+}
+
+/// Asks for the memory of tuples that were announced.
+pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
         let at = line_pointer(tuple.slot);
-        if let Some(page) = page(tuple)
+        if let Some(page) = page(index, tuple.block)
             && at + LINE_POINTER_SIZE <= PAGE_SIZE
         {
             // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the same time: a single

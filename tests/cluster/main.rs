@@ -8,6 +8,7 @@ mod churn;
 mod crash;
 mod damage;
 mod extension;
+mod federation;
 mod format;
 mod kernels;
 mod numbers;

@@ -135,7 +135,10 @@ pub trait NodeStore {
         1
     }
 
-    /// Says that these nodes will be expanded on `layer` now, in this order.
+    /// Says that these nodes will be expanded on `layer` soon, in this order.
+    fn announce(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
+
+    /// Says that the nodes that were announced will be expanded now.
     fn prefetch(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
 
     /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`, and marked.

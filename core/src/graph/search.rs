@@ -16,16 +16,14 @@ use std::collections::BinaryHeap;
 ///
 /// Searches of several graphs for one query can share a [`Pool`]: [`LayerSearch::choose`] and [`LayerSearch::expand`] by turns,
 /// each of them a step of [`LayerSearch::run`]. A search then goes on while what is left may be among the nearest results of all
-/// of them, and in any case until it has been where its own graph is nearest to the query: the graphs are not connected, and the
-/// way to the nearest node of one may lead through nodes that are further than what was found in others.
+/// of them, and in any case for `ef` results of its own, which may be few: the graphs are not connected, and the way to the
+/// nearest node of one leads through nodes that are further than what was found in others.
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
     /// Nodes that were scored and not expanded.
     frontier: BinaryHeap<Reverse<Candidate<Store::Node>>>,
     /// The nearest `ef` live nodes that were expanded.
     nearest: BinaryHeap<Candidate<Store::Node>>,
-    /// The distance of the nearest of all live nodes that were expanded, NaN before the first.
-    best: Distance,
     /// Expanded nodes that were not returned yet.
     surplus: Vec<Candidate<Store::Node>>,
     /// What was out of question when it was scored; estimated ones are not marked as visited, and may be there twice.
@@ -60,7 +58,6 @@ impl<Store: NodeStore> LayerSearch<Store> {
             visited,
             frontier: BinaryHeap::new(),
             nearest: BinaryHeap::new(),
-            best: Distance(f64::NAN),
             surplus: Vec::new(),
             beyond: Vec::new(),
             round: Vec::new(),
@@ -119,7 +116,6 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
-        self.best = Distance(f64::NAN);
         for entry in entries {
             if self.visited.insert(entry.node) {
                 self.frontier.push(Reverse(*entry));
@@ -131,15 +127,15 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.purpose == Purpose::Scan { resumable: true }
     }
 
-    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates.
+    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so is all that the pool
+    /// wants.
     fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
         let distance = Distance(candidate.distance);
         let doubt = if candidate.estimated { f64::from(candidate.uncertainty) } else { 0.0 };
         let least = Distance(candidate.distance - doubt);
         self.nearest.len() >= ef
             && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
-            || least >= self.best
-                && pool.and_then(Pool::bound).is_some_and(|bound| least >= Distance(bound))
+            && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
     }
@@ -166,14 +162,14 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// Puts an expanded node among the results.
     fn keep(&mut self, node: Candidate<Store::Node>, ef: usize, pool: Option<&mut Pool>) {
-        self.best = self.best.min(Distance(node.distance));
+        let keep_all = self.is_resumable() || pool.is_some();
         if let Some(pool) = pool {
             pool.offer(node.distance);
         }
         self.nearest.push(node);
         if self.nearest.len() > ef
             && let Some(furthest) = self.nearest.pop()
-            && self.is_resumable()
+            && keep_all
         {
             self.surplus.push(furthest);
         }
@@ -183,13 +179,14 @@ impl<Store: NodeStore> LayerSearch<Store> {
         // A round that is wide beside ef, as on a layer that is only passed through, would expand nodes in vain.
         let beam = store.beam().min(ef.div_ceil(4));
         while self.choose(store, (layer, beam), ef, None) {
+            self.prefetch(store, layer);
             self.expand(store, layer, ef, None)?;
         }
         Ok(())
     }
 
     /// Chooses the nodes of `layer` that are expanded next, at most `beam` of them, and says so to the store. False when there are
-    /// none: `ef` results are nearer than all that is left, here or in the pool.
+    /// none: all that is left is out of question.
     pub fn choose(
         &mut self,
         store: &Store,
@@ -207,8 +204,13 @@ impl<Store: NodeStore> LayerSearch<Store> {
         if self.round.is_empty() {
             return false;
         }
-        store.prefetch(&self.round, layer);
+        store.announce(&self.round, layer);
         true
+    }
+
+    /// Says to the store that the nodes that were chosen are expanded now.
+    pub fn prefetch(&self, store: &Store, layer: u8) {
+        store.prefetch(&self.round, layer);
     }
 
     /// Expands the nodes that were chosen.
@@ -246,8 +248,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.nearest.pop()
     }
 
-    /// The last step of [`LayerSearch::run`] and of [`LayerSearch::resume`]: the results, of which those beyond the pool's
-    /// bound are left for later.
+    /// The last step of [`LayerSearch::run`] and of [`LayerSearch::resume`]: the nearest `ef`, or with a pool all that it wants.
     pub fn take_results(
         &mut self,
         store: &Store,
@@ -255,17 +256,21 @@ impl<Store: NodeStore> LayerSearch<Store> {
         pool: Option<&Pool>,
     ) -> Result<Vec<Candidate<Store::Node>>> {
         let mut results = std::mem::take(&mut self.nearest).into_sorted_vec();
-        let mut settled = ef;
-        let mut rest = Vec::new();
-        if let Some(bound) = pool.and_then(Pool::bound) {
-            settled = results.partition_point(|result| Distance(result.distance) <= Distance(bound));
-            rest = results.split_off(settled);
+        let mut wanted = ef;
+        if let Some(pool) = pool {
+            results.append(&mut self.surplus);
+            results.sort_unstable();
+            let is_wanted = |result: &Candidate<_>| {
+                pool.bound().is_none_or(|bound| Distance(result.distance) <= Distance(bound))
+            };
+            wanted = results.partition_point(is_wanted);
+            self.surplus.extend(results.drain(wanted..));
         }
-        settled = store.settle(&mut results, settled)?;
+        let settled = store.settle(&mut results, wanted)?;
+        let rest = results.split_off(settled);
         if self.is_resumable() {
-            self.surplus.extend(results.drain(settled..).chain(rest));
+            self.surplus.extend(rest);
         }
-        results.truncate(settled);
         Ok(results)
     }
 }

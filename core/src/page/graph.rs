@@ -64,6 +64,14 @@ struct Scratch {
     nearest_upper: Vec<u8>,
 }
 
+impl Scratch {
+    fn links_of(&mut self, nodes: &[Candidate<Link>]) -> &[Link] {
+        self.links.clear();
+        self.links.extend(nodes.iter().map(|candidate| candidate.node));
+        &self.links
+    }
+}
+
 /// A node whose payload must be read from other pages.
 #[derive(Clone, Copy)]
 struct Apart {
@@ -360,12 +368,15 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         if self.codes.is_some() { BEAM } else { 1 }
     }
 
+    fn announce(&self, nodes: &[Candidate<Link>], _layer: u8) {
+        if self.codes.is_some() {
+            self.index.store.announce_tuples(self.scratch.borrow_mut().links_of(nodes));
+        }
+    }
+
     fn prefetch(&self, nodes: &[Candidate<Link>], _layer: u8) {
         if self.codes.is_some() {
-            let links = &mut self.scratch.borrow_mut().links;
-            links.clear();
-            links.extend(nodes.iter().map(|candidate| candidate.node));
-            self.index.store.prefetch_tuples(links);
+            self.index.store.prefetch_tuples(self.scratch.borrow_mut().links_of(nodes));
         }
     }
 

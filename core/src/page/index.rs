@@ -63,8 +63,9 @@ impl<Store> Index<Store> {
     }
 }
 
-/// Quantizers kept by [`quantizer`].
-const CACHED: usize = 16;
+/// Dimensions of all quantizers together that are kept by [`quantizer`], some 12 bytes each: as many indexes as are searched as
+/// one have theirs at hand.
+const CACHED_DIMENSIONS: usize = 1 << 20;
 
 /// The quantizers used last, the latest at the end. Making one reads the centroid's pages and draws the rotation.
 static CACHE: Mutex<Vec<Arc<Quantizer>>> = Mutex::new(Vec::new());
@@ -86,10 +87,11 @@ fn quantizer(store: &impl PageStore, meta: &Meta) -> Result<Option<Arc<Quantizer
     }
     let made = Arc::new(Quantizer::new(parameters, &read_centroid(store, meta)?));
     let mut cache = cache();
-    if cache.len() >= CACHED {
-        cache.remove(0);
-    }
     cache.push(Arc::clone(&made));
+    let mut dimensions: usize = cache.iter().map(|cached| cached.parameters().dimensions).sum();
+    while dimensions > CACHED_DIMENSIONS {
+        dimensions -= cache.remove(0).parameters().dimensions;
+    }
     Ok(Some(made))
 }
 

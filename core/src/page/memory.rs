@@ -198,6 +198,8 @@ impl PageStore for MemoryStore {
 
     fn prefetch(&self, _blocks: &[u32]) {}
 
+    fn announce_tuples(&self, _tuples: &[Link]) {}
+
     fn prefetch_tuples(&self, _tuples: &[Link]) {}
 
     fn begin(&self) -> MemoryUnit<'_> {

@@ -33,7 +33,10 @@ pub trait PageStore {
     /// Says that `blocks` will soon be read.
     fn prefetch(&self, blocks: &[u32]);
 
-    /// Says that these tuples will be read next, in this order.
+    /// Says that these tuples will be read soon, in this order: asks for their pages.
+    fn announce_tuples(&self, tuples: &[Link]);
+
+    /// Says that tuples that were announced will be read next: asks for their memory.
     fn prefetch_tuples(&self, tuples: &[Link]);
 
     /// Begins a write unit.
@@ -101,6 +104,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn prefetch(&self, blocks: &[u32]) {
         (**self).prefetch(blocks);
+    }
+
+    fn announce_tuples(&self, tuples: &[Link]) {
+        (**self).announce_tuples(tuples);
     }
 
     fn prefetch_tuples(&self, tuples: &[Link]) {

@@ -54,6 +54,10 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
         self.store.prefetch(blocks);
     }
 
+    fn announce_tuples(&self, tuples: &[Link]) {
+        self.store.announce_tuples(tuples);
+    }
+
     fn prefetch_tuples(&self, tuples: &[Link]) {
         self.store.prefetch_tuples(tuples);
     }

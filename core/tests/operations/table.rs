@@ -37,8 +37,13 @@ pub fn bytes(elements: impl IntoIterator<Item = f32>, element: ElementType) -> V
 }
 
 /// Scan options that leave room for nothing unusual.
-pub const OPTIONS: ScanOptions =
-    ScanOptions { ef_search: 40, iterative: IterativeScan::StrictOrder, max_tuples: 20_000, memory: 4 << 20, members: 1 };
+pub const OPTIONS: ScanOptions = ScanOptions {
+    ef_search: 40,
+    iterative: IterativeScan::StrictOrder,
+    max_tuples: 20_000,
+    memory: 4 << 20,
+    members: 1,
+};
 
 /// Sorts the second run in RAM.
 #[derive(Default)]

@@ -2,21 +2,28 @@
 //!
 //! # Rounds
 //!
-//! A federation does for its scans together what [`Scan`] does for itself. A round of the walk searches the union of all
-//! graphs, for `ef_search` results in all: the scans share a [`Pool`] of the best distances, so that a scan ends its part when
-//! the union's search would. Then each scan gives its share of the round, and is **cut** until the next round. When all rows of
-//! all scans have been given, merged by their distances, the next round goes on from what the last one left out. What it finds
-//! nearer than a row that any of the scans has given is held back, so that the merged first run is sorted. When the graphs are
-//! exhausted, or the scans have given `max_tuples` rows or use up the memory together, their second runs follow, to be merged as
-//! well.
+//! A federation does for its scans together what [`Scan`] does for itself. A round of the walk finds `ef_search` results in all
+//! graphs together: the scans share a [`Pool`] of the best distances, and none of them goes on for more than these and its share
+//! (below). Each gives its results of the round. When all of those have been given, merged by their distances, the next round
+//! goes on from what the last one left out. What it finds nearer than a row that any of the scans has given is held back, so
+//! that the merged first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up the
+//! memory together, their second runs follow, to be merged as well.
 //!
 //! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its own promise.
 //!
 //! # Order of the work
 //!
-//! The scans take their steps by turns: down through the upper layers first, then through layer 0 while their nearest candidates
-//! may still matter. All that the scans of one turn will read is asked for before the first of them reads, so that they wait for
-//! memory or disk together; and the pool soon holds results of all graphs, so that those that have little to offer end early.
+//! The scans take their steps by turns: all that the scans of one turn will read is asked for before the first of them reads, so
+//! that they wait for memory or disk together; and the pool soon holds results of all graphs, so that those that have little to
+//! offer end early.
+//!
+//! # The share
+//!
+//! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in proportion: even where none
+//! of its nodes is among the nearest of all, that has to be found out. Measured on 120,000 sentence embeddings of 384 dimensions
+//! in 1, 4, 16 and 64 graphs, `ef_search / √graphs + 1` results each had the recall of one graph at `ef_search`, from 0.92 to
+//! 0.98. It would have saved a fifth of the work there to enter graphs of a few thousand nodes on layer 0, but vectors in clusters
+//! need their upper layers even then.
 
 use super::order::Bounds;
 use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
@@ -28,6 +35,8 @@ use std::cmp::Ordering;
 /// What a scan of a federation is at, besides what it does on its own.
 #[derive(Clone, Copy)]
 pub(super) struct Member {
+    /// Results that it looks for at least.
+    share: usize,
     /// The layer that it walks.
     layer: u8,
     /// Where it has entered that layer.
@@ -35,8 +44,11 @@ pub(super) struct Member {
 }
 
 impl Member {
-    /// Before the first round.
-    pub const NEW: Self = Self { layer: 0, entry: None };
+    /// Before the first round of a scan with these options; `None` for a scan on its own.
+    pub fn new(options: &ScanOptions) -> Option<Self> {
+        let share = (options.ef_search as f32 / (options.members as f32).sqrt()).ceil() as usize + 1;
+        (options.members > 1).then_some(Self { share: share.min(options.ef_search), layer: 0, entry: None })
+    }
 }
 
 /// What scans that are searched as one have in common.
@@ -93,7 +105,7 @@ impl Federation {
             if self.rounds == 0 {
                 scan.enter().map_err(|error| (number, error))?;
             } else {
-                scan.search.reopen(self.options.ef_search, Some(&mut self.pool));
+                scan.reopen(&mut self.pool);
             }
         }
         self.rounds += 1;
@@ -101,6 +113,9 @@ impl Federation {
         while !active.is_empty() {
             let beam = scans[active[0]].query.beam().div_ceil(active.len());
             active.retain(|scan| scans[*scan].choose(beam, &self.pool));
+            for scan in &active {
+                scans[*scan].prefetch();
+            }
             for scan in &active {
                 scans[*scan].expand(&mut self.pool).map_err(|error| (*scan, error))?;
             }
@@ -135,24 +150,31 @@ impl<Store: PageStore> Scan<Store> {
     fn enter(&mut self) -> Result<()> {
         self.query.refresh()?;
         let entry = if self.ranked { self.query.entry_point()? } else { None };
-        if let Some(entry) = entry {
-            self.enter_layer(entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
+        if let (Some(entry), Some(member)) = (entry, self.member) {
+            self.enter_layer(member, entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
         }
         Ok(())
     }
 
-    fn enter_layer(&mut self, layer: u8, entry: Candidate<Link>) {
+    fn enter_layer(&mut self, member: Member, layer: u8, entry: Candidate<Link>) {
         self.search.begin(&[entry]);
-        self.member = Some(Member { layer, entry: Some(entry) });
+        self.member = Some(Member { layer, entry: Some(entry), ..member });
+    }
+
+    /// Prepares a further round.
+    fn reopen(&mut self, pool: &mut Pool) {
+        if let Some(Member { share, .. }) = self.member {
+            self.search.reopen(share, Some(pool));
+        }
     }
 
     /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when it is done with
     /// all.
     fn choose(&mut self, beam: usize, pool: &Pool) -> bool {
         loop {
-            let Some(Member { layer, entry: Some(entry) }) = self.member else { return false };
-            let (beam, ef, pool) =
-                if layer > 0 { (1, 1, None) } else { (beam, self.options.ef_search, Some(pool)) };
+            let Some(member) = self.member else { return false };
+            let Member { share, layer, entry: Some(entry) } = member else { return false };
+            let (beam, ef, pool) = if layer > 0 { (1, 1, None) } else { (beam, share, Some(pool)) };
             if self.search.choose(&self.query, (layer, beam), ef, pool) {
                 return true;
             }
@@ -161,16 +183,21 @@ impl<Store: PageStore> Scan<Store> {
             }
             // A layer of tombstones alone gives no result: its entry serves the next layer as well.
             let entry = self.search.take_nearest().unwrap_or(entry);
-            self.enter_layer(layer - 1, entry);
+            self.enter_layer(member, layer - 1, entry);
+        }
+    }
+
+    /// Asks for the memory of the nodes that were chosen.
+    fn prefetch(&self) {
+        if let Some(Member { layer, .. }) = self.member {
+            self.search.prefetch(&self.query, layer);
         }
     }
 
     /// Expands the nodes that were chosen.
     fn expand(&mut self, pool: &mut Pool) -> Result<()> {
         match self.member {
-            Some(Member { layer: 0, .. }) => {
-                self.search.expand(&self.query, 0, self.options.ef_search, Some(pool))
-            }
+            Some(Member { share, layer: 0, .. }) => self.search.expand(&self.query, 0, share, Some(pool)),
             Some(Member { layer, .. }) => self.search.expand(&self.query, layer, 1, None),
             None => Ok(()),
         }

@@ -29,11 +29,11 @@ mod second_run;
 use super::graph::PagedQuery;
 use super::index::Index;
 use super::store::PageStore;
-pub use federation::Federation;
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
 use crate::types::{HeapTid, Link, Result};
-use hashbrown::HashSet;
+pub use federation::Federation;
 use federation::Member;
+use hashbrown::HashSet;
 use order::{Bounds, Waiting};
 use second_run::SecondRun;
 use std::cmp::Ordering;
@@ -180,7 +180,7 @@ impl<Store: PageStore> Scan<Store> {
             search,
             options,
             phase: Phase::Start,
-            member: (options.members > 1).then_some(Member::NEW),
+            member: Member::new(&options),
             round: Waiting::default(),
             upcoming: Vec::new(),
             ahead: 0,
