@@ -148,7 +148,6 @@ impl<Store: PageStore> Scan<Store> {
 
     /// Prepares the search of the topmost layer.
     fn enter(&mut self) -> Result<()> {
-        self.query.refresh()?;
         let entry = if self.ranked { self.query.entry_point()? } else { None };
         if let (Some(entry), Some(member)) = (entry, self.member) {
             self.enter_layer(member, entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
