@@ -184,7 +184,7 @@ impl<Store: PageStore> Scan<Store> {
             round: Waiting::default(),
             upcoming: Vec::new(),
             ahead: 0,
-            batch: ROWS_AHEAD,
+            batch: ROWS_AHEAD.div_ceil(options.members),
             heap_tids: Vec::new(),
             bounds: Bounds::LEAST,
             given: HashSet::new(),
@@ -258,7 +258,7 @@ impl<Store: PageStore> Scan<Store> {
             let blocks = self.upcoming.split_off(self.upcoming.len().saturating_sub(self.batch));
             vectors.prefetch(&blocks);
             self.ahead = blocks.len();
-            self.batch *= 2;
+            self.batch = self.batch.saturating_mul(2);
         }
         self.ahead = self.ahead.saturating_sub(1);
     }
