@@ -41,3 +41,19 @@ CREATE FUNCTION walia_recall(index regclass, k int DEFAULT 10, samples int DEFAU
     median_ms float8            -- time of one search by the index
 ) AS 'MODULE_PATHNAME', 'walia_recall_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_recall IS 'how much of what an exact search finds a walia_hnsw index finds, with the settings in force';
+
+CREATE FUNCTION walia_last_scan() RETURNS TABLE (
+    indexes int,                -- searched, as one where they are many
+    rounds bigint,              -- of the walk: each finds ef_search results
+    nodes_expanded bigint,      -- by the walk, on all layers
+    distances_measured bigint,  -- from vectors in the index, by the walk
+    distances_estimated bigint, -- from codes
+    pages bigint,               -- of the index that were looked at, cached or not
+    pages_prefetched bigint,    -- of index and table whose reading was begun ahead
+    prefetched_pages_used bigint,   -- of those, read afterwards
+    rows_of_first_run bigint,   -- that the walk gave
+    rows_of_second_run bigint,  -- that a pass over the whole index gave
+    rows_measured bigint,       -- read from the table because the index left their order open
+    milliseconds float8         -- in the access method
+) AS 'MODULE_PATHNAME', 'walia_last_scan_wrapper' LANGUAGE C STRICT;
+COMMENT ON FUNCTION walia_last_scan IS 'what the last search by walia_hnsw indexes in this session did';

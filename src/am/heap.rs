@@ -10,7 +10,7 @@ use walia_core::types::{HeapTid, Parameters};
 use super::column;
 use crate::error::OrRaise;
 use crate::store::item_pointer;
-use crate::store::prefetch::Prefetcher;
+use crate::store::prefetch::{PrefetchStats, Prefetcher};
 
 /// The distances of rows from one query.
 ///
@@ -49,6 +49,11 @@ impl HeapVectors {
     /// Called for a row that is given to the executor, which reads it then.
     pub fn count_row(&self, heap_tid: HeapTid) {
         self.prefetcher.count_read(heap_tid.block());
+    }
+
+    /// What came of read-ahead in the table.
+    pub fn prefetch_stats(&self) -> PrefetchStats {
+        self.prefetcher.stats()
     }
 
     /// Gives back what was opened.

@@ -8,6 +8,7 @@ pub mod cost;
 pub mod handler;
 pub mod heap;
 mod insert;
+pub mod last;
 pub mod options;
 pub mod scan;
 mod sort;

@@ -1,8 +1,9 @@
 //! Index scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
 //!
-//! Imports `column`, `heap`, `sort`, `guc`, `store` and walia-core.
+//! Imports `column`, `heap`, `last`, `sort`, `guc`, `store` and walia-core.
 
 use std::ptr;
+use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::page::Index;
@@ -11,6 +12,7 @@ use walia_core::types::Metric;
 
 use super::column;
 use super::heap::HeapVectors;
+use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
 use crate::guc;
@@ -27,13 +29,26 @@ struct ScanState {
     /// `None` until the first row is asked for.
     scan: Option<(Scan<RelationStore>, HeapVectors)>,
     sorter: Sorter,
+    /// The search, and the time that was spent on it.
+    number: SearchNumber,
+    time: Duration,
 }
 
 impl ScanState {
     /// Ends the search, if one has begun.
     fn end(&mut self) {
-        if let Some((_, mut vectors)) = self.scan.take() {
+        if let Some((scan, mut vectors)) = self.scan.take() {
             vectors.end();
+            let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
+            let done = LastScan {
+                indexes: 1,
+                stats: scan.stats(),
+                pages: scan.store().reads(),
+                prefetched: index.begun + table.begun,
+                prefetched_used: index.used + table.used,
+                time: std::mem::take(&mut self.time),
+            };
+            last::record(self.number, done);
         }
         self.sorter.end();
     }
@@ -59,7 +74,8 @@ pub unsafe extern "C-unwind" fn ambeginscan(
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        let state = ScanState { context, scan: None, sorter: Sorter::new() };
+        let (number, time) = (SearchNumber::default(), Duration::ZERO);
+        let state = ScanState { context, scan: None, sorter: Sorter::new(), number, time };
         (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast();
         scan
     }
@@ -104,13 +120,16 @@ pub unsafe extern "C-unwind" fn amgettuple(
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
         let index = (*scan).indexRelation;
+        let started = Instant::now();
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {
+            state.number = SearchNumber::next();
             state.scan = Some(begin(scan, state.context, options(1)).or_raise());
         }
         let (walk, vectors) = state.scan.as_mut().expect("begun above");
         let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
+        state.time += started.elapsed();
         let Some(hit) = hit else { return false };
         vectors.count_row(hit.heap_tid);
         (*scan).xs_heaptid = item_pointer(hit.heap_tid);
@@ -171,13 +190,16 @@ pub unsafe fn metric(index: pg_sys::Relation) -> Option<Metric> {
 ///
 /// # Safety
 /// `scan` is that of an open walia_hnsw index.
-pub unsafe fn begin_member(scan: pg_sys::IndexScanDesc, options: ScanOptions) {
+pub unsafe fn begin_member(scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) {
     // SAFETY: `ambeginscan` made the state. The context is switched back; an ERROR resets it anyway.
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
+        let started = Instant::now();
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         state.scan = Some(begin(scan, state.context, options).or_raise());
+        state.number = number;
         pg_sys::MemoryContextSwitchTo(caller);
+        state.time += started.elapsed();
     }
 }
 
@@ -189,6 +211,15 @@ pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Scan<Rel
     // SAFETY: `ambeginscan` made the state.
     let state = unsafe { &mut *(*scan).opaque.cast::<ScanState>() };
     state.scan.as_mut().map(|(search, _)| search)
+}
+
+/// Adds time that was spent on a scan's search elsewhere.
+///
+/// # Safety
+/// `scan` is that of an open walia_hnsw index.
+pub unsafe fn add_time(scan: pg_sys::IndexScanDesc, time: Duration) {
+    // SAFETY: `ambeginscan` made the state.
+    unsafe { (*(*scan).opaque.cast::<ScanState>()).time += time }
 }
 
 /// Begins the search that a scan's keys ask for.

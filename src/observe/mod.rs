@@ -4,6 +4,7 @@
 
 mod check;
 mod info;
+mod last_scan;
 mod open;
 mod recall;
 mod table;

@@ -7,10 +7,12 @@
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::time::Instant;
 
 use pgrx::pg_sys;
-use walia_core::page::scan::{Federation, Scan, ScanStats};
+use walia_core::page::scan::{Federation, Scan, ScanOptions, ScanStats};
 
+use crate::am::last::SearchNumber;
 use crate::am::scan;
 use crate::error::OrRaise;
 use crate::store::RelationStore;
@@ -191,9 +193,9 @@ impl Merge {
         let of_first = |child: &usize| first.is_some() && metrics[*child].as_ref() == first;
         let members: Vec<usize> = (0..self.children.len()).filter(of_first).collect();
         if members.len() > 1 {
-            let options = scan::options(members.len());
+            let (options, number) = (scan::options(members.len()), SearchNumber::next());
             for member in &members {
-                self.children[*member].open(options);
+                self.children[*member].open(options, number);
                 self.children[*member].is_member = true;
             }
             self.members = members;
@@ -210,6 +212,7 @@ impl Merge {
     /// Searches on, and gives every member its turn.
     fn next_round(&mut self) {
         let Some(federation) = &mut self.federation else { return };
+        let started = Instant::now();
         let children = &self.children;
         // SAFETY: members are different children, each with a search of its own.
         let searches = self.members.iter().map(|member| unsafe { children[*member].search() });
@@ -218,6 +221,8 @@ impl Merge {
             // SAFETY: a member's index is open.
             .map_err(|(scan, error)| unsafe { index_error(children[self.members[scan]].index(), error) })
             .or_raise();
+        // SAFETY: a member has been opened.
+        unsafe { scan::add_time((*children[self.members[0]].index_scan()).iss_ScanDesc, started.elapsed()) };
         self.walking = self.members.iter().filter(|member| self.search(**member).is_member()).count();
         self.waiting = 0;
         for member in self.members.clone() {
@@ -291,7 +296,7 @@ impl Child {
     }
 
     /// Opens its scan, as the first row that is asked of it would, and begins the search.
-    fn open(&self, options: walia_core::page::scan::ScanOptions) {
+    fn open(&self, options: ScanOptions, number: SearchNumber) {
         let state = self.index_scan();
         // SAFETY: an initialized scan of a walia_hnsw index; this is what Postgres's node does before its first row.
         unsafe {
@@ -317,7 +322,7 @@ impl Child {
                     (*state).iss_NumOrderByKeys,
                 );
             }
-            scan::begin_member((*state).iss_ScanDesc, options);
+            scan::begin_member((*state).iss_ScanDesc, options, number);
         }
     }
 

@@ -43,6 +43,8 @@ pub struct RelationStore {
     /// Blocks that the index is known to have; it never shrinks while it is open.
     known_blocks: Cell<u32>,
     prefetcher: Prefetcher,
+    /// Pages that were looked at.
+    reads: Cell<u64>,
 }
 
 impl RelationStore {
@@ -59,6 +61,7 @@ impl RelationStore {
             known_blocks: Cell::new(0),
             // SAFETY: by the caller's promise.
             prefetcher: unsafe { Prefetcher::new(index) },
+            reads: Cell::new(0),
         }
     }
 
@@ -76,6 +79,11 @@ impl RelationStore {
         // SAFETY: both relations are open during the callback.
         let store = unsafe { Self::new(info.index, heap) };
         Self { strategy: info.strategy, purpose: Purpose::Vacuum, ..store }
+    }
+
+    /// Pages that were looked at.
+    pub fn reads(&self) -> u64 {
+        self.reads.get()
     }
 
     /// What came of read-ahead.
@@ -117,6 +125,7 @@ impl PageStore for RelationStore {
 
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         self.check_block(block)?;
+        self.reads.set(self.reads.get() + 1);
         self.prefetcher.count_read(block);
         // SAFETY: the relation is open and the strategy alive.
         Ok(RelationRead(unsafe {

@@ -9,6 +9,7 @@ mod crash;
 mod damage;
 mod extension;
 mod federation;
+mod foreign;
 mod format;
 mod kernels;
 mod numbers;

@@ -13,8 +13,8 @@
 //!
 //! # Order of the work
 //!
-//! The scans take their steps by turns: all that the scans of one turn will read is asked for before the first of them reads, so
-//! that they wait for memory or disk together; and the pool soon holds results of all graphs, so that those that have little to
+//! The scans take their steps by turns: all that some of them will read is asked for before the first of them reads, so that
+//! they wait for memory or disk together; and the pool soon holds results of all graphs, so that those that have little to
 //! offer end early.
 //!
 //! # The share
@@ -31,6 +31,9 @@ use crate::graph::{Candidate, NodeStore, Pool};
 use crate::page::store::PageStore;
 use crate::types::{Error, Link, Result};
 use std::cmp::Ordering;
+
+/// Scans that take a step together: as much as a processor can ask of its memory at a time.
+const GROUP: usize = 16;
 
 /// What a scan of a federation is at, besides what it does on its own.
 #[derive(Clone, Copy)]
@@ -112,13 +115,18 @@ impl Federation {
         let mut active: Vec<usize> = (0..scans.len()).collect();
         while !active.is_empty() {
             let beam = scans[active[0]].query.beam().div_ceil(active.len());
-            active.retain(|scan| scans[*scan].choose(beam, &self.pool));
-            for scan in &active {
-                scans[*scan].prefetch();
+            let mut still_active: Vec<usize> = Vec::with_capacity(active.len());
+            for group in active.chunks(GROUP) {
+                let begin = still_active.len();
+                still_active.extend(group.iter().filter(|scan| scans[**scan].choose(beam, &self.pool)));
+                for scan in &still_active[begin..] {
+                    scans[*scan].prefetch();
+                }
+                for scan in &still_active[begin..] {
+                    scans[*scan].expand(&mut self.pool).map_err(|error| (*scan, error))?;
+                }
             }
-            for scan in &active {
-                scans[*scan].expand(&mut self.pool).map_err(|error| (*scan, error))?;
-            }
+            active = still_active;
         }
         let mut found = false;
         for (number, scan) in scans.iter_mut().enumerate() {

@@ -193,6 +193,11 @@ impl<Store: PageStore> Scan<Store> {
         }
     }
 
+    /// The index's pages.
+    pub fn store(&self) -> &Store {
+        &self.query.index.store
+    }
+
     /// What the scan did so far.
     pub fn stats(&self) -> ScanStats {
         ScanStats { search: self.search.stats, ..self.stats }

@@ -1,0 +1,81 @@
+//! What this session's last search did, for `walia_last_scan`.
+//!
+//! A search is counted when its scan ends. Scans that are searched as one count together. Imports walia-core.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use walia_core::page::scan::ScanStats;
+
+thread_local! {
+    static NUMBER: Cell<u64> = const { Cell::new(0) };
+    static LAST: Cell<Option<(SearchNumber, LastScan)>> = const { Cell::new(None) };
+}
+
+/// What a search did.
+#[derive(Clone, Copy, Default)]
+pub struct LastScan {
+    /// Indexes that were searched.
+    pub indexes: u64,
+    /// What core counted.
+    pub stats: ScanStats,
+    /// Pages of the indexes that were looked at.
+    pub pages: u64,
+    /// Pages whose reading was begun ahead, and those of them that were read.
+    pub prefetched: u64,
+    /// Of those that were prefetched.
+    pub prefetched_used: u64,
+    /// Time in the access method.
+    pub time: Duration,
+}
+
+/// Tells the searches of a session apart.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct SearchNumber(u64);
+
+impl SearchNumber {
+    /// For a search that begins now.
+    pub fn next() -> Self {
+        let number = NUMBER.get() + 1;
+        NUMBER.set(number);
+        Self(number)
+    }
+}
+
+/// Counts a scan of a search that has ended.
+pub fn record(number: SearchNumber, scan: LastScan) {
+    let together = match LAST.get() {
+        Some((last, before)) if last == number => before.and(&scan),
+        _ => scan,
+    };
+    LAST.set(Some((number, together)));
+}
+
+/// The last search of this session that has ended.
+pub fn last() -> Option<LastScan> {
+    LAST.get().map(|(_, last)| last)
+}
+
+impl LastScan {
+    /// Both together.
+    fn and(self, other: &Self) -> Self {
+        let (one, two) = (self.stats, other.stats);
+        let mut stats = one;
+        stats.search.expanded += two.search.expanded;
+        stats.search.distances += two.search.distances;
+        stats.search.estimates += two.search.estimates;
+        // Rounds are those of all scans together.
+        stats.rounds = one.rounds.max(two.rounds);
+        stats.first_run += two.first_run;
+        stats.second_run += two.second_run;
+        stats.measured_rows += two.measured_rows;
+        Self {
+            indexes: self.indexes + other.indexes,
+            stats,
+            pages: self.pages + other.pages,
+            prefetched: self.prefetched + other.prefetched,
+            prefetched_used: self.prefetched_used + other.prefetched_used,
+            time: self.time + other.time,
+        }
+    }
+}
