@@ -20,4 +20,5 @@ mod server;
 mod soak;
 mod standby;
 mod unlogged;
+mod updates;
 mod workload;

@@ -47,6 +47,9 @@ use crate::types::{HeapTid, Link, Result};
 /// How often a node without a live neighbour searches again.
 const TRIES: usize = 4;
 
+/// Candidates kept while the node that holds a known vector is looked for.
+const EF_OF_HOLDER: usize = 8;
+
 impl<Store: PageStore> Index<Store> {
     /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the vector is the one of
     /// an older version of the same row, so that a node holds it.
@@ -99,17 +102,21 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         self.become_entry_point(node, linked)
     }
 
-    /// Looks for a node that holds the vector, without choosing neighbours.
+    /// Looks for a node that holds the vector, without choosing neighbours. A narrow search finds it nearly always: it is nearer
+    /// than everything else, and nodes around it link to it.
     fn join_nearest(&mut self, heap_tid: HeapTid) -> Result<bool> {
-        let nearest = self.nearest()?;
+        let nearest = self.search_layer_0(EF_OF_HOLDER)?;
         self.join(&nearest, heap_tid)
     }
 
     /// The nearest nodes of layer 0.
     pub fn nearest(&mut self) -> Result<Vec<Candidate<Link>>> {
+        self.search_layer_0(self.index.layout.parameters.ef_construction.into())
+    }
+
+    fn search_layer_0(&mut self, ef: usize) -> Result<Vec<Candidate<Link>>> {
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
         let entries = descend(&self.query, &mut self.search, entry, 0)?;
-        let ef = usize::from(self.index.layout.parameters.ef_construction);
         self.search.run(&self.query, &entries, 0, ef)
     }
 
