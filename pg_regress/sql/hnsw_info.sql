@@ -6,7 +6,7 @@ CREATE INDEX item_v ON item USING walia_hnsw (v);
 CREATE INDEX item_h ON item USING walia_hnsw (h vecf16_ip_ops) WITH (m = 5, ef_construction = 20);
 CREATE INDEX item_id ON item (id);
 SELECT format_version, element_type, dimensions, metric, m, m0, ef_construction, quantization, storage, nodes, nodes_by_level[1] < nodes AS has_levels,
-    (SELECT sum(n) FROM unnest(nodes_by_level) AS n) = nodes AS adds_up, tombstones, heap_tids, zero_vectors, nulls,
+    (SELECT sum(n) FROM unnest(nodes_by_level) AS n) = nodes AS adds_up, tombstones, unreachable_nodes, heap_tids, zero_vectors, nulls,
     pages * current_setting('block_size')::bigint = bytes AS pages_fit, bytes = pg_relation_size('item_v') AS bytes_fit,
     free_bytes < bytes AS some_free, kernel <> '' AS has_kernel FROM walia_info('item_v');
 SELECT element_type, dimensions, metric, m, m0, ef_construction, nodes, nodes_by_level, heap_tids, nulls FROM walia_info('item_h');

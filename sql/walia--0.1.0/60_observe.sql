@@ -15,6 +15,7 @@ CREATE FUNCTION walia_info(index regclass) RETURNS TABLE (
     nodes bigint,               -- distinct vectors
     nodes_by_level bigint[],    -- from level 0, each node at its top level
     tombstones bigint,          -- nodes without rows, waiting to be reused
+    unreachable_nodes bigint,   -- nodes that no links lead to: a search misses them, a scan to the end does not; VACUUM links them
     heap_tids bigint,           -- rows in the graph
     zero_vectors bigint,        -- rows outside of it: zero vectors under cosine distance
     nulls bigint,               -- rows outside of it: NULL

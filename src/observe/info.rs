@@ -13,7 +13,7 @@ use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
 use crate::store::error::index_error;
 
-/// One row about an index; it reads all of its pages.
+/// One row about an index; it reads all of its pages, and follows all links.
 #[expect(clippy::type_complexity, reason = "the columns of the result, which pgrx takes from the type")]
 #[pg_extern(sql = false)]
 fn walia_info(
@@ -35,6 +35,7 @@ fn walia_info(
         name!(nodes, i64),
         name!(nodes_by_level, Vec<i64>),
         name!(tombstones, i64),
+        name!(unreachable_nodes, i64),
         name!(heap_tids, i64),
         name!(zero_vectors, i64),
         name!(nulls, i64),
@@ -68,6 +69,7 @@ fn walia_info(
         counts.nodes() as i64,
         counts.nodes_by_level[..top].iter().map(|nodes| *nodes as i64).collect(),
         counts.tombstones as i64,
+        counts.unreachable_nodes as i64,
         counts.heap_tids as i64,
         counts.zero_vectors as i64,
         counts.nulls as i64,

@@ -1,10 +1,11 @@
-//! What an index holds, counted in one pass over its pages.
+//! What an index holds, counted.
 
 use super::index::Index;
 use super::node::{Node, Owned};
 use super::slotted::PageKind;
 use super::store::PageStore;
 use super::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
+use super::vacuum::count_unreachable;
 use crate::code::Moments;
 use crate::types::{Link, MAX_LEVEL, PAGE_SIZE, Result};
 use xxhash_rust::xxh3::xxh3_64;
@@ -21,6 +22,8 @@ pub struct Statistics {
     pub nodes_by_level: [u64; MAX_LEVEL as usize + 1],
     /// Nodes without rows, waiting to be reused.
     pub tombstones: u64,
+    /// Live nodes that no path of links leads to from the entry point: a search does not find them, a scan to the end does.
+    pub unreachable_nodes: u64,
     /// Nodes whose insertion has not been published.
     pub pending_nodes: u64,
     /// Heap TIDs of rows in the graph.
@@ -57,13 +60,14 @@ impl Statistics {
     }
 }
 
-/// Counts what is in an index. Pages are read one after the other while others may change them: the counts are not those
-/// of one moment. Damaged pages are an error.
+/// Counts what is in an index: all pages are read in their order, and those of the graph once more in the order of its links.
+/// Others may change them meanwhile: the counts are not those of one moment. Damaged pages are an error.
 pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> {
     let blocks = index.store.block_count()?;
     let mut counts = Statistics {
         nodes_by_level: [0; MAX_LEVEL as usize + 1],
         tombstones: 0,
+        unreachable_nodes: 0,
         pending_nodes: 0,
         heap_tids: 0,
         zero_vectors: 0,
@@ -102,6 +106,7 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         sample.read_noted(index)?;
     }
     counts.centroid_drift = sample.drift(index);
+    counts.unreachable_nodes = count_unreachable(index)?;
     Ok(counts)
 }
 

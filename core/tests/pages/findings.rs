@@ -7,7 +7,7 @@ use walia_core::page::slotted::{Page, PageKind};
 use walia_core::page::tuple::{
     ASIDE_SIZE, AsideKind, Layout, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
 };
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, Severity, WriteUnit, check};
+use walia_core::page::{Index, MemoryStore, Meta, PageStore, Severity, WriteUnit, check, statistics};
 use walia_core::types::{ElementType, HeapTid, Link};
 
 /// An index of 20 nodes on block 2: slot 1 of level 0, slot 4 of level 1, slot 9 with overflowing heap TIDs.
@@ -170,6 +170,7 @@ fn a_node_that_nothing_links_to() {
         });
     }
     index.assert_found_alone(Warning, "live node that cannot be reached from the entry point");
+    assert_eq!(statistics(&Index::open(&index.store).unwrap()).unwrap().unreachable_nodes, 1);
 }
 
 #[test]

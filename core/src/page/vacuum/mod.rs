@@ -28,6 +28,8 @@ mod clean;
 mod reach;
 mod repair;
 
+pub(super) use reach::count_unreachable;
+
 use super::index::Index;
 use super::insert::reclaimable_space;
 use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};

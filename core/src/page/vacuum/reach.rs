@@ -35,6 +35,23 @@ pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Resu
     Ok(unreached)
 }
 
+/// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry point, not even
+/// through tombstones. Others may change the index meanwhile; a node that is just being inserted may be counted.
+pub(in crate::page) fn count_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
+    let mut reach = Reach { through_tombstones: true, ..Reach::new(index) };
+    let blocks = index.store.block_count()?;
+    if let Some(entry) = Meta::read(&index.store)?.entry() {
+        reach.walk_from(entry.node)?;
+    }
+    let mut unreachable = 0;
+    for block in COUNTERS_BLOCK + 1..blocks {
+        index.store.interrupt_point();
+        let nodes = live_nodes(index, &*index.store.read(block)?, block)?;
+        unreachable += nodes.iter().filter(|node| !reach.is_reached(node.link)).count() as u64;
+    }
+    Ok(unreachable)
+}
+
 /// Does something for every node that is not reached; then it, and what it leads to, counts as reached.
 fn for_unreached<'i, Store: PageStore>(
     index: &'i Index<Store>,
@@ -62,6 +79,8 @@ struct Reach<'i, Store: PageStore> {
     index: &'i Index<Store>,
     /// Bits kept for a page. Higher slots share the last one: then a node may wrongly count as reached.
     slots: usize,
+    /// Whether tombstones count as part of a path, as for a search.
+    through_tombstones: bool,
     reached: Vec<u64>,
     stack: Vec<Link>,
     /// Whether a link found no room on the stack.
@@ -72,7 +91,14 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     fn new(index: &'i Index<Store>) -> Self {
         // Other tuples may take low slots.
         let slots = (2 * index.layout.nodes_per_page()).next_multiple_of(64);
-        Self { index, slots, reached: Vec::new(), stack: Vec::new(), spilled: false }
+        Self {
+            index,
+            slots,
+            through_tombstones: false,
+            reached: Vec::new(),
+            stack: Vec::new(),
+            spilled: false,
+        }
     }
 
     /// Word and bit of a node.
@@ -116,7 +142,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
 
     fn expand(&mut self, node: Link) -> Result<()> {
         let page = self.index.store.read(node.block)?;
-        let Some(found) = Node::at(&self.index.layout, &page, node)?.filter(Node::is_live) else {
+        let found = Node::at(&self.index.layout, &page, node)?;
+        let Some(found) = found.filter(|found| self.through_tombstones || found.is_live()) else {
             return Ok(());
         };
         let (word, bit) = self.place(node);
