@@ -1,15 +1,18 @@
 //! Indexes with damaged bytes: every command gives an answer or an error, and no session dies of it.
 
 use std::collections::BTreeMap;
-use std::fs;
+use std::{env, fs};
 
 use postgres::error::SqlState;
 
 use crate::numbers::Numbers;
 use crate::server::Cluster;
 
-const INDEXES: usize = 60;
 const ROWS: usize = 200;
+/// Dimensions of the indexes in turn: payloads apart from the nodes, without codes, with codes.
+const DIMENSIONS: [usize; 4] = [2100, 8, 40, 8];
+/// Indexes of one cluster.
+const INDEXES: usize = 60;
 const PAGE: usize = 8192;
 
 /// What may be said of a damaged index: by Postgres of a page, by walia of the index or of its format.
@@ -18,17 +21,41 @@ const EXPECTED: [SqlState; 3] =
 /// Where Postgres complains of a heap TID that leads out of the table, as it does for any index; without a code of its own.
 const STORAGE_MANAGER: &str = "md.c";
 
+/// More and more damage.
 #[test]
 fn damaged_bytes_give_errors() {
+    damage(INDEXES, &mut Numbers::new(1), |number, pages, numbers| {
+        (0..=number).map(|_| (numbers.below(pages), 1)).collect()
+    });
+}
+
+/// A page of each index, in which some bytes are changed.
+#[test]
+#[ignore = "long: make damage"]
+fn damaged_pages_give_errors() {
+    let pages = env::var("WALIA_DAMAGED_PAGES").map_or(1000, |pages| pages.parse().unwrap());
+    let mut numbers = Numbers::new(pages as u64);
+    for done in (0..pages).step_by(INDEXES) {
+        let damage_one = |_, pages, numbers: &mut Numbers| vec![(numbers.below(pages), 1 + numbers.below(8))];
+        damage(INDEXES.min(pages - done), &mut numbers, damage_one);
+    }
+}
+
+/// Uses copies of an index after `choose` has said for the number of the copy, and its number of pages, in which pages how many
+/// bytes are to be changed. Checksums are ignored, so that walia sees the damage.
+fn damage(
+    indexes: usize,
+    numbers: &mut Numbers,
+    choose: impl Fn(usize, usize, &mut Numbers) -> Vec<(usize, usize)>,
+) {
     let cluster =
         Cluster::start(&["ignore_checksum_failure = on", "autovacuum = off", "client_min_messages = error"]);
     let mut client = cluster.connect();
     // The same vectors in the same graphs in every run, so that the same bytes are damaged.
     client.batch_execute("CREATE EXTENSION walia; SET walia.build_threads = 1; SELECT setseed(0.5)").unwrap();
     let mut files = Vec::new();
-    for number in 0..INDEXES {
-        // The first has payloads apart from the nodes, the others have them inside.
-        let dimensions = if number % 4 == 0 { 2100 } else { 8 };
+    for number in 0..indexes {
+        let dimensions = DIMENSIONS[number % DIMENSIONS.len()];
         client
             .batch_execute(&format!(
                 "CREATE TABLE items_{number} (id int, v vecf32({dimensions}));
@@ -44,14 +71,15 @@ fn damaged_bytes_give_errors() {
     }
     drop(client);
     cluster.stop();
-    let mut numbers = Numbers::new(1);
     for (number, file) in files.iter().enumerate() {
         let mut bytes = fs::read(file).unwrap();
-        for _ in 0..=number {
-            // Page headers are for Postgres to check; of the rest, the first bytes of a page decide most.
-            let page = numbers.below(bytes.len() / PAGE);
-            let at = 24 + numbers.below(if number % 2 == 0 { 200 } else { PAGE - 24 });
-            bytes[page * PAGE + at] ^= 1 << numbers.below(8);
+        for (page, changes) in choose(number, bytes.len() / PAGE, numbers) {
+            for _ in 0..changes {
+                // Page headers are for Postgres to check; of the rest, the first bytes of a page decide most.
+                let range = if numbers.below(2) == 0 { 200 } else { PAGE - 24 };
+                let at = 24 + numbers.below(range);
+                bytes[page * PAGE + at] ^= 1 << numbers.below(8);
+            }
         }
         fs::write(file, bytes).unwrap();
     }
@@ -61,11 +89,12 @@ fn damaged_bytes_give_errors() {
     client
         .batch_execute("SET enable_seqscan = off; SET enable_sort = off; SET statement_timeout = '60s'")
         .unwrap();
-    for number in 0..INDEXES {
+    for number in 0..indexes {
         let items = format!("items_{number}");
         for command in [
-            format!("SELECT * FROM walia_check('{items}_v')"),
+            format!("SELECT * FROM walia_check('{items}_v', heapallindexed => true)"),
             format!("SELECT * FROM walia_info('{items}_v')"),
+            format!("SELECT * FROM walia_recall('{items}_v', samples => 5)"),
             format!(
                 "SELECT id FROM {items} ORDER BY v <-> (SELECT v FROM {items} WHERE id = 3 LIMIT 1) LIMIT 10"
             ),

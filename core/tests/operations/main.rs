@@ -4,6 +4,7 @@
 mod churn;
 mod concurrent;
 mod crash;
+mod damage;
 mod federation;
 mod interleaved;
 mod read_ahead;
