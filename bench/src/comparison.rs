@@ -112,6 +112,7 @@ mod tests {
             notices: Vec::new(),
             sweep: vec![point(10, 0.8, ms), point(40, recall, 2.0 * ms)],
             inserts: None,
+            churn: Vec::new(),
         }
     }
 

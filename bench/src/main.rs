@@ -1,5 +1,6 @@
 //! `walia-bench`: recall, time, pages, builds and inserts of walia, and of a peer beside it, on real data.
 
+mod churn;
 mod comparison;
 mod curve;
 mod dataset;
@@ -83,6 +84,7 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
             notices: Vec::new(),
             sweep: Vec::new(),
             inserts: None,
+            churn: Vec::new(),
         });
     }
     for _ in 0..options.builds {
@@ -104,6 +106,14 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
             eprintln!("inserting into the table of {}", system.name);
             let amount = (options.inserts, options.clients);
             report.inserts = Some(inserts::measure(&mut session, &config, system, &dataset.base, amount)?);
+        }
+    }
+    if options.churn > 0 {
+        let ef = options.ef.iter().copied().max().unwrap_or_default();
+        let at = (options.k, ef, options.rounds);
+        let measured = churn::measure(&mut session, &systems, dataset, &truth, at, options.churn)?;
+        for (report, rounds) in reports.iter_mut().zip(measured) {
+            report.churn = rounds;
         }
     }
     let report = Report {

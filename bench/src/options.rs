@@ -78,6 +78,9 @@ pub struct Options {
     /// Sessions that insert
     #[arg(long, default_value_t = 1, value_name = "C")]
     pub clients: usize,
+    /// At the end, delete half of the rows, vacuum and insert them again, so many times; measured at the greatest of --ef
+    #[arg(long, default_value_t = 0, value_name = "ROUNDS")]
+    pub churn: usize,
     /// Writable directory that keeps computed exact neighbours
     #[arg(long, value_name = "DIRECTORY")]
     pub cache: Option<PathBuf>,

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use crate::churn::Round;
 use crate::comparison::{Comparison, Ratio};
 use crate::curve::Point;
 use crate::exact::Metric;
@@ -71,6 +72,8 @@ pub struct SystemReport {
     pub sweep: Vec<Point>,
     /// The insert stage.
     pub inserts: Option<Inserts>,
+    /// The index before and after every round of the churn stage.
+    pub churn: Vec<Round>,
 }
 
 impl Report {
@@ -124,6 +127,7 @@ impl Report {
             }),
         );
         self.write_inserts(&mut text);
+        self.write_churn(&mut text);
         if let Some(comparison) = &self.comparison {
             let Comparison { system, peer, ratios } = comparison;
             let ratio_name = format!("{system} ÷ {peer}");
@@ -142,6 +146,32 @@ impl Report {
             text.push('\n');
         }
         text
+    }
+
+    fn write_churn(&self, text: &mut String) {
+        let Some(first) = self.systems.iter().find_map(|system| system.churn.first()) else { return };
+        *text += &format!(
+            "\nrounds of deleting half of the rows, VACUUM, and inserting them again, at ef_search {}\n",
+            first.point.ef_search
+        );
+        let recall = format!("recall@{}", self.k);
+        let headers = ["system", "round", &recall, "p50 ms", "index MiB", "VACUUM s", "inserts s"];
+        *text += &table(
+            &headers,
+            self.systems.iter().flat_map(|system| {
+                system.churn.iter().enumerate().map(|(number, round)| {
+                    vec![
+                        system.name.into(),
+                        number.to_string(),
+                        format!("{:.4}", round.point.recall),
+                        format!("{:.3}", round.point.p50_ms),
+                        format!("{:.1}", round.index_bytes as f64 / MIB),
+                        format!("{:.2}", round.vacuum_seconds),
+                        format!("{:.1}", round.insert_seconds),
+                    ]
+                })
+            }),
+        );
     }
 
     fn write_inserts(&self, text: &mut String) {

@@ -163,10 +163,14 @@ impl Session {
         ))?;
         let seconds = started.elapsed().as_secs_f64();
         let notices = std::mem::take(&mut *self.notices());
-        let row = self
-            .client
-            .query_one("SELECT pg_relation_size($1::text::regclass)", &[&format!("walia_bench.{index}")])?;
-        Ok(Build { seconds, index_bytes: row.get::<_, i64>(0).try_into()?, notices })
+        Ok(Build { seconds, index_bytes: self.index_bytes(system)?, notices })
+    }
+
+    /// Bytes of the index of a system.
+    pub fn index_bytes(&mut self, system: &System) -> Result<u64> {
+        let index = format!("walia_bench.{}", system.index());
+        let row = self.client.query_one("SELECT pg_relation_size($1::text::regclass)", &[&index])?;
+        Ok(row.get::<_, i64>(0).try_into()?)
     }
 
     /// Sets a system's ef_search.
