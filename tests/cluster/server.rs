@@ -54,8 +54,8 @@ impl Cluster {
         cluster
     }
 
-    /// A streaming standby of this cluster, running and able to answer queries.
-    pub fn standby(&self) -> Self {
+    /// A streaming standby of this cluster, running and able to answer queries, with further lines of `postgresql.conf`.
+    pub fn standby(&self, settings: &[&str]) -> Self {
         let standby = Self::prepare();
         run(program("pg_basebackup")
             .arg("--pgdata")
@@ -63,11 +63,17 @@ impl Cluster {
             .args([
                 "--username=postgres",
                 "--write-recovery-conf",
+                // The primary keeps the WAL that the standby has not received.
+                "--create-slot",
+                "--slot=standby",
                 "--checkpoint=fast",
                 "--no-sync",
                 "--host",
             ])
             .arg(&self.sockets));
+        for setting in settings {
+            standby.configure(setting);
+        }
         standby.run();
         standby
     }

@@ -130,7 +130,7 @@ impl Session {
 
     /// A search gives rows in the order of their distances, and none twice.
     fn search(&mut self) -> Result<u64, Error> {
-        let query = self.query();
+        let query = query(&mut self.numbers);
         let found = self.client.query(&self.search, &[&query])?;
         // NULL is last.
         let distances = found.iter().map(|row| row.get::<_, Option<f64>>(1).unwrap_or(f64::INFINITY));
@@ -142,7 +142,7 @@ impl Session {
 
     /// A scan to the end gives every row once, of those that the statement's snapshot sees.
     fn scan(&mut self) -> Result<u64, Error> {
-        let query = self.query();
+        let query = query(&mut self.numbers);
         let row = self.client.query_one(&self.scan, &[&query])?;
         let [found, different, all] = [0, 1, 2].map(|column| row.get::<_, i64>(column));
         assert_eq!(
@@ -152,10 +152,10 @@ impl Session {
         );
         Ok(1)
     }
+}
 
-    fn query(&mut self) -> String {
-        let elements: Vec<String> =
-            (0..DIMENSIONS).map(|_| format!("0.{:03}", self.numbers.below(1000))).collect();
-        format!("[{}]", elements.join(","))
-    }
+/// A vector to search for, as text.
+pub fn query(numbers: &mut Numbers) -> String {
+    let elements: Vec<String> = (0..DIMENSIONS).map(|_| format!("0.{:03}", numbers.below(1000))).collect();
+    format!("[{}]", elements.join(","))
 }
