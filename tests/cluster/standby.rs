@@ -78,7 +78,7 @@ fn follow(time: Duration, feedback: bool) {
         "max_standby_streaming_delay = 500ms",
     ]);
     if feedback {
-        let known = "SELECT backend_xmin IS NOT NULL FROM pg_stat_replication";
+        let known = "SELECT xmin IS NOT NULL FROM pg_replication_slots";
         wait_until("the primary has the standby's feedback", || {
             client.query_opt(known, &[]).unwrap().is_some_and(|row| row.get(0))
         });

@@ -38,3 +38,14 @@ fn rows_are_asked_for_before_they_are_given() {
         assert_eq!(asked.0.len(), expected[usize::from(row >= 10) + usize::from(row >= 30)], "row {row}");
     }
 }
+
+#[test]
+fn a_scan_may_have_many_short_rounds() {
+    let mut table = Table::new(MemoryStore::new(), coded(16, Metric::L2, 4, PayloadEncoding::Column));
+    for _ in 0..300 {
+        let vector = table.random_vector();
+        table.insert(Some(vector)).unwrap();
+    }
+    let query = table.random_vector();
+    table.assert_complete(Some(&query), ScanOptions { ef_search: 1, ..OPTIONS });
+}
