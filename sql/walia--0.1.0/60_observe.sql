@@ -36,6 +36,17 @@ CREATE FUNCTION walia_check(index regclass, heapallindexed boolean DEFAULT false
 ) AS 'MODULE_PATHNAME', 'walia_check_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_check IS 'what is wrong with a walia_hnsw index: no row where all is well';
 
+CREATE FUNCTION walia_repair(index regclass) RETURNS TABLE (
+    lists_repaired bigint,      -- lists of links that were changed
+    dead_links bigint,          -- links that led nowhere, replaced or removed
+    duplicate_links bigint,     -- links that were there twice, or led from a node to itself, replaced or removed
+    nodes_relinked bigint,      -- nodes that could not be reached
+    nodes_removed bigint,       -- nodes without rows: what interrupted insertions left
+    tombstones_freed bigint,    -- removed nodes whose space can be used again
+    orphans_removed bigint      -- parts of nodes that are gone
+) AS 'MODULE_PATHNAME', 'walia_repair_wrapper' LANGUAGE C STRICT;
+COMMENT ON FUNCTION walia_repair IS 'mends the graph of a walia_hnsw index: what VACUUM would, and every link that leads nowhere';
+
 CREATE FUNCTION walia_recall(index regclass, k int DEFAULT 10, samples int DEFAULT 100) RETURNS TABLE (
     recall float8,              -- share of the k nearest other rows of each sampled row that the index finds; NULL without rows
     samples int,                -- rows that were sampled

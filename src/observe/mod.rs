@@ -1,4 +1,4 @@
-//! SQL functions that tell about an index.
+//! SQL functions that tell about an index, or mend it.
 //!
 //! Imports `am`, `store`, `error` and walia-core.
 
@@ -7,4 +7,5 @@ mod info;
 mod last_scan;
 mod open;
 mod recall;
+mod repair;
 mod table;

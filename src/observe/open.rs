@@ -15,17 +15,21 @@ pub enum Purpose {
     Read,
     /// To be read while nobody changes it, by the table's owner.
     Check,
+    /// To be mended while others change it, by the table's owner.
+    Repair,
 }
 
 impl Purpose {
-    /// The lock on the table and on the index.
-    fn lock(self) -> pg_sys::LOCKMODE {
-        let lock = match self {
-            Self::Read => pg_sys::AccessShareLock,
+    /// The locks on the table and on the index.
+    fn locks(self) -> [pg_sys::LOCKMODE; 2] {
+        let locks = match self {
+            Self::Read => [pg_sys::AccessShareLock; 2],
             // In the way of writers and of VACUUM.
-            Self::Check => pg_sys::ShareLock,
+            Self::Check => [pg_sys::ShareLock; 2],
+            // As VACUUM does, and in its way.
+            Self::Repair => [pg_sys::ShareUpdateExclusiveLock, pg_sys::RowExclusiveLock],
         };
-        lock as pg_sys::LOCKMODE
+        locks.map(|lock| lock as pg_sys::LOCKMODE)
     }
 }
 
@@ -40,8 +44,9 @@ impl OpenIndex {
     pub fn new(index: pg_sys::Oid, purpose: Purpose) -> Result<Self> {
         // SAFETY: catalog look-ups by OID, in a transaction. The table is locked first, as every other command does.
         unsafe {
-            let heap = pg_sys::try_table_open(pg_sys::IndexGetRelation(index, true), purpose.lock());
-            let opened = Self { heap, index: pg_sys::relation_open(index, purpose.lock()) };
+            let [table_lock, index_lock] = purpose.locks();
+            let heap = pg_sys::try_table_open(pg_sys::IndexGetRelation(index, true), table_lock);
+            let opened = Self { heap, index: pg_sys::relation_open(index, index_lock) };
             opened.check(purpose)?;
             Ok(opened)
         }
@@ -61,6 +66,12 @@ impl OpenIndex {
     pub fn store(&self) -> RelationStore {
         // SAFETY: both are open as long as `self`, which the caller keeps as long as the store.
         unsafe { RelationStore::new(self.index, self.heap) }
+    }
+
+    /// Its pages, for a pass over all of them.
+    pub fn store_for_maintenance(&self) -> RelationStore {
+        // SAFETY: as above.
+        unsafe { RelationStore::for_maintenance(self.index, self.heap) }
     }
 
     /// Fails where the index need not hold all rows: CREATE INDEX CONCURRENTLY has not ended, or has failed.
@@ -115,7 +126,7 @@ impl OpenIndex {
             }
             let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
             let (table, user) = ((*self.heap).rd_id, pg_sys::GetUserId());
-            if purpose == Purpose::Check && !is_owner(table, user) {
+            if purpose != Purpose::Read && !is_owner(table, user) {
                 return wrong(code, format!("must be owner of table {}", relation_name(self.heap)));
             }
             let allowed = pg_sys::pg_class_aclcheck(table, user, pg_sys::ACL_SELECT.into());

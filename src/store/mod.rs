@@ -65,6 +65,18 @@ impl RelationStore {
         }
     }
 
+    /// The store of an index that is mended on demand: as for VACUUM.
+    ///
+    /// # Safety
+    /// As [`RelationStore::new`].
+    pub unsafe fn for_maintenance(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
+        // SAFETY: by the caller's promise; the strategy lives in the current memory context, as long as the statement.
+        let (store, strategy) = unsafe {
+            (Self::new(index, heap), pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_VACUUM))
+        };
+        Self { strategy, purpose: Purpose::Vacuum, ..store }
+    }
+
     /// The store of an index that is vacuumed: it reads by VACUUM's buffer ring, and sleeps as VACUUM should.
     ///
     /// # Safety

@@ -40,6 +40,16 @@ impl<Store: PageStore> Index<Store> {
         Ok(Index { meta: Meta::read(&self.store)?, ..self.with_store(&self.store) })
     }
 
+    /// Asks for the pages that a linear pass reads next; called at each block.
+    pub(super) fn read_ahead(&self, block: u32) {
+        const WINDOW: u32 = 16;
+        if block.is_multiple_of(WINDOW) {
+            let blocks: [u32; WINDOW as usize] =
+                std::array::from_fn(|ahead| block.saturating_add(ahead as u32));
+            self.store.prefetch(&blocks);
+        }
+    }
+
     /// Whether the graph has no place for this vector: its cosine distance from anything is undefined.
     pub fn is_aside(&self, vector: &[u8]) -> bool {
         self.layout.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0

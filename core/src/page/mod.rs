@@ -10,6 +10,7 @@ pub mod graph;
 pub mod index;
 mod insert;
 pub mod memory;
+mod mend;
 pub mod meta;
 pub mod node;
 mod offsets;

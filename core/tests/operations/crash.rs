@@ -20,6 +20,7 @@ fn crash_during(table: &mut Table, operation: impl FnOnce(&mut Table) -> Result<
     table.dead.extend(&dead);
     for commits in before..=table.store.commits() {
         assert_recovers(table.crashed(commits, commits as u32 % 2));
+        table.crashed(commits, 0).repair();
     }
     table.rows = rows;
     table.dead = dead;

@@ -8,4 +8,5 @@ mod damage;
 mod federation;
 mod interleaved;
 mod read_ahead;
+mod repair;
 mod table;

@@ -9,7 +9,7 @@ use walia_core::page::scan::{
     ColumnVectors, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions, ScanStats,
 };
 use walia_core::page::tuple::AsideKind;
-use walia_core::page::vacuum::{bulk_delete, cleanup};
+use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
 use walia_core::page::{Index, MemoryStore, Quantization, Severity, Storage, check, fit};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
@@ -194,6 +194,13 @@ impl Table {
         cleanup(&index)?;
         self.dead.clear();
         Ok(())
+    }
+
+    /// Repairs the index; nothing may be wrong with it afterwards.
+    pub fn repair(&self) -> VacuumStatistics {
+        let statistics = repair(&self.index()).unwrap();
+        assert_eq!(check(&self.index()).unwrap(), [], "after {statistics:?}");
+        statistics
     }
 
     /// Asserts that the index has no error, and nothing that matches `unwanted` among its warnings.

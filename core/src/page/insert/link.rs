@@ -47,7 +47,7 @@ impl<Store: PageStore> Index<Store> {
     /// found them.
     ///
     /// What was decided without a lock is tested again under it: a change is left out when the node is gone or dead, when its
-    /// place no longer holds the old link, or when the new link is there already. Returns the number of changes made.
+    /// place no longer holds the old link, or when the new link is there already. Returns the changes made.
     pub(in crate::page) fn change_links(
         &self,
         vectors: &mut Vectors<'_, Store>,
@@ -55,44 +55,48 @@ impl<Store: PageStore> Index<Store> {
         layer: u8,
         upper: Link,
         changes: &[Change],
-    ) -> Result<usize> {
-        // Codes may have to be made from payloads, which must be read before a page is locked.
-        let mut coded = Vec::with_capacity(changes.len());
-        for change in changes {
-            let code = if change.new.is_none() { Some(Vec::new()) } else { vectors.code(change.new)? };
-            coded.extend(code.map(|code| (*change, code)));
-        }
+    ) -> Result<Vec<Change>> {
+        let coded = coded(vectors, changes)?;
         if coded.is_empty() {
-            return Ok(0);
+            return Ok(Vec::new());
         }
         let mut unit = self.store.begin();
-        let mut made = 0;
+        unit.lock(if layer == 0 { node } else { upper }.block)?;
+        self.change_locked(unit, node, layer, upper, coded)
+    }
+
+    /// Changes links in a unit that has locked their page.
+    fn change_locked(
+        &self,
+        mut unit: Store::Write<'_>,
+        node: Link,
+        layer: u8,
+        upper: Link,
+        coded: Vec<(Change, Vec<u8>)>,
+    ) -> Result<Vec<Change>> {
+        let mut made = Vec::with_capacity(coded.len());
         if layer == 0 {
-            unit.lock(node.block)?;
             let tuple = NodeMut::at(&self.layout, unit.edit(node.block), node)?;
             if let Some(mut tuple) = tuple.filter(|tuple| tuple.view().is_live()) {
                 for (change, code) in coded {
                     if change.is_valid(tuple.view().slots()) {
                         tuple.set_link(change.position, change.new);
                         tuple.set_link_code(change.position, &code);
-                        made += 1;
+                        made.push(change);
                     }
                 }
             }
-        } else {
-            unit.lock(upper.block)?;
-            if let Some(mut tuple) = OwnedMut::at(unit.edit(upper.block), upper, TupleKind::Upper, node)? {
-                for (change, code) in coded {
-                    let slots = tuple.view().slots(&self.layout, layer);
-                    if slots.is_some_and(|slots| change.is_valid(slots)) {
-                        tuple.set_link(&self.layout, layer, change.position, change.new);
-                        tuple.set_link_code(&self.layout, layer, change.position, &code);
-                        made += 1;
-                    }
+        } else if let Some(mut tuple) = OwnedMut::at(unit.edit(upper.block), upper, TupleKind::Upper, node)? {
+            for (change, code) in coded {
+                let slots = tuple.view().slots(&self.layout, layer);
+                if slots.is_some_and(|slots| change.is_valid(slots)) {
+                    tuple.set_link(&self.layout, layer, change.position, change.new);
+                    tuple.set_link_code(&self.layout, layer, change.position, &code);
+                    made.push(change);
                 }
             }
         }
-        if made > 0 {
+        if !made.is_empty() {
             unit.commit()?;
         }
         Ok(made)
@@ -122,7 +126,7 @@ impl<Store: PageStore> Index<Store> {
                 },
             };
             let change = Change { position: position as u16, old: places.links[position], new: to };
-            if self.change_links(vectors, from, layer, places.upper, &[change])? > 0 {
+            if !self.change_links(vectors, from, layer, places.upper, &[change])?.is_empty() {
                 return Ok(Offer::Linked);
             }
         }
@@ -154,4 +158,18 @@ impl<Store: PageStore> Index<Store> {
         }
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
+}
+
+/// The codes of what changes put into their places: they may have to be made from payloads, which must be read before a page
+/// is locked. Links to nodes that are gone are left out.
+fn coded<Store: PageStore>(
+    vectors: &mut Vectors<'_, Store>,
+    changes: &[Change],
+) -> Result<Vec<(Change, Vec<u8>)>> {
+    let mut coded = Vec::with_capacity(changes.len());
+    for change in changes {
+        let code = if change.new.is_none() { Some(Vec::new()) } else { vectors.code(change.new)? };
+        coded.extend(code.map(|code| (*change, code)));
+    }
+    Ok(coded)
 }

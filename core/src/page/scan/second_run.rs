@@ -65,6 +65,7 @@ pub(super) fn collect<Store: PageStore>(
     let mut found = FoundOnPage::default();
     for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
         index.store.interrupt_point();
+        index.read_ahead(block);
         found.collect(query, ranked, given, &*index.store.read(block)?, block)?;
         for (class, hit) in found.rows.drain(..) {
             sorter.add(class, hit);

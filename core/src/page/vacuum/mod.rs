@@ -62,6 +62,10 @@ pub struct VacuumStatistics {
     pub orphans_removed: u64,
     /// Lists of links that were mended.
     pub lists_repaired: u64,
+    /// Links that led nowhere, or to tombstones, and were replaced or removed.
+    pub dead_links: u64,
+    /// Links to where another link of the same list leads, or to the node itself, that were replaced or removed.
+    pub duplicate_links: u64,
     /// Live nodes that could not be reached and were linked again.
     pub nodes_relinked: u64,
 }
@@ -90,6 +94,23 @@ pub fn cleanup<Store: PageStore>(index: &Index<Store>) -> Result<Option<VacuumSt
     Ok(Some(vacuum.statistics))
 }
 
+/// Mends the whole graph: what a vacuum would, and every list with a link that leads nowhere, whatever left it there; no node
+/// stays unreachable.
+pub fn repair<Store: PageStore>(index: &Index<Store>) -> Result<VacuumStatistics> {
+    let mut vacuum = Vacuum::begin(index)?;
+    vacuum.advance_reusable_cycle()?;
+    vacuum.run(&mut |_| false)?;
+    if vacuum.statistics.tombstones_made > 0 {
+        // Tuples of what an insertion had begun, on pages before that of its node.
+        vacuum.run(&mut |_| false)?;
+    }
+    vacuum.mend_all()?;
+    if vacuum.replace_entry_point(true)? {
+        vacuum.statistics.nodes_relinked += reach::relink_unreachable(&vacuum.index)?;
+    }
+    Ok(vacuum.statistics)
+}
+
 struct Vacuum<'i, Store: PageStore> {
     index: Index<&'i Store>,
     /// Whether this vacuum has written its cycle's number.
@@ -112,9 +133,10 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     fn run(&mut self, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
         for block in COUNTERS_BLOCK + 1..self.statistics.pages {
             self.index.store.interrupt_point();
+            self.index.read_ahead(block);
             self.clean_page(block, is_dead)?;
             if self.tombstones.len() >= TOMBSTONES_PER_ROUND {
-                self.statistics.lists_repaired += self.repair()?;
+                self.repair()?;
                 self.tombstones.clear();
             }
         }
@@ -122,9 +144,9 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             return Ok(());
         }
         if !self.tombstones.is_empty() {
-            self.statistics.lists_repaired += self.repair()?;
+            self.repair()?;
         }
-        if self.replace_entry_point()? {
+        if self.replace_entry_point(false)? {
             self.statistics.nodes_relinked = reach::relink_unreachable(&self.index)?;
         }
         self.finish_cycle()
@@ -184,23 +206,28 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         Ok(page.free_space() + reclaimable_space(layout, page, block, meta)?)
     }
 
-    /// Step 3. False when the graph has no live node.
-    fn replace_entry_point(&mut self) -> Result<bool> {
+    /// Step 3. False when the graph has no live node. A live entry point stays, unless it shall be of the `highest` level.
+    fn replace_entry_point(&mut self, highest: bool) -> Result<bool> {
         loop {
             let seen = Meta::read(&self.index.store)?;
-            if let Some(entry) = seen.entry()
-                && self.index.is_live(entry.node)? == Some(true)
-            {
+            let live = match seen.entry() {
+                Some(entry) => self.index.is_live(entry.node)? == Some(true),
+                None => false,
+            };
+            if live && !highest {
                 return Ok(true);
             }
             let best = self.highest_live_node()?;
+            if live && best.is_some_and(|(level, _)| u16::from(level) == seen.entry_level) {
+                return Ok(true);
+            }
             let mut unit = self.index.store.begin();
             let mut now = Meta::of_page(unit.lock(META_BLOCK)?)?;
             if now.entry_generation != seen.entry_generation {
                 continue;
             }
             let (level, node) = best.unwrap_or((0, Link::NONE));
-            if node != now.entry_point {
+            if (node, u16::from(level)) != (now.entry_point, now.entry_level) {
                 now.set_entry(node, level);
                 now.write(unit.edit(META_BLOCK));
                 unit.commit()?;
@@ -213,6 +240,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let mut best = None;
         for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
             self.index.store.interrupt_point();
+            self.index.read_ahead(block);
             let page = self.index.store.read(block)?;
             for node in live_nodes(&self.index, &page, block)? {
                 best = best.max(Some((node.level, node.link)));

@@ -63,6 +63,7 @@ fn for_unreached<'i, Store: PageStore>(
     let mut unreached = 0;
     for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
         index.store.interrupt_point();
+        index.read_ahead(block);
         let nodes = live_nodes(index, &*index.store.read(block)?, block)?;
         for node in nodes {
             if !reach.is_reached(node.link) {
@@ -119,6 +120,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         self.walk()?;
         while std::mem::take(&mut self.spilled) {
             for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
+                self.index.store.interrupt_point();
+                self.index.read_ahead(block);
                 let nodes = live_nodes(self.index, &*self.index.store.read(block)?, block)?;
                 for node in nodes.iter().filter(|node| self.is_reached(node.link)).collect::<Vec<_>>() {
                     self.expand(node.link)?;
@@ -202,7 +205,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             }
         };
         let change = Change { position: position as u16, old: places.links[position], new: node };
-        Ok(self.index.change_links(vectors, near, 0, Link::NONE, &[change])? > 0)
+        Ok(!self.index.change_links(vectors, near, 0, Link::NONE, &[change])?.is_empty())
     }
 
     /// Makes `node` link to `target`.
@@ -218,7 +221,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         };
         let Some(position) = position else { return Ok(false) };
         let change = Change { position: position as u16, old: places.links[position], new: target };
-        Ok(self.index.change_links(vectors, node, 0, Link::NONE, &[change])? > 0)
+        Ok(!self.index.change_links(vectors, node, 0, Link::NONE, &[change])?.is_empty())
     }
 
     /// The position of the link that leads furthest away.
