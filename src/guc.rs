@@ -24,6 +24,8 @@ static ITERATIVE_SCAN: GucSetting<IterativeScan> =
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static FEDERATED_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
+static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
+static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 
 /// Defines the settings; called once, when the library is loaded.
@@ -74,6 +76,24 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    GucRegistry::define_bool_guc(
+        c"walia.heal",
+        c"Whether a scan mends links that lead nowhere, after its answer.",
+        c"Never on a standby.",
+        &HEAL,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
+    GucRegistry::define_int_guc(
+        c"walia.heal_budget",
+        c"Number of nodes whose links a scan mends at most.",
+        c"",
+        &HEAL_BUDGET,
+        1,
+        1000,
+        GucContext::Userset,
+        GucFlags::default(),
+    );
     GucRegistry::define_int_guc(
         c"walia.build_threads",
         c"Number of threads that build an index.",
@@ -119,6 +139,11 @@ pub fn prefetch_depth() -> Option<usize> {
 /// Whether the indexes of many tables are searched as one.
 pub fn federated_scan() -> bool {
     FEDERATED_SCAN.get()
+}
+
+/// Nodes whose links a scan mends at most; 0 for none.
+pub fn heal() -> usize {
+    if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
 }
 
 /// Threads that build an index, at least 1.

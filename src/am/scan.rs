@@ -37,13 +37,19 @@ struct ScanState {
 impl ScanState {
     /// Ends the search, if one has begun.
     fn end(&mut self) {
-        if let Some((scan, mut vectors)) = self.scan.take() {
+        if let Some((mut scan, mut vectors)) = self.scan.take() {
             vectors.end();
             let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
+            let pages = scan.store().reads();
+            // SAFETY: asks for the state of the server.
+            if guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() } {
+                // The answer is complete: damage that a later scan will report is not its concern.
+                _ = scan.heal(guc::heal());
+            }
             let done = LastScan {
                 indexes: 1,
                 stats: scan.stats(),
-                pages: scan.store().reads(),
+                pages,
                 prefetched: index.begun + table.begun,
                 prefetched_used: index.used + table.used,
                 time: std::mem::take(&mut self.time),

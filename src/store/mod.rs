@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod bulk;
 pub mod error;
+mod order;
 pub mod prefetch;
 mod recent;
 mod write;
@@ -18,6 +19,7 @@ use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
+use order::{Access, Held};
 use prefetch::{PrefetchStats, Prefetcher};
 use write::RelationWrite;
 
@@ -113,13 +115,16 @@ impl RelationStore {
 }
 
 /// A page under a share lock.
-pub struct RelationRead(LockedBuffer);
+pub struct RelationRead {
+    buffer: LockedBuffer,
+    _held: Held,
+}
 
 impl Deref for RelationRead {
     type Target = Page;
 
     fn deref(&self) -> &Page {
-        self.0.page()
+        self.buffer.page()
     }
 }
 
@@ -140,13 +145,15 @@ impl PageStore for RelationStore {
         self.reads.set(self.reads.get() + 1);
         self.prefetcher.count_read(block);
         // SAFETY: the relation is open and the strategy alive.
-        Ok(RelationRead(unsafe {
-            match self.purpose {
+        unsafe {
+            let _held = Held::new((*self.index).rd_id, block, Access::Share);
+            let buffer = match self.purpose {
                 Purpose::Query => LockedBuffer::shared_recent(self.index, block),
                 // VACUUM's costs count lookups.
                 Purpose::Vacuum => LockedBuffer::shared(self.index, block, self.strategy),
-            }
-        }))
+            };
+            Ok(RelationRead { buffer, _held })
+        }
     }
 
     fn prefetch(&self, blocks: &[u32]) {
@@ -188,6 +195,7 @@ impl PageStore for RelationStore {
     }
 
     fn interrupt_point(&self) {
+        order::assert_none_held();
         match self.purpose {
             Purpose::Query => check_for_interrupts(),
             // SAFETY: no content lock is held here, as the trait demands.

@@ -12,12 +12,14 @@ use walia_core::types::Result;
 
 use super::RelationStore;
 use super::buffer::LockedBuffer;
+use super::order::{Access, Held};
 
 const _: () = assert!(MAX_UNIT_PAGES == pg_sys::XLR_NORMAL_MAX_BLOCK_ID as usize);
 
 /// A page of a write unit.
 struct UnitPage {
     buffer: LockedBuffer,
+    _held: Held,
     block: u32,
     /// Made by this unit, so that its WAL record holds it whole.
     new: bool,
@@ -54,13 +56,19 @@ impl<'s> RelationWrite<'s> {
         self.pages.iter().position(|page| page.block == block)
     }
 
-    fn add(&mut self, buffer: LockedBuffer, block: u32, new: bool) -> &Page {
+    /// Notes a lock for the debug builds' check of their order.
+    fn held(&self, block: u32, access: Access) -> Held {
+        // SAFETY: the store's relation is open.
+        Held::new(unsafe { (*self.store.index).rd_id }, block, access)
+    }
+
+    fn add(&mut self, buffer: LockedBuffer, held: Held, block: u32, new: bool) -> &Page {
         debug_assert!(
             self.pages.len() < MAX_UNIT_PAGES,
             "a write unit changes at most {MAX_UNIT_PAGES} pages"
         );
         let at = self.pages.len();
-        self.pages.push(UnitPage { buffer, block, new, copy: None });
+        self.pages.push(UnitPage { buffer, _held: held, block, new, copy: None });
         self.pages[at].page()
     }
 }
@@ -70,14 +78,11 @@ const NOT_LOCKED: &str = "the block is not locked by this write unit";
 
 impl WriteUnit for RelationWrite<'_> {
     fn lock(&mut self, block: u32) -> Result<&Page> {
-        debug_assert!(
-            self.pages.iter().all(|page| page.block < block),
-            "content locks are taken in ascending block order"
-        );
         self.store.check_block(block)?;
+        let held = self.held(block, Access::Exclusive);
         // SAFETY: the store's relation is open and its strategy alive.
         let buffer = unsafe { LockedBuffer::exclusive(self.store.index, block, self.store.strategy) };
-        Ok(self.add(buffer, block, false))
+        Ok(self.add(buffer, held, block, false))
     }
 
     fn try_lock(&mut self, block: u32) -> Result<Option<&Page>> {
@@ -88,7 +93,7 @@ impl WriteUnit for RelationWrite<'_> {
         // SAFETY: as in `lock`.
         let buffer = unsafe { LockedBuffer::try_exclusive(self.store.index, block, self.store.strategy) };
         Ok(match buffer {
-            Some(buffer) => Some(self.add(buffer, block, false)),
+            Some(buffer) => Some(self.add(buffer, self.held(block, Access::Conditional), block, false)),
             None => None,
         })
     }
@@ -120,7 +125,7 @@ impl WriteUnit for RelationWrite<'_> {
         // SAFETY: the store's relation is open, and its main fork exists.
         let buffer = unsafe { LockedBuffer::extend(self.store.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
         let block = buffer.block();
-        self.add(buffer, block, true);
+        self.add(buffer, self.held(block, Access::Conditional), block, true);
         Ok(block)
     }
 

@@ -6,6 +6,7 @@
 //! order, and measures them. One content lock at a time.
 
 use super::index::Index;
+use super::mend::StaleLinks;
 use super::meta::Meta;
 use super::node::{Node, Slots, upper_slots};
 use super::store::PageStore;
@@ -59,6 +60,7 @@ struct Scratch {
     expanded: Vec<(Link, Known)>,
     /// Expanded nodes that held one heap TID.
     rows: Vec<(Link, HeapTid)>,
+    stale: StaleLinks,
     /// Of the nodes expanded above layer 0 the nearest, where the next layer begins, with a copy of its upper tuple.
     nearest: Option<Candidate<Link>>,
     nearest_upper: Vec<u8>,
@@ -117,6 +119,22 @@ impl<Store: PageStore> PagedQuery<Store> {
     /// Makes what was noted by expansions known to [`PagedQuery::only_row`].
     pub(super) fn sort_rows(&self) {
         self.scratch.borrow_mut().rows.sort_unstable_by_key(|row| row.0);
+    }
+
+    /// How many stale links were met since [`PagedQuery::take_stale`] was called last.
+    pub(super) fn stale_links(&self) -> u64 {
+        self.scratch.borrow().stale.count
+    }
+
+    /// The stale links that were met since the last call.
+    pub(super) fn take_stale(&self) -> StaleLinks {
+        std::mem::take(&mut self.scratch.borrow_mut().stale)
+    }
+
+    /// Whether a node's place may be taken by another at any moment.
+    fn is_removable(&self, node: &Node) -> bool {
+        let header = node.header();
+        header.flags & TOMBSTONE != 0 && header.cycle <= self.index.meta.repaired_cycle
     }
 
     /// Reads the entry point again.
@@ -192,7 +210,13 @@ impl<Store: PageStore> PagedQuery<Store> {
                 let here = rest.iter().take_while(|link| link.block == block).count();
                 let page = self.index.store.read(block)?;
                 for &link in &rest[..here] {
-                    let Some(node) = Node::at(&self.index.layout, &page, link)? else { continue };
+                    let Some(node) = Node::at(&self.index.layout, &page, link)? else {
+                        scratch.stale.note(link, layer);
+                        continue;
+                    };
+                    if self.is_removable(&node) {
+                        scratch.stale.note(link, layer);
+                    }
                     let header = node.header();
                     if header.flags & PENDING != 0 || header.level < layer {
                         continue;
@@ -301,7 +325,13 @@ impl<Store: PageStore> PagedQuery<Store> {
         }
         let (own, upper) = {
             let page = self.index.store.read(candidate.node.block)?;
-            let Some(node) = Node::at(&self.index.layout, &page, candidate.node)? else { return Ok(None) };
+            let Some(node) = Node::at(&self.index.layout, &page, candidate.node)? else {
+                scratch.stale.note(candidate.node, layer);
+                return Ok(None);
+            };
+            if self.is_removable(&node) {
+                scratch.stale.note(candidate.node, layer);
+            }
             let header = node.header();
             if header.flags & PENDING != 0 || header.level < layer {
                 return Ok(None);
@@ -389,6 +419,9 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
     ) -> Result<Option<Candidate<Link>>> {
         self.index.store.interrupt_point();
         let scratch = &mut *self.scratch.borrow_mut();
+        if layer == 0 && !self.keeps_expanded {
+            scratch.stale.note_walked(candidate.node);
+        }
         match &self.codes {
             Some(codes) => self.expand_by_codes(codes, candidate, layer, visited, scratch, found),
             None => self.expand_by_payloads(candidate, layer, visited, scratch, found),

@@ -1,14 +1,15 @@
 //! One operation at every point of another, in one thread.
 
+use crate::repair::make_stale;
 use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::page::memory::{MemoryRead, MemoryUnit};
-use walia_core::page::node::Owned;
+use walia_core::page::node::{Node, Owned};
 use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::page::tuple::TupleKind;
-use walia_core::page::vacuum::bulk_delete;
-use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit, statistics};
+use walia_core::page::vacuum::{bulk_delete, cleanup};
+use walia_core::page::{Index, MemoryStore, Meta, PageStore, WriteUnit, statistics};
 use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
@@ -219,5 +220,119 @@ fn a_vacuum_beside_an_insertion_with_payloads_apart() {
     let parameters = Parameters { m: 2, m0: 200, ..parameters(2040, Metric::L2) };
     for rows in 3..8 {
         insert_beside_a_vacuum(parameters, rows);
+    }
+}
+
+/// At every step of a vacuum that takes half of the rows, the entry point among them, a row is inserted. What died is not
+/// listed again, and no link is made twice.
+#[test]
+fn an_insertion_beside_a_vacuum() {
+    for parameters in [parameters(8, Metric::L2), coded(24, Metric::Cosine, 4, PayloadEncoding::F16)] {
+        for at in 0.. {
+            let mut table = Table::new(MemoryStore::new(), Parameters { m: 2, m0: 4, ..parameters });
+            for _ in 0..24 {
+                let vector = table.random_vector();
+                table.insert(Some(vector)).unwrap();
+            }
+            let (layout, entry) = (table.index().layout, Meta::read(&table.store).unwrap().entry_point);
+            let page = *table.store.read(entry.block).unwrap();
+            let node = Node::at(&layout, &page, entry).unwrap().unwrap();
+            let mut dead: BTreeSet<HeapTid> = node.heap_tids().iter().copied().collect();
+            dead.extend(table.rows.keys().step_by(2));
+            dead.into_iter().for_each(|tid| table.delete(tid));
+            let (tid, vector) = (HeapTid::new(1000, 1), table.random_vector());
+            let others = |step| {
+                if step == at {
+                    table.index().insert(&vector, tid, false).unwrap();
+                }
+            };
+            let session = Session::new(&table.store, others);
+            let index = Index::open(&session).unwrap();
+            bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
+            if session.steps.get() <= at {
+                break;
+            }
+            table.rows.insert(tid, Some(vector.clone()));
+            table.assert_sound(&["stale", "tombstone", "duplicate", "itself", "no entry point"]);
+            table.assert_complete(Some(&vector), OPTIONS);
+        }
+    }
+}
+
+/// At every step of an insertion, others insert the same vector and a near one.
+#[test]
+fn insertions_of_neighbours() {
+    for parameters in [parameters(8, Metric::L2), coded(24, Metric::L2, 4, PayloadEncoding::Column)] {
+        for rows in [0, 1, 12] {
+            for at in 0.. {
+                let mut table = Table::new(MemoryStore::new(), Parameters { m: 2, m0: 4, ..parameters });
+                for _ in 0..rows {
+                    let vector = table.random_vector();
+                    table.insert(Some(vector)).unwrap();
+                }
+                let vector = table.random_vector();
+                let mut near = vector.clone();
+                near[0] ^= 1;
+                let new = [(1, &vector), (2, &vector), (3, &near)]
+                    .map(|(row, vector)| (HeapTid::new(1000, row), vector));
+                let others = |step| {
+                    if step == at {
+                        for (tid, vector) in &new[1..] {
+                            table.index().insert(vector, *tid, false).unwrap();
+                        }
+                    }
+                };
+                let session = Session::new(&table.store, others);
+                Index::open(&session).unwrap().insert(new[0].1, new[0].0, false).unwrap();
+                if session.steps.get() <= at {
+                    break;
+                }
+                for (tid, vector) in new {
+                    table.rows.insert(tid, Some(vector.clone()));
+                }
+                table.assert_sound(&["stale", "duplicate", "itself", "entry"]);
+                table.assert_complete(Some(&vector), OPTIONS);
+            }
+        }
+    }
+}
+
+/// At every step of a scan's healing, a vacuum runs, and inserts take slots again.
+#[test]
+fn healing_beside_a_vacuum() {
+    for parameters in [parameters(8, Metric::L2), coded(24, Metric::L2, 4, PayloadEncoding::Column)] {
+        for at in 0.. {
+            let mut table = Table::new(MemoryStore::new(), Parameters { m: 2, m0: 4, ..parameters });
+            for _ in 0..30 {
+                let vector = table.random_vector();
+                table.insert(Some(vector)).unwrap();
+            }
+            make_stale(&table);
+            let tids: Vec<HeapTid> = table.rows.keys().copied().step_by(3).collect();
+            tids.iter().for_each(|tid| table.delete(*tid));
+            let (query, new) = (table.random_vector(), table.random_vector());
+            let begun = Cell::new(None);
+            let others = |step| {
+                if begun.get().is_some_and(|begun| step == begun + at) {
+                    let index = table.index();
+                    bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
+                    cleanup(&index).unwrap();
+                    for row in 1..=10 {
+                        index.insert(&new, HeapTid::new(1000, row), false).unwrap();
+                    }
+                }
+            };
+            let session = Session::new(&table.store, others);
+            let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&query), OPTIONS);
+            assert!(scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().is_some());
+            begun.set(Some(session.steps.get()));
+            scan.heal(usize::MAX).unwrap();
+            if session.steps.get() <= begun.get().unwrap_or_default() + at {
+                break;
+            }
+            table.rows.extend((1..=10).map(|row| (HeapTid::new(1000, row), Some(new.clone()))));
+            table.assert_sound(&["duplicate", "itself", "tombstone"]);
+            table.assert_complete(Some(&query), OPTIONS);
+        }
     }
 }

@@ -65,6 +65,23 @@ impl<Store: PageStore> Index<Store> {
         self.change_locked(unit, node, layer, upper, coded)
     }
 
+    /// As [`Index::change_links`], if that needs no waiting.
+    pub(in crate::page) fn try_change_links(
+        &self,
+        vectors: &mut Vectors<'_, Store>,
+        node: Link,
+        layer: u8,
+        upper: Link,
+        changes: &[Change],
+    ) -> Result<Vec<Change>> {
+        let coded = coded(vectors, changes)?;
+        let mut unit = self.store.begin();
+        if coded.is_empty() || unit.try_lock(if layer == 0 { node } else { upper }.block)?.is_none() {
+            return Ok(Vec::new());
+        }
+        self.change_locked(unit, node, layer, upper, coded)
+    }
+
     /// Changes links in a unit that has locked their page.
     fn change_locked(
         &self,

@@ -28,7 +28,9 @@ mod second_run;
 
 use super::graph::PagedQuery;
 use super::index::Index;
+use super::mend::StaleLinks;
 use super::store::PageStore;
+use super::vectors::Vectors;
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
 use crate::types::{HeapTid, Link, Result};
 pub use federation::Federation;
@@ -127,6 +129,10 @@ pub struct ScanStats {
     pub second_run: u64,
     /// Rows whose vector was asked for because payloads left their order open.
     pub measured_rows: u64,
+    /// Links met on layer 0 that lead to nothing, or to tombstones that may be gone at any moment.
+    pub stale_links: u64,
+    /// Those of them that [`Scan::heal`] replaced or removed.
+    pub healed_links: u64,
 }
 
 /// A scan of an index.
@@ -200,7 +206,41 @@ impl<Store: PageStore> Scan<Store> {
 
     /// What the scan did so far.
     pub fn stats(&self) -> ScanStats {
-        ScanStats { search: self.search.stats, ..self.stats }
+        let stale_links = self.stats.stale_links + self.query.stale_links();
+        ScanStats { search: self.search.stats, stale_links, ..self.stats }
+    }
+
+    /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given. Only on a primary.
+    ///
+    /// A page is changed only where its lock is free. The lists are looked for among the nodes that were expanded: only a scan
+    /// that met stale links reads their pages again.
+    pub fn heal(&mut self, lists: usize) -> Result<()> {
+        let StaleLinks { links, count, walked } = self.query.take_stale();
+        self.stats.stale_links += count;
+        if links.is_empty() {
+            return Ok(());
+        }
+        let index = &self.query.index;
+        let mut vectors = Vectors::new(index);
+        let mut left = lists;
+        for node in walked {
+            if left == 0 {
+                break;
+            }
+            index.store.interrupt_point();
+            let Some(places) = index.places(node, 0)? else { continue };
+            let mut dead = HashSet::new();
+            for link in places.links.iter().filter(|link| links.contains(link)) {
+                if index.is_stale(*link, 0)? {
+                    dead.insert(*link);
+                }
+            }
+            if !dead.is_empty() {
+                left -= 1;
+                self.stats.healed_links += index.heal(&mut vectors, node, &places, &dead)?;
+            }
+        }
+        Ok(())
     }
 
     /// The next row; none as well where a federation's round is over ([`Scan::is_member`]). `sorter`, always the same, keeps the second run;
