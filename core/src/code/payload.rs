@@ -176,7 +176,7 @@ fn norm_of_difference(a: &[u8], b: &[u8], element: ElementType) -> f32 {
     if f64::from(nearest) < norm { nearest.next_up() } else { nearest }
 }
 
-/// Bounds of the distance of a column's vector, as [`Measure`](crate::kernel::Measure) computes it with any instruction
+/// Bounds of the distance of a column's vector, as [`Measure`] computes it with any instruction
 /// set, given the distance that it computed for the decoded payload.
 ///
 /// Norms are those of the query and of the decoded payload, as [`Measure::squared_norm`] gives their squares. `residual`
