@@ -36,6 +36,15 @@ pub fn assert_complete(client: &mut Client, operator: &str) {
     assert_eq!(found.len(), expected.len());
 }
 
+/// Repairs the index `items_v`; fails unless nothing at all is wrong with it then.
+pub fn assert_repairable(client: &mut Client) {
+    client.batch_execute("SELECT * FROM walia_repair('items_v')").unwrap();
+    let findings =
+        "SELECT format('block %s, slot %s: %s', block, slot, finding) FROM walia_check('items_v', true)";
+    let findings: Vec<String> = client.query(findings, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(findings.is_empty(), "{} findings: {:#?}", findings.len(), &findings[..findings.len().min(10)]);
+}
+
 /// Fails unless the indexes of `items` are sound and hold all of its rows. What costs recall or space only is no failure: a crash, and a change that
 /// is at work, leave such things.
 pub fn assert_sound(client: &mut Client) {

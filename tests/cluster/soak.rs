@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use postgres::Client;
 
 use crate::numbers::Numbers;
-use crate::scan::{assert_complete, assert_sound};
+use crate::scan::{assert_complete, assert_repairable, assert_sound};
 use crate::server::Cluster;
 use crate::workload;
 
@@ -47,6 +47,7 @@ fn mix_all(time: Duration, seed: u64) {
     let recall = "SELECT recall FROM walia_recall('items_v', samples => 1000)";
     let nodes = number(&mut client, "SELECT nodes::float8 FROM walia_info('items_v')");
     let warnings = number(&mut client, "SELECT count(*)::float8 FROM walia_check('items_v')");
+    assert_repairable(&mut client);
     let found = number(&mut client, recall);
     client.batch_execute("REINDEX INDEX items_v").unwrap();
     let expected = number(&mut client, recall);
