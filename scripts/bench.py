@@ -22,7 +22,8 @@ def main():
     data = Path(os.environ.get("WALIA_DATA") or CHECKOUT.parent / "shared" / "data")
     datasets = [glove.prepare()[0], *sorted({base.parent for base in data.glob("*/base.*")})]
     command = ["cargo", "run", "--release", "--package=walia-bench", "--", *sys.argv[1:]]
-    if Path(server.installation.ask("sharedir"), "extension", "vector.control").exists():
+    compares = any(argument.startswith("--partitions") for argument in sys.argv)
+    if not compares and Path(server.installation.ask("sharedir"), "extension", "vector.control").exists():
         command.append("--peer=pgvector")
     cache = home / "truth"
     cache.mkdir(exist_ok=True)

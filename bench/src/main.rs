@@ -148,6 +148,10 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
 
 /// The systems to measure, walia first.
 fn systems(options: &Options) -> Vec<System> {
+    if let Some(partitions) = options.partitions {
+        let walia = System::walia(options.metric, options.storage);
+        return vec![walia.partitioned(partitions), walia];
+    }
     let mut systems = Vec::new();
     if !options.only_peer {
         systems.push(System::walia(options.metric, options.storage));

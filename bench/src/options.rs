@@ -34,6 +34,9 @@ pub struct Options {
     /// Leave walia out
     #[arg(long, requires = "peer")]
     pub only_peer: bool,
+    /// Compare walia's index on a table in so many hash partitions with walia's on one table, in place of a peer
+    #[arg(long, conflicts_with_all = ["only_peer"], value_name = "N")]
+    pub partitions: Option<usize>,
     /// Distance
     #[arg(long, default_value = "cosine")]
     pub metric: Metric,
@@ -97,6 +100,7 @@ impl Options {
     pub fn check(&self) -> Result<()> {
         ensure!(self.k > 0, "--k must be at least 1");
         ensure!(self.queries != Some(0), "--queries must be at least 1");
+        ensure!(self.partitions.is_none_or(|partitions| partitions > 1), "--partitions must be at least 2");
         ensure!(self.builds > 0 && self.rounds > 0, "--builds and --rounds must be at least 1");
         ensure!(self.threads != Some(0) && self.clients > 0, "--threads and --clients must be at least 1");
         let least = self.ef.iter().min();

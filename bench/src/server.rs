@@ -120,11 +120,20 @@ impl Session {
     /// Creates and fills the table of a system; gives the seconds that binary COPY took.
     pub fn load(&mut self, system: &System, base: &Vectors, threads: usize) -> Result<f64> {
         let (table, column_type) = (system.table(), system.column_type);
-        self.execute(&format!(
-            "CREATE TABLE {table} (id integer, vec {column_type}({})) WITH (parallel_workers = {})",
-            base.dimensions(),
-            threads - 1
-        ))?;
+        let columns = format!("(id integer, vec {column_type}({}))", base.dimensions());
+        let with = format!("WITH (parallel_workers = {})", threads - 1);
+        if system.partitions > 1 {
+            self.execute(&format!("CREATE TABLE {table} {columns} PARTITION BY HASH (id)"))?;
+            for remainder in 0..system.partitions {
+                self.execute(&format!(
+                    "CREATE TABLE {table}_{remainder} PARTITION OF {table} \
+                     FOR VALUES WITH (MODULUS {}, REMAINDER {remainder}) {with}",
+                    system.partitions
+                ))?;
+            }
+        } else {
+            self.execute(&format!("CREATE TABLE {table} {columns} {with}"))?;
+        }
         let columns = self.client.prepare(&format!("SELECT id, vec FROM {table}"))?;
         let types: Vec<Type> = columns.columns().iter().map(|column| column.type_().clone()).collect();
         let started = Instant::now();
@@ -166,10 +175,14 @@ impl Session {
         Ok(Build { seconds, index_bytes: self.index_bytes(system)?, notices })
     }
 
-    /// Bytes of the index of a system.
+    /// Bytes of the index of a system, with those of partitions.
     pub fn index_bytes(&mut self, system: &System) -> Result<u64> {
         let index = format!("walia_bench.{}", system.index());
-        let row = self.client.query_one("SELECT pg_relation_size($1::text::regclass)", &[&index])?;
+        let row = self.client.query_one(
+            "SELECT coalesce(sum(pg_relation_size(relid)), pg_relation_size($1::text::regclass))::int8
+             FROM pg_partition_tree($1::text::regclass)",
+            &[&index],
+        )?;
         Ok(row.get::<_, i64>(0).try_into()?)
     }
 
@@ -246,11 +259,15 @@ struct Plan {
 }
 
 impl Plan {
-    /// Whether the plan is an ordered scan of this index and nothing else but the limit.
+    /// Whether the plan is an ordered scan of this index, or of those of partitions, and nothing else but the limit.
     fn scans(&self, index: &str) -> bool {
         match (self.node.as_str(), self.children.as_slice()) {
             ("Index Scan", []) => self.index.as_deref() == Some(index),
             ("Limit", [child]) => child.scans(index),
+            // Of partitions, whose indexes have names of their own.
+            ("Custom Scan" | "Merge Append", [_, ..]) => {
+                self.children.iter().all(|child| child.node == "Index Scan")
+            }
             _ => false,
         }
     }
@@ -272,6 +289,14 @@ mod tests {
         };
         assert!(explained(r#""Node Type": "Index Scan", "Index Name": "walia_index""#));
         assert!(!explained(r#""Node Type": "Index Scan", "Index Name": "other_index""#));
+        let partitions = |node: &str| {
+            let child = format!(
+                r#"{{"Shared Hit Blocks": 1, "Shared Read Blocks": 0, "Node Type": "{node}", "Index Name": "part"}}"#
+            );
+            explained(&format!(r#""Node Type": "Custom Scan", "Plans": [{child}, {child}]"#))
+        };
+        assert!(partitions("Index Scan"));
+        assert!(!partitions("Sort"));
         assert!(!explained(r#""Node Type": "Sort""#));
     }
 

@@ -20,6 +20,8 @@ pub struct System {
     pub operator: &'static str,
     /// The setting that trades time for recall.
     pub ef_search: &'static str,
+    /// Hash partitions of the table; 1 for a table that has none.
+    pub partitions: usize,
 }
 
 impl System {
@@ -38,7 +40,13 @@ impl System {
             metric_name: metric_name(metric),
             operator,
             ef_search: "walia.ef_search",
+            partitions: 1,
         }
+    }
+
+    /// The same with a table in so many hash partitions.
+    pub fn partitioned(self, partitions: usize) -> Self {
+        Self { name: "walia_partitioned", partitions, ..self }
     }
 
     /// pgvector's hnsw.
@@ -55,6 +63,7 @@ impl System {
             metric_name: metric_name(metric),
             operator: operator(metric),
             ef_search: "hnsw.ef_search",
+            partitions: 1,
         }
     }
 
