@@ -66,6 +66,8 @@ CREATE FUNCTION walia_last_scan() RETURNS TABLE (
     rows_of_first_run bigint,   -- that the walk gave
     rows_of_second_run bigint,  -- that a pass over the whole index gave
     rows_measured bigint,       -- read from the table because the index left their order open
+    stale_links bigint,         -- met by the walk: they lead to nothing, or to tombstones
+    healed_links bigint,        -- of those, replaced or removed when the scan ended
     milliseconds float8         -- in the access method
 ) AS 'MODULE_PATHNAME', 'walia_last_scan_wrapper' LANGUAGE C STRICT;
 COMMENT ON FUNCTION walia_last_scan IS 'what the last search by walia_hnsw indexes in this session did';

@@ -24,6 +24,8 @@ fn walia_last_scan() -> TableIterator<
         name!(rows_of_first_run, i64),
         name!(rows_of_second_run, i64),
         name!(rows_measured, i64),
+        name!(stale_links, i64),
+        name!(healed_links, i64),
         name!(milliseconds, f64),
     ),
 > {
@@ -41,6 +43,8 @@ fn walia_last_scan() -> TableIterator<
             stats.first_run as i64,
             stats.second_run as i64,
             stats.measured_rows as i64,
+            stats.stale_links as i64,
+            stats.healed_links as i64,
             last.time.as_secs_f64() * 1000.0,
         )
     }))
