@@ -40,24 +40,22 @@ pub unsafe fn offer(
             return;
         }
         let target = (*root).upper_targets[pg_sys::UpperRelationKind::UPPERREL_ORDERED as usize];
-        let paths: Vec<_> = PgList::<pg_sys::Path>::from_pg((*input).pathlist).iter_ptr().collect();
-        for path in paths {
-            if !pg_sys::pathkeys_contained_in((*root).sort_pathkeys, (*path).pathkeys) {
-                continue;
-            }
-            let append = without_projection(path);
-            let Some(scan) = replacement(root, input, append) else { continue };
+        // The paths of `input` may have been freed: those that are in order are paths of `output`, too, which forgets the dearer
+        // ones. For the same reason all replacements are made before the first is offered.
+        let paths = PgList::<pg_sys::Path>::from_pg((*output).pathlist);
+        let replacements: Vec<_> = paths
+            .iter_ptr()
+            .filter(|path| pg_sys::pathkeys_contained_in((*root).sort_pathkeys, (**path).pathkeys))
+            .filter_map(|path| Some((path, replacement(root, input, without_projection(path))?)))
+            .collect();
+        // It does no more than the MergeAppend in any case; where tables are small the model sees no difference.
+        for (replaced, _) in &replacements {
+            (*output).pathlist = pg_sys::list_delete_ptr((*output).pathlist, replaced.cast());
+        }
+        for (_, scan) in replacements {
             let mut offered = scan.cast::<pg_sys::Path>();
-            if append != path {
-                offered = pg_sys::create_projection_path(root, input, offered, (*path).pathtarget).cast();
-            }
             if (*offered).pathtarget != target {
                 offered = pg_sys::apply_projection_to_path(root, output, offered, target);
-            }
-            // It does no more than the MergeAppend in any case; where tables are small the model sees no difference.
-            let others = PgList::<pg_sys::Path>::from_pg((*output).pathlist);
-            if let Some(replaced) = others.iter_ptr().find(|other| without_projection(*other) == append) {
-                (*output).pathlist = pg_sys::list_delete_ptr((*output).pathlist, replaced.cast());
             }
             pg_sys::add_path(output, offered);
         }
