@@ -55,7 +55,8 @@ pub unsafe fn offer(
         for (_, scan) in replacements {
             let mut offered = scan.cast::<pg_sys::Path>();
             if (*offered).pathtarget != target {
-                offered = pg_sys::apply_projection_to_path(root, output, offered, target);
+                // The children's rows have the columns of the path's own target, which stays.
+                offered = pg_sys::create_projection_path(root, output, offered, target).cast();
             }
             pg_sys::add_path(output, offered);
         }
