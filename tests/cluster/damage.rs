@@ -15,9 +15,14 @@ const DIMENSIONS: [usize; 4] = [2100, 8, 40, 8];
 const INDEXES: usize = 60;
 const PAGE: usize = 8192;
 
-/// What may be said of a damaged index: by Postgres of a page, by walia of the index or of its format.
-const EXPECTED: [SqlState; 3] =
-    [SqlState::DATA_CORRUPTED, SqlState::INDEX_CORRUPTED, SqlState::FEATURE_NOT_SUPPORTED];
+/// What may be said of a damaged index: by Postgres of a page, by walia of the index, of its format, or of vectors that have other
+/// dimensions than its meta page says.
+const EXPECTED: [SqlState; 4] = [
+    SqlState::DATA_CORRUPTED,
+    SqlState::INDEX_CORRUPTED,
+    SqlState::FEATURE_NOT_SUPPORTED,
+    SqlState::DATA_EXCEPTION,
+];
 /// Where Postgres complains of a heap TID that leads out of the table, as it does for any index; without a code of its own.
 const STORAGE_MANAGER: &str = "md.c";
 
