@@ -1,8 +1,9 @@
 //! What the planner is told: `amcostestimate`.
 //!
-//! Imports `column`, `options` and `guc`.
+//! Imports `column`, `options`, `guc` and walia-core.
 
 use pgrx::{PgList, pg_guard, pg_sys};
+use walia_core::page::scan::federation;
 
 use super::column;
 use super::options::Options;
@@ -17,9 +18,6 @@ const UNSEEN_NEIGHBOURS: f64 = 0.6;
 const EXPANDED: f64 = 1.9;
 /// With codes: the pages of a layer above 0, where each node has a second tuple.
 const PAGES_OF_LAYER: f64 = 6.0;
-
-/// Of indexes that are searched as one: what each of them expands on layer 0 besides its share, in results.
-const LEAST_SHARE: f64 = 3.0;
 
 /// The parts of a scan's cost that do not depend on Postgres's structures.
 struct Model {
@@ -168,11 +166,10 @@ pub unsafe extern "C-unwind" fn amcostestimate(
 /// # Safety
 /// `path` scans a walia_hnsw index that the planner may use.
 pub unsafe fn saved_by_federation(path: &pg_sys::IndexPath, members: usize) -> f64 {
-    let ef_search = guc::ef_search() as f64;
-    let share = (ef_search / members as f64 + LEAST_SHARE).min(ef_search);
+    let ef_search = guc::ef_search();
     // SAFETY: by the caller's promise.
-    let startup = |ef_search| unsafe { Model::new(&*path.indexinfo, ef_search) }.costs().0;
-    startup(ef_search) - startup(share)
+    let startup = |ef_search| unsafe { Model::new(&*path.indexinfo, ef_search as f64) }.costs().0;
+    startup(ef_search) - startup(federation::share(ef_search, members))
 }
 
 /// Whether a path scans a walia_hnsw index.

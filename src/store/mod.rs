@@ -6,7 +6,6 @@
 pub mod buffer;
 pub mod bulk;
 pub mod error;
-mod order;
 pub mod prefetch;
 mod recent;
 mod write;
@@ -15,11 +14,11 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
+use walia_core::page::lock_order::{Access, Held};
 use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
-use order::{Access, Held};
 use prefetch::{PrefetchStats, Prefetcher};
 use write::RelationWrite;
 
@@ -105,6 +104,12 @@ impl RelationStore {
         self.prefetcher.stats()
     }
 
+    /// Distinguishes stores in [`Held`].
+    fn identity(&self) -> usize {
+        // SAFETY: the relation is open.
+        unsafe { (*self.index).rd_id }.to_u32() as usize
+    }
+
     /// An error for a block past the end of the index: a link to it is damaged.
     fn check_block(&self, block: u32) -> Result<()> {
         if block < self.known_blocks.get() || block < self.block_count()? {
@@ -146,7 +151,7 @@ impl PageStore for RelationStore {
         self.prefetcher.count_read(block);
         // SAFETY: the relation is open and the strategy alive.
         unsafe {
-            let _held = Held::new((*self.index).rd_id, block, Access::Share);
+            let _held = Held::new(self.identity(), block, Access::Share);
             let buffer = match self.purpose {
                 Purpose::Query => LockedBuffer::shared_recent(self.index, block),
                 // VACUUM's costs count lookups.
@@ -195,7 +200,7 @@ impl PageStore for RelationStore {
     }
 
     fn interrupt_point(&self) {
-        order::assert_none_held();
+        Held::assert_none(self.identity());
         match self.purpose {
             Purpose::Query => check_for_interrupts(),
             // SAFETY: no content lock is held here, as the trait demands.

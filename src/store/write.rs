@@ -6,13 +6,13 @@ use std::ptr::{self, NonNull};
 use std::thread;
 
 use pgrx::pg_sys;
+use walia_core::page::lock_order::{Access, Held};
 use walia_core::page::store::MAX_UNIT_PAGES;
 use walia_core::page::{Page, WriteUnit};
 use walia_core::types::Result;
 
 use super::RelationStore;
 use super::buffer::LockedBuffer;
-use super::order::{Access, Held};
 
 const _: () = assert!(MAX_UNIT_PAGES == pg_sys::XLR_NORMAL_MAX_BLOCK_ID as usize);
 
@@ -58,8 +58,7 @@ impl<'s> RelationWrite<'s> {
 
     /// Notes a lock for the debug builds' check of their order.
     fn held(&self, block: u32, access: Access) -> Held {
-        // SAFETY: the store's relation is open.
-        Held::new(unsafe { (*self.store.index).rd_id }, block, access)
+        Held::new(self.store.identity(), block, access)
     }
 
     fn add(&mut self, buffer: LockedBuffer, held: Held, block: u32, new: bool) -> &Page {

@@ -22,8 +22,8 @@ pub(super) type HalvesKernel = fn(&[u8], &[u8], f32) -> Sums;
 
 /// A proof that the machine has an instruction set, and its operations on a register of f32 lanes.
 ///
-/// All methods but [`Simd::kernel`] and [`Simd::halves_kernel`] are `#[inline(always)]` in every implementor: they must end up inside of a function
-/// that is compiled for the instruction set.
+/// All methods but [`Simd::kernel`] and [`Simd::halves_kernel`] are `#[inline(always)]` in every implementor: they must end up
+/// inside of a function that is compiled for the instruction set.
 pub(super) trait Simd: Copy {
     /// [`Simd::LANES`] f32 values.
     type Register: Copy;

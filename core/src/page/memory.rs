@@ -4,11 +4,11 @@
 //! page behind even when its unit is not committed, the free-space map is a hint that does not survive, and debug builds
 //! panic where the lock order of [`super::store`] is broken.
 
+use super::lock_order::{Access, Held};
 use super::slotted::Page;
 use super::store::{MAX_UNIT_PAGES, PageStore, WriteUnit};
 use super::write::PageSink;
 use crate::types::{Error, Link, Result};
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -192,7 +192,7 @@ impl PageStore for MemoryStore {
 
     fn read(&self, block: u32) -> Result<MemoryRead<'_>> {
         let page = self.existing_page(block)?;
-        let held = Held::new(self.identity(), block, Access::Read);
+        let held = Held::new(self.identity(), block, Access::Share);
         Ok(MemoryRead { page: read(page), _held: held })
     }
 
@@ -261,14 +261,14 @@ impl<'a> MemoryUnit<'a> {
 impl WriteUnit for MemoryUnit<'_> {
     fn lock(&mut self, block: u32) -> Result<&Page> {
         let page = self.store.existing_page(block)?;
-        let held = Held::new(self.store.identity(), block, Access::Lock);
+        let held = Held::new(self.store.identity(), block, Access::Exclusive);
         self.add(block, write(page), held);
         Ok(self.page(block))
     }
 
     fn try_lock(&mut self, block: u32) -> Result<Option<&Page>> {
         let Ok(page) = self.store.existing_page(block)?.try_write() else { return Ok(None) };
-        self.add(block, page, Held::new(self.store.identity(), block, Access::NoWait));
+        self.add(block, page, Held::new(self.store.identity(), block, Access::Conditional));
         Ok(Some(self.page(block)))
     }
 
@@ -285,7 +285,7 @@ impl WriteUnit for MemoryUnit<'_> {
 
     fn extend(&mut self) -> Result<u32> {
         let (block, page) = self.store.extend_locked();
-        self.add(block, page, Held::new(self.store.identity(), block, Access::NoWait));
+        self.add(block, page, Held::new(self.store.identity(), block, Access::Conditional));
         Ok(block)
     }
 
@@ -309,63 +309,6 @@ impl WriteUnit for MemoryUnit<'_> {
         }
         self.store.next_transaction.fetch_add(1, Ordering::SeqCst);
         Ok(())
-    }
-}
-
-/// How a page is about to be locked.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Access {
-    Read,
-    Lock,
-    NoWait,
-}
-
-thread_local! {
-    /// Pages that this thread has locked: store, block.
-    static HELD: RefCell<Vec<(usize, u32)>> = const { RefCell::new(Vec::new()) };
-}
-
-/// An entry of [`HELD`]; only in debug builds.
-struct Held(usize, u32);
-
-impl Held {
-    /// Notes a lock that is about to be taken; panics where taking it breaks the lock order.
-    fn new(store: usize, block: u32, access: Access) -> Self {
-        if cfg!(debug_assertions) {
-            HELD.with_borrow_mut(|held| {
-                let mut blocks = held.iter().filter(|entry| entry.0 == store).map(|entry| entry.1);
-                match access {
-                    Access::Read => {
-                        assert!(blocks.next().is_none(), "a page is read while another is locked")
-                    }
-                    Access::Lock => {
-                        assert!(blocks.all(|other| other < block), "pages are locked out of order")
-                    }
-                    Access::NoWait => {}
-                }
-                held.push((store, block));
-            });
-        }
-        Self(store, block)
-    }
-
-    fn assert_none(store: usize) {
-        if cfg!(debug_assertions) {
-            let none = HELD.with_borrow(|held| held.iter().all(|entry| entry.0 != store));
-            assert!(none, "an interrupt point under a page lock");
-        }
-    }
-}
-
-impl Drop for Held {
-    fn drop(&mut self) {
-        if cfg!(debug_assertions) {
-            HELD.with_borrow_mut(|held| {
-                if let Some(position) = held.iter().position(|entry| *entry == (self.0, self.1)) {
-                    held.swap_remove(position);
-                }
-            });
-        }
     }
 }
 

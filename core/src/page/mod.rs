@@ -9,6 +9,7 @@ pub mod fit;
 pub mod graph;
 pub mod index;
 mod insert;
+pub mod lock_order;
 pub mod memory;
 mod mend;
 pub mod meta;

@@ -49,9 +49,14 @@ pub(super) struct Member {
 impl Member {
     /// Before the first round of a scan with these options; `None` for a scan on its own.
     pub fn new(options: &ScanOptions) -> Option<Self> {
-        let share = (options.ef_search as f32 / (options.members as f32).sqrt()).ceil() as usize + 1;
-        (options.members > 1).then_some(Self { share: share.min(options.ef_search), layer: 0, entry: None })
+        let share = share(options.ef_search, options.members);
+        (options.members > 1).then_some(Self { share, layer: 0, entry: None })
     }
+}
+
+/// Results that each of so many scans looks for at least.
+pub fn share(ef_search: usize, members: usize) -> usize {
+    ef_search.min((ef_search as f32 / (members as f32).sqrt()).ceil() as usize + 1)
 }
 
 /// What scans that are searched as one have in common.

@@ -22,7 +22,7 @@
 //! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
-mod federation;
+pub mod federation;
 mod order;
 mod second_run;
 
