@@ -78,7 +78,21 @@ impl<Store: NodeStore> LayerSearch<Store> {
         ef: usize,
     ) -> Result<Vec<Candidate<Store::Node>>> {
         self.begin(entries);
-        self.walk(store, layer, ef)?;
+        self.walk(store, layer, ef, f64::NEG_INFINITY)?;
+        self.take_results(store, ef, None)
+    }
+
+    /// As [`LayerSearch::run`], but the walk ends as soon as it has measured a live node at this distance or nearer.
+    pub fn run_until(
+        &mut self,
+        store: &Store,
+        entries: &[Candidate<Store::Node>],
+        layer: u8,
+        ef: usize,
+        distance: f64,
+    ) -> Result<Vec<Candidate<Store::Node>>> {
+        self.begin(entries);
+        self.walk(store, layer, ef, distance)?;
         self.take_results(store, ef, None)
     }
 
@@ -86,7 +100,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
         self.reopen(ef, None);
-        self.walk(store, layer, ef)?;
+        self.walk(store, layer, ef, f64::NEG_INFINITY)?;
         self.take_results(store, ef, None)
     }
 
@@ -175,12 +189,16 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
     }
 
-    fn walk(&mut self, store: &Store, layer: u8, ef: usize) -> Result<()> {
-        // A round that is wide beside ef, as on a layer that is only passed through, would expand nodes in vain.
-        let beam = store.beam().min(ef.div_ceil(4));
+    /// Expands nodes until all that is left is out of question, or one was measured at the distance `enough` or nearer.
+    fn walk(&mut self, store: &Store, layer: u8, ef: usize, enough: f64) -> Result<()> {
+        // A round that is wide beside what is looked for, as on a layer that is only passed through, would expand nodes in vain.
+        let beam = store.beam().min(if enough > f64::NEG_INFINITY { 2 } else { ef.div_ceil(4) });
         while self.choose(store, (layer, beam), ef, None) {
             self.prefetch(store, layer);
             self.expand(store, layer, ef, None)?;
+            if enough > f64::NEG_INFINITY && self.nearest.iter().any(|node| node.distance <= enough) {
+                break;
+            }
         }
         Ok(())
     }
@@ -287,7 +305,7 @@ pub fn descend<Store: NodeStore>(
     let mut entries = vec![Candidate::estimate(f64::INFINITY, 0.0, entry.node)];
     for upper in (layer + 1..=entry.level).rev() {
         search.begin(&entries);
-        search.walk(store, upper, 1)?;
+        search.walk(store, upper, 1, f64::NEG_INFINITY)?;
         // A layer of tombstones alone gives no result: its entries serve the next layer as well.
         if let Some(nearest) = search.take_nearest() {
             entries = vec![nearest];

@@ -41,9 +41,19 @@ pub struct PagedQuery<Store> {
     /// The root of the query's squared norm, where payloads are less precise than the column.
     norm: f64,
     codes: Option<CodeQuery>,
-    /// Whether [`PagedQuery::take_expanded`] is called for.
-    keeps_expanded: bool,
+    noted: Noted,
     scratch: RefCell<Scratch>,
+}
+
+/// What is noted of expanded nodes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// For a scan: their heap TIDs, for [`PagedQuery::only_row`], and on layer 0 which they are, for [`PagedQuery::take_stale`].
+    Rows,
+    /// For an insertion that chooses neighbours: their vectors, for [`PagedQuery::take_expanded`].
+    Vectors,
+    /// Nothing.
+    Nothing,
 }
 
 /// Memory that expansions use again and again.
@@ -94,13 +104,12 @@ impl<Store: PageStore> PagedQuery<Store> {
             0.0
         };
         let vector = vector.to_vec();
-        Self { index, vector, prepared, norm, codes, keeps_expanded: false, scratch: RefCell::default() }
+        Self { index, vector, prepared, norm, codes, noted: Noted::Rows, scratch: RefCell::default() }
     }
 
-    /// Keeps the vectors of expanded nodes for [`PagedQuery::take_expanded`].
-    pub(super) fn keep_expanded(mut self) -> Self {
-        self.keeps_expanded = true;
-        self
+    /// Notes something else than [`Noted::Rows`] of nodes that are expanded from now on.
+    pub(super) fn note(&mut self, noted: Noted) {
+        self.noted = noted;
     }
 
     /// Gives the nodes that were expanded since the last call, with what was read of them.
@@ -361,16 +370,15 @@ impl<Store: PageStore> PagedQuery<Store> {
     /// What the tuple of a node that is expanded tells of the node itself.
     fn look_at(&self, candidate: Candidate<Link>, node: &Node, scratch: &mut Scratch) -> Candidate<Link> {
         let live = node.header().flags & TOMBSTONE == 0;
-        // An insertion gives no rows.
-        if let ([row], true) = (node.heap_tids(), node.header().overflow.is_none())
-            && !self.keeps_expanded
+        if self.noted == Noted::Rows
+            && let ([row], true) = (node.heap_tids(), node.header().overflow.is_none())
         {
             scratch.rows.push((candidate.node, *row));
         }
         match node.payload() {
             Some(payload) => {
                 let measured = self.measure(candidate.node, live, payload, &mut scratch.decoded);
-                if self.keeps_expanded {
+                if self.noted == Noted::Vectors {
                     let known = self.index.known(payload, live, node.header().level);
                     scratch.expanded.push((candidate.node, known));
                 }
@@ -419,7 +427,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
     ) -> Result<Option<Candidate<Link>>> {
         self.index.store.interrupt_point();
         let scratch = &mut *self.scratch.borrow_mut();
-        if layer == 0 && !self.keeps_expanded {
+        if layer == 0 && self.noted == Noted::Rows {
             scratch.stale.note_walked(candidate.node);
         }
         match &self.codes {

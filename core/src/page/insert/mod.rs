@@ -32,7 +32,7 @@ mod publish;
 pub(super) use allocate::{may_reuse, reclaimable_space};
 pub(super) use link::{Change, Offer};
 
-use super::graph::PagedQuery;
+use super::graph::{Noted, PagedQuery};
 use super::index::Index;
 use super::meta::{META_BLOCK, Meta};
 use super::store::{PageStore, WriteUnit};
@@ -47,8 +47,8 @@ use crate::types::{HeapTid, Link, Result};
 /// How often a node without a live neighbour searches again.
 const TRIES: usize = 4;
 
-/// Candidates kept while the node that holds a known vector is looked for.
-const EF_OF_HOLDER: usize = 8;
+/// Candidates kept while the node that holds a known vector is looked for, which mostly ends long before so many are found.
+const EF_OF_HOLDER: usize = 32;
 
 impl<Store: PageStore> Index<Store> {
     /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the vector is the one of
@@ -79,7 +79,8 @@ pub(super) struct Insertion<'i, Store: PageStore> {
 impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// Binds the payload of a node of `level`. The graph is linked by what payloads hold, as everybody sees that.
     pub fn new(index: &'i Index<Store>, payload: Vec<u8>, level: u8) -> Result<Self> {
-        let query = PagedQuery::new(index.refreshed()?, &index.decode(&payload)).keep_expanded();
+        let mut query = PagedQuery::new(index.refreshed()?, &index.decode(&payload));
+        query.note(Noted::Nothing);
         let ef = usize::from(index.layout.parameters.ef_construction);
         let search = query.search(Purpose::Insertion, ef);
         Ok(Self { index, query, search, vectors: Vectors::new(index), payload, level })
@@ -102,22 +103,23 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         self.become_entry_point(node, linked)
     }
 
-    /// Looks for a node that holds the vector, without choosing neighbours. A narrow search finds it nearly always: it is nearer
-    /// than everything else, and nodes around it link to it.
+    /// Looks for a node that holds the vector, without choosing neighbours: it is nearer than everything else, and nodes around
+    /// it link to it.
     fn join_nearest(&mut self, heap_tid: HeapTid) -> Result<bool> {
-        let nearest = self.search_layer_0(EF_OF_HOLDER)?;
+        let own = self.query.distance(self.query.vector());
+        let nearest = self.search_layer_0(EF_OF_HOLDER, own)?;
         self.join(&nearest, heap_tid)
     }
 
     /// The nearest nodes of layer 0.
     pub fn nearest(&mut self) -> Result<Vec<Candidate<Link>>> {
-        self.search_layer_0(self.index.layout.parameters.ef_construction.into())
+        self.search_layer_0(self.index.layout.parameters.ef_construction.into(), f64::NEG_INFINITY)
     }
 
-    fn search_layer_0(&mut self, ef: usize) -> Result<Vec<Candidate<Link>>> {
+    fn search_layer_0(&mut self, ef: usize, enough: f64) -> Result<Vec<Candidate<Link>>> {
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
         let entries = descend(&self.query, &mut self.search, entry, 0)?;
-        self.search.run(&self.query, &entries, 0, ef)
+        self.search.run_until(&self.query, &entries, 0, ef, enough)
     }
 
     /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal distances from
@@ -138,6 +140,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     fn choose(&mut self, myself: Option<Link>) -> Result<NewNeighbours<Link>> {
         self.vectors.limit_memory();
         let Self { index, query, search, vectors, level, .. } = self;
+        query.note(Noted::Vectors);
         choose_neighbours(
             query,
             search,
