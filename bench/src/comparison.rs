@@ -60,9 +60,15 @@ impl Comparison {
         ratios.push(Ratio::new("build s", Some(system.build_seconds), Some(peer.build_seconds)));
         let mib = |report: &SystemReport| Some(report.index_bytes as f64 / MIB);
         ratios.push(Ratio::new("index MiB", mib(system), mib(peer)));
-        if let (Some(system), Some(peer)) = (system.inserts, peer.inserts) {
-            let ms = |inserts: Inserts| Some(1000.0 / inserts.per_second);
-            ratios.push(Ratio::new("ms an insert", ms(system), ms(peer)));
+        for (system, peer) in system.inserts.iter().zip(&peer.inserts) {
+            let ms = |inserts: &Inserts| Some(1000.0 / inserts.per_second);
+            ratios.push(Ratio::new(
+                format!("ms an insert, {} session(s)", system.clients),
+                ms(system),
+                ms(peer),
+            ));
+        }
+        if let (Some(system), Some(peer)) = (system.inserts.first(), peer.inserts.first()) {
             ratios.push(Ratio::new("WAL bytes an insert", Some(system.wal_bytes), Some(peer.wal_bytes)));
             let records = (system.wal_record_bytes, peer.wal_record_bytes);
             ratios.push(Ratio::new("WAL bytes an insert without page images", records.0, records.1));
@@ -111,7 +117,7 @@ mod tests {
             index_bytes: 1 << 20,
             notices: Vec::new(),
             sweep: vec![point(10, 0.8, ms), point(40, recall, 2.0 * ms)],
-            inserts: None,
+            inserts: Vec::new(),
             churn: Vec::new(),
         }
     }

@@ -32,13 +32,13 @@ pub struct Inserts {
     pub wal_record_bytes: Option<f64>,
 }
 
-/// Inserts a tenth of `rows` to warm up, then measures `rows`.
+/// Inserts a tenth of `rows` to warm up, then measures `rows`; those of round number `round`.
 pub fn measure(
     session: &mut Session,
     config: &Config,
     system: &System,
     base: &Vectors,
-    (rows, clients): (usize, usize),
+    (rows, clients, round): (usize, usize, usize),
 ) -> Result<Inserts> {
     let inspects = session
         .client()
@@ -48,8 +48,8 @@ pub fn measure(
         session.create_extension("pg_walinspect")?;
     }
     session.execute("CHECKPOINT")?;
-    let first_id = base.rows();
     let warm_up = rows / 10;
+    let first_id = base.rows() + round * (warm_up + rows);
     insert(config, system, base, first_id, warm_up, clients)?;
 
     let before = wal_position(session)?;

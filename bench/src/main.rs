@@ -83,7 +83,7 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
             index_bytes: 0,
             notices: Vec::new(),
             sweep: Vec::new(),
-            inserts: None,
+            inserts: Vec::new(),
             churn: Vec::new(),
         });
     }
@@ -101,11 +101,12 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
     for (report, points) in reports.iter_mut().zip(points) {
         report.sweep = points;
     }
-    if options.inserts > 0 {
+    let clients = options.clients.iter().take(if options.inserts > 0 { usize::MAX } else { 0 });
+    for (round, &clients) in clients.enumerate() {
         for (system, report) in systems.iter().zip(&mut reports) {
-            eprintln!("inserting into the table of {}", system.name);
-            let amount = (options.inserts, options.clients);
-            report.inserts = Some(inserts::measure(&mut session, &config, system, &dataset.base, amount)?);
+            eprintln!("inserting into the table of {} by {clients} session(s)", system.name);
+            let amount = (options.inserts, clients, round);
+            report.inserts.push(inserts::measure(&mut session, &config, system, &dataset.base, amount)?);
         }
     }
     if options.churn > 0 {

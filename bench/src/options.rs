@@ -78,9 +78,9 @@ pub struct Options {
     /// Insert rows at the end: warm up with a tenth, then measure this many
     #[arg(long, default_value_t = 0, value_name = "N")]
     pub inserts: usize,
-    /// Sessions that insert
-    #[arg(long, default_value_t = 1, value_name = "C")]
-    pub clients: usize,
+    /// Sessions that insert, one number after the other
+    #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST")]
+    pub clients: Vec<usize>,
     /// At the end, delete half of the rows, vacuum and insert them again, so many times; measured at the greatest of --ef
     #[arg(long, default_value_t = 0, value_name = "ROUNDS")]
     pub churn: usize,
@@ -102,7 +102,8 @@ impl Options {
         ensure!(self.queries != Some(0), "--queries must be at least 1");
         ensure!(self.partitions.is_none_or(|partitions| partitions > 1), "--partitions must be at least 2");
         ensure!(self.builds > 0 && self.rounds > 0, "--builds and --rounds must be at least 1");
-        ensure!(self.threads != Some(0) && self.clients > 0, "--threads and --clients must be at least 1");
+        ensure!(self.threads != Some(0), "--threads must be at least 1");
+        ensure!(self.clients.iter().all(|clients| *clients > 0), "--clients must be at least 1");
         let least = self.ef.iter().min();
         ensure!(least.is_some_and(|ef| *ef as usize >= self.k), "--ef must not be less than --k");
         Ok(())

@@ -70,8 +70,8 @@ pub struct SystemReport {
     pub notices: Vec<String>,
     /// A point for every ef_search.
     pub sweep: Vec<Point>,
-    /// The insert stage.
-    pub inserts: Option<Inserts>,
+    /// The insert stage, for each number of sessions.
+    pub inserts: Vec<Inserts>,
     /// The index before and after every round of the churn stage.
     pub churn: Vec<Round>,
 }
@@ -175,28 +175,32 @@ impl Report {
     }
 
     fn write_inserts(&self, text: &mut String) {
-        let Some(Inserts { rows, clients, .. }) = self.systems.iter().find_map(|system| system.inserts)
-        else {
-            return;
-        };
+        let Some(first) = self.systems.iter().find_map(|system| system.inserts.first()) else { return };
         *text += &format!(
-            "\n{rows} inserts by {clients} session(s), a transaction each, synchronous_commit off; WAL is table's and \
-             index's\n"
+            "\n{} inserts, a transaction each, synchronous_commit off; WAL is table's and index's\n",
+            first.rows
         );
-        let headers =
-            ["system", "inserts/s", "p50 ms", "p99 ms", "WAL bytes an insert", "without page images"];
+        let headers = [
+            "system",
+            "sessions",
+            "inserts/s",
+            "p50 ms",
+            "p99 ms",
+            "WAL bytes an insert",
+            "without page images",
+        ];
         *text += &table(
             &headers,
-            self.systems.iter().filter_map(|system| {
-                let Inserts { per_second, p50_ms, p99_ms, wal_bytes, wal_record_bytes, .. } =
-                    system.inserts?;
-                let ms = [p50_ms, p99_ms].map(|ms| format!("{ms:.3}"));
-                let wal = [Some(wal_bytes), wal_record_bytes]
-                    .map(|bytes| bytes.map_or("–".into(), |bytes| format!("{bytes:.0}")));
-                Some(
-                    [vec![system.name.into(), format!("{per_second:.0}")], ms.to_vec(), wal.to_vec()]
-                        .concat(),
-                )
+            self.systems.iter().flat_map(|system| {
+                system.inserts.iter().map(|inserts| {
+                    let Inserts { clients, per_second, p50_ms, p99_ms, wal_bytes, wal_record_bytes, .. } =
+                        inserts;
+                    let first = vec![system.name.into(), clients.to_string(), format!("{per_second:.0}")];
+                    let ms = [p50_ms, p99_ms].map(|ms| format!("{ms:.3}"));
+                    let wal = [&Some(*wal_bytes), wal_record_bytes]
+                        .map(|bytes| bytes.map_or("–".into(), |bytes| format!("{bytes:.0}")));
+                    [first, ms.to_vec(), wal.to_vec()].concat()
+                })
             }),
         );
     }
