@@ -16,7 +16,9 @@ const ROUTINE: pg_sys::IndexAmRoutine = pg_sys::IndexAmRoutine {
     amcanorderbyop: true,
     // An index scan needs no condition on the column: ORDER BY is enough, and rows with NULL are in the index.
     amoptionalkey: true,
+    // A cleanup mostly has nothing to do, and is no reason to start a process.
     amparallelvacuumoptions: pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8,
+    amusemaintenanceworkmem: true,
     ambuild: Some(build::ambuild),
     ambuildempty: Some(build::ambuildempty),
     aminsert: Some(insert::aminsert),

@@ -12,5 +12,5 @@ pub mod last;
 pub mod options;
 pub mod scan;
 mod sort;
-mod vacuum;
+pub mod vacuum;
 mod validate;

@@ -1,6 +1,6 @@
 //! `walia_repair(regclass)`: mends the graph of an index.
 //!
-//! Imports `open`, `store`, `error` and walia-core.
+//! Imports `open`, `am`, `store`, `error` and walia-core.
 
 use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
@@ -8,6 +8,7 @@ use walia_core::page::Index;
 use walia_core::page::vacuum::{VacuumStatistics, repair};
 
 use super::open::{OpenIndex, Purpose};
+use crate::am::vacuum::memory;
 use crate::error::OrRaise;
 use crate::store::error::index_error;
 
@@ -32,7 +33,7 @@ fn walia_repair(
     let failed = |error| unsafe { index_error(opened.relation(), error) };
     let delay = CostBasedDelay::begin();
     let index = Index::open(opened.store_for_maintenance()).map_err(failed).or_raise();
-    let done = repair(&index).map_err(failed).or_raise();
+    let done = repair(&index, memory()).map_err(failed).or_raise();
     drop(delay);
     // SAFETY: as above.
     unsafe { pg_sys::IndexFreeSpaceMapVacuum(opened.relation()) }

@@ -199,6 +199,20 @@ impl PageStore for RelationStore {
         }
     }
 
+    fn target_page(&self) -> Option<u32> {
+        // SAFETY: the relation is open, and Postgres opens its file if need be.
+        let block = unsafe { (*pg_sys::RelationGetSmgr(self.index)).smgr_targblock };
+        (block != pg_sys::InvalidBlockNumber).then_some(block)
+    }
+
+    fn set_target_page(&self, block: Option<u32>) {
+        // SAFETY: as above.
+        unsafe {
+            let file = pg_sys::RelationGetSmgr(self.index);
+            (*file).smgr_targblock = block.unwrap_or(pg_sys::InvalidBlockNumber);
+        }
+    }
+
     fn interrupt_point(&self) {
         Held::assert_none(self.identity());
         match self.purpose {
@@ -213,8 +227,16 @@ impl PageStore for RelationStore {
     }
 
     fn next_transaction(&self) -> u64 {
-        // SAFETY: reads a shared counter.
-        unsafe { pg_sys::ReadNextFullTransactionId() }.value
+        // SAFETY: reads a shared counter; assigns a number to the transaction of this backend, where that may have one.
+        unsafe {
+            let next = pg_sys::ReadNextFullTransactionId().value;
+            // No number is older than all snapshots before a transaction with it or a later one has ended. VACUUM takes one
+            // itself, so that already the first transaction after it can use the space; a parallel one may not.
+            if self.purpose == Purpose::Vacuum && !pg_sys::IsInParallelMode() {
+                pg_sys::GetCurrentTransactionId();
+            }
+            next
+        }
     }
 
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {

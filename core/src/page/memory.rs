@@ -6,7 +6,7 @@
 
 use super::lock_order::{Access, Held};
 use super::slotted::Page;
-use super::store::{MAX_UNIT_PAGES, PageStore, WriteUnit};
+use super::store::{FREE_SPACE_STEP, MAX_UNIT_PAGES, PageStore, WriteUnit};
 use super::write::PageSink;
 use crate::types::{Error, Link, Result};
 use std::collections::BTreeMap;
@@ -26,7 +26,9 @@ pub struct MemoryStore {
     segments: [OnceLock<Box<[RwLock<Page>]>>; SEGMENTS],
     block_count: AtomicU32,
     extension: Mutex<()>,
-    free_space: Mutex<BTreeMap<u32, usize>>,
+    /// Bytes by block, and the block that was named last.
+    free_space: Mutex<(BTreeMap<u32, usize>, u32)>,
+    target_page: AtomicU32,
     /// Committed units so far and, when recording, what they wrote.
     log: Mutex<(u64, Option<Vec<Record>>)>,
     commit_limit: AtomicU64,
@@ -74,6 +76,7 @@ impl MemoryStore {
             block_count: AtomicU32::new(0),
             extension: Mutex::new(()),
             free_space: Mutex::default(),
+            target_page: AtomicU32::new(u32::MAX),
             log: Mutex::default(),
             commit_limit: AtomicU64::new(u64::MAX),
             next_transaction: AtomicU64::new(3),
@@ -207,11 +210,24 @@ impl PageStore for MemoryStore {
     }
 
     fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
-        mutex(&self.free_space).iter().find(|(_, free)| **free >= bytes).map(|(block, _)| *block)
+        let (pages, last) = &mut *mutex(&self.free_space);
+        let enough = |(_, free): &(&u32, &usize)| **free >= bytes.next_multiple_of(FREE_SPACE_STEP);
+        let found = pages.range(*last + 1..).find(enough).or_else(|| pages.iter().find(enough));
+        found.map(|(block, _)| *last = *block)?;
+        Some(*last)
     }
 
     fn record_free_space(&self, block: u32, bytes: usize) {
-        mutex(&self.free_space).insert(block, bytes);
+        mutex(&self.free_space).0.insert(block, bytes / FREE_SPACE_STEP * FREE_SPACE_STEP);
+    }
+
+    /// All threads share one.
+    fn target_page(&self) -> Option<u32> {
+        Some(self.target_page.load(Ordering::Relaxed)).filter(|block| *block != u32::MAX)
+    }
+
+    fn set_target_page(&self, block: Option<u32>) {
+        self.target_page.store(block.unwrap_or(u32::MAX), Ordering::Relaxed);
     }
 
     fn interrupt_point(&self) {

@@ -7,11 +7,13 @@
 //! other page. So no cycle of waiting backends can form.
 
 use super::slotted::Page;
-use crate::types::{Link, Result};
+use crate::types::{Link, PAGE_SIZE, Result};
 use std::ops::Deref;
 
 /// The most pages that one write unit may change: generic WAL's limit for one record.
 pub const MAX_UNIT_PAGES: usize = 4;
+/// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is asked for.
+pub const FREE_SPACE_STEP: usize = PAGE_SIZE / 256;
 
 /// Pages, numbered from 0, of one index.
 pub trait PageStore {
@@ -42,17 +44,24 @@ pub trait PageStore {
     /// Begins a write unit.
     fn begin(&self) -> Self::Write<'_>;
 
-    /// A page said to have at least `bytes` free: a hint, to be checked under its lock.
+    /// A page said to have at least `bytes` free: a hint, to be checked under its lock. Asked again, it names another page, if
+    /// it knows of more.
     fn page_with_free_space(&self, bytes: usize) -> Option<u32>;
 
     /// Remembers that `block` has `bytes` free.
     fn record_free_space(&self, block: u32, bytes: usize);
 
+    /// The page on which this backend last left room: a hint, too.
+    fn target_page(&self) -> Option<u32>;
+
+    /// Sets what [`PageStore::target_page`] gives.
+    fn set_target_page(&self, block: Option<u32>);
+
     /// Called often, never under a content lock: lets a cancelled query end here, and a vacuum sleep.
     fn interrupt_point(&self);
 
     /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen by
-    /// snapshots up to it.
+    /// snapshots up to it. Called without any lock.
     fn next_transaction(&self) -> u64;
 
     /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it unlinked.
@@ -124,6 +133,14 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn record_free_space(&self, block: u32, bytes: usize) {
         (**self).record_free_space(block, bytes);
+    }
+
+    fn target_page(&self) -> Option<u32> {
+        (**self).target_page()
+    }
+
+    fn set_target_page(&self, block: Option<u32>) {
+        (**self).set_target_page(block);
     }
 
     fn interrupt_point(&self) {

@@ -1,6 +1,6 @@
 //! Inserts, scans and vacuums at once.
 
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, bytes, coded, parameters};
+use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, bytes, coded, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,13 +102,13 @@ impl Shared {
             heap.deleted.iter().filter(|(_, clock)| **clock < oldest).map(|(tid, _)| *tid).collect()
         };
         let mut asked = BTreeSet::new();
-        bulk_delete(&index, &mut |tid| {
+        bulk_delete(&index, MEMORY, &mut |tid| {
             assert!(asked.insert(tid), "asked twice about {tid:?}");
             dead.contains(&tid)
         })
         .unwrap();
         assert!(dead.is_subset(&asked));
-        cleanup(&index).unwrap();
+        cleanup(&index, MEMORY).unwrap();
         self.heap.lock().unwrap().deleted.retain(|tid, _| !dead.contains(tid));
     }
 }

@@ -1,6 +1,6 @@
 //! Operations on a damaged index: each gives an answer or an error, none panics, and none runs for ever.
 
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use rand::Rng;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
@@ -52,8 +52,8 @@ fn use_everything(store: &MemoryStore, opened: &Index<()>, query: &[u8]) {
         let _ = index.insert(query, new(2), true);
     }
     let _ = index.insert_aside(AsideKind::Null, new(3));
-    let _ = bulk_delete(&index, &mut |tid| tid.offset() % 2 == 0);
-    let _ = cleanup(&index);
+    let _ = bulk_delete(&index, MEMORY, &mut |tid| tid.offset() % 2 == 0);
+    let _ = cleanup(&index, MEMORY);
     let _ = check(&index);
 }
 

@@ -1,7 +1,7 @@
 //! One operation at every point of another, in one thread.
 
 use crate::repair::make_stale;
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::page::memory::{MemoryRead, MemoryUnit};
@@ -76,6 +76,14 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
         self.store.record_free_space(block, bytes);
     }
 
+    fn target_page(&self) -> Option<u32> {
+        self.store.target_page()
+    }
+
+    fn set_target_page(&self, block: Option<u32>) {
+        self.store.set_target_page(block);
+    }
+
     fn interrupt_point(&self) {
         self.store.interrupt_point();
     }
@@ -113,7 +121,7 @@ fn a_chain_is_read_while_it_changes() {
                 let others = |step| {
                     if step == at {
                         let index = table.index();
-                        bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
+                        bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
                         for row in 1..=80 {
                             index.insert(&vector, HeapTid::new(1000, row), true).unwrap();
                         }
@@ -155,7 +163,7 @@ fn a_chain_without_an_end_is_an_error() {
     unit.commit().unwrap();
     let broken = |error| matches!(error, Error::Corrupt { what: "broken heap TID chain", .. });
     assert!(table.scan(Some(&vector), OPTIONS).is_err_and(broken));
-    assert!(bulk_delete(&table.index(), &mut |_| false).is_err_and(broken));
+    assert!(bulk_delete(&table.index(), MEMORY, &mut |_| false).is_err_and(broken));
 }
 
 /// At every step of an insertion, a vacuum runs, to its end or until it is cancelled after some commits.
@@ -178,7 +186,7 @@ fn insert_beside_a_vacuum(parameters: Parameters, rows: usize) {
             let others = |step| {
                 if step == at {
                     table.store.stop_after(table.store.commits() + commits);
-                    let result = bulk_delete(&table.index(), &mut |tid| table.dead.contains(&tid));
+                    let result = bulk_delete(&table.index(), MEMORY, &mut |tid| table.dead.contains(&tid));
                     assert!(matches!(result, Ok(_) | Err(Error::Crashed)), "{result:?}");
                     table.store.stop_after(u64::MAX);
                     ended.set(result.is_ok());
@@ -248,7 +256,7 @@ fn an_insertion_beside_a_vacuum() {
             };
             let session = Session::new(&table.store, others);
             let index = Index::open(&session).unwrap();
-            bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
+            bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
             if session.steps.get() <= at {
                 break;
             }
@@ -315,8 +323,8 @@ fn healing_beside_a_vacuum() {
             let others = |step| {
                 if begun.get().is_some_and(|begun| step == begun + at) {
                     let index = table.index();
-                    bulk_delete(&index, &mut |tid| table.dead.contains(&tid)).unwrap();
-                    cleanup(&index).unwrap();
+                    bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
+                    cleanup(&index, MEMORY).unwrap();
                     for row in 1..=10 {
                         index.insert(&new, HeapTid::new(1000, row), false).unwrap();
                     }

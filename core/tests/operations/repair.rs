@@ -1,6 +1,6 @@
 //! Whatever is wrong with the graph, a repair mends it.
 
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::sync::Barrier;
 use walia_core::page::node::{Node, NodeMut};
 use walia_core::page::scan::{Scan, ScanOptions, ScanStats};
@@ -200,7 +200,7 @@ fn an_unfinished_cycle() {
         }
         table.store.stop_after(table.store.commits() + commits);
         let index = table.index();
-        _ = walia_core::page::vacuum::bulk_delete(&index, &mut |tid| table.dead.contains(&tid));
+        _ = walia_core::page::vacuum::bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid));
         table.store.stop_after(u64::MAX);
         table.repair();
         let meta = Meta::read(&table.store).unwrap();

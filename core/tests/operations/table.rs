@@ -36,6 +36,9 @@ pub fn bytes(elements: impl IntoIterator<Item = f32>, element: ElementType) -> V
     }
 }
 
+/// Memory of a vacuum, enough for all tombstones.
+pub const MEMORY: usize = 1 << 20;
+
 /// Scan options that leave room for nothing unusual.
 pub const OPTIONS: ScanOptions = ScanOptions {
     ef_search: 40,
@@ -185,20 +188,20 @@ impl Table {
     pub fn vacuum(&mut self) -> Result<()> {
         let index = self.index();
         let mut asked = BTreeSet::new();
-        let statistics = bulk_delete(&index, &mut |tid| {
+        let statistics = bulk_delete(&index, MEMORY, &mut |tid| {
             assert!(asked.insert(tid), "asked twice about {tid:?}");
             self.dead.contains(&tid)
         })?;
         assert!(self.rows.keys().all(|tid| asked.contains(tid)), "a row was not asked about");
         assert_eq!(statistics.heap_tids_kept, self.rows.len() as u64);
-        cleanup(&index)?;
+        cleanup(&index, MEMORY)?;
         self.dead.clear();
         Ok(())
     }
 
     /// Repairs the index; nothing may be wrong with it afterwards.
     pub fn repair(&self) -> VacuumStatistics {
-        let statistics = repair(&self.index()).unwrap();
+        let statistics = repair(&self.index(), MEMORY).unwrap();
         assert_eq!(check(&self.index()).unwrap(), [], "after {statistics:?}");
         statistics
     }

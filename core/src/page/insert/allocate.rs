@@ -2,24 +2,44 @@
 
 use crate::page::index::Index;
 use crate::page::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::node::Node;
-use crate::page::slotted::{Page, PageKind};
-use crate::page::store::{PageStore, WriteUnit};
-use crate::page::tuple::{Layout, NodeHeader, TOMBSTONE};
+use crate::page::node::{Node, Owned};
+use crate::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use crate::page::store::{FREE_SPACE_STEP, PageStore, WriteUnit};
+use crate::page::tuple::{NodeHeader, TOMBSTONE, TupleKind};
 use crate::types::{Error, Link, Result};
+use std::iter;
 
 /// Pages of the free-space map that are tried before the index is extended.
 const TRIES: usize = 8;
 
 /// A fresh tuple, all zero, in a write unit that holds its page. Dropped without a commit, it was never there.
 pub(in crate::page) struct Allocation<'s, Store: PageStore + 's> {
-    store: &'s Store,
+    index: &'s Index<Store>,
     /// The unit; it also holds the page that was asked for with the tuple.
     pub unit: Store::Write<'s>,
     /// The address of the tuple.
     pub link: Link,
     /// Whether the page was added for it.
     extended: bool,
+    /// The tombstones that make room for it.
+    removed: Vec<Tombstone>,
+}
+
+/// A tombstone, and the tuples that belong to it.
+#[derive(Clone, Copy)]
+pub(in crate::page) struct Tombstone {
+    /// The node.
+    pub link: Link,
+    upper: Link,
+    /// The first of its payload tuples.
+    payload: Link,
+}
+
+impl Tombstone {
+    /// Of a node's tuple.
+    pub fn new(link: Link, node: &Node) -> Self {
+        Self { link, upper: node.header().upper, payload: node.payload_link() }
+    }
 }
 
 impl<Store: PageStore> Allocation<'_, Store> {
@@ -30,20 +50,28 @@ impl<Store: PageStore> Allocation<'_, Store> {
         tuple.ok_or(Error::Corrupt { block, slot, what: "no room for a new tuple" })
     }
 
-    /// Makes it permanent.
+    /// Makes it permanent, and gives up what belonged to the tombstones in its place.
     pub fn commit(self) -> Result<Link> {
-        let block = self.link.block;
-        let left = self.extended.then(|| self.unit.page(block).free_space());
-        self.unit.commit()?;
-        if let Some(left) = left {
-            self.store.record_free_space(block, left);
+        let Self { index, unit, link, extended, removed } = self;
+        let left = unit.page(link.block).free_space();
+        unit.commit()?;
+        if left >= index.layout.node_size {
+            index.store.set_target_page(Some(link.block));
         }
-        Ok(self.link)
+        if extended {
+            index.record_free_space(link.block, left);
+        }
+        for tombstone in removed {
+            index.remove_owned(tombstone)?;
+        }
+        Ok(link)
     }
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred.
+    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. Then comes the page on
+    /// which this backend last left room for a node: what is small stays together, and leaves empty pages to tuples that fill
+    /// them.
     ///
     /// Pages are locked in ascending order; a new page is higher than all others.
     pub(in crate::page) fn allocate(&self, size: usize, with: Option<u32>) -> Result<Allocation<'_, Store>> {
@@ -52,13 +80,17 @@ impl<Store: PageStore> Index<Store> {
         {
             return Ok(allocation);
         }
-        for _ in 0..TRIES {
-            let Some(block) = self.store.page_with_free_space(size) else { break };
-            // The map is not WAL-logged: it may name pages that a crash took back.
+        let named = iter::repeat_with(|| self.store.page_with_free_space(size)).take(TRIES);
+        let target = self.store.target_page().filter(|_| size < MAX_TUPLE_SIZE);
+        for block in target.into_iter().chain(named.map_while(|block| block)) {
+            // Hints are not WAL-logged: they may name pages that a crash took back.
             if block <= COUNTERS_BLOCK || block >= self.store.block_count()? {
                 self.store.record_free_space(block, 0);
             } else if let Some(allocation) = self.allocate_on(block, size, with)? {
                 return Ok(allocation);
+            }
+            if target == Some(block) {
+                self.store.set_target_page(None);
             }
         }
         let mut unit = self.store.begin();
@@ -73,10 +105,11 @@ impl<Store: PageStore> Index<Store> {
             slot: 0,
             what: "no room on a new page",
         })?;
-        Ok(Allocation { store: &self.store, unit, link: Link { block, slot, version }, extended: true })
+        let link = Link { block, slot, version };
+        Ok(Allocation { index: self, unit, link, extended: true, removed: Vec::new() })
     }
 
-    /// Tries one page. Corrects the free-space map where it disappoints.
+    /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too young stays there.
     fn allocate_on(
         &self,
         block: u32,
@@ -90,7 +123,7 @@ impl<Store: PageStore> Index<Store> {
             unit.lock(block)?;
         }
         let page = unit.page(block);
-        let (free, reusable) = if page.is_new() {
+        let (free, removed) = if page.is_new() {
             (size, Vec::new())
         } else if page.kind(block)? == PageKind::Data {
             let free = page.free_space();
@@ -98,46 +131,96 @@ impl<Store: PageStore> Index<Store> {
         } else {
             (0, Vec::new())
         };
-        if free >= size || !reusable.is_empty() {
+        if free >= size || !removed.is_empty() {
             let page = unit.edit(block);
             if page.is_new() {
                 page.initialize(PageKind::Data);
             }
-            for slot in reusable {
-                page.remove_tuple(block, slot)?;
+            for tombstone in &removed {
+                page.remove_tuple(block, tombstone.link.slot)?;
             }
             if let Some((slot, version)) = page.add_tuple(block, size)? {
                 let link = Link { block, slot, version };
-                return Ok(Some(Allocation { store: &self.store, unit, link, extended: false }));
+                return Ok(Some(Allocation { index: self, unit, link, extended: false, removed }));
             }
         }
-        drop(unit);
         if with != Some(block) {
-            self.store.record_free_space(block, free);
+            let usable = self.usable_space(unit.page(block), block)?;
+            drop(unit);
+            if usable < size {
+                self.record_free_space(block, usable);
+            }
         }
         Ok(None)
     }
 
-    /// The slots of tombstones that anybody may take: see [`may_reuse`]. Those that own other tuples are left to vacuum,
-    /// which removes what they own first.
-    fn reusable_nodes(&self, page: &Page, block: u32) -> Result<Vec<u16>> {
-        let mut slots = Vec::new();
+    /// The tombstones that anybody may take: see [`may_reuse`].
+    fn reusable_nodes(&self, page: &Page, block: u32) -> Result<Vec<Tombstone>> {
+        let mut tombstones = Vec::new();
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(&self.layout, page, block, slot)?
-                && owns_nothing(&node)
                 && may_reuse(&self.store, &self.meta, node.header())
             {
-                slots.push(slot);
+                let link = Link { block, slot, version: node.header().version };
+                tombstones.push(Tombstone::new(link, &node));
             }
         }
-        Ok(slots)
+        Ok(tombstones)
     }
-}
 
-/// Whether no other tuple belongs to a tombstone.
-fn owns_nothing(node: &Node) -> bool {
-    let header = node.header();
-    header.upper.is_none() && header.overflow.is_none() && node.payload_link().is_none()
+    /// Bytes on a page that an insert can use, now or when its tombstones are old enough.
+    pub(in crate::page) fn usable_space(&self, page: &Page, block: u32) -> Result<usize> {
+        if page.is_new() {
+            return Ok(MAX_TUPLE_SIZE);
+        }
+        if page.kind(block)? != PageKind::Data {
+            return Ok(0);
+        }
+        let mut bytes = page.free_space();
+        for slot in 1..=page.slot_count() {
+            if let Some(node) = Node::in_slot(&self.layout, page, block, slot)?
+                && node.header().flags & TOMBSTONE != 0
+            {
+                bytes += self.layout.node_size;
+            }
+        }
+        Ok(bytes)
+    }
+
+    /// Remembers that an insert can use `bytes` of a page. The map rounds down: what is enough for a node, or for a tuple that
+    /// fills a page, is rounded up.
+    pub(in crate::page) fn record_free_space(&self, block: u32, bytes: usize) {
+        let sizes = [self.layout.node_size, MAX_TUPLE_SIZE].into_iter().filter(|size| bytes >= *size);
+        let rounded = sizes.map(|size| size.next_multiple_of(FREE_SPACE_STEP)).max();
+        self.store.record_free_space(block, rounded.map_or(bytes, |rounded| bytes.max(rounded)));
+    }
+
+    /// Removes the tuples that a removed tombstone owned, a unit each: a crash leaves the rest as orphans.
+    pub(in crate::page) fn remove_owned(&self, tombstone: Tombstone) -> Result<()> {
+        let Tombstone { link, upper, payload } = tombstone;
+        self.remove_tuple(upper, TupleKind::Upper, link)?;
+        let mut next = payload;
+        while let Some(part) = next.as_option() {
+            next = self.remove_tuple(part, TupleKind::Payload, link)?;
+        }
+        Ok(())
+    }
+
+    /// Removes a tuple if it is there and belongs to `owner`. Returns the one that it leads to.
+    fn remove_tuple(&self, tuple: Link, kind: TupleKind, owner: Link) -> Result<Link> {
+        let Some(Link { block, slot, .. }) = tuple.as_option() else { return Ok(Link::NONE) };
+        let mut unit = self.store.begin();
+        unit.lock(block)?;
+        let Some(next) = Owned::at(unit.page(block), tuple, kind, owner)?.map(|tuple| tuple.header().next)
+        else {
+            return Ok(Link::NONE);
+        };
+        unit.edit(block).remove_tuple(block, slot)?;
+        let usable = self.usable_space(unit.page(block), block)?;
+        unit.commit()?;
+        self.record_free_space(block, usable);
+        Ok(next)
+    }
 }
 
 /// Whether a node is a tombstone that no link of a live node and no running scan leads to: its cycle has been repaired, and
@@ -147,23 +230,4 @@ pub(in crate::page) fn may_reuse(store: &impl PageStore, meta: &Meta, header: &N
         && (header.cycle <= meta.reusable_cycle
             || header.cycle <= meta.repaired_cycle
                 && store.is_older_than_all_snapshots(meta.repaired_transaction))
-}
-
-/// The bytes that the tombstones of repaired cycles on a page will give back to inserts.
-pub(in crate::page) fn reclaimable_space(
-    layout: &Layout,
-    page: &Page,
-    block: u32,
-    meta: &Meta,
-) -> Result<usize> {
-    let mut bytes = 0;
-    for slot in 1..=page.slot_count() {
-        if let Some(node) = Node::in_slot(layout, page, block, slot)? {
-            let header = node.header();
-            if header.flags & TOMBSTONE != 0 && header.cycle <= meta.repaired_cycle && owns_nothing(&node) {
-                bytes += layout.node_size;
-            }
-        }
-    }
-    Ok(bytes)
 }

@@ -29,7 +29,7 @@ mod join;
 mod link;
 mod publish;
 
-pub(super) use allocate::{may_reuse, reclaimable_space};
+pub(super) use allocate::{Tombstone, may_reuse};
 pub(super) use link::{Change, Offer};
 
 use super::graph::{Noted, PagedQuery};
@@ -182,7 +182,9 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                 self.index.store.interrupt_point();
                 match self.index.offer_link(&mut self.vectors, neighbour.node, node, layer)? {
                     Offer::Gone => dead.push(neighbour.node),
-                    Offer::Linked | Offer::Refused => linked |= layer == 0,
+                    Offer::Linked | Offer::Refused => {
+                        linked |= layer == 0;
+                    }
                 }
             }
             if let Some(places) = self.index.places(node, layer)?.filter(|_| !dead.is_empty()) {
@@ -220,7 +222,8 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
             if (now.entry_generation, now.entry_point) == (seen.entry_generation, seen.entry_point) {
                 now.set_entry(node, self.level);
                 now.write(unit.edit(META_BLOCK));
-                return unit.commit();
+                unit.commit()?;
+                return Ok(());
             }
             drop(unit);
             self.index.store.interrupt_point();

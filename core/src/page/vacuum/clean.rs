@@ -5,10 +5,10 @@
 //! at once; an overflow tuple is linked in the unit that makes it. So a tuple whose owner is gone, or is not PENDING and does
 //! not know it, will never be linked, and may be removed at any time.
 
-use super::{TOMBSTONE_PAGES, Vacuum};
-use crate::page::insert::may_reuse;
+use super::Vacuum;
+use crate::page::insert::{Tombstone, may_reuse};
 use crate::page::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
-use crate::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use crate::page::slotted::{Page, PageKind};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Error, HeapTid, Link, Result};
@@ -22,8 +22,8 @@ struct Found {
     asides: Vec<(Link, Vec<HeapTid>)>,
     /// Tuples that belong to a node: kind and owner.
     owned: Vec<(Link, TupleKind, Link)>,
-    /// Tombstones that may be removed: upper tuple and first payload tuple.
-    old: Vec<(Link, Link, Link)>,
+    /// Tombstones that may be removed.
+    old: Vec<Tombstone>,
     /// Nodes of crashed, or slow, insertions.
     pending: Vec<Link>,
     /// Bytes that an insert can use.
@@ -39,8 +39,8 @@ struct Work {
     asides: Vec<(Link, Vec<HeapTid>)>,
     /// Tuples without an owner that knows them.
     orphans: Vec<(Link, TupleKind, Link)>,
-    /// Tombstones that may be removed: upper tuple and first payload tuple.
-    old: Vec<(Link, Link, Link)>,
+    /// Tombstones that may be removed.
+    old: Vec<Tombstone>,
     /// Nodes to be taken from their insertions.
     pending: Vec<Link>,
 }
@@ -60,25 +60,21 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         let free = found.free;
         let work = self.decide(found, is_dead)?;
         let free = if work.is_empty() { free } else { self.apply(block, &work)? };
-        for (node, upper, payload) in work.old {
-            self.remove_owned(node, upper, payload)?;
+        for tombstone in work.old {
+            self.index.remove_owned(tombstone)?;
         }
         if free >= self.index.layout.node_size {
-            store.record_free_space(block, free);
+            self.index.record_free_space(block, free);
         }
         Ok(())
     }
 
     fn look(&mut self, page: &Page, block: u32) -> Result<Found> {
         let mut found = Found::default();
-        if page.is_new() {
-            found.free = MAX_TUPLE_SIZE;
+        found.free = self.index.usable_space(page, block)?;
+        if page.is_new() || page.kind(block)? != PageKind::Data {
             return Ok(found);
         }
-        if page.kind(block)? != PageKind::Data {
-            return Ok(found);
-        }
-        found.free = self.usable_space(page, block)?;
         let layout = self.index.layout;
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(&layout, page, block, slot)? {
@@ -89,9 +85,9 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 } else if header.flags & TOMBSTONE == 0 {
                     found.pending.push(link);
                 } else if header.cycle > self.index.meta.repaired_cycle {
-                    self.remember_tombstone(link);
+                    self.tombstones.insert(link);
                 } else if may_reuse(self.index.store, &self.index.meta, header) {
-                    found.old.push((link, header.upper, node.payload_link()));
+                    found.old.push(Tombstone::new(link, &node));
                 }
             } else if let Some(tuple) = Owned::in_slot(page, block, slot)? {
                 let header = tuple.header();
@@ -235,32 +231,6 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         })
     }
 
-    /// Removes the tuples that a removed tombstone owned, a unit each: a crash leaves the rest as orphans.
-    fn remove_owned(&self, node: Link, upper: Link, payload: Link) -> Result<()> {
-        self.remove_tuple(upper, TupleKind::Upper, node)?;
-        let mut next = payload;
-        while let Some(part) = next.as_option() {
-            next = self.remove_tuple(part, TupleKind::Payload, node)?;
-        }
-        Ok(())
-    }
-
-    /// Removes a tuple if it is there and belongs to `owner`. Returns the one that it leads to.
-    fn remove_tuple(&self, tuple: Link, kind: TupleKind, owner: Link) -> Result<Link> {
-        let Some(Link { block, slot, .. }) = tuple.as_option() else { return Ok(Link::NONE) };
-        let mut unit = self.index.store.begin();
-        unit.lock(block)?;
-        let Some(next) = Owned::at(unit.page(block), tuple, kind, owner)?.map(|tuple| tuple.header().next)
-        else {
-            return Ok(Link::NONE);
-        };
-        unit.edit(block).remove_tuple(block, slot)?;
-        let free = self.usable_space(unit.page(block), block)?;
-        unit.commit()?;
-        self.index.store.record_free_space(block, free);
-        Ok(next)
-    }
-
     /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that an insert can
     /// use there.
     fn apply(&mut self, block: u32, work: &Work) -> Result<usize> {
@@ -304,26 +274,17 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 self.statistics.orphans_removed += 1;
             }
         }
-        for (link, ..) in &work.old {
+        for Tombstone { link, .. } in &work.old {
             if Node::at(&layout, page, *link)?.is_some() {
                 page.remove_tuple(block, link.slot)?;
                 self.statistics.tombstones_removed += 1;
             }
         }
-        let free = self.usable_space(page, block)?;
+        let free = self.index.usable_space(page, block)?;
         unit.commit()?;
-        for link in tombstones {
-            self.statistics.tombstones_made += 1;
-            self.remember_tombstone(link);
-        }
+        self.statistics.tombstones_made += tombstones.len() as u64;
+        self.tombstones.extend(tombstones);
         Ok(free)
-    }
-
-    fn remember_tombstone(&mut self, node: Link) {
-        self.tombstones.insert(node);
-        if self.tombstone_pages.last() != Some(&node.block) && self.tombstone_pages.len() < TOMBSTONE_PAGES {
-            self.tombstone_pages.push(node.block);
-        }
     }
 }
 

@@ -22,7 +22,7 @@
 //!    inserts and vacuums may reuse its tombstones. Links that still lead there, because a crash came between two units, are
 //!    told by their versions.
 //!
-//! Memory is bounded: when `TOMBSTONES_PER_ROUND` tombstones are known, step 2 runs for them before step 1 goes on.
+//! Memory is bounded: when as many tombstones are known as fit, step 2 runs for them before step 1 goes on.
 
 mod clean;
 mod reach;
@@ -31,7 +31,6 @@ mod repair;
 pub(super) use reach::count_unreachable;
 
 use super::index::Index;
-use super::insert::reclaimable_space;
 use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
 use super::node::Node;
 use super::slotted::{Page, PageKind};
@@ -39,11 +38,8 @@ use super::store::{PageStore, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 
-/// Tombstones kept in memory at a time, 16 bytes each.
-const TOMBSTONES_PER_ROUND: usize = 1 << 20;
-/// Pages with tombstones whose free space is made known when their cycle is repaired; that of others waits for the next
-/// vacuum.
-const TOMBSTONE_PAGES: usize = 1 << 20;
+/// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its size.
+const TOMBSTONE_BYTES: usize = 32;
 
 /// What a vacuum did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -71,12 +67,14 @@ pub struct VacuumStatistics {
 }
 
 /// Removes the rows for which `is_dead` is true; it is called once for each heap TID that was in the index at the beginning,
-/// without any lock.
+/// without any lock. `memory`, here and below, is how many bytes the list of tombstones may take; where it is too small for
+/// all of them, the links of the index are read more than once.
 pub fn bulk_delete<Store: PageStore>(
     index: &Index<Store>,
+    memory: usize,
     is_dead: &mut dyn FnMut(HeapTid) -> bool,
 ) -> Result<VacuumStatistics> {
-    let mut vacuum = Vacuum::begin(index)?;
+    let mut vacuum = Vacuum::begin(index, memory)?;
     vacuum.advance_reusable_cycle()?;
     vacuum.run(is_dead)?;
     Ok(vacuum.statistics)
@@ -84,8 +82,8 @@ pub fn bulk_delete<Store: PageStore>(
 
 /// Ends a vacuum, whether or not a bulk deletion came before: finishes an unfinished cycle and frees the tombstones that
 /// may be reused by now. `None` when there was nothing to do.
-pub fn cleanup<Store: PageStore>(index: &Index<Store>) -> Result<Option<VacuumStatistics>> {
-    let mut vacuum = Vacuum::begin(index)?;
+pub fn cleanup<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<Option<VacuumStatistics>> {
+    let mut vacuum = Vacuum::begin(index, memory)?;
     let unfinished = vacuum.index.meta.cycle != vacuum.index.meta.repaired_cycle;
     if !vacuum.advance_reusable_cycle()? && !unfinished {
         return Ok(None);
@@ -96,8 +94,8 @@ pub fn cleanup<Store: PageStore>(index: &Index<Store>) -> Result<Option<VacuumSt
 
 /// Mends the whole graph: what a vacuum would, and every list with a link that leads nowhere, whatever left it there; no node
 /// stays unreachable.
-pub fn repair<Store: PageStore>(index: &Index<Store>) -> Result<VacuumStatistics> {
-    let mut vacuum = Vacuum::begin(index)?;
+pub fn repair<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<VacuumStatistics> {
+    let mut vacuum = Vacuum::begin(index, memory)?;
     vacuum.advance_reusable_cycle()?;
     vacuum.run(&mut |_| false)?;
     if vacuum.statistics.tombstones_made > 0 {
@@ -117,17 +115,17 @@ struct Vacuum<'i, Store: PageStore> {
     cycle_begun: bool,
     /// Tombstones of unfinished cycles, those of this round.
     tombstones: HashSet<Link>,
-    /// Pages with tombstones of unfinished cycles.
-    tombstone_pages: Vec<u32>,
+    /// How many of them begin a repair.
+    tombstones_per_round: usize,
     statistics: VacuumStatistics,
 }
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
-    fn begin(index: &'i Index<Store>) -> Result<Self> {
+    fn begin(index: &'i Index<Store>, memory: usize) -> Result<Self> {
         let index = index.refreshed()?;
         let statistics = VacuumStatistics { pages: index.store.block_count()?, ..Default::default() };
-        let (tombstones, tombstone_pages) = (HashSet::new(), Vec::new());
-        Ok(Self { index, cycle_begun: false, tombstones, tombstone_pages, statistics })
+        let tombstones_per_round = (memory / TOMBSTONE_BYTES).max(1);
+        Ok(Self { index, cycle_begun: false, tombstones: HashSet::new(), tombstones_per_round, statistics })
     }
 
     fn run(&mut self, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
@@ -135,7 +133,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             self.index.store.interrupt_point();
             self.index.read_ahead(block);
             self.clean_page(block, is_dead)?;
-            if self.tombstones.len() >= TOMBSTONES_PER_ROUND {
+            if self.tombstones.len() >= self.tombstones_per_round {
                 self.repair()?;
                 self.tombstones.clear();
             }
@@ -153,10 +151,10 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     }
 
     /// Changes the meta page.
-    fn change_meta(&mut self, change: impl FnOnce(&mut Meta, &Store)) -> Result<()> {
+    fn change_meta(&mut self, change: impl FnOnce(&mut Meta)) -> Result<()> {
         let mut unit = self.index.store.begin();
         let mut meta = Meta::of_page(unit.lock(META_BLOCK)?)?;
-        change(&mut meta, self.index.store);
+        change(&mut meta);
         meta.write(unit.edit(META_BLOCK));
         unit.commit()?;
         self.index.meta = meta;
@@ -170,7 +168,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let old = meta.reusable_cycle != meta.repaired_cycle
             && self.index.store.is_older_than_all_snapshots(meta.repaired_transaction);
         if old {
-            self.change_meta(|meta, _| meta.reusable_cycle = meta.repaired_cycle)?;
+            self.change_meta(|meta| meta.reusable_cycle = meta.repaired_cycle)?;
         }
         Ok(old)
     }
@@ -178,32 +176,21 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Called before a tombstone is made.
     fn begin_cycle(&mut self) -> Result<()> {
         if !self.cycle_begun {
-            self.change_meta(|meta, _| meta.cycle += 1)?;
+            self.change_meta(|meta| meta.cycle += 1)?;
             self.cycle_begun = true;
         }
         Ok(())
     }
 
     fn finish_cycle(&mut self) -> Result<()> {
-        self.change_meta(|meta, store| {
-            if store.is_older_than_all_snapshots(meta.repaired_transaction) {
-                meta.reusable_cycle = meta.repaired_cycle;
-            }
+        self.advance_reusable_cycle()?;
+        // What begins from now on is led to a tombstone by no link.
+        let transaction = self.index.store.next_transaction();
+        self.change_meta(|meta| {
             meta.repaired_cycle = meta.cycle;
-            meta.repaired_transaction = store.next_transaction();
+            meta.repaired_transaction = transaction;
         })?;
-        for block in std::mem::take(&mut self.tombstone_pages) {
-            self.index.store.interrupt_point();
-            let free = self.usable_space(&*self.index.store.read(block)?, block)?;
-            self.index.store.record_free_space(block, free);
-        }
         Ok(())
-    }
-
-    /// Bytes on a page that an insert can use, now or when its tombstones are old enough.
-    fn usable_space(&self, page: &Page, block: u32) -> Result<usize> {
-        let Index { layout, meta, .. } = &self.index;
-        Ok(page.free_space() + reclaimable_space(layout, page, block, meta)?)
     }
 
     /// Step 3. False when the graph has no live node. A live entry point stays, unless it shall be of the `highest` level.
