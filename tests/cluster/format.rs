@@ -1,9 +1,11 @@
-//! Indexes in a format that this version does not read.
+//! Indexes whose meta page this version cannot read, or should not believe.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::FileExt;
 
 use postgres::error::SqlState;
+
+use postgres::Client;
 
 use crate::scan::{assert_complete, assert_sound, by_index};
 use crate::server::Cluster;
@@ -11,11 +13,10 @@ use crate::server::Cluster;
 /// Where the meta page's contents begin, which is where FORMAT.md counts its fields from.
 const META: u64 = 24;
 
-#[test]
-fn are_refused_until_they_are_built_anew() {
+fn cluster_with_an_index() -> Cluster {
     let cluster = Cluster::start(&["ignore_checksum_failure = on", "autovacuum = off"]);
-    let mut client = cluster.connect();
-    client
+    cluster
+        .connect()
         .batch_execute(
             "CREATE EXTENSION walia;
              CREATE TABLE items (id bigserial PRIMARY KEY, v vecf32(3));
@@ -23,18 +24,37 @@ fn are_refused_until_they_are_built_anew() {
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)",
         )
         .unwrap();
-    drop(client);
-    for (offset, value, detail) in [
-        (4, 0u32, "Its format has version 0."),
-        (4, 1000, "Its format has version 1000."),
-        (12, 1 << 31, "It uses unknown features (0x80000000)."),
+    cluster
+}
+
+/// Writes to the meta page while the server is stopped.
+fn overwrite(cluster: &Cluster, offset: u64, bytes: &[u8]) {
+    let path = "SELECT pg_relation_filepath('items_v')";
+    let file = cluster.data().join(cluster.connect().query_one(path, &[]).unwrap().get::<_, String>(0));
+    cluster.stop();
+    let index = OpenOptions::new().write(true).open(file).unwrap();
+    index.write_all_at(bytes, META + offset).unwrap();
+    cluster.run();
+}
+
+/// Fails unless the check has one finding that begins so, of the meta page.
+fn assert_found(client: &mut Client, expected: &str) {
+    let query =
+        "SELECT format('%s: block %s: %s', severity, block, finding) FROM walia_check('items_v', true)";
+    let found: Vec<String> = client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    let expected = format!("error: block 0: {expected}");
+    assert!(found.iter().any(|finding| finding.starts_with(&expected)), "{expected} is not among {found:?}");
+}
+
+#[test]
+fn are_refused_until_they_are_built_anew() {
+    let cluster = cluster_with_an_index();
+    for (offset, value, detail, finding) in [
+        (4, 0u32, "Its format has version 0.", "format version 0 is not supported"),
+        (4, 1000, "Its format has version 1000.", "format version 1000 is not supported"),
+        (12, 1 << 31, "It uses unknown features (0x80000000).", "unknown incompatible features 0x80000000"),
     ] {
-        let path = "SELECT pg_relation_filepath('items_v')";
-        let file = cluster.data().join(cluster.connect().query_one(path, &[]).unwrap().get::<_, String>(0));
-        cluster.stop();
-        let index = OpenOptions::new().write(true).open(file).unwrap();
-        index.write_all_at(&value.to_le_bytes(), META + offset).unwrap();
-        cluster.run();
+        overwrite(&cluster, offset, &value.to_le_bytes());
         let mut client = cluster.connect();
         by_index(&mut client, true);
         for command in [
@@ -42,7 +62,6 @@ fn are_refused_until_they_are_built_anew() {
             "INSERT INTO items (v) VALUES ('[1,2,3]')",
             "VACUUM items",
             "SELECT * FROM walia_info('items_v')",
-            "SELECT * FROM walia_check('items_v')",
         ] {
             let error = client.simple_query(command).expect_err(command);
             let said = error.as_db_error().unwrap_or_else(|| panic!("{command}: {error}"));
@@ -55,8 +74,30 @@ fn are_refused_until_they_are_built_anew() {
             assert_eq!(said.detail(), Some(detail), "{command}");
             assert_eq!(said.hint(), Some("REINDEX builds the index anew from its table."), "{command}");
         }
+        assert_found(&mut client, finding);
         client.batch_execute("REINDEX INDEX items_v").unwrap();
         assert_complete(&mut client, "<->");
+        assert_sound(&mut client);
+    }
+}
+
+/// The check tells of a damaged meta page, and does not fail.
+#[test]
+fn are_found_by_the_check() {
+    let cluster = cluster_with_an_index();
+    let other = "meta page with other dimensions, element type or metric than the column's";
+    for (offset, byte, finding) in [
+        (0, 0, "meta page without walia's magic"),
+        (16, 0, "meta page with impossible parameters"),
+        (16, 4, other),
+        (16, 200, other),
+        (24, 2, other),
+        (24, 200, "unknown metric"),
+    ] {
+        overwrite(&cluster, offset, &[byte]);
+        let mut client = cluster.connect();
+        assert_found(&mut client, finding);
+        client.batch_execute("REINDEX INDEX items_v").unwrap();
         assert_sound(&mut client);
     }
 }

@@ -11,8 +11,9 @@ mod rows;
 mod vectors;
 
 use super::index::Index;
+use super::meta::META_BLOCK;
 use super::store::PageStore;
-use crate::types::{Error, Link, Result};
+use crate::types::{ElementType, Error, Link, Metric, Parameters, Result};
 use std::borrow::Cow;
 
 /// How bad a [`Finding`] is.
@@ -35,6 +36,19 @@ pub struct Finding {
     pub slot: u16,
     /// What was found.
     pub what: Cow<'static, str>,
+}
+
+impl Finding {
+    /// What an error of reading an index says of it, one of opening it for instance. Given back when that is nothing: the store
+    /// itself failed.
+    pub fn of(error: Error) -> Result<Self> {
+        let (block, slot, what) = match error {
+            Error::Corrupt { block, slot, what } => (block, slot, what.into()),
+            Error::Version { .. } | Error::Features { .. } => (META_BLOCK, 0, error.to_string().into()),
+            Error::Crashed => return Err(error),
+        };
+        Ok(Self { severity: Severity::Error, block, slot, what })
+    }
 }
 
 /// Checks all pages and the graph; no finding means that all is well. An error only where the store itself fails.
@@ -62,6 +76,19 @@ impl<'i, Store: PageStore> Check<'i, Store> {
         Ok(Self { index, facts, vectors, findings })
     }
 
+    /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows them. False when they
+    /// differ: then no row can be compared.
+    pub fn column(&mut self, dimensions: u16, element: ElementType, metric: Metric) -> bool {
+        let Parameters { dimensions: found, element: found_element, metric: found_metric, .. } =
+            self.index.layout.parameters;
+        let agrees = (found, found_element, found_metric) == (dimensions, element, metric);
+        if !agrees {
+            let what = "meta page with other dimensions, element type or metric than the column's";
+            self.findings.error(META_BLOCK, 0, what);
+        }
+        agrees
+    }
+
     /// What was found.
     pub fn findings(self) -> Vec<Finding> {
         self.findings.0
@@ -86,15 +113,10 @@ impl Findings {
     fn note<T>(&mut self, result: Result<T>) -> Result<Option<T>> {
         match result {
             Ok(value) => Ok(Some(value)),
-            Err(Error::Corrupt { block, slot, what }) => {
-                self.error(block, slot, what);
+            Err(error) => {
+                self.0.push(Finding::of(error)?);
                 Ok(None)
             }
-            Err(error @ (Error::Version { .. } | Error::Features { .. })) => {
-                self.error(super::meta::META_BLOCK, 0, error.to_string());
-                Ok(None)
-            }
-            Err(Error::Crashed) => Err(Error::Crashed),
         }
     }
 }
