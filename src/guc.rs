@@ -2,6 +2,9 @@
 //!
 //! Imports nothing from this crate.
 
+#[cfg(debug_assertions)]
+use std::ffi::CString;
+
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 
 /// How a scan goes on after its first `walia.ef_search` rows.
@@ -27,6 +30,8 @@ static FEDERATED_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+#[cfg(debug_assertions)]
+static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
 /// Defines the settings; called once, when the library is loaded.
 pub fn define() {
@@ -104,6 +109,15 @@ pub fn define() {
         GucContext::Userset,
         GucFlags::default(),
     );
+    #[cfg(debug_assertions)]
+    GucRegistry::define_string_guc(
+        c"walia.stop_points",
+        c"Moments between two changes at which the session waits for an advisory lock, separated by commas.",
+        c"For tests; only debug builds have it.",
+        &STOP_POINTS,
+        GucContext::Suset,
+        GucFlags::default(),
+    );
     // SAFETY: the prefix is a C string, and all of its settings are defined above.
     #[cfg(not(feature = "pg14"))]
     unsafe {
@@ -144,6 +158,14 @@ pub fn federated_scan() -> bool {
 /// Nodes whose links a scan mends at most; 0 for none.
 pub fn heal() -> usize {
     if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
+}
+
+/// Whether the session is to wait at a stop point.
+#[cfg(debug_assertions)]
+pub fn stops_at(name: &str) -> bool {
+    let names = STOP_POINTS.get();
+    let names = names.as_ref().and_then(|names| names.to_str().ok());
+    names.is_some_and(|names| names.split(',').any(|stop| stop.trim() == name))
 }
 
 /// Threads that build an index, at least 1.

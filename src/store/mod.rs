@@ -8,6 +8,8 @@ pub mod bulk;
 pub mod error;
 pub mod prefetch;
 mod recent;
+#[cfg(debug_assertions)]
+mod stop;
 mod write;
 
 use std::cell::Cell;
@@ -224,6 +226,12 @@ impl PageStore for RelationStore {
             #[cfg(feature = "pg18")]
             Purpose::Vacuum => unsafe { pg_sys::vacuum_delay_point(false) },
         }
+    }
+
+    #[cfg(debug_assertions)]
+    fn stop_point(&self, name: &'static str) {
+        Held::assert_none(self.identity());
+        stop::at(name);
     }
 
     fn next_transaction(&self) -> u64 {

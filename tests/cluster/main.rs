@@ -19,6 +19,7 @@ mod scan;
 mod server;
 mod soak;
 mod standby;
+mod stop_points;
 mod unlogged;
 mod updates;
 mod workload;

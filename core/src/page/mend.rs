@@ -158,6 +158,7 @@ impl<Store: PageStore> Index<Store> {
     ) -> Result<u64> {
         let changes = self.replacements(vectors, node, 0, places, dead)?;
         let made = self.try_change_links(vectors, node, 0, Link::NONE, &changes)?;
+        self.store.stop_point("heal list mended");
         // A vacuum may have made a tombstone of a new neighbour, and looked at this list already: as after an insertion.
         let mut died = Vec::new();
         for Change { position, new, .. } in made.iter().filter(|change| !change.new.is_none()) {

@@ -34,5 +34,5 @@ pub use memory::MemoryStore;
 pub use meta::Meta;
 pub use slotted::Page;
 pub use statistics::{Statistics, statistics};
-pub use store::{PageStore, WriteUnit};
+pub use store::{PageStore, STOP_POINTS, WriteUnit};
 pub use write::{PageSink, write_graph};

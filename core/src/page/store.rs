@@ -15,6 +15,42 @@ pub const MAX_UNIT_PAGES: usize = 4;
 /// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is asked for.
 pub const FREE_SPACE_STEP: usize = PAGE_SIZE / 256;
 
+/// The moments between two write units of an operation, by name: what another backend, a standby or a restart can see then is
+/// what ARCHITECTURE.md has a row for. Tests hold a backend up there, let others work, or end the server.
+pub const STOP_POINTS: [&str; 21] = [
+    // The neighbours of a new node are known, nothing has been written.
+    "insert chosen",
+    // Of a node in several parts: it is PENDING; its payload, then its upper links have been written.
+    "insert pending",
+    "insert payload written",
+    "insert upper written",
+    // The node is complete; the first of its neighbours leads back to it; all that want to do; it is the entry point.
+    "insert published",
+    "insert neighbour linked",
+    "insert confirmed",
+    "insert entry point set",
+    // A heap TID has come to a node, or to a tuple aside of which no hint tells.
+    "insert joined",
+    "insert aside written",
+    // A tombstone has been removed, what belonged to it has not.
+    "tombstone removed",
+    // A cycle has its number; tombstones have been made on a page, on all pages.
+    "vacuum begun",
+    "vacuum page cleaned",
+    "vacuum all cleaned",
+    // One list of links has been mended and its new neighbours do not know; all have been.
+    "list mended",
+    "vacuum all mended",
+    // The entry point is live; all live nodes can be reached; the cycle is marked repaired.
+    "vacuum entry point replaced",
+    "vacuum relinked",
+    "vacuum finished",
+    // Every list of the index is sound.
+    "repair all mended",
+    // A list has been mended by a scan, which does not know whether its new neighbours have died.
+    "heal list mended",
+];
+
 /// Pages, numbered from 0, of one index.
 pub trait PageStore {
     /// A pinned page under a share lock; dropped as soon as what is needed has been copied out.
@@ -59,6 +95,9 @@ pub trait PageStore {
 
     /// Called often, never under a content lock: lets a cancelled query end here, and a vacuum sleep.
     fn interrupt_point(&self);
+
+    /// Called at one of [`STOP_POINTS`], never under a content lock. A release does nothing.
+    fn stop_point(&self, _name: &'static str) {}
 
     /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen by
     /// snapshots up to it. Called without any lock.
@@ -145,6 +184,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn interrupt_point(&self) {
         (**self).interrupt_point();
+    }
+
+    fn stop_point(&self, name: &'static str) {
+        (**self).stop_point(name);
     }
 
     fn next_transaction(&self) -> u64 {

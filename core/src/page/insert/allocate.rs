@@ -197,6 +197,7 @@ impl<Store: PageStore> Index<Store> {
 
     /// Removes the tuples that a removed tombstone owned, a unit each: a crash leaves the rest as orphans.
     pub(in crate::page) fn remove_owned(&self, tombstone: Tombstone) -> Result<()> {
+        self.store.stop_point("tombstone removed");
         let Tombstone { link, upper, payload } = tombstone;
         self.remove_tuple(upper, TupleKind::Upper, link)?;
         let mut next = payload;

@@ -128,6 +128,7 @@ impl<Store: PageStore> Index<Store> {
         let header = OwnedHeader { tag: kind as u16, ..header(&allocation, TupleKind::Aside) };
         OwnedMut::format(allocation.tuple()?, header).set_heap_tids(&[heap_tid]);
         let aside = allocation.commit()?;
+        self.store.stop_point("insert aside written");
 
         let mut unit = self.store.begin();
         let mut counters = Counters::of_page(unit.lock(COUNTERS_BLOCK)?)?;

@@ -89,9 +89,12 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
         let chosen = self.choose(None)?;
         if self.join(&chosen.nearest, heap_tid)? {
+            self.index.store.stop_point("insert joined");
             return Ok(());
         }
+        self.index.store.stop_point("insert chosen");
         let node = self.publish(&chosen.layers, heap_tid)?;
+        self.index.store.stop_point("insert published");
         let mut linked = self.offer(node, &chosen.layers)?;
         for _ in 0..TRIES {
             // A search that met nothing live gives no layer a neighbour, and would not the next time.
@@ -100,6 +103,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
             }
             linked = self.link(node)?;
         }
+        self.index.store.stop_point("insert confirmed");
         self.become_entry_point(node, linked)
     }
 
@@ -184,6 +188,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                     Offer::Gone => dead.push(neighbour.node),
                     Offer::Linked | Offer::Refused => {
                         linked |= layer == 0;
+                        self.index.store.stop_point("insert neighbour linked");
                     }
                 }
             }
@@ -223,6 +228,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                 now.set_entry(node, self.level);
                 now.write(unit.edit(META_BLOCK));
                 unit.commit()?;
+                self.index.store.stop_point("insert entry point set");
                 return Ok(());
             }
             drop(unit);

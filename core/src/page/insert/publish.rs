@@ -50,6 +50,7 @@ impl<Store: PageStore> Insertion<'_, Store> {
         let version = allocation.link.version;
         NodeMut::format(&index.layout, allocation.tuple()?, version, self.level, PENDING);
         let node = allocation.commit()?;
+        index.store.stop_point("insert pending");
         let payload = self.write_payload(node)?;
         let upper = if self.level > 0 { self.write_upper(node, layers)? } else { Link::NONE };
 
@@ -90,6 +91,7 @@ impl<Store: PageStore> Insertion<'_, Store> {
             let mut tuple = OwnedMut::format(allocation.tuple()?, header);
             tuple.body_mut()[..part.len()].copy_from_slice(&self.payload[part]);
             next = allocation.commit()?;
+            self.index.store.stop_point("insert payload written");
         }
         Ok(next)
     }
@@ -105,6 +107,8 @@ impl<Store: PageStore> Insertion<'_, Store> {
                 tuple.set_link_code(layout, layer, position, code);
             }
         }
-        allocation.commit()
+        let upper = allocation.commit()?;
+        self.index.store.stop_point("insert upper written");
+        Ok(upper)
     }
 }

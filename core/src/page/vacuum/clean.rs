@@ -60,6 +60,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         let free = found.free;
         let work = self.decide(found, is_dead)?;
         let free = if work.is_empty() { free } else { self.apply(block, &work)? };
+        store.stop_point("vacuum page cleaned");
         for tombstone in work.old {
             self.index.remove_owned(tombstone)?;
         }

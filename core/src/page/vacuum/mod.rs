@@ -103,6 +103,7 @@ pub fn repair<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<V
         vacuum.run(&mut |_| false)?;
     }
     vacuum.mend_all()?;
+    vacuum.index.store.stop_point("repair all mended");
     if vacuum.replace_entry_point(true)? {
         vacuum.statistics.nodes_relinked += reach::relink_unreachable(&vacuum.index)?;
     }
@@ -141,11 +142,15 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         if self.index.meta.cycle == self.index.meta.repaired_cycle {
             return Ok(());
         }
+        self.index.store.stop_point("vacuum all cleaned");
         if !self.tombstones.is_empty() {
             self.repair()?;
         }
+        self.index.store.stop_point("vacuum all mended");
         if self.replace_entry_point(false)? {
+            self.index.store.stop_point("vacuum entry point replaced");
             self.statistics.nodes_relinked = reach::relink_unreachable(&self.index)?;
+            self.index.store.stop_point("vacuum relinked");
         }
         self.finish_cycle()
     }
@@ -178,6 +183,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         if !self.cycle_begun {
             self.change_meta(|meta| meta.cycle += 1)?;
             self.cycle_begun = true;
+            self.index.store.stop_point("vacuum begun");
         }
         Ok(())
     }
@@ -190,6 +196,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             meta.repaired_cycle = meta.cycle;
             meta.repaired_transaction = transaction;
         })?;
+        self.index.store.stop_point("vacuum finished");
         Ok(())
     }
 

@@ -91,6 +91,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         vectors.limit_memory();
         let changes = self.index.replacements(vectors, node, layer, places, dead)?;
         let made = self.index.change_links(vectors, node, layer, places.upper, &changes)?;
+        self.index.store.stop_point("list mended");
         statistics.lists_repaired += u64::from(!made.is_empty());
         for Change { old, new, .. } in &made {
             if dead.contains(old) {

@@ -1,0 +1,228 @@
+//! What others see between any two write units: a backend is held up at a stop point, and the server is killed, or others work.
+//!
+//! The schedules are those of core's tests (`core/tests/operations/interleaved.rs`), with Postgres's locks, buffers and WAL.
+
+use std::thread;
+
+use postgres::Client;
+use walia_core::page::STOP_POINTS;
+
+use crate::scan::{assert_complete, assert_repairable, assert_sound, by_index};
+use crate::server::{Cluster, wait_until};
+
+/// The advisory lock for which a backend waits at its stop points (`src/store/stop.rs`).
+const LOCK: &str = "512735603041";
+
+/// Rows with payloads apart, every second node with links of upper layers, equal vectors and NULLs.
+const TABLE: &str = "DROP TABLE IF EXISTS items;
+    CREATE TABLE items (id bigserial, v vecf32(2100));
+    CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops) WITH (m = 2, quantization = none)";
+const INSERT: &str = "INSERT INTO items (v) SELECT CASE WHEN i % 15 = 0 THEN NULL
+        WHEN i % 4 = 0 THEN array_fill(0.5::real, ARRAY[2100])
+        ELSE (SELECT array_agg(random())::real[] FROM generate_series(1, 2100 + 0 * i)) END::vecf32
+    FROM generate_series(1, 60) AS i";
+const REPAIR: &str = "SELECT * FROM walia_repair('items_v')";
+/// To its end, so that it meets every list of links.
+const SCAN: &str =
+    "SELECT count(id) FROM (SELECT id FROM items ORDER BY v <-> array_fill(0.4::real, ARRAY[2100])::vecf32
+    OFFSET 0) AS s";
+
+/// What a graph must not have when all is done: errors, links that lead nowhere or twice to one node, a wrong entry point. A vacuum
+/// beside an insertion leaves tuples that no node knows, and lists with few places nodes to which none leads: for the next vacuum.
+const UNWANTED: &str = "SELECT finding FROM walia_check('items_v', true)
+    WHERE severity = 'error' OR finding ~ '^(link|stale|duplicate|entry|no entry)'";
+
+/// Sessions that wait at stop points as long as this one has their lock.
+struct Stopper(Client);
+
+impl Stopper {
+    fn new(cluster: &Cluster) -> Self {
+        let mut stopper = Self(cluster.connect());
+        stopper.hold();
+        stopper
+    }
+
+    fn hold(&mut self) {
+        self.0.batch_execute(&format!("SELECT pg_advisory_lock({LOCK})")).unwrap();
+    }
+
+    /// Lets them go on, all the way.
+    fn release(mut self) {
+        self.0.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).unwrap();
+    }
+
+    /// Lets the one that waits go on to its next stop point: it gets the lock before this session gets it again.
+    fn step(&mut self) {
+        self.0.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).unwrap();
+        self.hold();
+    }
+
+    /// Waits until so many wait.
+    fn wait_for(&mut self, sessions: i64, at: &str) {
+        let waiting = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        wait_until(at, || self.0.query_one(waiting, &[]).unwrap().get::<_, i64>(0) == sessions);
+    }
+}
+
+/// Runs a command that stops at the stop points of these names.
+fn run_to(cluster: &Cluster, points: &str, command: &str) -> Result<(), postgres::Error> {
+    let mut client = cluster.connect();
+    by_index(&mut client, true);
+    client.batch_execute("SELECT setseed(0.25)")?;
+    client.batch_execute(&format!("SET walia.stop_points = '{points}'"))?;
+    client.batch_execute(command)
+}
+
+/// Fills the table so that the command that this gives comes to a stop point.
+fn prepare(client: &mut Client, point: &str) -> &'static str {
+    for command in ["SELECT setseed(0.5)", TABLE, INSERT] {
+        client.batch_execute(command).unwrap();
+    }
+    let (changes, command): (&[&str], _) = match point {
+        // The slots of all nodes may be used again, and there is no entry point.
+        "insert entry point set" | "insert aside written" | "tombstone removed" => {
+            (&["DELETE FROM items", "VACUUM items"], INSERT)
+        }
+        // Half of the nodes will be taken by the next vacuum.
+        _ if point.starts_with("insert") => (&["DELETE FROM items WHERE id % 2 = 0"], INSERT),
+        _ if point.starts_with("repair") => {
+            (&["DELETE FROM items WHERE id % 10 > 0", "VACUUM items"], REPAIR)
+        }
+        _ => (&["DELETE FROM items WHERE id % 10 > 0"], "VACUUM items"),
+    };
+    for change in changes {
+        client.batch_execute(change).unwrap();
+    }
+    command
+}
+
+/// All but that of healing, which needs more than one command.
+fn stop_points() -> impl Iterator<Item = &'static str> {
+    STOP_POINTS.into_iter().filter(|point| !point.starts_with("heal"))
+}
+
+fn start() -> Cluster {
+    let cluster = Cluster::start(&["autovacuum = off", "wal_consistency_checking = 'generic'"]);
+    cluster.connect().batch_execute("CREATE EXTENSION walia").unwrap();
+    cluster
+}
+
+/// Fails where something is wrong that no schedule may leave.
+fn assert_linked(client: &mut Client, schedule: &str) {
+    let unwanted: Vec<String> = client.query(UNWANTED, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(unwanted.is_empty(), "{schedule}: {unwanted:?}");
+}
+
+/// Kills a server with a session at a stop point, all of whose WAL has been written, and looks at what recovers.
+fn crash(cluster: &Cluster, stopper: &mut Stopper) {
+    stopper.0.batch_execute("SELECT pg_switch_wal()").unwrap();
+    cluster.kill9();
+    cluster.run();
+    let mut client = cluster.connect();
+    assert_sound(&mut client);
+    for command in [INSERT, "VACUUM items"] {
+        client.batch_execute(command).unwrap();
+        assert_sound(&mut client);
+        assert_complete(&mut client, "<->");
+    }
+    assert_repairable(&mut client);
+}
+
+#[test]
+fn a_crash() {
+    let cluster = start();
+    for point in stop_points() {
+        let command = prepare(&mut cluster.connect(), point);
+        let mut stopper = Stopper::new(&cluster);
+        thread::scope(|scope| {
+            scope.spawn(|| run_to(&cluster, point, command).unwrap_err());
+            stopper.wait_for(1, point);
+            crash(&cluster, &mut stopper);
+        });
+    }
+}
+
+/// A scan mends links that lead to tombstones: their nodes were removed between an insertion's search and its first link.
+#[test]
+fn a_crash_while_a_scan_heals() {
+    let cluster = start();
+    let mut client = cluster.connect();
+    let insert = prepare(&mut client, "insert chosen");
+    let mut stopper = Stopper::new(&cluster);
+    thread::scope(|scope| {
+        scope.spawn(|| run_to(&cluster, "insert chosen, insert neighbour linked", insert).unwrap_err());
+        stopper.wait_for(1, "insert chosen");
+        client.batch_execute("VACUUM items").unwrap();
+        stopper.step();
+        stopper.wait_for(1, "insert neighbour linked");
+        scope.spawn(|| run_to(&cluster, "heal list mended", SCAN).unwrap_err());
+        stopper.wait_for(2, "heal list mended");
+        crash(&cluster, &mut stopper);
+    });
+}
+
+/// Rows are inserted and found, and what may be removed is, while a command waits at any of its stop points. Afterwards no link
+/// is stale or there twice, none leads to a tombstone, and the entry point is a live node of the highest level.
+#[test]
+fn others_at_work() {
+    let cluster = start();
+    let mut client = cluster.connect();
+    by_index(&mut client, true);
+    for point in stop_points() {
+        let command = prepare(&mut client, point);
+        let mut stopper = Stopper::new(&cluster);
+        thread::scope(|scope| {
+            let held = scope.spawn(|| run_to(&cluster, point, command));
+            stopper.wait_for(1, point);
+            client.batch_execute(INSERT).unwrap();
+            // Another vacuum, or repair, would wait for the one that is held.
+            if command == INSERT {
+                client.batch_execute("VACUUM items").unwrap();
+            }
+            assert_complete(&mut client, "<->");
+            client.batch_execute(INSERT).unwrap();
+            stopper.release();
+            held.join().unwrap().unwrap();
+        });
+        assert_linked(&mut client, point);
+        assert_complete(&mut client, "<->");
+        client.batch_execute("VACUUM items").unwrap();
+        assert_repairable(&mut client);
+    }
+}
+
+/// The races that pgvector had to mend, one by one.
+#[test]
+fn races_that_pgvector_fixed() {
+    const ROW: &str = "INSERT INTO items (v) VALUES (array_fill(0.45::real, ARRAY[2100]))";
+    const NEAR_ROW: &str = "INSERT INTO items (v) VALUES (array_fill(0.4500001::real, ARRAY[2100]))";
+    let (all, half) = ("DELETE FROM items", "DELETE FROM items WHERE id % 2 = 0");
+    let cluster = start();
+    let mut client = cluster.connect();
+    for (race, change, held, point, others) in [
+        ("the entry point is dead when a row is inserted", all, "VACUUM items", "vacuum all cleaned", ROW),
+        ("the entry point goes before the row is there", all, ROW, "insert chosen", "VACUUM items"),
+        ("the entry point goes before the row takes its place", all, ROW, "insert confirmed", "VACUUM items"),
+        ("a chosen neighbour dies", half, ROW, "insert chosen", "VACUUM items"),
+        ("a neighbour dies after the row was published", half, ROW, "insert published", "VACUUM items"),
+        ("a row is linked while lists are mended", half, "VACUUM items", "list mended", INSERT),
+        ("a row is linked after lists were mended", half, "VACUUM items", "vacuum all mended", INSERT),
+        ("two rows choose each other", half, ROW, "insert published", NEAR_ROW),
+        ("two rows are one vector", half, ROW, "insert chosen", ROW),
+    ] {
+        prepare(&mut client, "");
+        for command in ["VACUUM items", INSERT, change] {
+            client.batch_execute(command).unwrap();
+        }
+        let mut stopper = Stopper::new(&cluster);
+        thread::scope(|scope| {
+            let held = scope.spawn(|| run_to(&cluster, point, held));
+            stopper.wait_for(1, point);
+            client.batch_execute(others).unwrap();
+            stopper.release();
+            held.join().unwrap().unwrap();
+        });
+        assert_linked(&mut client, race);
+        assert_complete(&mut client, "<->");
+    }
+}
