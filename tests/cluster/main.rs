@@ -22,4 +22,5 @@ mod standby;
 mod stop_points;
 mod unlogged;
 mod updates;
+mod vacuum;
 mod workload;
