@@ -71,8 +71,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
     }
 
     fn look(&mut self, page: &Page, block: u32) -> Result<Found> {
-        let mut found = Found::default();
-        found.free = self.index.usable_space(page, block)?;
+        let mut found = Found { free: self.index.usable_space(page, block)?, ..Found::default() };
         if page.is_new() || page.kind(block)? != PageKind::Data {
             return Ok(found);
         }
