@@ -83,6 +83,18 @@ fn a_search_returns_the_nearest_in_order() {
 }
 
 #[test]
+fn a_search_for_a_known_distance_ends_where_it_is() {
+    let mut line = Line::chain(100, 40.0);
+    let mut search = line.search(false);
+    let found = search.run_until(&line, &[line.candidate(0)], 0, 32, 0.0).unwrap();
+    assert_eq!((found[0].node, search.stats.expanded), (40, 41));
+    // A tombstone is not what it looks for.
+    line.tombstones = vec![40];
+    let found = line.search(false).run_until(&line, &[line.candidate(0)], 0, 32, 0.0).unwrap();
+    assert_eq!(found.len(), 32);
+}
+
+#[test]
 fn a_resumed_search_returns_every_node_once() {
     for ef in [1, 2, 7, 100] {
         let line = Line::chain(60, 17.6);
