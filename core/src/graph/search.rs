@@ -196,7 +196,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         while self.choose(store, (layer, beam), ef, None) {
             self.prefetch(store, layer);
             self.expand(store, layer, ef, None)?;
-            if enough > f64::NEG_INFINITY && self.nearest.iter().any(|node| node.distance <= enough) {
+            let is_enough = |node: &Candidate<_>| !node.estimated && node.distance <= enough;
+            if enough > f64::NEG_INFINITY && self.nearest.iter().any(is_enough) {
                 break;
             }
         }

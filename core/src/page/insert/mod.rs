@@ -39,16 +39,15 @@ use super::store::{PageStore, WriteUnit};
 use super::tuple::AsideKind;
 use super::vectors::Vectors;
 use crate::graph::{
-    Candidate, LayerSearch, Neighbours, NewNeighbours, NodeStore, Purpose, choose_neighbours, descend,
-    level_of,
+    Candidate, Neighbours, NewNeighbours, NodeStore, Purpose, choose_neighbours, descend, level_of,
 };
 use crate::types::{HeapTid, Link, Result};
 
 /// How often a node without a live neighbour searches again.
 const TRIES: usize = 4;
 
-/// Candidates kept while the node that holds a known vector is looked for, which mostly ends long before so many are found.
-const EF_OF_HOLDER: usize = 32;
+/// Candidates kept while the node that holds a known vector is looked for, first and, one time of fifty, when that fails.
+const EF_OF_HOLDER: [usize; 2] = [8, 64];
 
 impl<Store: PageStore> Index<Store> {
     /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the vector is the one of
@@ -70,7 +69,6 @@ impl<Store: PageStore> Index<Store> {
 pub(super) struct Insertion<'i, Store: PageStore> {
     index: &'i Index<Store>,
     query: PagedQuery<&'i Store>,
-    search: LayerSearch<PagedQuery<&'i Store>>,
     vectors: Vectors<'i, Store>,
     payload: Vec<u8>,
     level: u8,
@@ -81,9 +79,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     pub fn new(index: &'i Index<Store>, payload: Vec<u8>, level: u8) -> Result<Self> {
         let mut query = PagedQuery::new(index.refreshed()?, &index.decode(&payload));
         query.note(Noted::Nothing);
-        let ef = usize::from(index.layout.parameters.ef_construction);
-        let search = query.search(Purpose::Insertion, ef);
-        Ok(Self { index, query, search, vectors: Vectors::new(index), payload, level })
+        Ok(Self { index, query, vectors: Vectors::new(index), payload, level })
     }
 
     fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
@@ -111,19 +107,25 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// it link to it.
     fn join_nearest(&mut self, heap_tid: HeapTid) -> Result<bool> {
         let own = self.query.distance(self.query.vector());
-        let nearest = self.search_layer_0(EF_OF_HOLDER, own)?;
-        self.join(&nearest, heap_tid)
+        for ef in EF_OF_HOLDER {
+            let nearest = self.search_layer_0(ef, own)?;
+            if self.join(&nearest, heap_tid)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
     }
 
     /// The nearest nodes of layer 0.
-    pub fn nearest(&mut self) -> Result<Vec<Candidate<Link>>> {
+    pub fn nearest(&self) -> Result<Vec<Candidate<Link>>> {
         self.search_layer_0(self.index.layout.parameters.ef_construction.into(), f64::NEG_INFINITY)
     }
 
-    fn search_layer_0(&mut self, ef: usize, enough: f64) -> Result<Vec<Candidate<Link>>> {
+    fn search_layer_0(&self, ef: usize, enough: f64) -> Result<Vec<Candidate<Link>>> {
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
-        let entries = descend(&self.query, &mut self.search, entry, 0)?;
-        self.search.run_until(&self.query, &entries, 0, ef, enough)
+        let mut search = self.query.search(Purpose::Insertion, ef);
+        let entries = descend(&self.query, &mut search, entry, 0)?;
+        search.run_until(&self.query, &entries, 0, ef, enough)
     }
 
     /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal distances from
@@ -143,11 +145,12 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// Searches and chooses neighbours; never `myself`.
     fn choose(&mut self, myself: Option<Link>) -> Result<NewNeighbours<Link>> {
         self.vectors.limit_memory();
-        let Self { index, query, search, vectors, level, .. } = self;
+        let Self { index, query, vectors, level, .. } = self;
         query.note(Noted::Vectors);
+        let mut search = query.search(Purpose::Insertion, index.layout.parameters.ef_construction.into());
         choose_neighbours(
             query,
-            search,
+            &mut search,
             &index.layout.parameters,
             *level,
             |node| Some(node) != myself,
