@@ -195,10 +195,16 @@ impl PageStore for RelationStore {
         unsafe {
             pg_sys::RecordPageWithFreeSpace(self.index, block, bytes);
             // Searches of the map begin at its root, which only this tells of the page. VACUUM does it once, at its end.
-            if bytes > 0 && self.purpose == Purpose::Query {
+            if self.purpose == Purpose::Query {
                 pg_sys::FreeSpaceMapVacuumRange(self.index, block, block + 1);
             }
         }
+    }
+
+    fn lower_free_space(&self, block: u32, bytes: usize) {
+        // The root of the map may promise too much: the next search puts that right.
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RecordPageWithFreeSpace(self.index, block, bytes) }
     }
 
     fn target_page(&self) -> Option<u32> {

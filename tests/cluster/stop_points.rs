@@ -32,7 +32,8 @@ const SCAN: &str =
 const UNWANTED: &str = "SELECT finding FROM walia_check('items_v', true)
     WHERE severity = 'error' OR finding ~ '^(link|stale|duplicate|entry|no entry)'";
 
-/// Sessions that wait at stop points as long as this one has their lock.
+/// Sessions that wait at stop points as long as this one has their lock. Made inside of a scope of threads: when a test fails
+/// there, the scope waits for those threads, which can go on when this is dropped.
 struct Stopper(Client);
 
 impl Stopper {
@@ -133,8 +134,8 @@ fn a_crash() {
     let cluster = start();
     for point in stop_points() {
         let command = prepare(&mut cluster.connect(), point);
-        let mut stopper = Stopper::new(&cluster);
         thread::scope(|scope| {
+            let mut stopper = Stopper::new(&cluster);
             scope.spawn(|| run_to(&cluster, point, command).unwrap_err());
             stopper.wait_for(1, point);
             crash(&cluster, &mut stopper);
@@ -148,11 +149,15 @@ fn a_crash_while_a_scan_heals() {
     let cluster = start();
     let mut client = cluster.connect();
     let insert = prepare(&mut client, "insert chosen");
-    let mut stopper = Stopper::new(&cluster);
     thread::scope(|scope| {
+        let mut stopper = Stopper::new(&cluster);
         scope.spawn(|| run_to(&cluster, "insert chosen, insert neighbour linked", insert).unwrap_err());
         stopper.wait_for(1, "insert chosen");
-        client.batch_execute("VACUUM items").unwrap();
+        // VACUUM passes by a page that is just being written.
+        wait_until("nodes have been removed", || {
+            client.batch_execute("VACUUM items").unwrap();
+            client.query_one("SELECT tombstones > 0 FROM walia_info('items_v')", &[]).unwrap().get(0)
+        });
         stopper.step();
         stopper.wait_for(1, "insert neighbour linked");
         scope.spawn(|| run_to(&cluster, "heal list mended", SCAN).unwrap_err());
@@ -170,8 +175,8 @@ fn others_at_work() {
     by_index(&mut client, true);
     for point in stop_points() {
         let command = prepare(&mut client, point);
-        let mut stopper = Stopper::new(&cluster);
         thread::scope(|scope| {
+            let mut stopper = Stopper::new(&cluster);
             let held = scope.spawn(|| run_to(&cluster, point, command));
             stopper.wait_for(1, point);
             client.batch_execute(INSERT).unwrap();
@@ -214,8 +219,8 @@ fn races_that_pgvector_fixed() {
         for command in ["VACUUM items", INSERT, change] {
             client.batch_execute(command).unwrap();
         }
-        let mut stopper = Stopper::new(&cluster);
         thread::scope(|scope| {
+            let mut stopper = Stopper::new(&cluster);
             let held = scope.spawn(|| run_to(&cluster, point, held));
             stopper.wait_for(1, point);
             client.batch_execute(others).unwrap();

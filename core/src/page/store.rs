@@ -84,8 +84,11 @@ pub trait PageStore {
     /// it knows of more.
     fn page_with_free_space(&self, bytes: usize) -> Option<u32>;
 
-    /// Remembers that `block` has `bytes` free.
+    /// Remembers that `block` has `bytes` free, which may be more than was known.
     fn record_free_space(&self, block: u32, bytes: usize);
+
+    /// Remembers that `block` has no more than `bytes` free.
+    fn lower_free_space(&self, block: u32, bytes: usize);
 
     /// The page on which this backend last left room: a hint, too.
     fn target_page(&self) -> Option<u32>;
@@ -172,6 +175,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn record_free_space(&self, block: u32, bytes: usize) {
         (**self).record_free_space(block, bytes);
+    }
+
+    fn lower_free_space(&self, block: u32, bytes: usize) {
+        (**self).lower_free_space(block, bytes);
     }
 
     fn target_page(&self) -> Option<u32> {

@@ -76,6 +76,10 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
         self.store.record_free_space(block, bytes);
     }
 
+    fn lower_free_space(&self, block: u32, bytes: usize) {
+        self.store.lower_free_space(block, bytes);
+    }
+
     fn target_page(&self) -> Option<u32> {
         self.store.target_page()
     }

@@ -19,6 +19,8 @@ pub(in crate::page) struct Allocation<'s, Store: PageStore + 's> {
     pub unit: Store::Write<'s>,
     /// The address of the tuple.
     pub link: Link,
+    /// Its bytes.
+    size: usize,
     /// Whether the page was added for it.
     extended: bool,
     /// The tombstones that make room for it.
@@ -52,14 +54,17 @@ impl<Store: PageStore> Allocation<'_, Store> {
 
     /// Makes it permanent, and gives up what belonged to the tombstones in its place.
     pub fn commit(self) -> Result<Link> {
-        let Self { index, unit, link, extended, removed } = self;
+        let Self { index, unit, link, size, extended, removed } = self;
         let left = unit.page(link.block).free_space();
         unit.commit()?;
-        if left >= index.layout.node_size {
+        if is_small(size) && left >= size {
             index.store.set_target_page(Some(link.block));
         }
         if extended {
             index.record_free_space(link.block, left);
+        } else if left < index.layout.node_size {
+            // Nobody else shall try it for a node.
+            index.store.lower_free_space(link.block, left);
         }
         for tombstone in removed {
             index.remove_owned(tombstone)?;
@@ -69,9 +74,8 @@ impl<Store: PageStore> Allocation<'_, Store> {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. Then comes the page on
-    /// which this backend last left room for a node: what is small stays together, and leaves empty pages to tuples that fill
-    /// them.
+    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. If it is small, then comes
+    /// the page to which this backend last added a small one: they stay together, and leave empty pages to those that fill them.
     ///
     /// Pages are locked in ascending order; a new page is higher than all others.
     pub(in crate::page) fn allocate(&self, size: usize, with: Option<u32>) -> Result<Allocation<'_, Store>> {
@@ -81,11 +85,11 @@ impl<Store: PageStore> Index<Store> {
             return Ok(allocation);
         }
         let named = iter::repeat_with(|| self.store.page_with_free_space(size)).take(TRIES);
-        let target = self.store.target_page().filter(|_| size < MAX_TUPLE_SIZE);
+        let target = self.store.target_page().filter(|_| is_small(size));
         for block in target.into_iter().chain(named.map_while(|block| block)) {
             // Hints are not WAL-logged: they may name pages that a crash took back.
             if block <= COUNTERS_BLOCK || block >= self.store.block_count()? {
-                self.store.record_free_space(block, 0);
+                self.store.lower_free_space(block, 0);
             } else if let Some(allocation) = self.allocate_on(block, size, with)? {
                 return Ok(allocation);
             }
@@ -106,7 +110,7 @@ impl<Store: PageStore> Index<Store> {
             what: "no room on a new page",
         })?;
         let link = Link { block, slot, version };
-        Ok(Allocation { index: self, unit, link, extended: true, removed: Vec::new() })
+        Ok(Allocation { index: self, unit, link, size, extended: true, removed: Vec::new() })
     }
 
     /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too young stays there.
@@ -141,14 +145,14 @@ impl<Store: PageStore> Index<Store> {
             }
             if let Some((slot, version)) = page.add_tuple(block, size)? {
                 let link = Link { block, slot, version };
-                return Ok(Some(Allocation { index: self, unit, link, extended: false, removed }));
+                return Ok(Some(Allocation { index: self, unit, link, size, extended: false, removed }));
             }
         }
         if with != Some(block) {
             let usable = self.usable_space(unit.page(block), block)?;
             drop(unit);
             if usable < size {
-                self.record_free_space(block, usable);
+                self.store.lower_free_space(block, usable);
             }
         }
         Ok(None)
@@ -222,6 +226,11 @@ impl<Store: PageStore> Index<Store> {
         self.record_free_space(block, usable);
         Ok(next)
     }
+}
+
+/// Whether two such tuples fit a page.
+fn is_small(size: usize) -> bool {
+    size <= MAX_TUPLE_SIZE / 2
 }
 
 /// Whether a node is a tombstone that no link of a live node and no running scan leads to: its cycle has been repaired, and
