@@ -98,7 +98,7 @@ fn count(stats: &mut pg_sys::IndexBulkDeleteResult, done: &VacuumStatistics) {
     stats.tuples_removed += done.heap_tids_removed as f64;
 }
 
-/// Tells what one pass over the index did, as VACUUM (VERBOSE) wants to know.
+/// Tells what one pass over the index did, at the level that VACUUM asks for: DEBUG2 since Postgres 15, before INFO if VERBOSE.
 ///
 /// # Safety
 /// The index of `info` is open.
