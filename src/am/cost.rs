@@ -25,6 +25,8 @@ struct Model {
     tuples: f64,
     /// Pages of the index.
     pages: f64,
+    /// Pages of all indexes that are searched together, which compete for the cache.
+    all_pages: f64,
     /// Pages of the table, without TOAST.
     table_pages: f64,
     /// Links that a node has on layer 0.
@@ -60,6 +62,7 @@ impl Model {
             Self {
                 tuples,
                 pages: f64::from(index.pages),
+                all_pages: f64::from(index.pages),
                 table_pages: f64::from((*index.rel).pages),
                 m0,
                 // ln N / ln m layers, as the paper draws levels.
@@ -112,7 +115,7 @@ impl Model {
     /// Searches walk through the same hubs and upper layers again and again: pages that fit the cache cost what the next
     /// page of a sequential scan does.
     fn page_cost(&self) -> f64 {
-        let cached = (self.cached_pages / self.pages.max(1.0)).min(1.0);
+        let cached = (self.cached_pages / self.all_pages.max(1.0)).min(1.0);
         cached * self.seq_page + (1.0 - cached) * self.random_page
     }
 }
@@ -161,15 +164,21 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     }
 }
 
-/// What the first search of an index costs less when it is one of `members` that are searched as one.
+/// What the first search of each of these indexes costs less, in all, when they are searched as one.
 ///
 /// # Safety
-/// `path` scans a walia_hnsw index that the planner may use.
-pub unsafe fn saved_by_federation(path: &pg_sys::IndexPath, members: usize) -> f64 {
-    let ef_search = guc::ef_search();
+/// The paths scan walia_hnsw indexes that the planner may use.
+pub unsafe fn saved_by_federation(paths: &[*mut pg_sys::IndexPath]) -> f64 {
     // SAFETY: by the caller's promise.
-    let startup = |ef_search| unsafe { Model::new(&*path.indexinfo, ef_search as f64) }.costs().0;
-    startup(ef_search) - startup(federation::share(ef_search, members))
+    let indexes: Vec<_> = paths.iter().map(|path| unsafe { &*(**path).indexinfo }).collect();
+    let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
+    let share = federation::share(guc::ef_search(), indexes.len());
+    let saved = |index: &&pg_sys::IndexOptInfo| {
+        // SAFETY: by the caller's promise.
+        let alone = unsafe { Model::new(index, guc::ef_search() as f64) };
+        alone.costs().0 - Model { ef_search: share as f64, all_pages, ..alone }.costs().0
+    };
+    indexes.iter().map(saved).sum()
 }
 
 /// Whether a path scans a walia_hnsw index.

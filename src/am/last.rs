@@ -58,7 +58,7 @@ pub fn last() -> Option<LastScan> {
 
 impl LastScan {
     /// Both together.
-    fn and(self, other: &Self) -> Self {
+    pub fn and(self, other: &Self) -> Self {
         let (one, two) = (self.stats, other.stats);
         let mut stats = one;
         stats.search.expanded += two.search.expanded;

@@ -35,26 +35,33 @@ struct ScanState {
 }
 
 impl ScanState {
+    /// What the search did so far.
+    fn done(&self) -> LastScan {
+        let Some((scan, vectors)) = &self.scan else { return LastScan::default() };
+        let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
+        LastScan {
+            indexes: 1,
+            stats: scan.stats(),
+            pages: scan.store().reads(),
+            prefetched: index.begun + table.begun,
+            prefetched_used: index.used + table.used,
+            time: self.time,
+        }
+    }
+
     /// Ends the search, if one has begun.
     fn end(&mut self) {
+        let mut done = self.done();
         if let Some((mut scan, mut vectors)) = self.scan.take() {
             vectors.end();
-            let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
-            let pages = scan.store().reads();
             // SAFETY: asks for the state of the server.
             if guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() } {
                 // The answer is complete: damage that a later scan will report is not its concern.
                 _ = scan.heal(guc::heal());
             }
-            let done = LastScan {
-                indexes: 1,
-                stats: scan.stats(),
-                pages,
-                prefetched: index.begun + table.begun,
-                prefetched_used: index.used + table.used,
-                time: std::mem::take(&mut self.time),
-            };
+            done.stats = scan.stats();
             last::record(self.number, done);
+            self.time = Duration::ZERO;
         }
         self.sorter.end();
     }
@@ -217,6 +224,15 @@ pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Scan<Rel
     // SAFETY: `ambeginscan` made the state.
     let state = unsafe { &mut *(*scan).opaque.cast::<ScanState>() };
     state.scan.as_mut().map(|(search, _)| search)
+}
+
+/// What the search of a scan did so far.
+///
+/// # Safety
+/// `scan` is that of an open walia_hnsw index.
+pub unsafe fn done(scan: pg_sys::IndexScanDesc) -> LastScan {
+    // SAFETY: `ambeginscan` made the state.
+    unsafe { (*(*scan).opaque.cast::<ScanState>()).done() }
 }
 
 /// Adds time that was spent on a scan's search elsewhere.

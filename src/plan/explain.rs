@@ -1,33 +1,46 @@
 //! What EXPLAIN shows of the custom scan.
 //!
-//! Imports `merge`.
+//! Imports `node`.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::merge::Merge;
+use super::node::Execution;
 
 /// Shows the scan's own properties.
 ///
 /// # Safety
 /// `state` is EXPLAIN's.
-pub unsafe fn show(merge: &Merge, state: *mut pg_sys::ExplainState) {
-    let totals = merge.totals();
+pub unsafe fn show(execution: &Execution, state: *mut pg_sys::ExplainState) {
+    let totals = execution.totals();
     let integer = |label: &CStr, value: u64| {
         // SAFETY: by the caller's promise.
         unsafe { pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state) }
     };
     // SAFETY: by the caller's promise.
     let (analyze, verbose) = unsafe { ((*state).analyze, (*state).verbose) };
-    if analyze && totals.executions > 0 {
-        integer(c"Indexes Searched as One", merge.members() as u64);
-        integer(c"Indexes That Gave Rows", totals.contributors);
-        integer(c"Rounds", totals.rounds);
-        if verbose {
-            integer(c"Nodes Expanded", totals.expanded);
-            integer(c"Distances Measured", totals.distances);
-            integer(c"Distances Estimated", totals.estimates);
+    if !analyze || totals.executions == 0 {
+        return;
+    }
+    let by_leader = execution.merge.members() as u64;
+    let by_worker: Vec<u64> = execution.workers.iter().map(|worker| worker.scans.indexes).collect();
+    integer(c"Indexes Searched as One", by_leader + by_worker.iter().sum::<u64>());
+    if verbose && !by_worker.is_empty() {
+        integer(c"Indexes Searched by Leader", by_leader);
+        for (worker, indexes) in by_worker.into_iter().enumerate() {
+            let label = CString::new(format!("Indexes Searched by Worker {worker}"));
+            integer(&label.expect("has no null byte"), indexes);
         }
+    }
+    integer(c"Indexes That Gave Rows", totals.contributors);
+    integer(c"Rounds", totals.rounds);
+    if verbose {
+        integer(c"Nodes Expanded", totals.scans.stats.search.expanded);
+        integer(c"Distances Measured", totals.scans.stats.search.distances);
+        integer(c"Distances Estimated", totals.scans.stats.search.estimates);
+        integer(c"Index Pages", totals.scans.pages);
+        integer(c"Pages Prefetched", totals.scans.prefetched);
+        integer(c"Prefetched Pages Used", totals.scans.prefetched_used);
     }
 }

@@ -3,15 +3,21 @@
 //! Children that scan a walia_hnsw index are searched as one by walia-core's [`Federation`]; they give their shares of a round,
 //! and when all of them have, the next round follows. A child's row is fetched from its table only when its turn may have come,
 //! as the index knows the least that its distance can be. Children of other kinds, and scans by another distance than the
-//! first's, are merged by the rows that they give. Imports `am` and `store`.
+//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims. Imports `shared`,
+//! `totals`, `am` and `store`.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::ops::Range;
 use std::time::Instant;
 
 use pgrx::pg_sys;
-use walia_core::page::scan::{Federation, Scan, ScanOptions, ScanStats};
+use walia_core::graph::Board;
+use walia_core::page::scan::{Federation, IterativeScan, Scan, ScanOptions};
+use walia_core::types::{Error, Metric};
 
+use super::shared::Shared;
+use super::totals::Totals;
 use crate::am::last::SearchNumber;
 use crate::am::scan;
 use crate::error::OrRaise;
@@ -24,10 +30,12 @@ pub struct Merge {
     /// What rows are ordered by, and where it is computed.
     order: *mut pg_sys::ExprState,
     expressions: *mut pg_sys::ExprContext,
-    begun: bool,
-    /// The children that are searched as one.
+    /// The search that was begun last.
+    number: Option<SearchNumber>,
+    /// The children that are searched as one, by this process.
     members: Vec<usize>,
-    federation: Option<Federation>,
+    /// Their metric, and what they have in common.
+    federation: Option<(Metric, Federation)>,
     /// Members whose walk the federation does, and those of them that have given their share of the round.
     walking: usize,
     waiting: usize,
@@ -36,23 +44,6 @@ pub struct Merge {
     current: Option<usize>,
     /// Of the scans before the last restart.
     before: Totals,
-}
-
-/// What searches did together.
-#[derive(Clone, Copy, Default)]
-pub struct Totals {
-    /// Times that the node was executed from its start.
-    pub executions: u64,
-    /// Rounds of the federation.
-    pub rounds: u64,
-    /// Indexes that gave rows.
-    pub contributors: u64,
-    /// Nodes expanded.
-    pub expanded: u64,
-    /// Distances measured.
-    pub distances: u64,
-    /// Distances estimated from codes.
-    pub estimates: u64,
 }
 
 struct Child {
@@ -72,20 +63,31 @@ struct Turn {
 
 /// A double precision in the order of Postgres's btree: NaN after all numbers, then NULL.
 #[derive(Clone, Copy)]
-struct Value(Option<f64>);
+pub struct Value(f64);
 
 impl Value {
-    fn new(value: f64) -> Self {
-        Self(Some(if value.is_nan() { f64::NAN } else { value + 0.0 }))
+    /// After all NaN that are given.
+    const NULL: Self = Self(f64::from_bits(i64::MAX as u64 - 1));
+
+    /// Of what is not NULL.
+    pub fn new(value: f64) -> Self {
+        Self(if value.is_nan() { f64::NAN } else { value + 0.0 })
+    }
+
+    /// A number that [`f64::total_cmp`] orders as it is ordered.
+    pub fn to_number(self) -> f64 {
+        self.0
+    }
+
+    /// From such a number.
+    pub fn from_number(number: f64) -> Self {
+        Self(number)
     }
 }
 
 impl Ord for Value {
     fn cmp(&self, other: &Self) -> Ordering {
-        match (self.0, other.0) {
-            (Some(one), Some(two)) => one.total_cmp(&two),
-            (one, two) => one.is_none().cmp(&two.is_none()),
-        }
+        self.0.total_cmp(&other.0)
     }
 }
 
@@ -123,7 +125,7 @@ impl Merge {
             children: children.iter().map(child).collect(),
             order,
             expressions,
-            begun: false,
+            number: None,
             members: Vec::new(),
             federation: None,
             walking: 0,
@@ -134,22 +136,36 @@ impl Merge {
         }
     }
 
-    /// The slot of the child whose row is next, its columns extracted. It is the child's until the next call.
-    pub fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
-        if !self.begun {
-            self.begin();
+    /// The next row by its value: the slot of its child, the columns extracted. It is the child's until the next call.
+    ///
+    /// Of several processes, which share `shared`, this one gives rows of the children that it claims. The rows end as well where none
+    /// that is left is `wanted`: the function is asked with the least value that such a row can have.
+    pub fn next(
+        &mut self,
+        shared: Option<&Shared>,
+        wanted: &mut dyn FnMut(Value) -> bool,
+    ) -> Option<(Value, *mut pg_sys::TupleTableSlot)> {
+        if self.number.is_none() {
+            self.begin(shared);
         } else if let Some(child) = self.current.take() {
             self.take_turn(child);
         }
         loop {
             if self.walking > 0 && self.waiting == self.walking {
-                self.next_round();
+                let searched = self.searched();
+                if !wanted(searched) {
+                    return None;
+                }
+                self.next_round(|| wanted(searched));
                 continue;
             }
             let Reverse(turn) = self.turns.pop()?;
+            if !wanted(turn.value) {
+                return None;
+            }
             if turn.is_fetched {
                 self.current = Some(turn.child);
-                return Some(self.children[turn.child].row);
+                return Some((turn.value, self.children[turn.child].row));
             }
             self.fetch(turn.child);
         }
@@ -158,7 +174,10 @@ impl Merge {
     /// Begins anew with the next row; the caller rescans the children.
     pub fn restart(&mut self) {
         self.before = self.totals();
-        self.begun = false;
+        self.number = None;
+        for child in &mut self.children {
+            child.is_member = false;
+        }
         self.members.clear();
         self.federation = None;
         (self.walking, self.waiting) = (0, 0);
@@ -166,68 +185,105 @@ impl Merge {
         self.current = None;
     }
 
-    /// What all searches did so far.
+    /// What all searches of this process did so far.
     pub fn totals(&self) -> Totals {
-        let mut totals = self.before;
-        totals.executions += u64::from(self.begun);
-        totals.rounds += self.federation.as_ref().map_or(0, Federation::rounds);
+        self.before.and(&self.current_totals())
+    }
+
+    /// What the searches of this process did since the last restart.
+    pub fn current_totals(&self) -> Totals {
+        let mut totals = Totals { executions: u64::from(self.number.is_some()), ..Totals::default() };
+        totals.rounds = self.federation.as_ref().map_or(0, |(_, federation)| federation.rounds());
         for member in &self.members {
-            let ScanStats { search, first_run, second_run, .. } = self.search(*member).stats();
-            totals.contributors += u64::from(first_run + second_run > 0);
-            totals.expanded += search.expanded;
-            totals.distances += search.distances;
-            totals.estimates += search.estimates;
+            // SAFETY: a member has been opened.
+            let done = unsafe { scan::done((*self.children[*member].index_scan()).iss_ScanDesc) };
+            totals.contributors += u64::from(done.stats.first_run + done.stats.second_run > 0);
+            totals.scans = totals.scans.and(&done);
         }
         totals
     }
 
-    /// How many indexes are searched as one.
+    /// How many indexes this process searches as one.
     pub fn members(&self) -> usize {
         self.members.len()
     }
 
-    fn begin(&mut self) {
-        self.begun = true;
+    /// The search that was begun last.
+    pub fn number(&self) -> Option<SearchNumber> {
+        self.number
+    }
+
+    fn begin(&mut self, shared: Option<&Shared>) {
+        self.number = Some(SearchNumber::next());
         let metrics: Vec<_> = self.children.iter().map(Child::metric).collect();
-        let first = metrics.iter().flatten().next();
-        let of_first = |child: &usize| first.is_some() && metrics[*child].as_ref() == first;
-        let members: Vec<usize> = (0..self.children.len()).filter(of_first).collect();
-        if members.len() > 1 {
-            let (options, number) = (scan::options(members.len()), SearchNumber::next());
-            for member in &members {
+        let metric = metrics.iter().flatten().next().copied();
+        let is_member: Vec<_> =
+            metrics.iter().map(|of_child| metric.is_some() && *of_child == metric).collect();
+        let mut options = scan::options(is_member.iter().filter(|is_member| **is_member).count());
+        if let Some(shared) = shared {
+            options.ef_search = shared.terms().ef_search;
+            if options.iterative == IterativeScan::StrictOrder {
+                // Nothing need be held back, as all rows are sorted before the first is given.
+                options.iterative = IterativeScan::RelaxedOrder;
+            }
+        }
+        self.federation =
+            metric.filter(|_| options.members > 1).map(|metric| (metric, Federation::new(options)));
+        match shared {
+            None => self.join(0..self.children.len(), &is_member, options, None),
+            Some(shared) => {
+                let mut board = shared.board_of_searches();
+                while let Some(claimed) = shared.claim(self.children.len()) {
+                    self.join(claimed, &is_member, options, Some(&mut board));
+                }
+            }
+        }
+        if !self.members.is_empty() {
+            self.next_round(|| true);
+        }
+    }
+
+    /// Takes in children: those that are searched as one are searched, others give their first rows.
+    fn join(
+        &mut self,
+        children: Range<usize>,
+        is_member: &[bool],
+        options: ScanOptions,
+        board: Option<&mut Board>,
+    ) {
+        let (joining, others): (Vec<usize>, Vec<usize>) =
+            children.partition(|child| self.federation.is_some() && is_member[*child]);
+        if let (Some((_, federation)), Some(number)) = (&mut self.federation, self.number) {
+            for member in &joining {
                 self.children[*member].open(options, number);
                 self.children[*member].is_member = true;
             }
-            self.members = members;
-            self.federation = Some(Federation::new(options));
-            self.next_round();
+            search_together(&self.children, &joining, |searches| federation.join(searches, board));
+            self.members.extend(joining);
         }
-        for child in 0..self.children.len() {
-            if !self.children[child].is_member {
-                self.fetch(child);
-            }
+        for child in others {
+            self.fetch(child);
         }
     }
 
     /// Searches on, and gives every member its turn.
-    fn next_round(&mut self) {
-        let Some(federation) = &mut self.federation else { return };
-        let started = Instant::now();
-        let children = &self.children;
-        // SAFETY: members are different children, each with a search of its own.
-        let searches = self.members.iter().map(|member| unsafe { children[*member].search() });
-        federation
-            .next_round(&mut searches.collect::<Vec<_>>())
-            // SAFETY: a member's index is open.
-            .map_err(|(scan, error)| unsafe { index_error(children[self.members[scan]].index(), error) })
-            .or_raise();
-        // SAFETY: a member has been opened.
-        unsafe { scan::add_time((*children[self.members[0]].index_scan()).iss_ScanDesc, started.elapsed()) };
+    fn next_round(&mut self, wanted: impl FnMut() -> bool) {
+        let Some((_, federation)) = &mut self.federation else { return };
+        search_together(&self.children, &self.members, |searches| federation.next_round(searches, wanted));
         self.walking = self.members.iter().filter(|member| self.search(**member).is_member()).count();
         self.waiting = 0;
         for member in self.members.clone() {
             self.take_turn(member);
         }
+    }
+
+    /// The value up to which the last round gave all that it found.
+    fn searched(&self) -> Value {
+        let bound = self
+            .federation
+            .as_ref()
+            .and_then(|(metric, federation)| Some(Value::new(metric.operator_value(federation.searched()?))));
+        bound.unwrap_or(Value::NULL)
     }
 
     /// Puts a child where its next row belongs.
@@ -259,7 +315,7 @@ impl Merge {
             let mut is_null = false;
             let value = pg_sys::ExecEvalExprSwitchContext(self.order, self.expressions, &mut is_null);
             pg_sys::MemoryContextReset((*self.expressions).ecxt_per_tuple_memory);
-            let value = if is_null { Value(None) } else { Value::new(f64::from_bits(value.value() as u64)) };
+            let value = if is_null { Value::NULL } else { Value::new(f64::from_bits(value.value() as u64)) };
             self.turns.push(Reverse(Turn { value, is_fetched: true, child }));
         }
     }
@@ -271,6 +327,24 @@ impl Merge {
     }
 }
 
+/// Does something with the searches of some different children, which have been opened, and raises what fails.
+fn search_together(
+    children: &[Child],
+    members: &[usize],
+    search: impl FnOnce(&mut [&mut Scan<RelationStore>]) -> Result<(), (usize, Error)>,
+) {
+    let Some(first) = members.first() else { return };
+    let started = Instant::now();
+    // SAFETY: members are different children, each with a search of its own.
+    let searches = members.iter().map(|member| unsafe { children[*member].search() });
+    search(&mut searches.collect::<Vec<_>>())
+        // SAFETY: a member's index is open.
+        .map_err(|(scan, error)| unsafe { index_error(children[members[scan]].index(), error) })
+        .or_raise();
+    // SAFETY: a member has been opened.
+    unsafe { scan::add_time((*children[*first].index_scan()).iss_ScanDesc, started.elapsed()) };
+}
+
 impl Child {
     /// Its state as that of an index scan; null where it is something else.
     fn index_scan(&self) -> *mut pg_sys::IndexScanState {
@@ -280,7 +354,7 @@ impl Child {
     }
 
     /// The metric of the distances that its rows are ordered by, where it scans a walia_hnsw index.
-    fn metric(&self) -> Option<walia_core::types::Metric> {
+    fn metric(&self) -> Option<Metric> {
         // SAFETY: an initialized index scan has its index open.
         unsafe {
             let state = self.index_scan().as_ref()?;

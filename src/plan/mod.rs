@@ -6,8 +6,12 @@
 
 mod explain;
 mod merge;
+mod nearest;
 mod node;
+mod parallel;
 mod path;
+mod shared;
+mod totals;
 
 use std::cell::Cell;
 use std::ffi::CStr;

@@ -1,14 +1,21 @@
 //! The custom scan as a plan node and as Postgres's executor sees it.
 //!
 //! Its children are ordinary plan nodes. It gives their rows merged, and does not change them: what the query asks for besides is
-//! projected here. Imports `merge` and `explain`.
+//! projected here. Where several processes execute it, under a Gather Merge, each gives its part of the rows.
+//!
+//! Imports `merge`, `nearest`, `shared`, `totals` and `explain`.
 
-use std::ffi::c_int;
+use std::ffi::{c_int, c_void};
 
 use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 
 use super::merge::Merge;
+use super::nearest::Nearest;
+use super::shared::{Shared, Terms};
+use super::totals::Totals;
 use super::{Methods, NAME, explain};
+use crate::am::last;
+use crate::guc;
 
 /// The planned scan's callbacks.
 pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = Methods(pg_sys::CustomScanMethods {
@@ -22,6 +29,11 @@ static EXEC_METHODS: Methods<pg_sys::CustomExecMethods> = Methods(pg_sys::Custom
     ExecCustomScan: Some(execute),
     EndCustomScan: Some(end),
     ReScanCustomScan: Some(rescan),
+    EstimateDSMCustomScan: Some(estimate_shared),
+    InitializeDSMCustomScan: Some(create_shared),
+    ReInitializeDSMCustomScan: Some(reset_shared),
+    InitializeWorkerCustomScan: Some(attach_shared),
+    ShutdownCustomScan: Some(shut_down),
     ExplainCustomScan: Some(explain_node),
     // SAFETY: the other callbacks may be null.
     ..unsafe { std::mem::zeroed() }
@@ -32,7 +44,54 @@ static EXEC_METHODS: Methods<pg_sys::CustomExecMethods> = Methods(pg_sys::Custom
 struct FederatedScanState {
     custom: pg_sys::CustomScanState,
     /// Lives in the query's memory context from `begin` on.
-    merge: *mut Merge,
+    execution: *mut Execution,
+}
+
+/// What belongs to the node while it is executed.
+pub struct Execution {
+    /// The rows, or those of the children that this process claims.
+    pub merge: Merge,
+    /// Where several processes may execute it: how many rows are wanted, and those of this process.
+    nearest: Option<(usize, Nearest)>,
+    /// As long as several processes execute it.
+    shared: Option<Shared>,
+    /// What the workers did in the last execution, and in those before.
+    pub workers: Vec<Totals>,
+    workers_before: Totals,
+}
+
+impl Execution {
+    /// The next row, its columns extracted.
+    fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
+        match (&mut self.nearest, &self.shared) {
+            (Some((_, nearest)), Some(shared)) => nearest.next(&mut self.merge, shared),
+            _ => self.merge.next(None, &mut |_| true).map(|(_, row)| row),
+        }
+    }
+
+    /// Begins anew with the next row; the caller rescans the children.
+    fn restart(&mut self) {
+        self.merge.restart();
+        if let Some((_, nearest)) = &mut self.nearest {
+            nearest.restart();
+        }
+    }
+
+    /// Takes note of what the workers have reported.
+    fn take_reports(&mut self) {
+        let before = std::mem::take(&mut self.workers);
+        self.workers_before = before.iter().fold(self.workers_before, Totals::and);
+        if let Some(shared) = &self.shared {
+            self.workers = shared.reports_of_workers();
+            let scans = self.workers.iter().fold(Totals::default(), Totals::and).scans;
+            last::record(self.merge.number().unwrap_or_else(last::SearchNumber::next), scans);
+        }
+    }
+
+    /// What all processes did so far.
+    pub fn totals(&self) -> Totals {
+        self.workers.iter().fold(self.merge.totals().and(&self.workers_before), Totals::and)
+    }
 }
 
 /// The `PlanCustomPath` callback.
@@ -63,6 +122,7 @@ pub unsafe extern "C-unwind" fn plan(
             rows.push(pg_sys::makeTargetEntry(copy, number, std::ptr::null_mut(), false));
         }
         (*scan).custom_scan_tlist = rows.into_pg();
+        // The order, and in a parallel scan the number of rows that are wanted.
         (*scan).custom_exprs = pg_sys::copyObjectImpl((*path).custom_private.cast()).cast();
         (*scan).methods = &raw const SCAN_METHODS.0;
         scan.cast()
@@ -85,10 +145,10 @@ unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut
 }
 
 /// # Safety
-/// `node` is one of this module, after `begin`; nobody else uses its merge as long as the reference lives.
-unsafe fn merge_of<'a>(node: *mut pg_sys::CustomScanState) -> &'a mut Merge {
+/// `node` is one of this module, after `begin`; nobody else uses its execution as long as the reference lives.
+unsafe fn execution_of<'a>(node: *mut pg_sys::CustomScanState) -> &'a mut Execution {
     // SAFETY: by the caller's promise.
-    unsafe { &mut *(*node.cast::<FederatedScanState>()).merge }
+    unsafe { &mut *(*node.cast::<FederatedScanState>()).execution }
 }
 
 /// The `BeginCustomScan` callback.
@@ -110,11 +170,32 @@ unsafe extern "C-unwind" fn begin(
             (*node).custom_ps = pg_sys::lappend((*node).custom_ps, child.cast());
             children.push(child);
         }
-        let order = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs).head().expect("made by `plan`");
-        let order = pg_sys::ExecInitExpr(order, &raw mut (*node).ss.ps);
-        let merge = Merge::new(&children, order, (*node).ss.ps.ps_ExprContext);
-        let mut context = PgMemoryContexts::For((*executor).es_query_cxt);
-        (*node.cast::<FederatedScanState>()).merge = context.leak_and_drop_on_delete(merge);
+        let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
+        let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
+        let query_context = (*executor).es_query_cxt;
+        let nearest = expressions.get_ptr(1).map(|limit| {
+            let columns = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+            let slot =
+                pg_sys::ExecInitExtraTupleSlot(executor, columns, &raw const pg_sys::TTSOpsMinimalTuple);
+            let context = pg_sys::AllocSetContextCreateInternal(
+                query_context,
+                NAME.as_ptr(),
+                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
+            let limit = (*limit.cast::<pg_sys::Const>()).constvalue.value();
+            (limit, Nearest::new(slot, context))
+        });
+        let execution = Execution {
+            merge: Merge::new(&children, order, (*node).ss.ps.ps_ExprContext),
+            nearest,
+            shared: None,
+            workers: Vec::new(),
+            workers_before: Totals::default(),
+        };
+        let execution = PgMemoryContexts::For(query_context).leak_and_drop_on_delete(execution);
+        (*node.cast::<FederatedScanState>()).execution = execution;
     }
 }
 
@@ -128,8 +209,8 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
     unsafe {
         let scan_slot = (*node).ss.ss_ScanTupleSlot;
         pg_sys::ExecClearTuple(scan_slot);
-        let Some(row) = merge_of(node).next() else { return scan_slot };
-        // The values stay the child's: they are valid until it is asked for its next row.
+        let Some(row) = execution_of(node).next() else { return scan_slot };
+        // The values stay those of the row, which is valid until the next one is asked for.
         let columns = (*(*scan_slot).tts_tupleDescriptor).natts as usize;
         (*scan_slot).tts_values.copy_from_nonoverlapping((*row).tts_values, columns);
         (*scan_slot).tts_isnull.copy_from_nonoverlapping((*row).tts_isnull, columns);
@@ -166,7 +247,7 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
     // SAFETY: the children that `begin` made.
     unsafe {
-        merge_of(node).restart();
+        execution_of(node).restart();
         for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
             if !(*node).ss.ps.chgParam.is_null() {
                 pg_sys::UpdateChangedParamSet(child, (*node).ss.ps.chgParam);
@@ -177,6 +258,91 @@ unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
             }
         }
     }
+}
+
+/// What the processes of a parallel execution agree on.
+///
+/// # Safety
+/// As for [`execution_of`]; `context` is that of the execution.
+unsafe fn terms(node: *mut pg_sys::CustomScanState, context: *mut pg_sys::ParallelContext) -> Terms {
+    // SAFETY: by the caller's promise.
+    let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
+    let limit = execution.nearest.as_ref().map_or(1, |(limit, _)| *limit);
+    Terms { processes: workers as usize + 1, ef_search: guc::ef_search(), limit }
+}
+
+/// The `EstimateDSMCustomScan` callback.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn estimate_shared(
+    node: *mut pg_sys::CustomScanState,
+    context: *mut pg_sys::ParallelContext,
+) -> pg_sys::Size {
+    // SAFETY: after `begin`.
+    unsafe { terms(node, context) }.size()
+}
+
+/// The `InitializeDSMCustomScan` callback.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn create_shared(
+    node: *mut pg_sys::CustomScanState,
+    context: *mut pg_sys::ParallelContext,
+    memory: *mut c_void,
+) {
+    // SAFETY: after `estimate_shared`, which said how much memory is needed; it lives until after `shut_down`.
+    unsafe { execution_of(node).shared = Some(Shared::create(memory, terms(node, context))) }
+}
+
+/// The `ReInitializeDSMCustomScan` callback: before the workers of a further execution are started.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn reset_shared(
+    node: *mut pg_sys::CustomScanState,
+    _context: *mut pg_sys::ParallelContext,
+    _memory: *mut c_void,
+) {
+    // SAFETY: after `create_shared`.
+    let execution = unsafe { execution_of(node) };
+    execution.take_reports();
+    if let Some(shared) = &execution.shared {
+        shared.reset();
+    }
+}
+
+/// The `InitializeWorkerCustomScan` callback.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn attach_shared(
+    node: *mut pg_sys::CustomScanState,
+    _table: *mut pg_sys::shm_toc,
+    memory: *mut c_void,
+) {
+    // SAFETY: in a worker, after `begin`; the memory lives until the worker ends.
+    unsafe { execution_of(node).shared = Some(Shared::attach(memory, pg_sys::ParallelWorkerNumber as usize)) }
+}
+
+/// The `ShutdownCustomScan` callback: no more rows are wanted, and what is shared is given back.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn shut_down(node: *mut pg_sys::CustomScanState) {
+    // SAFETY: after `begin`.
+    let execution = unsafe { execution_of(node) };
+    // SAFETY: set before the worker runs.
+    if unsafe { pg_sys::ParallelWorkerNumber } < 0 && execution.shared.is_some() {
+        execution.take_reports();
+    }
+    execution.shared = None;
 }
 
 /// The `ExplainCustomScan` callback.
@@ -190,5 +356,5 @@ unsafe extern "C-unwind" fn explain_node(
     state: *mut pg_sys::ExplainState,
 ) {
     // SAFETY: after `begin`.
-    unsafe { explain::show(merge_of(node), state) }
+    unsafe { explain::show(execution_of(node), state) }
 }

@@ -1,10 +1,10 @@
 //! The planner's side: where a MergeAppend of scans of walia's indexes can be replaced, and what that costs.
 //!
-//! Imports `node` and `am`.
+//! Imports `node`, `parallel` and `am`.
 
 use pgrx::{PgList, pg_sys};
 
-use super::{Methods, NAME, node};
+use super::{Methods, NAME, node, parallel};
 use crate::am::cost;
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
@@ -53,12 +53,14 @@ pub unsafe fn offer(
             (*output).pathlist = pg_sys::list_delete_ptr((*output).pathlist, replaced.cast());
         }
         for (_, scan) in replacements {
-            let mut offered = scan.cast::<pg_sys::Path>();
-            if (*offered).pathtarget != target {
-                // The children's rows have the columns of the path's own target, which stays.
-                offered = pg_sys::create_projection_path(root, output, offered, target).cast();
+            let shared = parallel::with_workers(root, output, scan);
+            for mut offered in shared.into_iter().chain([scan.cast()]) {
+                if (*offered).pathtarget != target {
+                    // The children's rows have the columns of the path's own target, which stays.
+                    offered = pg_sys::create_projection_path(root, output, offered, target).cast();
+                }
+                pg_sys::add_path(output, offered);
             }
-            pg_sys::add_path(output, offered);
         }
     }
 }
@@ -95,7 +97,7 @@ unsafe fn replacement(
         (*path).path = *append;
         (*path).path.type_ = pg_sys::NodeTag::T_CustomPath;
         (*path).path.pathtype = pg_sys::NodeTag::T_CustomScan;
-        let saved: f64 = scans.iter().map(|scan| cost::saved_by_federation(&**scan, scans.len())).sum();
+        let saved = cost::saved_by_federation(&scans);
         (*path).path.startup_cost = ((*path).path.startup_cost - saved).max(0.0);
         (*path).path.total_cost = ((*path).path.total_cost - saved).max((*path).path.startup_cost);
         #[cfg(not(feature = "pg14"))]

@@ -21,7 +21,7 @@ fn soak_of_random_queries() {
 /// Partitions by hash, partitions of partitions, inheritance, and a table of its own with other columns.
 const TABLES: &str = "
     CREATE EXTENSION walia;
-    CREATE FUNCTION vector(seed int) RETURNS vecf32 LANGUAGE sql IMMUTABLE AS
+    CREATE FUNCTION vector(seed int) RETURNS vecf32 LANGUAGE sql IMMUTABLE PARALLEL SAFE AS
         'SELECT array_agg(sin(seed * 1.7 + i * seed * 0.37) ORDER BY i)::real[]::vecf32 FROM generate_series(1, 16) AS i';
     CREATE TABLE hashed (id int, tenant int, v vecf32(16)) PARTITION BY HASH (id);
     CREATE TABLE hashed_0 PARTITION OF hashed FOR VALUES WITH (MODULUS 3, REMAINDER 0);
@@ -70,7 +70,12 @@ fn prepare(client: &mut Client) {
         );
         client.batch_execute(&create).unwrap();
     }
-    client.batch_execute("ANALYZE; SET enable_seqscan = off; SET enable_sort = off").unwrap();
+    client
+        .batch_execute(
+            "ANALYZE; SET enable_seqscan = off; SET enable_sort = off;
+             SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0",
+        )
+        .unwrap();
 }
 
 /// How a query is asked.
@@ -143,8 +148,10 @@ impl Query {
             Form::Plain => rows(client, &plain),
             Form::Nested => rows(client, &format!("SELECT * FROM ({plain}) AS near WHERE id > 0")),
             Form::Prepared => {
+                // With the limits that are in the plan workers are possible.
+                let plans = if self.limit % 2 == 0 { "custom" } else { "generic" };
                 let prepare = format!(
-                    "PREPARE near(vecf32, int, int) AS {}; SET plan_cache_mode = force_generic_plan",
+                    "PREPARE near(vecf32, int, int) AS {}; SET plan_cache_mode = force_{plans}_plan",
                     self.select("$1", "$2", "$3")
                 );
                 client.batch_execute(&prepare).unwrap();
@@ -215,21 +222,26 @@ fn compare(queries: usize, seed: u64) {
     let mut client = cluster.connect();
     prepare(&mut client);
     let mut numbers = Numbers::new(seed);
-    let (mut federated, mut wanted, mut found) = (0, 0, 0);
+    let (mut federated, mut parallel, mut wanted, mut found) = (0, 0, 0, 0);
     for number in 0..queries {
         let query = Query::random(&mut numbers);
         let (on, ef_search) = (numbers.below(5) > 0, [20, 800][numbers.below(2)]);
         let iterative = ["strict_order", "strict_order", "relaxed_order"][numbers.below(3)];
+        let workers = [0, 1, 3][numbers.below(3)];
         let settings = format!(
-            "SET walia.federated_scan = {on}; SET walia.ef_search = {ef_search}; SET walia.iterative_scan = {iterative}"
+            "SET walia.federated_scan = {on}; SET walia.ef_search = {ef_search}; SET walia.iterative_scan = {iterative};
+             SET max_parallel_workers_per_gather = {workers}"
         );
         client.batch_execute(&settings).unwrap();
         let plain = query.select(&query.vector, &query.limit.to_string(), "0");
         let plan = client.simple_query(&format!("EXPLAIN {plain}")).unwrap();
-        let is_federated = plan.iter().any(|line| {
-            matches!(line, SimpleQueryMessage::Row(row) if row.get(0).unwrap().contains("WaliaFederatedScan"))
-        });
-        federated += usize::from(is_federated);
+        let has = |node: &str| {
+            let has =
+                |line: &_| matches!(line, SimpleQueryMessage::Row(row) if row.get(0).unwrap().contains(node));
+            usize::from(plan.iter().any(has))
+        };
+        federated += has("WaliaFederatedScan");
+        parallel += has("Parallel Custom Scan (WaliaFederatedScan)");
         let given = query.rows(&mut client);
 
         client.batch_execute("SET enable_indexscan = off").unwrap();
@@ -255,5 +267,6 @@ fn compare(queries: usize, seed: u64) {
         found += given.iter().filter(|row| best.contains(&(&row.probe, &row.distance))).count();
     }
     assert!(federated * 2 > queries, "only {federated} of {queries} queries were searched as one");
+    assert!(parallel * 6 > queries, "only {parallel} of {queries} queries were searched by workers");
     assert!(found as f64 > 0.95 * wanted as f64, "{found} of {wanted} rows were found");
 }

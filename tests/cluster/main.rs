@@ -13,6 +13,7 @@ mod foreign;
 mod format;
 mod kernels;
 mod numbers;
+mod parallel;
 mod recall;
 mod regress;
 mod scan;

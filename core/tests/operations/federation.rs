@@ -3,6 +3,8 @@
 
 use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::collections::BTreeSet;
+use std::sync::atomic::AtomicU64;
+use walia_core::graph::Board;
 use walia_core::kernel::Measure;
 use walia_core::page::MemoryStore;
 use walia_core::page::scan::{Federation, Hit, IterativeScan, Scan, ScanOptions};
@@ -43,6 +45,7 @@ fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: us
     let mut scans: Vec<_> = tables.iter().map(new_scan).collect();
     let mut sorters: Vec<_> = tables.iter().map(|_| RamSorter::default()).collect();
     let mut federation = Federation::new(options);
+    federation.join(&mut scans.iter_mut().collect::<Vec<_>>(), None).unwrap();
     let mut next: Vec<Option<Hit>> = vec![None; tables.len()];
     let (mut rows, mut first_run) = (Vec::new(), query.is_none().then_some(0));
     while rows.len() < limit {
@@ -60,7 +63,7 @@ fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: us
                 next[table] = None;
             }
             None if scans.iter().any(Scan::is_member) => {
-                federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>()).unwrap();
+                federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true).unwrap();
                 if !scans.iter().any(Scan::is_member) {
                     first_run = Some(rows.len());
                 }
@@ -162,4 +165,55 @@ fn searching_together_finds_as_much_for_less() {
     let recall = |found: usize| found as f64 / (K * QUERIES) as f64;
     assert!(recall(together.0) > recall(apart.0) - 0.01, "{together:?} together, {apart:?} apart");
     assert!(together.1 < apart.1 * 2 / 3, "{together:?} together, {apart:?} apart");
+}
+
+/// What several federations expand for one query and what they find, each of them with a part of the tables. They take part one after the
+/// other, and share a board, or not.
+fn in_parts(tables: &[Table], query: &[u8], furthest: f64, share: bool) -> (usize, u64) {
+    const PROCESSES: usize = 3;
+    let options = ScanOptions { members: tables.len(), ..OPTIONS };
+    let slots: Vec<_> = (0..PROCESSES * options.ef_search).map(|_| AtomicU64::new(Board::EMPTY)).collect();
+    let (mut found, mut expanded) = (0, 0);
+    for (process, part) in tables.chunks(tables.len().div_ceil(PROCESSES)).enumerate() {
+        let mut board = share.then(|| Board::new(&slots, process, options.ef_search));
+        let mut federation = Federation::new(options);
+        let mut scans: Vec<_> =
+            part.iter().map(|table| Scan::new(table.index(), Some(query), options)).collect();
+        // Not all join at once.
+        for group in scans.chunks_mut(2) {
+            federation.join(&mut group.iter_mut().collect::<Vec<_>>(), board.as_mut()).unwrap();
+        }
+        federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true).unwrap();
+        for (scan, table) in scans.iter_mut().zip(part) {
+            while let Some(hit) = scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap() {
+                found += usize::from(hit.distance <= furthest && table.rows.contains_key(&hit.heap_tid));
+            }
+            expanded += scan.stats().search.expanded;
+        }
+    }
+    (found, expanded)
+}
+
+#[test]
+fn federations_that_share_a_board_find_as_much_as_one() {
+    const K: usize = 10;
+    const QUERIES: usize = 40;
+    let mut tables = tables(13, 300, coded(32, Metric::L2, 2, PayloadEncoding::Column));
+    let (mut one, mut sharing, mut alone) = ((0, 0), (0, 0), (0, 0));
+    for _ in 0..QUERIES {
+        let query = tables[0].random_vector();
+        let furthest = distance_of_nearest(&tables, &query, K);
+        let merged = merge(&tables, Some(&query), OPTIONS, 2 * K);
+        let is_found = |(table, hit): &&(usize, Hit)| {
+            hit.distance <= furthest && tables[*table].rows.contains_key(&hit.heap_tid)
+        };
+        one.0 += merged.rows.iter().filter(is_found).count().min(K);
+        one.1 += merged.expanded;
+        for (sum, share) in [(&mut sharing, true), (&mut alone, false)] {
+            let (found, expanded) = in_parts(&tables, &query, furthest, share);
+            *sum = (sum.0 + found.min(K), sum.1 + expanded);
+        }
+    }
+    assert!(sharing.0 as f64 > one.0 as f64 * 0.99, "{sharing:?} sharing, {one:?} by one");
+    assert!(sharing.1 < (one.1 * 3 + alone.1) / 4, "{sharing:?} sharing, {one:?} by one, {alone:?} alone");
 }

@@ -27,13 +27,17 @@
 
 use super::order::Bounds;
 use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
-use crate::graph::{Candidate, NodeStore, Pool};
+use crate::graph::{Board, Candidate, NodeStore, Pool};
 use crate::page::store::PageStore;
-use crate::types::{Error, Link, Result};
+use crate::types::{self, Error, Link};
 use std::cmp::Ordering;
+use std::result::Result;
 
 /// Scans that take a step together: as much as a processor can ask of its memory at a time.
 const GROUP: usize = 16;
+
+/// Times that processes look what the others have found while each of them expands `ef_search` nodes.
+const EXCHANGES: usize = 16;
 
 /// What a scan of a federation is at, besides what it does on its own.
 #[derive(Clone, Copy)]
@@ -66,21 +70,58 @@ pub struct Federation {
     rounds: u64,
 }
 
+/// A failure, with the number of the scan among those that were given.
+type Failure = (usize, Error);
+
 impl Federation {
     /// For scans with these options, of which [`ScanOptions::members`] is their number.
     pub fn new(options: ScanOptions) -> Self {
         Self { options, pool: Pool::new(options.ef_search), rounds: 0 }
     }
 
-    /// The next round, after all rows of all scans have been given. Afterwards each scan gives its share of it. When
-    /// there are no more rounds the scans are members ([`Scan::is_member`]) no longer, and give their second runs, if they have any.
-    /// An error comes with the number of the scan that failed.
+    /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They need not join at
+    /// once: some may join when others have been searched, and some may be searched by federations of other processes, with
+    /// which a board of `ef_search` distances for each is shared.
+    pub fn join<Store: PageStore>(
+        &mut self,
+        scans: &mut [&mut Scan<Store>],
+        mut board: Option<&mut Board>,
+    ) -> Result<(), Failure> {
+        for (number, scan) in scans.iter_mut().enumerate() {
+            scan.enter().map_err(|error| (number, error))?;
+        }
+        let expanded =
+            |scans: &[&mut Scan<Store>]| scans.iter().map(|scan| scan.search.stats.expanded).sum::<u64>();
+        let (mut exchanged, interval) = (expanded(scans), self.options.ef_search.div_ceil(EXCHANGES) as u64);
+        self.walk(scans, |scans, pool| {
+            if let Some(board) = board.as_deref_mut()
+                && expanded(scans) >= exchanged + interval
+            {
+                exchanged = expanded(scans);
+                pool.exchange(board);
+            }
+            true
+        })
+    }
+
+    /// The next round, after all have joined and all rows of all scans have been given. Afterwards each scan gives its share of
+    /// it. When there are no more rounds the scans are members ([`Scan::is_member`]) no longer, and give their second runs, if they
+    /// have any. The search ends early when a round is `wanted` no more.
     pub fn next_round<Store: PageStore>(
         &mut self,
         scans: &mut [&mut Scan<Store>],
-    ) -> std::result::Result<(), (usize, Error)> {
-        let found = (self.rounds == 0 || self.may_go_on(scans)) && self.search(scans)?;
-        if !found {
+        mut wanted: impl FnMut() -> bool,
+    ) -> Result<(), Failure> {
+        let goes_on = self.rounds == 0 || self.may_go_on(scans);
+        if goes_on && self.rounds > 0 {
+            self.pool = Pool::new(self.part(self.options.ef_search, scans.len()));
+            for scan in scans.iter_mut() {
+                scan.reopen(&mut self.pool);
+            }
+            self.walk(scans, |_, _| wanted())?;
+        }
+        self.rounds += u64::from(goes_on);
+        if !(goes_on && self.hand_out(scans)?) {
             for scan in scans {
                 scan.leave();
             }
@@ -93,32 +134,34 @@ impl Federation {
         self.rounds
     }
 
+    /// How far the last round went, as the operator gives it: nothing nearer than this was left out. `None` where that is all
+    /// that can be reached.
+    pub fn searched(&self) -> Option<f64> {
+        self.pool.bound()
+    }
+
+    /// What so many of the scans may use of something that is meant for all of them.
+    fn part(&self, whole: usize, scans: usize) -> usize {
+        (whole as f64 * scans as f64 / self.options.members as f64).ceil() as usize
+    }
+
     /// Whether a round may follow after the first.
     fn may_go_on<Store: PageStore>(&self, scans: &[&mut Scan<Store>]) -> bool {
         let given: u64 = scans.iter().map(|scan| scan.stats.first_run).sum();
         let remembered: usize = scans.iter().map(|scan| scan.remembered()).sum();
         self.options.iterative != IterativeScan::Off
-            && given < self.options.max_tuples as u64
+            && given < self.part(self.options.max_tuples, scans.len()) as u64
             && remembered < self.options.memory
     }
 
-    /// Searches the graphs and hands out the results; false when there are none.
-    fn search<Store: PageStore>(
+    /// Searches the graphs as far as they may have something to offer, and as long as `go_on`, which is asked after each step.
+    fn walk<Store: PageStore>(
         &mut self,
         scans: &mut [&mut Scan<Store>],
-    ) -> std::result::Result<bool, (usize, Error)> {
-        self.pool.clear();
-        let given = scans.iter().map(|scan| scan.bounds.high).max_by(f64::total_cmp);
-        for (number, scan) in scans.iter_mut().enumerate() {
-            if self.rounds == 0 {
-                scan.enter().map_err(|error| (number, error))?;
-            } else {
-                scan.reopen(&mut self.pool);
-            }
-        }
-        self.rounds += 1;
+        mut go_on: impl FnMut(&[&mut Scan<Store>], &mut Pool) -> bool,
+    ) -> Result<(), Failure> {
         let mut active: Vec<usize> = (0..scans.len()).collect();
-        while !active.is_empty() {
+        while !active.is_empty() && go_on(scans, &mut self.pool) {
             let beam = scans[active[0]].query.beam().div_ceil(active.len());
             let mut still_active: Vec<usize> = Vec::with_capacity(active.len());
             for group in active.chunks(GROUP) {
@@ -133,6 +176,12 @@ impl Federation {
             }
             active = still_active;
         }
+        Ok(())
+    }
+
+    /// Hands out what the graphs gave; false when that is nothing.
+    fn hand_out<Store: PageStore>(&mut self, scans: &mut [&mut Scan<Store>]) -> Result<bool, Failure> {
+        let given = scans.iter().map(|scan| scan.bounds.high).max_by(f64::total_cmp);
         let mut found = false;
         for (number, scan) in scans.iter_mut().enumerate() {
             found |= scan.take_share(&self.pool, given).map_err(|error| (number, error))?;
@@ -160,7 +209,7 @@ impl<Store: PageStore> Scan<Store> {
     }
 
     /// Prepares the search of the topmost layer.
-    fn enter(&mut self) -> Result<()> {
+    fn enter(&mut self) -> types::Result<()> {
         let entry = if self.ranked { self.query.entry_point()? } else { None };
         if let (Some(entry), Some(member)) = (entry, self.member) {
             self.enter_layer(member, entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
@@ -207,7 +256,7 @@ impl<Store: PageStore> Scan<Store> {
     }
 
     /// Expands the nodes that were chosen.
-    fn expand(&mut self, pool: &mut Pool) -> Result<()> {
+    fn expand(&mut self, pool: &mut Pool) -> types::Result<()> {
         match self.member {
             Some(Member { share, layer: 0, .. }) => self.search.expand(&self.query, 0, share, Some(pool)),
             Some(Member { layer, .. }) => self.search.expand(&self.query, layer, 1, None),
@@ -216,7 +265,7 @@ impl<Store: PageStore> Scan<Store> {
     }
 
     /// Takes its results of a round; false when there are none. `given` is the greatest distance that any scan has given.
-    fn take_share(&mut self, pool: &Pool, given: Option<f64>) -> Result<bool> {
+    fn take_share(&mut self, pool: &Pool, given: Option<f64>) -> types::Result<bool> {
         if !self.is_member() {
             return Ok(false);
         }
