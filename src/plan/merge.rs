@@ -3,19 +3,21 @@
 //! Children that scan a walia_hnsw index are searched as one by walia-core's [`Federation`]; they give their shares of a round,
 //! and when all of them have, the next round follows. A child's row is fetched from its table only when its turn may have come,
 //! as the index knows the least that its distance can be. Children of other kinds, and scans by another distance than the
-//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims. Imports `shared`,
-//! `totals`, `am` and `store`.
+//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims. Imports `child`,
+//! `shared`, `totals`, `am` and `store`.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
+use std::ffi::c_int;
 use std::ops::Range;
 use std::time::Instant;
 
-use pgrx::pg_sys;
+use pgrx::{PgList, pg_sys};
 use walia_core::graph::Board;
 use walia_core::page::scan::{Federation, IterativeScan, Scan, ScanOptions};
 use walia_core::types::{Error, Metric};
 
+use super::child::{Child, Membership};
 use super::shared::Shared;
 use super::totals::Totals;
 use crate::am::last::SearchNumber;
@@ -26,6 +28,9 @@ use crate::store::error::index_error;
 
 /// A merge of the rows of some plan nodes.
 pub struct Merge {
+    /// The node whose children they are, and how its execution began.
+    node: *mut pg_sys::CustomScanState,
+    flags: c_int,
     children: Vec<Child>,
     /// What rows are ordered by, and where it is computed.
     order: *mut pg_sys::ExprState,
@@ -44,13 +49,6 @@ pub struct Merge {
     current: Option<usize>,
     /// Of the scans before the last restart.
     before: Totals,
-}
-
-struct Child {
-    state: *mut pg_sys::PlanState,
-    is_member: bool,
-    /// Its row, if it has been fetched.
-    row: *mut pg_sys::TupleTableSlot,
 }
 
 /// A child whose next row has this value, or no smaller one as long as it has not been fetched.
@@ -106,23 +104,26 @@ impl PartialEq for Value {
 impl Eq for Value {}
 
 impl Merge {
-    /// A merge that has not begun.
+    /// A merge that has not begun of the children of a node, which are to be initialized.
     ///
     /// # Safety
-    /// The children have been initialized, and all live until the last call. `order` is computed from a child's row in
+    /// The node's execution has begun with these flags, and it lives until the last call. `order` is computed from a child's row in
     /// `expressions`, and gives a double precision.
     pub unsafe fn new(
-        children: &[*mut pg_sys::PlanState],
+        node: *mut pg_sys::CustomScanState,
+        flags: c_int,
         order: *mut pg_sys::ExprState,
         expressions: *mut pg_sys::ExprContext,
     ) -> Self {
-        let child = |state: &*mut pg_sys::PlanState| Child {
-            state: *state,
-            is_member: false,
-            row: std::ptr::null_mut(),
+        // SAFETY: by the caller's promise.
+        let plans = unsafe {
+            let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
+            PgList::<pg_sys::Plan>::from_pg((*scan).custom_plans)
         };
         Self {
-            children: children.iter().map(child).collect(),
+            node,
+            flags,
+            children: plans.iter_ptr().map(Child::new).collect(),
             order,
             expressions,
             number: None,
@@ -134,6 +135,21 @@ impl Merge {
             current: None,
             before: Totals::default(),
         }
+    }
+
+    /// Initializes all children, as is needed where it is not left to the processes that claim them.
+    pub fn initialize(&mut self) {
+        for child in &mut self.children {
+            // SAFETY: by the promise of `new`.
+            unsafe { child.initialize(self.node, self.flags) };
+        }
+    }
+
+    /// Which children are searched as one, after all have been initialized.
+    pub fn membership(&self) -> Membership {
+        let metrics = || self.children.iter().filter_map(Child::metric);
+        let metric = metrics().next();
+        Membership { metric, members: metrics().filter(|of_child| Some(*of_child) == metric).count() }
     }
 
     /// The next row by its value: the slot of its child, the columns extracted. It is the child's until the next call.
@@ -215,11 +231,9 @@ impl Merge {
 
     fn begin(&mut self, shared: Option<&Shared>) {
         self.number = Some(SearchNumber::next());
-        let metrics: Vec<_> = self.children.iter().map(Child::metric).collect();
-        let metric = metrics.iter().flatten().next().copied();
-        let is_member: Vec<_> =
-            metrics.iter().map(|of_child| metric.is_some() && *of_child == metric).collect();
-        let mut options = scan::options(is_member.iter().filter(|is_member| **is_member).count());
+        let Membership { metric, members } =
+            shared.map_or_else(|| self.membership(), |shared| shared.terms().membership);
+        let mut options = scan::options(members);
         if let Some(shared) = shared {
             options.ef_search = shared.terms().ef_search;
             if options.iterative == IterativeScan::StrictOrder {
@@ -227,14 +241,13 @@ impl Merge {
                 options.iterative = IterativeScan::RelaxedOrder;
             }
         }
-        self.federation =
-            metric.filter(|_| options.members > 1).map(|metric| (metric, Federation::new(options)));
+        self.federation = metric.filter(|_| members > 1).map(|metric| (metric, Federation::new(options)));
         match shared {
-            None => self.join(0..self.children.len(), &is_member, options, None),
+            None => self.join(0..self.children.len(), options, None),
             Some(shared) => {
                 let mut board = shared.board_of_searches();
                 while let Some(claimed) = shared.claim(self.children.len()) {
-                    self.join(claimed, &is_member, options, Some(&mut board));
+                    self.join(claimed, options, Some(&mut board));
                 }
             }
         }
@@ -244,19 +257,19 @@ impl Merge {
     }
 
     /// Takes in children: those that are searched as one are searched, others give their first rows.
-    fn join(
-        &mut self,
-        children: Range<usize>,
-        is_member: &[bool],
-        options: ScanOptions,
-        board: Option<&mut Board>,
-    ) {
-        let (joining, others): (Vec<usize>, Vec<usize>) =
-            children.partition(|child| self.federation.is_some() && is_member[*child]);
+    fn join(&mut self, children: Range<usize>, options: ScanOptions, board: Option<&mut Board>) {
+        let metric = self.federation.as_ref().map(|(metric, _)| *metric);
+        let (mut joining, mut others) = (Vec::new(), Vec::new());
+        for number in children {
+            let child = &mut self.children[number];
+            // SAFETY: by the promise of `new`.
+            unsafe { child.initialize(self.node, self.flags) };
+            child.is_member = metric.is_some() && child.metric() == metric;
+            if child.is_member { &mut joining } else { &mut others }.push(number);
+        }
         if let (Some((_, federation)), Some(number)) = (&mut self.federation, self.number) {
             for member in &joining {
                 self.children[*member].open(options, number);
-                self.children[*member].is_member = true;
             }
             search_together(&self.children, &joining, |searches| federation.join(searches, board));
             self.members.extend(joining);
@@ -301,7 +314,7 @@ impl Merge {
         // SAFETY: the child has been initialized. A row's columns are extracted before the expression, which may take them for
         // those of a virtual row, reads them.
         unsafe {
-            let Child { state, is_member, row } = &mut self.children[child];
+            let Child { state, is_member, row, .. } = &mut self.children[child];
             *row = pg_sys::ExecProcNode(*state);
             if row.is_null() || u32::from((**row).tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 {
                 if *is_member && self.search(child).is_member() {
@@ -343,69 +356,4 @@ fn search_together(
         .or_raise();
     // SAFETY: a member has been opened.
     unsafe { scan::add_time((*children[*first].index_scan()).iss_ScanDesc, started.elapsed()) };
-}
-
-impl Child {
-    /// Its state as that of an index scan; null where it is something else.
-    fn index_scan(&self) -> *mut pg_sys::IndexScanState {
-        // SAFETY: an initialized node; the tag says what it is.
-        let is_index_scan = unsafe { (*self.state).type_ } == pg_sys::NodeTag::T_IndexScanState;
-        if is_index_scan { self.state.cast() } else { std::ptr::null_mut() }
-    }
-
-    /// The metric of the distances that its rows are ordered by, where it scans a walia_hnsw index.
-    fn metric(&self) -> Option<Metric> {
-        // SAFETY: an initialized index scan has its index open.
-        unsafe {
-            let state = self.index_scan().as_ref()?;
-            (state.iss_NumOrderByKeys == 1).then(|| scan::metric(state.iss_RelationDesc)).flatten()
-        }
-    }
-
-    /// # Safety
-    /// It scans an index.
-    unsafe fn index(&self) -> pg_sys::Relation {
-        // SAFETY: by the caller's promise.
-        unsafe { (*self.index_scan()).iss_RelationDesc }
-    }
-
-    /// Opens its scan, as the first row that is asked of it would, and begins the search.
-    fn open(&self, options: ScanOptions, number: SearchNumber) {
-        let state = self.index_scan();
-        // SAFETY: an initialized scan of a walia_hnsw index; this is what Postgres's node does before its first row.
-        unsafe {
-            let keys_missing = (*state).iss_NumRuntimeKeys != 0 && !(*state).iss_RuntimeKeysReady;
-            if keys_missing || !(*self.state).chgParam.is_null() {
-                pg_sys::ExecReScan(self.state);
-            }
-            if (*state).iss_ScanDesc.is_null() {
-                (*state).iss_ScanDesc = pg_sys::index_beginscan(
-                    (*state).ss.ss_currentRelation,
-                    (*state).iss_RelationDesc,
-                    (*(*self.state).state).es_snapshot,
-                    #[cfg(feature = "pg18")]
-                    &raw mut (*state).iss_Instrument,
-                    (*state).iss_NumScanKeys,
-                    (*state).iss_NumOrderByKeys,
-                );
-                pg_sys::index_rescan(
-                    (*state).iss_ScanDesc,
-                    (*state).iss_ScanKeys,
-                    (*state).iss_NumScanKeys,
-                    (*state).iss_OrderByKeys,
-                    (*state).iss_NumOrderByKeys,
-                );
-            }
-            scan::begin_member((*state).iss_ScanDesc, options, number);
-        }
-    }
-
-    /// Its search.
-    ///
-    /// # Safety
-    /// It has been opened, and no other reference to its search lives.
-    unsafe fn search<'a>(&self) -> &'a mut Scan<RelationStore> {
-        // SAFETY: by the caller's promise.
-        unsafe { scan::search((*self.index_scan()).iss_ScanDesc) }.expect("begun by `open`")
-    }
 }

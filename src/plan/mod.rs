@@ -4,6 +4,7 @@
 //! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before the hook is asked.
 //! Imports `am`, `guc` and walia-core.
 
+mod child;
 mod explain;
 mod merge;
 mod nearest;

@@ -164,12 +164,6 @@ unsafe extern "C-unwind" fn begin(
     // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
     unsafe {
         let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
-        let mut children = Vec::new();
-        for plan in PgList::<pg_sys::Plan>::from_pg((*scan).custom_plans).iter_ptr() {
-            let child = pg_sys::ExecInitNode(plan, executor, flags);
-            (*node).custom_ps = pg_sys::lappend((*node).custom_ps, child.cast());
-            children.push(child);
-        }
         let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
         let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
         let query_context = (*executor).es_query_cxt;
@@ -187,8 +181,14 @@ unsafe extern "C-unwind" fn begin(
             let limit = (*limit.cast::<pg_sys::Const>()).constvalue.value();
             (limit, Nearest::new(slot, context))
         });
+        let mut merge = Merge::new(node, flags, order, (*node).ss.ps.ps_ExprContext);
+        // A worker has empty caches, and executes some of the children only; but it is to instrument what its leader does.
+        let is_worker = (*scan).scan.plan.parallel_aware && pg_sys::ParallelWorkerNumber >= 0;
+        if !is_worker || (*executor).es_instrument != 0 {
+            merge.initialize();
+        }
         let execution = Execution {
-            merge: Merge::new(&children, order, (*node).ss.ps.ps_ExprContext),
+            merge,
             nearest,
             shared: None,
             workers: Vec::new(),
@@ -231,7 +231,7 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
-    // SAFETY: the children that `begin` made.
+    // SAFETY: the children that were initialized.
     unsafe {
         for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
             pg_sys::ExecEndNode(child);
@@ -245,7 +245,7 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
-    // SAFETY: the children that `begin` made.
+    // SAFETY: the children that were initialized.
     unsafe {
         execution_of(node).restart();
         for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
@@ -268,7 +268,8 @@ unsafe fn terms(node: *mut pg_sys::CustomScanState, context: *mut pg_sys::Parall
     // SAFETY: by the caller's promise.
     let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
     let limit = execution.nearest.as_ref().map_or(1, |(limit, _)| *limit);
-    Terms { processes: workers as usize + 1, ef_search: guc::ef_search(), limit }
+    let membership = execution.merge.membership();
+    Terms { processes: workers as usize + 1, ef_search: guc::ef_search(), limit, membership }
 }
 
 /// The `EstimateDSMCustomScan` callback.

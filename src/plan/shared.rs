@@ -4,7 +4,7 @@
 //! that passed all conditions), and a report of each process on what it did. Nothing is locked, and nobody waits: all of it
 //! is atomic but the reports, and a report is written once, before it is said to be there.
 //!
-//! Imports `totals` and walia-core.
+//! Imports `child`, `totals` and walia-core.
 
 use std::ffi::c_void;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
 use walia_core::graph::Board;
 
+use super::child::Membership;
 use super::totals::Totals;
 
 /// The most children that a process claims at a time: as many as are searched by turns.
@@ -28,6 +29,8 @@ pub struct Terms {
     pub ef_search: usize,
     /// Rows that are wanted, at least 1.
     pub limit: usize,
+    /// Which children are searched as one.
+    pub membership: Membership,
 }
 
 impl Terms {
@@ -164,7 +167,7 @@ impl Shared {
 
     fn is_written(&self, process: usize) -> &AtomicBool {
         // SAFETY: initialized by `create`; the reference is to the flag alone.
-        unsafe { &*(&raw const (*self.report_of(process)).is_written) }
+        unsafe { &(*self.report_of(process)).is_written }
     }
 
     fn report_of(&self, process: usize) -> *mut Report {

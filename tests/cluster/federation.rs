@@ -149,7 +149,7 @@ impl Query {
             Form::Nested => rows(client, &format!("SELECT * FROM ({plain}) AS near WHERE id > 0")),
             Form::Prepared => {
                 // With the limits that are in the plan workers are possible.
-                let plans = if self.limit % 2 == 0 { "custom" } else { "generic" };
+                let plans = if self.limit.is_multiple_of(2) { "custom" } else { "generic" };
                 let prepare = format!(
                     "PREPARE near(vecf32, int, int) AS {}; SET plan_cache_mode = force_{plans}_plan",
                     self.select("$1", "$2", "$3")

@@ -167,11 +167,14 @@ fn searching_together_finds_as_much_for_less() {
     assert!(together.1 < apart.1 * 2 / 3, "{together:?} together, {apart:?} apart");
 }
 
+/// Results that are looked for, much more than the share of each table.
+const WIDE: usize = 200;
+
 /// What several federations expand for one query and what they find, each of them with a part of the tables. They take part one after the
 /// other, and share a board, or not.
 fn in_parts(tables: &[Table], query: &[u8], furthest: f64, share: bool) -> (usize, u64) {
     const PROCESSES: usize = 3;
-    let options = ScanOptions { members: tables.len(), ..OPTIONS };
+    let options = ScanOptions { members: tables.len(), ef_search: WIDE, ..OPTIONS };
     let slots: Vec<_> = (0..PROCESSES * options.ef_search).map(|_| AtomicU64::new(Board::EMPTY)).collect();
     let (mut found, mut expanded) = (0, 0);
     for (process, part) in tables.chunks(tables.len().div_ceil(PROCESSES)).enumerate() {
@@ -203,7 +206,7 @@ fn federations_that_share_a_board_find_as_much_as_one() {
     for _ in 0..QUERIES {
         let query = tables[0].random_vector();
         let furthest = distance_of_nearest(&tables, &query, K);
-        let merged = merge(&tables, Some(&query), OPTIONS, 2 * K);
+        let merged = merge(&tables, Some(&query), ScanOptions { ef_search: WIDE, ..OPTIONS }, 2 * K);
         let is_found = |(table, hit): &&(usize, Hit)| {
             hit.distance <= furthest && tables[*table].rows.contains_key(&hit.heap_tid)
         };
@@ -215,5 +218,5 @@ fn federations_that_share_a_board_find_as_much_as_one() {
         }
     }
     assert!(sharing.0 as f64 > one.0 as f64 * 0.99, "{sharing:?} sharing, {one:?} by one");
-    assert!(sharing.1 < (one.1 * 3 + alone.1) / 4, "{sharing:?} sharing, {one:?} by one, {alone:?} alone");
+    assert!(sharing.1 < (one.1 + alone.1) / 2, "{sharing:?} sharing, {one:?} by one, {alone:?} alone");
 }
