@@ -20,6 +20,7 @@ const EXPANDED: f64 = 1.9;
 const PAGES_OF_LAYER: f64 = 6.0;
 
 /// The parts of a scan's cost that do not depend on Postgres's structures.
+#[derive(Clone, Copy)]
 struct Model {
     /// Rows in the index.
     tuples: f64,
@@ -79,20 +80,29 @@ impl Model {
         }
     }
 
-    /// Costs of the first row, and of all rows.
-    ///
-    /// The first row costs the whole of a first search. All rows cost the second run besides: a pass over the index and
-    /// a sort. Postgres itself adds what fetching rows from the heap costs, at random as correlation is 0.
-    fn costs(&self) -> (f64, f64) {
-        // Pages that are asked for, each for a node, and what is computed on each.
+    /// Pages that the first search asks for, each for a node, and what is computed on each.
+    fn visits(&self) -> (f64, f64) {
         let (visits, computing) = if self.codes {
             // A node's distance, and about as much time for the estimates of all its neighbours.
             (self.ef_search * EXPANDED + self.layers * PAGES_OF_LAYER, 2.0 * self.distance)
         } else {
             ((self.ef_search + self.layers) * self.m0 * UNSEEN_NEIGHBOURS, self.distance)
         };
-        let visits = visits.min(self.tuples);
-        let startup = self.pages_read(visits) * self.page_cost() + visits * computing;
+        (visits.min(self.tuples), computing)
+    }
+
+    /// Cost of the pages that the first search has to read.
+    fn reading(&self) -> f64 {
+        self.pages_read(self.visits().0) * self.page_costs().1
+    }
+
+    /// Costs of the first row, and of all rows.
+    ///
+    /// The first row costs the whole of a first search. All rows cost the second run besides: a pass over the index and
+    /// a sort. Postgres itself adds what fetching rows from the heap costs, at random as correlation is 0.
+    fn costs(&self) -> (f64, f64) {
+        let (visits, computing) = self.visits();
+        let startup = self.pages_read(visits) * self.page_costs().0 + self.reading() + visits * computing;
         let rest = if self.iterative {
             let sorting = 2.0 * self.comparison * self.tuples * self.tuples.max(2.0).log2();
             self.pages * self.seq_page + self.tuples * self.distance + sorting
@@ -112,11 +122,11 @@ impl Model {
         distinct.min(self.pages).min(self.table_pages.max(1.0))
     }
 
-    /// Searches walk through the same hubs and upper layers again and again: pages that fit the cache cost what the next
-    /// page of a sequential scan does.
-    fn page_cost(&self) -> f64 {
+    /// What a page costs on average because it is cached, and because it has to be read. Searches walk through the same hubs and
+    /// upper layers again and again: pages that fit the cache cost what the next page of a sequential scan does.
+    fn page_costs(&self) -> (f64, f64) {
         let cached = (self.cached_pages / self.all_pages.max(1.0)).min(1.0);
-        cached * self.seq_page + (1.0 - cached) * self.random_page
+        (cached * self.seq_page, (1.0 - cached) * self.random_page)
     }
 }
 
@@ -164,21 +174,35 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     }
 }
 
-/// What the first search of each of these indexes costs less, in all, when they are searched as one.
-///
-/// # Safety
-/// The paths scan walia_hnsw indexes that the planner may use.
-pub unsafe fn saved_by_federation(paths: &[*mut pg_sys::IndexPath]) -> f64 {
-    // SAFETY: by the caller's promise.
-    let indexes: Vec<_> = paths.iter().map(|path| unsafe { &*(**path).indexinfo }).collect();
-    let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
-    let share = federation::share(guc::ef_search(), indexes.len());
-    let saved = |index: &&pg_sys::IndexOptInfo| {
+/// What it costs that indexes are searched as one.
+#[derive(Clone, Copy)]
+pub struct Federated {
+    /// What the first search of each costs less than on its own, in all.
+    pub saved: f64,
+    /// What of the first searches is the cost of pages that have to be read.
+    pub reading: f64,
+}
+
+impl Federated {
+    /// For scans of these indexes.
+    ///
+    /// # Safety
+    /// The paths scan walia_hnsw indexes that the planner may use.
+    pub unsafe fn new(paths: &[*mut pg_sys::IndexPath]) -> Self {
         // SAFETY: by the caller's promise.
-        let alone = unsafe { Model::new(index, guc::ef_search() as f64) };
-        alone.costs().0 - Model { ef_search: share as f64, all_pages, ..alone }.costs().0
-    };
-    indexes.iter().map(saved).sum()
+        let indexes: Vec<_> = paths.iter().map(|path| unsafe { &*(**path).indexinfo }).collect();
+        let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
+        let share = federation::share(guc::ef_search(), indexes.len()) as f64;
+        let (mut saved, mut reading) = (0.0, 0.0);
+        for index in indexes {
+            // SAFETY: by the caller's promise.
+            let alone = unsafe { Model::new(index, guc::ef_search() as f64) };
+            let as_one = Model { ef_search: share, all_pages, ..alone };
+            saved += alone.costs().0 - as_one.costs().0;
+            reading += as_one.reading();
+        }
+        Self { saved, reading }
+    }
 }
 
 /// Whether a path scans a walia_hnsw index.

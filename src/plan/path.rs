@@ -4,7 +4,8 @@
 
 use pgrx::{PgList, pg_sys};
 
-use super::{Methods, NAME, node, parallel};
+use super::parallel::{self, Reading};
+use super::{Methods, NAME, node};
 use crate::am::cost;
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
@@ -52,8 +53,8 @@ pub unsafe fn offer(
         for (replaced, _) in &replacements {
             (*output).pathlist = pg_sys::list_delete_ptr((*output).pathlist, replaced.cast());
         }
-        for (_, scan) in replacements {
-            let shared = parallel::with_workers(root, output, scan);
+        for (_, (scan, reading)) in replacements {
+            let shared = parallel::with_workers(root, output, scan, reading);
             for mut offered in shared.into_iter().chain([scan.cast()]) {
                 if (*offered).pathtarget != target {
                     // The children's rows have the columns of the path's own target, which stays.
@@ -65,7 +66,8 @@ pub unsafe fn offer(
     }
 }
 
-/// The custom scan that does what a MergeAppend does; `None` where it could not, or would be of no use.
+/// The custom scan that does what a MergeAppend does, and what of its cost is that of reading pages; `None` where it could not, or
+/// would be of no use.
 ///
 /// # Safety
 /// As for [`offer`]; `append` is a path of `input`, perhaps a MergeAppend.
@@ -73,7 +75,7 @@ unsafe fn replacement(
     root: *mut pg_sys::PlannerInfo,
     input: *mut pg_sys::RelOptInfo,
     append: *mut pg_sys::Path,
-) -> Option<*mut pg_sys::CustomPath> {
+) -> Option<(*mut pg_sys::CustomPath, Reading)> {
     // SAFETY: by the caller's promise.
     unsafe {
         let merge = without_append(append).cast::<pg_sys::MergeAppendPath>();
@@ -97,7 +99,7 @@ unsafe fn replacement(
         (*path).path = *append;
         (*path).path.type_ = pg_sys::NodeTag::T_CustomPath;
         (*path).path.pathtype = pg_sys::NodeTag::T_CustomScan;
-        let saved = cost::saved_by_federation(&scans);
+        let cost::Federated { saved, reading } = cost::Federated::new(&scans);
         (*path).path.startup_cost = ((*path).path.startup_cost - saved).max(0.0);
         (*path).path.total_cost = ((*path).path.total_cost - saved).max((*path).path.startup_cost);
         #[cfg(not(feature = "pg14"))]
@@ -117,7 +119,7 @@ unsafe fn replacement(
         (*path).custom_paths = custom_paths.into_pg();
         (*path).custom_private = pg_sys::lappend(std::ptr::null_mut(), order.cast());
         (*path).methods = &raw const PATH_METHODS.0;
-        Some(path)
+        Some((path, Reading { cost: reading, tablespace: (*(*scans[0]).indexinfo).reltablespace }))
     }
 }
 

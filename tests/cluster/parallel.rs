@@ -188,7 +188,10 @@ fn workers_are_planned_only_where_they_may_and_pay() {
     client.batch_execute("RESET parallel_setup_cost; RESET parallel_tuple_cost").unwrap();
     assert!(!has_workers(&mut client, &near_ten), "the tables are small");
     client.batch_execute("SET effective_cache_size = '8kB'; SET random_page_cost = 100").unwrap();
-    assert!(has_workers(&mut client, &near_ten), "pages are dear");
+    client.batch_execute("SET effective_io_concurrency = 16").unwrap();
+    assert!(!has_workers(&mut client, &near_ten), "one process reads as fast as the storage can");
+    client.batch_execute("SET effective_io_concurrency = 200").unwrap();
+    assert!(has_workers(&mut client, &near_ten), "several processes read faster");
     client.batch_execute("SET max_parallel_workers_per_gather = 0").unwrap();
     assert!(!has_workers(&mut client, &near_ten), "workers are not allowed");
 }
