@@ -246,7 +246,8 @@ impl Merge {
             None => self.join(0..self.children.len(), options, None),
             Some(shared) => {
                 let mut board = shared.board_of_searches();
-                while let Some(claimed) = shared.claim(self.children.len()) {
+                let mut allowance = shared.allowance(self.children.len());
+                while let Some(claimed) = shared.claim(self.children.len(), &mut allowance) {
                     self.join(claimed, options, Some(&mut board));
                 }
             }

@@ -267,9 +267,12 @@ unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
 unsafe fn terms(node: *mut pg_sys::CustomScanState, context: *mut pg_sys::ParallelContext) -> Terms {
     // SAFETY: by the caller's promise.
     let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
+    // SAFETY: a setting that Postgres defines.
+    let leader_participates = unsafe { pg_sys::parallel_leader_participation };
     let limit = execution.nearest.as_ref().map_or(1, |(limit, _)| *limit);
     let membership = execution.merge.membership();
-    Terms { processes: workers as usize + 1, ef_search: guc::ef_search(), limit, membership }
+    let processes = workers as usize + 1;
+    Terms { processes, ef_search: guc::ef_search(), limit, leader_participates, membership }
 }
 
 /// The `EstimateDSMCustomScan` callback.
@@ -296,7 +299,7 @@ unsafe extern "C-unwind" fn create_shared(
     memory: *mut c_void,
 ) {
     // SAFETY: after `estimate_shared`, which said how much memory is needed; it lives until after `shut_down`.
-    unsafe { execution_of(node).shared = Some(Shared::create(memory, terms(node, context))) }
+    unsafe { execution_of(node).shared = Some(Shared::create(memory, terms(node, context), context)) }
 }
 
 /// The `ReInitializeDSMCustomScan` callback: before the workers of a further execution are started.
@@ -306,14 +309,18 @@ unsafe extern "C-unwind" fn create_shared(
 #[pg_guard]
 unsafe extern "C-unwind" fn reset_shared(
     node: *mut pg_sys::CustomScanState,
-    _context: *mut pg_sys::ParallelContext,
-    _memory: *mut c_void,
+    context: *mut pg_sys::ParallelContext,
+    memory: *mut c_void,
 ) {
-    // SAFETY: after `create_shared`.
-    let execution = unsafe { execution_of(node) };
-    execution.take_reports();
-    if let Some(shared) = &execution.shared {
-        shared.reset();
+    // SAFETY: after `create_shared`; the workers of the last execution have ended.
+    unsafe {
+        let execution = execution_of(node);
+        execution.take_reports();
+        if let Some(before) = execution.shared.take() {
+            let leader_participates = pg_sys::parallel_leader_participation;
+            let terms = Terms { leader_participates, ..before.terms() };
+            execution.shared = Some(Shared::create(memory, terms, context));
+        }
     }
 }
 

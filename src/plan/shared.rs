@@ -12,6 +12,7 @@ use std::ptr::NonNull;
 use std::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 
+use pgrx::pg_sys;
 use walia_core::graph::Board;
 
 use super::child::Membership;
@@ -29,6 +30,8 @@ pub struct Terms {
     pub ef_search: usize,
     /// Rows that are wanted, at least 1.
     pub limit: usize,
+    /// Whether the leader does a part of the work.
+    pub leader_participates: bool,
     /// Which children are searched as one.
     pub membership: Membership,
 }
@@ -70,18 +73,26 @@ struct Report {
 /// A process's access to the memory.
 pub struct Shared {
     header: NonNull<Header>,
-    process: usize,
+    role: Role,
+}
+
+#[derive(Clone, Copy)]
+enum Role {
+    /// The leader knows how many workers it has started.
+    Leader(*mut pg_sys::ParallelContext),
+    /// Workers are numbered from 0.
+    Worker(usize),
 }
 
 impl Shared {
-    /// The leader's access to new memory.
+    /// The leader's access to new memory, or to that of an execution whose workers have all ended.
     ///
     /// # Safety
-    /// `memory` is as large as the terms say and aligned for everything. It lives as long as what is returned is used, and
-    /// nobody else uses it but by [`Shared::attach`].
-    pub unsafe fn create(memory: *mut c_void, terms: Terms) -> Self {
+    /// `memory` is as large as the terms say and aligned for everything. It lives as long as what is returned is used, as does
+    /// `context`, and nobody else uses it but by [`Shared::attach`].
+    pub unsafe fn create(memory: *mut c_void, terms: Terms, context: *mut pg_sys::ParallelContext) -> Self {
         let header = NonNull::new(memory.cast::<Header>()).expect("Postgres gives memory");
-        let shared = Self { header, process: 0 };
+        let shared = Self { header, role: Role::Leader(context) };
         // SAFETY: by the caller's promise.
         unsafe {
             header.write(Header { terms, unclaimed: AtomicUsize::new(0) });
@@ -102,18 +113,8 @@ impl Shared {
     /// The leader has given `memory` to [`Shared::create`], for this worker as well, and it lives as long as what is returned is used.
     /// The worker attaches once.
     pub unsafe fn attach(memory: *mut c_void, worker: usize) -> Self {
-        Self { header: NonNull::new(memory.cast()).expect("Postgres gives memory"), process: worker + 1 }
-    }
-
-    /// Prepares a further execution. The leader calls it while it has no workers.
-    pub fn reset(&self) {
-        self.header().unclaimed.store(0, Relaxed);
-        for process in 0..self.terms().processes {
-            self.is_written(process).store(false, Relaxed);
-        }
-        for slot in self.slots(self.terms().slots()) {
-            slot.store(Board::EMPTY, Relaxed);
-        }
+        let header = NonNull::new(memory.cast()).expect("Postgres gives memory");
+        Self { header, role: Role::Worker(worker) }
     }
 
     /// What the processes agree on.
@@ -121,33 +122,56 @@ impl Shared {
         self.header().terms
     }
 
-    /// Some of so many children, which are this process's from now on; `None` when there are none left.
+    /// How many of so many children this process may claim.
+    ///
+    /// Searches may be short and what follows long: the leader, which is there before its workers, leaves them their parts. It
+    /// knows how many they are, and takes the parts of those that were not started. Where it takes no part itself the workers claim
+    /// all.
+    pub fn allowance(&self, children: usize) -> usize {
+        let of_worker = match self.terms().leader_participates {
+            true => children.div_ceil(self.terms().processes),
+            false => children,
+        };
+        match self.role {
+            Role::Worker(_) => of_worker,
+            Role::Leader(context) => {
+                // SAFETY: by the promise of `create`.
+                let workers = unsafe { (*context).nworkers_launched } as usize;
+                children.saturating_sub(workers * of_worker)
+            }
+        }
+    }
+
+    /// Some of so many children, which are this process's from now on, and are taken off its allowance; `None` when there are none
+    /// left.
     ///
     /// Each time some part of what is left, so that the processes end at about the same time.
-    pub fn claim(&self, children: usize) -> Option<Range<usize>> {
-        let part = |first: usize| (children - first).div_ceil(2 * self.terms().processes).min(MOST_CLAIMED);
-        let next = |first| (first < children).then(|| first + part(first));
+    pub fn claim(&self, children: usize, allowance: &mut usize) -> Option<Range<usize>> {
+        let most = (*allowance).min(MOST_CLAIMED);
+        let part = |first: usize| (children - first).div_ceil(2 * self.terms().processes).min(most);
+        let next = |first| (first < children && most > 0).then(|| first + part(first));
         let first = self.header().unclaimed.fetch_update(Relaxed, Relaxed, next).ok()?;
+        *allowance -= part(first);
         Some(first..first + part(first))
     }
 
     /// The distances that searches found.
     pub fn board_of_searches(&self) -> Board<'_> {
         let terms = self.terms();
-        Board::new(self.slots(terms.slots_of_searches()), self.process, terms.ef_search)
+        Board::new(self.slots(terms.slots_of_searches()), self.process(), terms.ef_search)
     }
 
     /// The values that order the rows which passed all conditions.
     pub fn board_of_rows(&self) -> Board<'_> {
         let terms = self.terms();
-        Board::new(self.slots(terms.slots_of_rows()), self.process, terms.limit)
+        Board::new(self.slots(terms.slots_of_rows()), self.process(), terms.limit)
     }
 
     /// Says what this process did in this execution; called once in each.
     pub fn report(&self, totals: Totals) {
         // SAFETY: the report is this process's, and nobody reads it before it is said to be written.
-        unsafe { (&raw mut (*self.report_of(self.process)).totals).write(totals) };
-        self.is_written(self.process).store(true, Release);
+        unsafe { (&raw mut (*self.report_of(self.process())).totals).write(totals) };
+        self.is_written(self.process()).store(true, Release);
     }
 
     /// What the workers did in this execution, by their numbers, as far as they have said it.
@@ -158,6 +182,14 @@ impl Shared {
             self.is_written(process).load(Acquire).then_some(()).map(totals).unwrap_or_default()
         };
         (1..self.terms().processes).map(report).collect()
+    }
+
+    /// The number of this process among all.
+    fn process(&self) -> usize {
+        match self.role {
+            Role::Leader(_) => 0,
+            Role::Worker(worker) => worker + 1,
+        }
     }
 
     fn header(&self) -> &Header {
