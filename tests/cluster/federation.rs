@@ -72,7 +72,7 @@ fn prepare(client: &mut Client) {
     }
     client
         .batch_execute(
-            "ANALYZE; SET enable_seqscan = off; SET enable_sort = off;
+            "ANALYZE; SET enable_seqscan = off; SET enable_sort = off; SET jit = off;
              SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0",
         )
         .unwrap();
@@ -244,7 +244,7 @@ fn compare(queries: usize, seed: u64) {
         parallel += has("Parallel Custom Scan (WaliaFederatedScan)");
         let given = query.rows(&mut client);
 
-        client.batch_execute("SET enable_indexscan = off").unwrap();
+        client.batch_execute("SET enable_indexscan = off; SET max_parallel_workers_per_gather = 0").unwrap();
         let expected = query.rows(&mut client);
         let candidates = query.candidates(&mut client);
         client.batch_execute("SET enable_indexscan = on").unwrap();

@@ -23,7 +23,7 @@ const ITEMS: &str = "
 
 /// A search of such small tables is not worth a worker, were it not for these.
 const FAVOUR_WORKERS: &str = "
-    SET enable_seqscan = off; SET enable_sort = off; SET walia.ef_search = 1000;
+    SET enable_seqscan = off; SET enable_sort = off; SET jit = off; SET walia.ef_search = 1000;
     SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 3";
 
 /// Each passing row takes its time.
