@@ -162,6 +162,11 @@ pub unsafe extern "C-unwind" fn amcostestimate(
             }
             return;
         }
+        // Postgres looks at the conditions and columns of a table only. A worker has no value for a parameter of an outer query, and
+        // would crash on it.
+        if !pg_sys::is_parallel_safe(root, (*path).indexorderbys.cast()) {
+            (*path).path.parallel_safe = false;
+        }
         // For the selectivity of a partial index's predicate.
         let mut generic: pg_sys::GenericCosts = std::mem::zeroed();
         pg_sys::genericcostestimate(root, path, loop_count, &mut generic);
