@@ -7,7 +7,7 @@ use walia_core::page::STOP_POINTS;
 
 /// The advisory lock that a backend takes, and gives back, at a stop point that `walia.stop_points` names: whoever holds it stops
 /// the backend there, and pg_locks shows that it waits.
-const LOCK: i64 = 0x7761_6c69_61;
+const LOCK: i64 = 0x77_616c_6961;
 
 /// Waits at a stop point if it is one of those that the session is to stop at.
 pub fn at(name: &'static str) {
