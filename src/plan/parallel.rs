@@ -4,13 +4,14 @@
 
 use pgrx::pg_sys;
 
-/// What it costs to open a child in a worker, beside starting one: it reads the catalogs anew, as a process that has just been started.
-const OPEN_CHILD: f64 = 0.02;
+/// What a child costs of what starting a worker does: its plan, with the vector in it, is written as text for the workers and read
+/// again, and its table and index are opened by a process whose caches are empty. Half a millisecond, with 384 dimensions.
+const OPEN_CHILD: f64 = 0.05;
 
 /// The part of a process's time that its leader spends on the rows of each worker, as Postgres thinks.
 const LEADER_DISTRACTION: f64 = 0.3;
 
-/// What a page in the cache and the computing on it really cost, of what Postgres's settings say: a warm search of 64 indexes takes 2.8
+/// What the computing and the pages in the cache really cost, of what Postgres's settings say: a warm search of 64 indexes takes 2.8
 /// microseconds a page where starting a worker, for `parallel_setup_cost` of 1000, takes 10 milliseconds.
 const PROCESSOR_TIME: f64 = 0.3;
 
