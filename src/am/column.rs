@@ -72,7 +72,7 @@ pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
     Ok(fit_again((dimensions, element), metric, (m, ef_construction), quantization, storage))
 }
 
-/// [`fit`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are alike.
+/// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are alike.
 fn fit_again(
     column: (u16, ElementType),
     metric: Metric,
