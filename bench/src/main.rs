@@ -101,8 +101,7 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
     for (report, points) in reports.iter_mut().zip(points) {
         report.sweep = points;
     }
-    let clients = options.clients.iter().take(if options.inserts > 0 { usize::MAX } else { 0 });
-    for (round, &clients) in clients.enumerate() {
+    for (round, &clients) in options.clients.iter().enumerate().filter(|_| options.inserts > 0) {
         for (system, report) in systems.iter().zip(&mut reports) {
             eprintln!("inserting into the table of {} by {clients} session(s)", system.name);
             let amount = (options.inserts, clients, round);

@@ -77,9 +77,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         layer: u8,
         ef: usize,
     ) -> Result<Vec<Candidate<Store::Node>>> {
-        self.begin(entries);
-        self.walk(store, layer, ef, f64::NEG_INFINITY)?;
-        self.take_results(store, ef, None)
+        self.run_until(store, entries, layer, ef, f64::NEG_INFINITY)
     }
 
     /// As [`LayerSearch::run`], but the walk ends as soon as it has measured a live node at this distance or nearer.

@@ -84,7 +84,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
 
     fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
         let chosen = self.choose(None)?;
-        if self.join(&chosen.nearest, heap_tid)? {
+        if self.join(&chosen.nearest, self.own_distance(), heap_tid)? {
             self.index.store.stop_point("insert joined");
             return Ok(());
         }
@@ -106,10 +106,10 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     /// Looks for a node that holds the vector, without choosing neighbours: it is nearer than everything else, and nodes around
     /// it link to it.
     fn join_nearest(&mut self, heap_tid: HeapTid) -> Result<bool> {
-        let own = self.query.distance(self.query.vector());
+        let own = self.own_distance();
         for ef in EF_OF_HOLDER {
             let nearest = self.search_layer_0(ef, own)?;
-            if self.join(&nearest, heap_tid)? {
+            if self.join(&nearest, own, heap_tid)? {
                 return Ok(true);
             }
         }
@@ -128,10 +128,14 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         search.run_until(&self.query, &entries, 0, ef, enough)
     }
 
+    /// The distance of the vector from itself, which need not be 0.
+    fn own_distance(&self) -> f64 {
+        self.query.distance(self.query.vector())
+    }
+
     /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal distances from
-    /// the query, whatever the metric: only such candidates are read. Lossy payloads are equal where their fingerprints are.
-    fn join(&mut self, nearest: &[Candidate<Link>], heap_tid: HeapTid) -> Result<bool> {
-        let own = self.query.distance(self.query.vector());
+    /// the query, `own`, whatever the metric: only such candidates are read. Lossy payloads are equal where their fingerprints are.
+    fn join(&mut self, nearest: &[Candidate<Link>], own: f64, heap_tid: HeapTid) -> Result<bool> {
         for candidate in nearest.iter().filter(|candidate| candidate.distance == own) {
             if self.index.payload(candidate.node)?.as_ref() == Some(&self.payload)
                 && self.index.add_heap_tid(candidate.node, heap_tid)?
