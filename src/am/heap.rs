@@ -133,17 +133,19 @@ impl Reader {
             let found = pg_sys::table_index_fetch_tuple(
                 self.fetch, &mut item, snapshot, self.slot, &mut again, &mut dead,
             );
-            if !found {
-                return None;
+            let mut seen = None;
+            if found {
+                let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
+                let caller = pg_sys::MemoryContextSwitchTo(per_tuple);
+                let (mut value, mut is_null) = (pg_sys::Datum::from(0), true);
+                pg_sys::FormIndexDatum(self.info, self.slot, self.executor, &mut value, &mut is_null);
+                seen = (!is_null).then(|| look(column::vector(value, parameters).or_raise().bytes()));
+                pg_sys::MemoryContextSwitchTo(caller);
+                pg_sys::MemoryContextReset(per_tuple);
+                pg_sys::ExecClearTuple(self.slot);
             }
-            let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
-            let caller = pg_sys::MemoryContextSwitchTo(per_tuple);
-            let (mut value, mut is_null) = (pg_sys::Datum::from(0), true);
-            pg_sys::FormIndexDatum(self.info, self.slot, self.executor, &mut value, &mut is_null);
-            let seen = (!is_null).then(|| look(column::vector(value, parameters).or_raise().bytes()));
-            pg_sys::MemoryContextSwitchTo(caller);
-            pg_sys::MemoryContextReset(per_tuple);
-            pg_sys::ExecClearTuple(self.slot);
+            // The page does not stay pinned until the next row is asked for: a vacuum, or a standby's replay, may wait for it.
+            pg_sys::table_index_fetch_reset(self.fetch);
             seen
         }
     }

@@ -5,7 +5,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use postgres::Client;
-use postgres::error::SqlState;
+use postgres::error::{DbError, SqlState};
 
 use crate::numbers::Numbers;
 use crate::scan::{assert_complete, assert_plan, assert_sound, by_index};
@@ -65,7 +65,9 @@ fn follows_under_load_for_long() {
 }
 
 /// Long scans on a standby while its primary changes and vacuums what they read. With the standby's feedback, the primary
-/// keeps the rows that a scan sees, and no scan fails; without, Postgres may cancel it, but no row is wrong.
+/// keeps the rows that a scan sees, and no scan fails for them; without, Postgres may cancel it, but no row is wrong. Feedback
+/// does not spare a scan of any kind the conflict with replay that must prune the very page of the table that the executor holds
+/// pinned: where replay is later than it may be, as in long runs on few processors, Postgres cancels that scan at once.
 fn follow(time: Duration, feedback: bool) {
     let primary = Cluster::start(&["autovacuum = off", "wal_consistency_checking = 'generic'"]);
     let mut client = primary.connect();
@@ -98,7 +100,9 @@ fn follow(time: Duration, feedback: bool) {
                         Ok(()) => {}
                         Err(error) => {
                             assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{error:?}");
-                            assert!(!feedback, "{error:?}");
+                            let detail = error.as_db_error().and_then(DbError::detail);
+                            let pinned = detail == Some("User was holding shared buffer pin for too long.");
+                            assert!(!feedback || pinned, "{error:?}");
                         }
                     }
                 }

@@ -151,10 +151,10 @@ impl Statistics {
     fn add_node(&mut self, node: &Node) {
         let header = node.header();
         self.heap_tids += u64::from(header.tid_count);
-        if header.flags & PENDING != 0 {
-            self.pending_nodes += 1;
-        } else if header.flags & TOMBSTONE != 0 {
+        if header.flags & TOMBSTONE != 0 {
             self.tombstones += 1;
+        } else if header.flags & PENDING != 0 {
+            self.pending_nodes += 1;
         } else {
             self.nodes_by_level[usize::from(header.level)] += 1;
         }

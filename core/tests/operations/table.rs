@@ -201,6 +201,8 @@ impl Table {
 
     /// Repairs the index; nothing may be wrong with it afterwards.
     pub fn repair(&self) -> VacuumStatistics {
+        // As a transaction's: what dies now cannot be removed.
+        let _snapshot = self.store.hold_snapshot();
         let statistics = repair(&self.index(), MEMORY).unwrap();
         assert_eq!(check(&self.index()).unwrap(), [], "after {statistics:?}");
         statistics

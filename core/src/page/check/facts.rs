@@ -27,6 +27,11 @@ impl NodeFacts {
     pub fn is_live(&self) -> bool {
         self.flags & (TOMBSTONE | PENDING) == 0
     }
+
+    /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what it was given.
+    fn is_abandoned(&self) -> bool {
+        self.flags & (TOMBSTONE | PENDING) == TOMBSTONE | PENDING
+    }
 }
 
 /// What is kept of another tuple.
@@ -219,10 +224,11 @@ impl Facts {
                             );
                         }
                     }
+                    _ if node.is_abandoned() => {}
                     _ => findings.warning(node.link, "node without the links of its upper layers"),
                 }
             }
-            if node.flags & PENDING != 0 {
+            if node.flags & PENDING != 0 && !node.is_abandoned() {
                 findings.warning(node.link, "node whose insertion did not end");
             }
             let mut next = node.payload;
