@@ -45,6 +45,16 @@ impl LockedBuffer {
         }
     }
 
+    /// Locks a page for reading that is pinned already.
+    ///
+    /// # Safety
+    /// The caller gives away a pin on a buffer that this process has not locked.
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    pub unsafe fn shared_pinned(buffer: pg_sys::Buffer) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe { Self::lock_pinned(buffer, pg_sys::BUFFER_LOCK_SHARE) }
+    }
+
     /// Reads a block of the main fork and locks it for writing.
     ///
     /// # Safety

@@ -6,6 +6,7 @@
 pub mod buffer;
 pub mod bulk;
 pub mod error;
+mod pass;
 pub mod prefetch;
 mod recent;
 #[cfg(debug_assertions)]
@@ -13,7 +14,7 @@ mod stop;
 mod write;
 
 use std::cell::Cell;
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 use pgrx::pg_sys;
 use walia_core::page::lock_order::{Access, Held};
@@ -21,6 +22,7 @@ use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use buffer::LockedBuffer;
+use pass::Pass;
 use prefetch::{PrefetchStats, Prefetcher};
 use write::RelationWrite;
 
@@ -112,6 +114,18 @@ impl RelationStore {
         unsafe { (*self.index).rd_id }.to_u32() as usize
     }
 
+    /// Counts the read of a block whose buffer is pinned, and locks it.
+    ///
+    /// # Safety
+    /// The caller gives away a pin on the buffer of this block of the index, which this process has not locked.
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    unsafe fn lock_read(&self, block: u32, buffer: pg_sys::Buffer) -> RelationRead {
+        self.reads.set(self.reads.get() + 1);
+        let _held = Held::new(self.identity(), block, Access::Share);
+        // SAFETY: by the caller's promise.
+        RelationRead { buffer: unsafe { LockedBuffer::shared_pinned(buffer) }, _held }
+    }
+
     /// An error for a block past the end of the index: a link to it is damaged.
     fn check_block(&self, block: u32) -> Result<()> {
         if block < self.known_blocks.get() || block < self.block_count()? {
@@ -166,6 +180,10 @@ impl PageStore for RelationStore {
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
         self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
+    }
+
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        Pass::new(self, blocks)
     }
 
     fn announce_tuples(&self, tuples: &[Link]) {

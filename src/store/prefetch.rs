@@ -57,6 +57,12 @@ impl Prefetcher {
         }
     }
 
+    /// Whether anything is read ahead.
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    pub fn is_on(&self) -> bool {
+        self.depth > 0
+    }
+
     /// Says that some blocks, which the relation has, will soon be read.
     pub fn prefetch(&self, blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.

@@ -14,6 +14,7 @@ mod format;
 mod kernels;
 mod numbers;
 mod parallel;
+mod passes;
 mod recall;
 mod regress;
 mod scan;

@@ -68,6 +68,13 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
     }
 
+    /// Makes room for so many candidates, which a short search would otherwise pay for bit by bit.
+    pub fn with_room(mut self, candidates: usize) -> Self {
+        self.frontier.reserve(candidates / 2);
+        self.beyond.reserve(candidates / 2);
+        self
+    }
+
     /// The live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first: `ef` of them, or
     /// fewer where the store settles fewer at a time.
     pub fn run(

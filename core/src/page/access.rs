@@ -4,7 +4,7 @@
 //! versions and owners: it is reported as gone, not as corruption.
 
 use super::index::Index;
-use super::meta::Meta;
+use super::meta::{COUNTERS_BLOCK, Meta};
 use super::node::{Node, Owned, Slots};
 use super::store::PageStore;
 use super::tuple::{NodeHeader, PENDING, TupleKind};
@@ -40,14 +40,9 @@ impl<Store: PageStore> Index<Store> {
         Ok(Index { meta: Meta::read(&self.store)?, ..self.with_store(&self.store) })
     }
 
-    /// Asks for the pages that a linear pass reads next; called at each block.
-    pub(super) fn read_ahead(&self, block: u32) {
-        const WINDOW: u32 = 16;
-        if block.is_multiple_of(WINDOW) {
-            let blocks: [u32; WINDOW as usize] =
-                std::array::from_fn(|ahead| block.saturating_add(ahead as u32));
-            self.store.prefetch(&blocks);
-        }
+    /// Reads all pages that tuples lie on, as far as the index reaches now, as [`PageStore::pages`] does.
+    pub(super) fn data_pages(&self) -> Result<impl Iterator<Item = (u32, Result<Store::Read<'_>>)>> {
+        Ok(self.store.pages(COUNTERS_BLOCK + 1..self.store.block_count()?))
     }
 
     /// Whether the graph has no place for this vector: its cosine distance from anything is undefined.

@@ -157,7 +157,8 @@ impl<Store: PageStore> PagedQuery<Store> {
     pub fn search(&self, purpose: Purpose, ef: usize) -> LayerSearch<Self> {
         /// More are not foreseen: a wide search pays for its memory as it grows.
         const MOST: usize = 1 << 12;
-        LayerSearch::new(HashSet::with_capacity((VISITED_PER_RESULT * ef).min(MOST)), purpose)
+        let candidates = (VISITED_PER_RESULT * ef).min(MOST);
+        LayerSearch::new(HashSet::with_capacity(candidates), purpose).with_room(candidates)
     }
 
     /// The query vector.

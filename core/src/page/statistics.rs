@@ -80,9 +80,8 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         centroid_drift: None,
     };
     let mut sample = Sample::new(index, blocks);
-    for block in 0..blocks {
-        index.store.interrupt_point();
-        let page = index.store.read(block)?;
+    for (block, page) in index.store.pages(0..blocks) {
+        let page = page?;
         if page.is_new() {
             counts.new_pages += 1;
             counts.free_bytes += super::slotted::MAX_TUPLE_SIZE as u64;

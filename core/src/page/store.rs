@@ -8,7 +8,7 @@
 
 use super::slotted::Page;
 use crate::types::{Link, PAGE_SIZE, Result};
-use std::ops::Deref;
+use std::ops::{Deref, Range};
 
 /// The most pages that one write unit may change: generic WAL's limit for one record.
 pub const MAX_UNIT_PAGES: usize = 4;
@@ -67,6 +67,15 @@ pub trait PageStore {
 
     /// Reads a page. A block past the end is [`crate::types::Error::Corrupt`].
     fn read(&self, block: u32) -> Result<Self::Read<'_>>;
+
+    /// Reads these blocks, each of which there is, in their order and ahead of the caller, who drops each page before it asks for
+    /// the next one: [`PageStore::interrupt_point`] is called before each.
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        blocks.map(|block| {
+            self.interrupt_point();
+            (block, self.read(block))
+        })
+    }
 
     /// Says that `blocks` will soon be read.
     fn prefetch(&self, blocks: &[u32]);
@@ -151,6 +160,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         (**self).read(block)
+    }
+
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        (**self).pages(blocks)
     }
 
     fn prefetch(&self, blocks: &[u32]) {

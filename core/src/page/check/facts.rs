@@ -66,10 +66,8 @@ impl Facts {
     /// Reads all pages.
     pub fn collect<Store: PageStore>(index: &Index<Store>, findings: &mut Findings) -> Result<Self> {
         let mut facts = Self { blocks: index.store.block_count()?, ..Self::default() };
-        for block in 0..facts.blocks {
-            index.store.interrupt_point();
-            let page = index.store.read(block).map(|page| *page);
-            if let Some(page) = findings.note(page)? {
+        for (block, page) in index.store.pages(0..facts.blocks) {
+            if let Some(page) = findings.note(page.map(|page| *page))? {
                 facts.add_page(&index.layout, block, &page, findings)?;
             }
         }

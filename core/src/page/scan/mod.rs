@@ -179,7 +179,8 @@ impl<Store: PageStore> Scan<Store> {
         let ranked = query.filter(|vector| !index.is_aside(vector));
         let query = PagedQuery::new(index, ranked.unwrap_or_default());
         let resumable = options.iterative != IterativeScan::Off;
-        let search = query.search(Purpose::Scan { resumable }, options.ef_search.div_ceil(options.members));
+        let search =
+            query.search(Purpose::Scan { resumable }, federation::share(options.ef_search, options.members));
         Self {
             query,
             ranked: ranked.is_some(),

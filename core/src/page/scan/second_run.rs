@@ -3,7 +3,6 @@
 use super::order::{Bounds, Waiting};
 use super::{ColumnVectors, Hit, HitClass, RunSorter};
 use crate::page::graph::PagedQuery;
-use crate::page::meta::COUNTERS_BLOCK;
 use crate::page::node::{Node, Owned};
 use crate::page::slotted::{Page, PageKind};
 use crate::page::store::PageStore;
@@ -63,10 +62,8 @@ pub(super) fn collect<Store: PageStore>(
 ) -> Result<()> {
     let index = &query.index;
     let mut found = FoundOnPage::default();
-    for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
-        index.store.interrupt_point();
-        index.read_ahead(block);
-        found.collect(query, ranked, given, &*index.store.read(block)?, block)?;
+    for (block, page) in index.data_pages()? {
+        found.collect(query, ranked, given, &*page?, block)?;
         for (class, hit) in found.rows.drain(..) {
             sorter.add(class, hit);
         }

@@ -12,6 +12,7 @@ use crate::page::slotted::{Page, PageKind};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Error, HeapTid, Link, Result};
+use std::ops::Deref;
 
 /// What a look at a page, under a share lock, has found.
 #[derive(Default)]
@@ -54,9 +55,15 @@ impl Work {
 
 impl<Store: PageStore> Vacuum<'_, Store> {
     /// Cleans one page.
-    pub(super) fn clean_page(&mut self, block: u32, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
+    pub(super) fn clean_page(
+        &mut self,
+        block: u32,
+        page: impl Deref<Target = Page>,
+        is_dead: &mut dyn FnMut(HeapTid) -> bool,
+    ) -> Result<()> {
         let store = self.index.store;
-        let found = self.look(&*store.read(block)?, block)?;
+        let found = self.look(&page, block)?;
+        drop(page);
         let free = found.free;
         let work = self.decide(found, is_dead)?;
         let free = if work.is_empty() { free } else { self.apply(block, &work)? };

@@ -130,10 +130,9 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     }
 
     fn run(&mut self, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
-        for block in COUNTERS_BLOCK + 1..self.statistics.pages {
-            self.index.store.interrupt_point();
-            self.index.read_ahead(block);
-            self.clean_page(block, is_dead)?;
+        let store = self.index.store;
+        for (block, page) in store.pages(COUNTERS_BLOCK + 1..self.statistics.pages) {
+            self.clean_page(block, page?, is_dead)?;
             if self.tombstones.len() >= self.tombstones_per_round {
                 self.repair()?;
                 self.tombstones.clear();
@@ -232,11 +231,8 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
 
     fn highest_live_node(&self) -> Result<Option<(u8, Link)>> {
         let mut best = None;
-        for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
-            self.index.store.interrupt_point();
-            self.index.read_ahead(block);
-            let page = self.index.store.read(block)?;
-            for node in live_nodes(&self.index, &page, block)? {
+        for (block, page) in self.index.data_pages()? {
+            for node in live_nodes(&self.index, &*page?, block)? {
                 best = best.max(Some((node.level, node.link)));
             }
         }

@@ -11,7 +11,7 @@ use crate::graph::Candidate;
 use crate::page::access::Places;
 use crate::page::index::Index;
 use crate::page::insert::{Change, Insertion};
-use crate::page::meta::{COUNTERS_BLOCK, Meta};
+use crate::page::meta::Meta;
 use crate::page::node::Node;
 use crate::page::store::PageStore;
 use crate::page::vectors::Vectors;
@@ -39,14 +39,13 @@ pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Resu
 /// through tombstones. Others may change the index meanwhile; a node that is just being inserted may be counted.
 pub(in crate::page) fn count_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
     let mut reach = Reach { through_tombstones: true, ..Reach::new(index) };
-    let blocks = index.store.block_count()?;
+    let pages = index.data_pages()?;
     if let Some(entry) = Meta::read(&index.store)?.entry() {
         reach.walk_from(entry.node)?;
     }
     let mut unreachable = 0;
-    for block in COUNTERS_BLOCK + 1..blocks {
-        index.store.interrupt_point();
-        let nodes = live_nodes(index, &*index.store.read(block)?, block)?;
+    for (block, page) in pages {
+        let nodes = live_nodes(index, &*page?, block)?;
         unreachable += nodes.iter().filter(|node| !reach.is_reached(node.link)).count() as u64;
     }
     Ok(unreachable)
@@ -61,10 +60,8 @@ fn for_unreached<'i, Store: PageStore>(
     let mut reach = Reach::new(index);
     reach.walk_from(entry.node)?;
     let mut unreached = 0;
-    for block in COUNTERS_BLOCK + 1..index.store.block_count()? {
-        index.store.interrupt_point();
-        index.read_ahead(block);
-        let nodes = live_nodes(index, &*index.store.read(block)?, block)?;
+    for (block, page) in index.data_pages()? {
+        let nodes = live_nodes(index, &*page?, block)?;
         for node in nodes {
             if !reach.is_reached(node.link) {
                 relink(&reach, node.link)?;
@@ -119,10 +116,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         self.stack.push(node);
         self.walk()?;
         while std::mem::take(&mut self.spilled) {
-            for block in COUNTERS_BLOCK + 1..self.index.store.block_count()? {
-                self.index.store.interrupt_point();
-                self.index.read_ahead(block);
-                let nodes = live_nodes(self.index, &*self.index.store.read(block)?, block)?;
+            for (block, page) in self.index.data_pages()? {
+                let nodes = live_nodes(self.index, &*page?, block)?;
                 for node in nodes.iter().filter(|node| self.is_reached(node.link)).collect::<Vec<_>>() {
                     self.expand(node.link)?;
                 }

@@ -5,10 +5,12 @@ use crate::page::access::Places;
 use crate::page::insert::{Change, Insertion};
 use crate::page::meta::COUNTERS_BLOCK;
 use crate::page::node::Node;
+use crate::page::slotted::Page;
 use crate::page::store::PageStore;
 use crate::page::vectors::Vectors;
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
+use std::ops::Deref;
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Repairs all live nodes that link to tombstones of this round.
@@ -18,16 +20,18 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     pub(super) fn repair(&mut self) -> Result<()> {
         let mut statistics = self.statistics;
         let mut vectors = Vectors::new(&self.index);
-        let mut block = COUNTERS_BLOCK + 1;
-        while block < self.index.store.block_count()? {
-            self.index.store.interrupt_point();
-            self.index.read_ahead(block);
-            for (node, layer) in self.damaged_lists(block)? {
-                if let Some(places) = self.index.places(node, layer)? {
-                    self.mend(&mut vectors, (node, layer), &places, &self.tombstones, &mut statistics)?;
+        let mut begin = COUNTERS_BLOCK + 1;
+        while let end = self.index.store.block_count()?
+            && begin < end
+        {
+            for (block, page) in self.index.store.pages(begin..end) {
+                for (node, layer) in self.damaged_lists(block, page?)? {
+                    if let Some(places) = self.index.places(node, layer)? {
+                        self.mend(&mut vectors, (node, layer), &places, &self.tombstones, &mut statistics)?;
+                    }
                 }
             }
-            block += 1;
+            begin = end;
         }
         self.statistics = statistics;
         Ok(())
@@ -37,11 +41,9 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     pub(super) fn mend_all(&mut self) -> Result<()> {
         let mut statistics = self.statistics;
         let mut vectors = Vectors::new(&self.index);
-        let mut block = COUNTERS_BLOCK + 1;
-        while block < self.index.store.block_count()? {
-            self.index.store.interrupt_point();
-            self.index.read_ahead(block);
-            let nodes = live_nodes(&self.index, &*self.index.store.read(block)?, block)?;
+        // What is inserted meanwhile links to no node that is gone.
+        for (block, page) in self.index.data_pages()? {
+            let nodes = live_nodes(&self.index, &*page?, block)?;
             for (node, layer) in
                 nodes.iter().flat_map(|node| (0..=node.level).map(|layer| (node.link, layer)))
             {
@@ -50,26 +52,23 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
                     self.mend(&mut vectors, (node, layer), &places, &stale, &mut statistics)?;
                 }
             }
-            block += 1;
         }
         self.statistics = statistics;
         Ok(())
     }
 
     /// The nodes and layers on a page that link to tombstones.
-    fn damaged_lists(&self, block: u32) -> Result<Vec<(Link, u8)>> {
+    fn damaged_lists(&self, block: u32, page: impl Deref<Target = Page>) -> Result<Vec<(Link, u8)>> {
         let (mut damaged, mut upper) = (Vec::new(), Vec::new());
-        {
-            let page = self.index.store.read(block)?;
-            for found in live_nodes(&self.index, &page, block)? {
-                if let Some(node) = Node::at(&self.index.layout, &page, found.link)?
-                    && node.slots().links().any(|link| self.tombstones.contains(&link))
-                {
-                    damaged.push((found.link, 0));
-                }
-                upper.extend((1..=found.level).map(|layer| (found.link, layer)));
+        for found in live_nodes(&self.index, &page, block)? {
+            if let Some(node) = Node::at(&self.index.layout, &page, found.link)?
+                && node.slots().links().any(|link| self.tombstones.contains(&link))
+            {
+                damaged.push((found.link, 0));
             }
+            upper.extend((1..=found.level).map(|layer| (found.link, layer)));
         }
+        drop(page);
         for (node, layer) in upper {
             let places = self.index.places(node, layer)?;
             if places.is_some_and(|places| places.links.iter().any(|link| self.tombstones.contains(link))) {
