@@ -5,15 +5,16 @@
 use pgrx::pg_sys;
 
 /// What a child costs of what starting a worker does: its plan, with the vector in it, is written as text for the workers and read
-/// again, and its table and index are opened by a process whose caches are empty. Half a millisecond, with 384 dimensions.
-const OPEN_CHILD: f64 = 0.05;
+/// again, and its table and index are opened by a process whose caches are empty. 0.4 milliseconds, with 384 dimensions.
+const OPEN_CHILD: f64 = 0.04;
 
 /// The part of a process's time that its leader spends on the rows of each worker, as Postgres thinks.
 const LEADER_DISTRACTION: f64 = 0.3;
 
-/// What the computing and the pages in the cache really cost, of what Postgres's settings say: a warm search of 64 indexes takes 2.8
-/// microseconds a page where starting a worker, for `parallel_setup_cost` of 1000, takes 10 milliseconds.
-const PROCESSOR_TIME: f64 = 0.3;
+/// What the computing and the pages in the cache really cost, of what Postgres's settings say: warm searches of 16 and 64 indexes took 4 to 6
+/// microseconds for a cost of 1, and starting workers, for `parallel_setup_cost` of 1000, 11 milliseconds. A little less than that,
+/// as two of three workers may find no processor.
+const PROCESSOR_TIME: f64 = 0.35;
 
 /// Reads that one process begins together: those of as many indexes as are searched by turns.
 const READS_TOGETHER: f64 = 16.0;
