@@ -114,16 +114,11 @@ impl RelationStore {
         unsafe { (*self.index).rd_id }.to_u32() as usize
     }
 
-    /// Counts the read of a block whose buffer is pinned, and locks it.
-    ///
-    /// # Safety
-    /// The caller gives away a pin on the buffer of this block of the index, which this process has not locked.
-    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
-    unsafe fn lock_read(&self, block: u32, buffer: pg_sys::Buffer) -> RelationRead {
+    /// Counts the read of a block that `lock` locks, and notes the lock.
+    fn count_locked(&self, block: u32, lock: impl FnOnce() -> LockedBuffer) -> RelationRead {
         self.reads.set(self.reads.get() + 1);
         let _held = Held::new(self.identity(), block, Access::Share);
-        // SAFETY: by the caller's promise.
-        RelationRead { buffer: unsafe { LockedBuffer::shared_pinned(buffer) }, _held }
+        RelationRead { buffer: lock(), _held }
     }
 
     /// An error for a block past the end of the index: a link to it is damaged.
@@ -163,18 +158,15 @@ impl PageStore for RelationStore {
 
     fn read(&self, block: u32) -> Result<Self::Read<'_>> {
         self.check_block(block)?;
-        self.reads.set(self.reads.get() + 1);
         self.prefetcher.count_read(block);
         // SAFETY: the relation is open and the strategy alive.
-        unsafe {
-            let _held = Held::new(self.identity(), block, Access::Share);
-            let buffer = match self.purpose {
+        Ok(self.count_locked(block, || unsafe {
+            match self.purpose {
                 Purpose::Query => LockedBuffer::shared_recent(self.index, block),
                 // VACUUM's costs count lookups.
                 Purpose::Vacuum => LockedBuffer::shared(self.index, block, self.strategy),
-            };
-            Ok(RelationRead { buffer, _held })
-        }
+            }
+        }))
     }
 
     fn prefetch(&self, blocks: &[u32]) {

@@ -9,6 +9,8 @@ use std::ops::Range;
 use walia_core::page::PageStore;
 use walia_core::types::Result;
 
+#[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+use super::buffer::LockedBuffer;
 use super::{RelationRead, RelationStore};
 
 /// Pages asked for at a time.
@@ -48,8 +50,10 @@ impl<'s> Pass<'s> {
     #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
     fn read(&mut self, block: u32) -> Result<RelationRead> {
         match &mut self.stream {
-            // SAFETY: the stream gives the pages of this pass's blocks, one at each call.
-            Some(stream) => Ok(unsafe { self.store.lock_read(block, stream.next()) }),
+            // SAFETY: the stream gives a pin on the next block of this pass at each call.
+            Some(stream) => {
+                Ok(self.store.count_locked(block, || unsafe { LockedBuffer::shared_pinned(stream.next()) }))
+            }
             None => self.store.read(block),
         }
     }

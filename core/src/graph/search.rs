@@ -71,7 +71,9 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// Makes room for so many candidates, which a short search would otherwise pay for bit by bit.
     pub fn with_room(mut self, candidates: usize) -> Self {
         self.frontier.reserve(candidates / 2);
-        self.beyond.reserve(candidates / 2);
+        if self.is_resumable() {
+            self.beyond.reserve(candidates / 2);
+        }
         self
     }
 
