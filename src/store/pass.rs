@@ -50,9 +50,10 @@ impl<'s> Pass<'s> {
     #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
     fn read(&mut self, block: u32) -> Result<RelationRead> {
         match &mut self.stream {
-            // SAFETY: the stream gives a pin on the next block of this pass at each call.
             Some(stream) => {
-                Ok(self.store.count_locked(block, || unsafe { LockedBuffer::shared_pinned(stream.next()) }))
+                // SAFETY: the stream gives a pin on the next block of this pass at each call.
+                let lock = || unsafe { LockedBuffer::shared_pinned(stream.next()) };
+                Ok(self.store.count_locked(block, lock))
             }
             None => self.store.read(block),
         }
