@@ -33,6 +33,9 @@ static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
+/// A session may have set what is defined when its first parallel query loads the library. Postgres would forget that, with a warning.
+const FLAGS: GucFlags = GucFlags::from_bits_retain(pg_sys::GUC_ALLOW_IN_PARALLEL as i32);
+
 /// Defines the settings; called once, when the library is loaded.
 pub fn define() {
     GucRegistry::define_int_guc(
@@ -43,7 +46,7 @@ pub fn define() {
         1,
         10_000,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_enum_guc(
         c"walia.iterative_scan",
@@ -51,7 +54,7 @@ pub fn define() {
         c"strict_order and relaxed_order go on until the executor has enough; off stops.",
         &ITERATIVE_SCAN,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_int_guc(
         c"walia.max_scan_tuples",
@@ -61,7 +64,7 @@ pub fn define() {
         1,
         i32::MAX,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_int_guc(
         c"walia.prefetch_depth",
@@ -71,7 +74,7 @@ pub fn define() {
         -1,
         1000,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_bool_guc(
         c"walia.federated_scan",
@@ -79,7 +82,7 @@ pub fn define() {
         c"Applies to partitions, inheritance and UNION ALL; off searches every index on its own.",
         &FEDERATED_SCAN,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_bool_guc(
         c"walia.heal",
@@ -87,7 +90,7 @@ pub fn define() {
         c"Never on a standby.",
         &HEAL,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_int_guc(
         c"walia.heal_budget",
@@ -97,7 +100,7 @@ pub fn define() {
         1,
         1000,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     GucRegistry::define_int_guc(
         c"walia.build_threads",
@@ -107,7 +110,7 @@ pub fn define() {
         0,
         1024,
         GucContext::Userset,
-        GucFlags::default(),
+        FLAGS,
     );
     #[cfg(debug_assertions)]
     GucRegistry::define_string_guc(
@@ -116,7 +119,7 @@ pub fn define() {
         c"For tests; only debug builds have it.",
         &STOP_POINTS,
         GucContext::Suset,
-        GucFlags::default(),
+        FLAGS,
     );
     // SAFETY: the prefix is a C string, and all of its settings are defined above.
     #[cfg(not(feature = "pg14"))]
