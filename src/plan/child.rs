@@ -1,6 +1,6 @@
 //! A child of the custom scan: a plan node that gives rows in order, often a scan of a walia_hnsw index.
 //!
-//! Imports `am` and `store`.
+//! Imports `vectors`, `am` and `store`.
 
 use std::ffi::c_int;
 
@@ -8,6 +8,7 @@ use pgrx::pg_sys;
 use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::types::Metric;
 
+use super::vectors;
 use crate::am::last::SearchNumber;
 use crate::am::scan;
 use crate::store::RelationStore;
@@ -50,6 +51,10 @@ impl Child {
         unsafe {
             let executor = (*node).ss.ps.state;
             let caller = pg_sys::MemoryContextSwitchTo((*executor).es_query_cxt);
+            let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
+            if !(*scan).custom_private.is_null() {
+                self.plan = vectors::put_back(self.plan, (*scan).custom_private);
+            }
             self.state = pg_sys::ExecInitNode(self.plan, executor, flags);
             (*node).custom_ps = pg_sys::lappend((*node).custom_ps, self.state.cast());
             pg_sys::MemoryContextSwitchTo(caller);

@@ -13,6 +13,7 @@ mod parallel;
 mod path;
 mod shared;
 mod totals;
+mod vectors;
 
 use std::cell::Cell;
 use std::ffi::CStr;

@@ -3,7 +3,7 @@
 //! Its children are ordinary plan nodes. It gives their rows merged, and does not change them: what the query asks for besides is
 //! projected here. Where several processes execute it, under a Gather Merge, each gives its part of the rows.
 //!
-//! Imports `merge`, `nearest`, `shared`, `totals` and `explain`.
+//! Imports `merge`, `nearest`, `shared`, `totals`, `vectors` and `explain`.
 
 use std::ffi::{c_int, c_void};
 
@@ -13,7 +13,7 @@ use super::merge::Merge;
 use super::nearest::Nearest;
 use super::shared::{Shared, Terms};
 use super::totals::Totals;
-use super::{Methods, NAME, explain};
+use super::{Methods, NAME, explain, vectors};
 use crate::am::last;
 use crate::guc;
 
@@ -113,6 +113,9 @@ pub unsafe extern "C-unwind" fn plan(
         (*scan).scan.plan.type_ = pg_sys::NodeTag::T_CustomScan;
         (*scan).scan.plan.targetlist = columns;
         (*scan).flags = (*path).flags;
+        if (*path).path.parallel_aware {
+            (*scan).custom_private = vectors::take_out(children);
+        }
         (*scan).custom_plans = children;
         // Rows as the children give them. `columns` may be missing, where a projection replaces them.
         let mut rows = PgList::<pg_sys::TargetEntry>::new();

@@ -216,6 +216,47 @@ fn counters_are_those_of_all_processes() {
 }
 
 #[test]
+fn a_plan_for_workers_has_its_vector_once() {
+    let (cluster, mut client) = prepare();
+    let query = near("v <-> vector(5000) < 100", "LIMIT 10");
+    let expected = |client: &mut Client, workers: i32| {
+        client.batch_execute(&format!("SET max_parallel_workers_per_gather = {workers}")).unwrap();
+        let plan = rows(client, &format!("EXPLAIN (VERBOSE, COSTS OFF) {query}"));
+        let of_children = plan.iter().map(|line| line.trim());
+        let lines = of_children.filter(|line| line.starts_with("Order By: ") || line.starts_with("Filter: "));
+        (lines.map(str::to_owned).collect::<Vec<_>>(), rows(client, &query))
+    };
+    let (lines, nearest) = expected(&mut client, 0);
+    assert!(lines.len() == 2 * 12 && lines.iter().all(|line| line.contains("::vecf32")), "{lines:#?}");
+    assert_eq!(expected(&mut client, 3), (lines, nearest.clone()));
+
+    let vecf32: u32 = client.query_one("SELECT 'vecf32'::regtype::oid", &[]).unwrap().get(0);
+    let before = cluster.log().len();
+    client.batch_execute(&format!("SET debug_print_plan = on; PREPARE near AS {query}")).unwrap();
+    for _ in 0..2 {
+        assert_eq!(rows(&mut client, "EXECUTE near"), nearest);
+    }
+    let log = cluster.log().split_off(before);
+    let plan = log.split("DETAIL:").find(|plan| plan.contains("{CUSTOMSCAN")).expect("a plan");
+    let vectors = plan.matches(&format!(":consttype {vecf32} ")).count();
+    assert!((1..12).contains(&vectors), "{vectors} vectors: {plan}");
+}
+
+#[test]
+fn a_setting_outlives_the_loading_of_the_library_by_a_parallel_query() {
+    let (cluster, mut client) = prepare();
+    client.batch_execute("CREATE TABLE plain AS SELECT * FROM items").unwrap();
+    let mut fresh = cluster.connect();
+    fresh.batch_execute(FAVOUR_WORKERS).unwrap();
+    fresh.batch_execute("SET enable_seqscan = on; SET min_parallel_table_scan_size = 0").unwrap();
+    let query = "SELECT v FROM plain WHERE id = 7";
+    let plan = rows(&mut fresh, &format!("EXPLAIN {query}")).join("\n");
+    assert!(plan.contains("Gather"), "{plan}");
+    assert_eq!(rows(&mut fresh, query).len(), 1);
+    assert_eq!(rows(&mut fresh, "SHOW walia.ef_search"), ["1000"]);
+}
+
+#[test]
 fn a_failure_of_any_process_ends_the_query_alone() {
     let (cluster, mut client) = prepare();
     let near_ten = near("true", "LIMIT 10");
