@@ -14,29 +14,56 @@ use walia_core::kernel::prefetch_range;
 use walia_core::page::slotted::{HEADER_SIZE, LINE_POINTER_SIZE};
 use walia_core::types::{Link, PAGE_SIZE};
 
-/// Binary logarithm of the pages remembered, 4 bytes each.
-const BITS: u32 = 16;
+/// The most pages remembered, 4 bytes each: twice as many as there are buffers, as two pages may want one place, but no more than this.
+const MOST: usize = 1 << 20;
 /// Of so many reads one is looked up: only that counts as a use of the page, by which Postgres keeps it in its buffers.
 const LOOKED_UP: u32 = 4;
+/// The same as long as nothing has to be read, so that all stays where it is.
+const LOOKED_UP_IN_CACHE: u32 = 16;
+/// Reads after which that is believed.
+const CACHED: u32 = 1000;
 
 thread_local! {
-    /// Buffers by a hash of relation and block; 0 is none. Empty until the first page is remembered.
+    /// Buffers by a hash of relation and block; 0 is none. Empty until the first page is remembered, then a power of two.
     static BUFFERS: RefCell<Vec<pg_sys::Buffer>> = const { RefCell::new(Vec::new()) };
-    static READS: Cell<u32> = const { Cell::new(0) };
+    /// Reads since this backend has had to read a page, and how many it had read by then.
+    static READS: Cell<(u32, i64)> = const { Cell::new((0, 0)) };
 }
 
-fn place(index: pg_sys::Oid, block: u32) -> usize {
+/// The place of a page among so many, a power of two.
+fn place(index: pg_sys::Oid, block: u32, places: usize) -> usize {
     let key = u64::from(index.to_u32()) << 32 | u64::from(block);
-    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (64 - BITS)) as usize
+    (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (places - 1)
+}
+
+/// Where a page was seen last, or another with the same place; 0 where none was.
+fn seen(index: pg_sys::Oid, block: u32) -> pg_sys::Buffer {
+    BUFFERS.with_borrow(|buffers| match buffers.len() {
+        0 => 0,
+        places => buffers[place(index, block, places)],
+    })
+}
+
+/// Whether a page is to be looked up, whatever is known of it.
+fn looks_up() -> bool {
+    // SAFETY: a counter of this backend.
+    let pages_read = unsafe { pg_sys::pgBufferUsage.shared_blks_read };
+    let (reads, before) = READS.get();
+    let reads = if pages_read == before { reads.wrapping_add(1) } else { 0 };
+    READS.set((reads, pages_read));
+    reads.is_multiple_of(if reads < CACHED { LOOKED_UP } else { LOOKED_UP_IN_CACHE })
 }
 
 /// Remembers where a page is.
 pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
     BUFFERS.with_borrow_mut(|buffers| {
         if buffers.is_empty() {
-            buffers.resize(1 << BITS, 0);
+            // SAFETY: set when the server starts.
+            let places = 2 * unsafe { pg_sys::NBuffers } as usize;
+            buffers.resize(places.next_power_of_two().min(MOST), 0);
         }
-        buffers[place(index, block)] = buffer;
+        let place = place(index, block, buffers.len());
+        buffers[place] = buffer;
     });
 }
 
@@ -45,13 +72,11 @@ pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
 /// # Safety
 /// `index` is open.
 pub unsafe fn pin(index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer> {
-    let reads = READS.get().wrapping_add(1);
-    READS.set(reads);
     // SAFETY: by the caller's promise.
     let relation = unsafe { &*index };
-    let seen = BUFFERS.with_borrow(|buffers| buffers.get(place(relation.rd_id, block)).copied())?;
+    let seen = seen(relation.rd_id, block);
     // Local buffers, of temporary tables, have negative numbers, and no table to look up in.
-    if seen <= 0 || reads.is_multiple_of(LOOKED_UP) {
+    if looks_up() || seen <= 0 {
         return None;
     }
     #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -89,7 +114,7 @@ unsafe fn count_hit(index: pg_sys::Relation) {
 
 /// Where a page is thought to be.
 fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
-    let buffer = BUFFERS.with_borrow(|buffers| buffers.get(place(index, block)).copied())?;
+    let buffer = seen(index, block);
     // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server runs; only an
     // address is computed.
     (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
