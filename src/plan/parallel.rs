@@ -2,19 +2,24 @@
 //!
 //! Imports nothing from this crate.
 
+use std::ffi::CStr;
+
 use pgrx::pg_sys;
 
-/// What a child costs of what starting a worker does: its plan, with the vector in it, is written as text for the workers and read
-/// again, and its table and index are opened by a process whose caches are empty. 0.4 milliseconds, with 384 dimensions.
-const OPEN_CHILD: f64 = 0.04;
+/// What a child costs of what starting a worker does: its plan is written as text for the workers and read again, and the process that
+/// claims it opens its table and index with empty caches.
+const OPEN_CHILD: f64 = 0.005;
 
 /// The part of a process's time that its leader spends on the rows of each worker, as Postgres thinks.
 const LEADER_DISTRACTION: f64 = 0.3;
 
-/// What the computing and the pages in the cache really cost, of what Postgres's settings say: warm searches of 16 and 64 indexes took 4 to 6
-/// microseconds for a cost of 1, and starting workers, for `parallel_setup_cost` of 1000, 11 milliseconds. A little less than that,
-/// as two of three workers may find no processor.
-const PROCESSOR_TIME: f64 = 0.35;
+/// What workers can save of the computing and of the pages in the cache, beside `parallel_setup_cost`, which stands for the 11 milliseconds
+/// that starting them took: warm searches of 16 and 64 indexes took 4 microseconds for a cost of 1.
+const PROCESSOR_TIME: f64 = 0.25;
+
+/// The same where shared buffers are not in huge pages. A worker then has to map each small page that it touches, and unmaps it when it
+/// ends, which takes as long as to search there: workers paid from 100 milliseconds on, and from 30 to 40 with huge pages.
+const PROCESSOR_TIME_IN_SMALL_PAGES: f64 = 0.12;
 
 /// Reads that one process begins together: those of as many indexes as are searched by turns.
 const READS_TOGETHER: f64 = 16.0;
@@ -35,6 +40,20 @@ impl Reading {
         let most = f64::from(unsafe { pg_sys::get_tablespace_io_concurrency(self.tablespace) });
         (most / READS_TOGETHER).clamp(1.0, processes.max(1.0))
     }
+}
+
+fn processor_time() -> f64 {
+    // "try", where that is all that is known, often finds none.
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    let setting = c"huge_pages";
+    #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
+    let setting = c"huge_pages_status";
+    // SAFETY: a setting of Postgres that anybody may see; its value is a string, which is compared at once.
+    let in_huge_pages = unsafe {
+        let value = pg_sys::GetConfigOption(setting.as_ptr(), false, false);
+        !value.is_null() && CStr::from_ptr(value) == c"on"
+    };
+    if in_huge_pages { PROCESSOR_TIME } else { PROCESSOR_TIME_IN_SMALL_PAGES }
 }
 
 /// The scan that is executed by workers and the leader under a Gather Merge; `None` where it cannot be.
@@ -72,7 +91,7 @@ pub unsafe fn with_workers(
         *path = *scan;
         // All is done before the first row is given.
         let (read, computed) = (reading.cost, (serial.startup_cost - reading.cost).max(0.0) + rest);
-        let saved = computed * PROCESSOR_TIME * (1.0 - 1.0 / processes)
+        let saved = computed * processor_time() * (1.0 - 1.0 / processes)
             + read * (1.0 - 1.0 / reading.speedup(processes));
         (*path).path.startup_cost = serial.startup_cost + rest + opening - saved;
         (*path).path.total_cost = (*path).path.startup_cost;
