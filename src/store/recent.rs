@@ -60,7 +60,8 @@ pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
         if buffers.is_empty() {
             // SAFETY: set when the server starts.
             let places = 2 * unsafe { pg_sys::NBuffers } as usize;
-            buffers.resize(places.next_power_of_two().min(MOST), 0);
+            // Zeros from the system: a session that reads few pages touches little of it.
+            *buffers = vec![0; places.next_power_of_two().min(MOST)];
         }
         let place = place(index, block, buffers.len());
         buffers[place] = buffer;
