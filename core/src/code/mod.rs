@@ -61,7 +61,7 @@ use crate::types::{ElementType, Metric, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// How the codes of one index are made; kept on its meta page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct CodeParameters {
     /// Dimensions of the vectors.
     pub dimensions: usize,

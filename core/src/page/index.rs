@@ -6,10 +6,11 @@ use super::parameter;
 use super::slotted::PageKind;
 use super::store::{PageStore, WriteUnit};
 use super::tuple::Layout;
-use crate::code::Quantizer;
+use crate::code::{CodeParameters, Quantizer};
 use crate::kernel::Measure;
 use crate::types::{Error, Parameters, Result};
-use std::sync::{Arc, Mutex, PoisonError};
+use hashbrown::HashMap;
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 
 /// An index, opened for one operation.
 pub struct Index<Store> {
@@ -67,8 +68,39 @@ impl<Store> Index<Store> {
 /// one have theirs at hand.
 const CACHED_DIMENSIONS: usize = 1 << 20;
 
-/// The quantizers used last, the latest at the end. Making one reads the centroid's pages and draws the rotation.
-static CACHE: Mutex<Vec<Arc<Quantizer>>> = Mutex::new(Vec::new());
+/// The quantizers used last. Making one reads the centroid's pages and draws the rotation.
+static CACHE: LazyLock<Mutex<Cache>> = LazyLock::new(Mutex::default);
+
+#[derive(Default)]
+struct Cache {
+    /// Each with the number of its last use.
+    quantizers: HashMap<CodeParameters, (Arc<Quantizer>, u64)>,
+    uses: u64,
+    dimensions: usize,
+}
+
+impl Cache {
+    fn find(&mut self, parameters: &CodeParameters) -> Option<Arc<Quantizer>> {
+        self.uses += 1;
+        let (found, last) = self.quantizers.get_mut(parameters)?;
+        *last = self.uses;
+        Some(Arc::clone(found))
+    }
+
+    /// Adds one, and forgets those that were not used for the longest time where they are too many.
+    fn keep(&mut self, quantizer: &Arc<Quantizer>) {
+        let parameters = *quantizer.parameters();
+        if self.quantizers.insert(parameters, (Arc::clone(quantizer), self.uses)).is_none() {
+            self.dimensions += parameters.dimensions;
+        }
+        while self.dimensions > CACHED_DIMENSIONS {
+            let oldest = self.quantizers.iter().min_by_key(|(_, (_, last))| *last).map(|(oldest, _)| *oldest);
+            let Some(oldest) = oldest else { break };
+            self.quantizers.remove(&oldest);
+            self.dimensions -= oldest.dimensions;
+        }
+    }
+}
 
 /// The quantizer of an index with this meta page; `None` for one without codes.
 ///
@@ -77,21 +109,11 @@ static CACHE: Mutex<Vec<Arc<Quantizer>>> = Mutex::new(Vec::new());
 fn quantizer(store: &impl PageStore, meta: &Meta) -> Result<Option<Arc<Quantizer>>> {
     let Some(parameters) = meta.code_parameters()? else { return Ok(None) };
     let cache = || CACHE.lock().unwrap_or_else(PoisonError::into_inner);
-    {
-        let mut cache = cache();
-        if let Some(place) = cache.iter().rposition(|cached| *cached.parameters() == parameters) {
-            let found = cache.remove(place);
-            cache.push(Arc::clone(&found));
-            return Ok(Some(found));
-        }
+    if let Some(found) = cache().find(&parameters) {
+        return Ok(Some(found));
     }
     let made = Arc::new(Quantizer::new(parameters, &read_centroid(store, meta)?));
-    let mut cache = cache();
-    cache.push(Arc::clone(&made));
-    let mut dimensions: usize = cache.iter().map(|cached| cached.parameters().dimensions).sum();
-    while dimensions > CACHED_DIMENSIONS {
-        dimensions -= cache.remove(0).parameters().dimensions;
-    }
+    cache().keep(&made);
     Ok(Some(made))
 }
 
