@@ -28,7 +28,9 @@
 //! With that, 16 graphs expand 5 times as many nodes as one, and 64 expand 13 times as many. Neither a pool of estimates, nor a bound on the
 //! distance in place of the share, nor graphs searched one after the other saved any of it for the same recall: the way to a node that is
 //! among the nearest leads through nodes that are no nearer than many others. To begin on layer 0 at the nearest, by its code, of all nodes
-//! of an upper layer, written together for that, saved three tenths of the nodes and a tenth of the time.
+//! of an upper layer, written together for that, saved three tenths of the nodes and a tenth of the time; to score every second node of all
+//! graphs so, and to expand the nearest of all first, saved six tenths of the nodes and none of the time. The share is what the time goes for: an
+//! index searched by itself with an `ef` of that share has about the same recall for as many nodes.
 
 use super::order::Bounds;
 use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
