@@ -18,7 +18,7 @@ const LEADER_DISTRACTION: f64 = 0.3;
 const PROCESSOR_TIME: f64 = 0.25;
 
 /// The same where shared buffers are not in huge pages. A worker then has to map each small page that it touches, and unmaps it when it
-/// ends, which takes as long as to search there: workers paid from 100 milliseconds on, and from 30 to 40 with huge pages.
+/// ends, which takes as long as to search there: workers paid from 80 milliseconds on, and from 40 with huge pages.
 const PROCESSOR_TIME_IN_SMALL_PAGES: f64 = 0.12;
 
 /// Reads that one process begins together: those of as many indexes as are searched by turns.

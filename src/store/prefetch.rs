@@ -1,13 +1,12 @@
 //! Read-ahead, as long as pages have to be read at all.
 //!
-//! Imports `recent` and `guc`.
+//! Imports `guc`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use pgrx::pg_sys;
 
-use super::recent;
 use crate::guc;
 
 /// What searches ask for ahead at least, where the tablespace decides: effective_io_concurrency was 1 by default up to 17.
@@ -16,8 +15,7 @@ const LEAST_DEPTH: usize = 16;
 /// Asks for pages of one relation before they are read.
 ///
 /// Asking for a page that is cached costs as much as finding it does. So read-ahead pauses as soon as nothing that it asked
-/// for had to be read, and goes on when this backend has had to read a page again. Only pages that this backend has never seen are asked
-/// for even then: they are found once, a little earlier, and their memory can be asked for, too.
+/// for had to be read, and goes on when this backend has had to read a page again.
 #[derive(Clone)]
 pub struct Prefetcher {
     relation: pg_sys::Relation,
@@ -69,21 +67,15 @@ impl Prefetcher {
     pub fn prefetch(&self, blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.
         let read = unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
-        if self.depth == 0 {
+        if self.depth == 0 || self.paused_at.get() == Some(read) {
             return;
         }
-        let paused = self.paused_at.get() == Some(read);
-        // SAFETY: the relation is open, by the promise of `new`.
-        let index = unsafe { (*self.relation).rd_id };
         let mut begun = self.begun.borrow_mut();
         let before = begun.len();
-        for block in blocks.filter(|block| !(paused && recent::is_known(index, *block))).take(self.depth) {
+        for block in blocks.take(self.depth) {
             // SAFETY: the relation is open, by the promise of `new`.
             let asked =
                 unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            if asked.recent_buffer > 0 {
-                recent::remember(index, block, asked.recent_buffer);
-            }
             if asked.initiated_io {
                 begun.insert(block);
             }

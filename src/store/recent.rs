@@ -1,4 +1,4 @@
-//! Where pages were in shared buffers when this backend saw them last, so that they are found there without a lookup, and
+//! Where pages were in shared buffers when this backend read them last, so that they are found there without a lookup, and
 //! their memory can be asked for before they are pinned.
 //!
 //! A search reads its pages in an order that no hardware foresees, and waits longer for a page's memory than it takes to score
@@ -66,11 +66,6 @@ pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
         let place = place(index, block, buffers.len());
         buffers[place] = buffer;
     });
-}
-
-/// Whether anything is known of where a page is.
-pub fn is_known(index: pg_sys::Oid, block: u32) -> bool {
-    seen(index, block) != 0
 }
 
 /// Pins a page where it was seen last; `None` when it is not there any more, or should be looked up.
