@@ -24,4 +24,5 @@ pub mod code;
 pub mod graph;
 pub mod kernel;
 pub mod page;
+mod sort;
 pub mod types;

@@ -7,7 +7,7 @@ use walia_core::page::{Page, PageSink};
 use walia_core::types::Result;
 
 use super::buffer::LockedBuffer;
-use super::needs_wal;
+use super::{check_for_interrupts, needs_wal};
 
 /// Pages that one WAL record holds: XLR_MAX_BLOCK_ID, the batch of `log_newpage_range`.
 const LOGGED_AT_ONCE: u32 = 32;
@@ -54,6 +54,8 @@ impl BulkWriter {
 
 impl PageSink for BulkWriter {
     fn append(&mut self, page: &Page) -> Result<()> {
+        // What is not logged is appended without any other point where the build can be cancelled.
+        check_for_interrupts();
         // SAFETY: `new`'s promise. The new buffer is locked exclusively; until it is logged below, its changes are
         // covered by the rule that an aborted or crashed CREATE INDEX leaves nothing behind.
         unsafe {

@@ -8,6 +8,7 @@ use super::{Arena, NO_ENTRY};
 use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{BuiltGraph, level_of};
 use crate::kernel::Measure;
+use crate::sort::sort_unstable;
 use crate::types::{HeapTid, Parameters};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::{Scope, ThreadPool};
@@ -227,7 +228,7 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
             std::thread::sleep(POLL_INTERVAL);
         }
         connect(arena, || poll(self.len));
-        self.duplicates.sort_unstable();
+        sort_unstable(&mut self.duplicates, &mut || poll(self.len));
         arena.duplicates.get_or_init(|| std::mem::take(&mut self.duplicates));
         self.finished = true;
         Some(arena)

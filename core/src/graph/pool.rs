@@ -40,6 +40,11 @@ impl Pool {
         Self { nearest: BinaryHeap::with_capacity(ef), ef, shared: None }
     }
 
+    /// Results that it wants.
+    pub(super) fn wanted(&self) -> usize {
+        self.ef
+    }
+
     /// Adds a result.
     pub fn offer(&mut self, distance: f64) {
         let distance = Distance(distance);

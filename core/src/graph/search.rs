@@ -6,6 +6,10 @@ use crate::types::Result;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+/// Nodes that a round expands in vain at most, for each result that is looked for. Most searches expand one or two. Where very
+/// many nodes are so near to each other that estimates cannot tell them apart, none would be out of question, and all be expanded.
+const WIDEST: usize = 64;
+
 /// A search of one layer that can go on where it stopped.
 ///
 /// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only expanded nodes
@@ -32,6 +36,8 @@ pub struct LayerSearch<Store: NodeStore> {
     found: Vec<Candidate<Store::Node>>,
     /// The least `ef` estimates so far, for an insertion.
     estimates: BinaryHeap<Distance>,
+    /// Live nodes that this round has expanded and that were no nearer than `ef` others.
+    in_vain: usize,
     purpose: Purpose,
     /// What all runs of this search did so far.
     pub stats: SearchStats,
@@ -63,6 +69,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             round: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
+            in_vain: 0,
             purpose,
             stats: SearchStats::default(),
         }
@@ -117,6 +124,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         for node in std::mem::take(&mut self.surplus) {
             self.keep(node, ef, pool.as_deref_mut());
         }
+        self.in_vain = 0;
         for candidate in std::mem::take(&mut self.beyond) {
             if !candidate.estimated || self.visited.insert(candidate.node) {
                 self.frontier.push(Reverse(candidate));
@@ -137,6 +145,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
+        self.in_vain = 0;
         for entry in entries {
             if self.visited.insert(entry.node) {
                 self.frontier.push(Reverse(*entry));
@@ -149,7 +158,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 
     /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so is all that the pool
-    /// wants.
+    /// wants; or too many have been expanded in vain.
     fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
         let distance = Distance(candidate.distance);
         let doubt = if candidate.estimated { f64::from(candidate.uncertainty) } else { 0.0 };
@@ -159,11 +168,15 @@ impl<Store: NodeStore> LayerSearch<Store> {
             && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
+            || self.in_vain >= WIDEST * pool.map_or(ef, |pool| pool.wanted().max(ef))
     }
 
     /// Puts a scored node where the walk may find it.
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
-        let beyond = self.is_beyond(&candidate, ef, pool);
+        // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
+        let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
+        let beyond = self.is_beyond(&candidate, ef, pool)
+            || candidate.estimated && self.estimates.len() >= ef && self.estimates.peek().is_some_and(is_tie);
         if beyond && self.is_resumable() {
             // Most candidates end here: marking them waits until they are needed.
             return self.beyond.push(candidate);
@@ -190,9 +203,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.nearest.push(node);
         if self.nearest.len() > ef
             && let Some(furthest) = self.nearest.pop()
-            && keep_all
         {
-            self.surplus.push(furthest);
+            self.in_vain += usize::from(Distance(furthest.distance) == Distance(node.distance));
+            if keep_all {
+                self.surplus.push(furthest);
+            }
         }
     }
 

@@ -13,15 +13,17 @@ use walia_core::page::{Index, MemoryStore, Meta, PageStore, WriteUnit, statistic
 use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
-struct Session<'s, Others> {
+pub struct Session<'s, Others> {
     store: &'s MemoryStore,
     /// What the others do before the read or unit of a number, counted from 0.
     others: Others,
-    steps: Cell<usize>,
+    /// Reads and units so far.
+    pub steps: Cell<usize>,
 }
 
 impl<'s, Others: Fn(usize)> Session<'s, Others> {
-    fn new(store: &'s MemoryStore, others: Others) -> Self {
+    /// A session of this store.
+    pub fn new(store: &'s MemoryStore, others: Others) -> Self {
         Self { store, others, steps: Cell::new(0) }
     }
 
@@ -106,7 +108,7 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
 }
 
 /// A table of rows that all have one vector, and their heap TIDs, the oldest first.
-fn rows_that_share_a_vector(rows: usize) -> (Table, Vec<u8>, Vec<HeapTid>) {
+pub fn rows_that_share_a_vector(rows: usize) -> (Table, Vec<u8>, Vec<HeapTid>) {
     let mut table = Table::new(MemoryStore::new(), parameters(3, Metric::L2));
     let vector = table.random_vector();
     let tids = (0..rows).map(|_| table.insert(Some(vector.clone())).unwrap()).collect();

@@ -7,6 +7,7 @@ mod crash;
 mod damage;
 mod federation;
 mod interleaved;
+mod many_rows;
 mod read_ahead;
 mod repair;
 mod table;

@@ -10,6 +10,7 @@ use crate::page::format::tuple::{AsideKind, OwnedHeader, PENDING, TOMBSTONE, Tup
 use crate::page::query::chain;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
+use crate::sort::sort_unstable;
 use crate::types::{HeapTid, Link, Result};
 
 /// What is kept of a node.
@@ -208,9 +209,11 @@ impl Facts {
     }
 
     /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they need.
-    pub fn check_ownership(&mut self, layout: &Layout, findings: &mut Findings) {
+    pub fn check_ownership<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
+        let layout = &index.layout;
         let nodes = std::mem::take(&mut self.nodes);
         for node in &nodes {
+            index.store.interrupt_point();
             let Link { block, slot, .. } = node.link;
             if node.level > 0 {
                 match self.claim(node.upper, TupleKind::Upper, node.link, findings) {
@@ -246,6 +249,7 @@ impl Facts {
             let mut has_rows = node.has_rows;
             let mut next = node.overflow;
             while !next.is_none() {
+                index.store.interrupt_point();
                 let Some(tuple) = self.claim(next, TupleKind::HeapTids, node.link, findings) else {
                     findings.error(block, slot, "node with a broken chain of heap TIDs");
                     break;
@@ -291,8 +295,8 @@ impl Facts {
     }
 
     /// Checks that no row is in the index twice.
-    pub fn check_heap_tids(&mut self, findings: &mut Findings) {
-        self.heap_tids.sort_unstable();
+    pub fn check_heap_tids<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
+        sort_unstable(&mut self.heap_tids, &mut || index.store.interrupt_point());
         for (tid, at) in self.heap_tids.iter().filter(|(tid, _)| tid.offset() == 0) {
             findings.error(at.block, at.slot, format!("impossible heap TID ({},0)", tid.block()));
         }

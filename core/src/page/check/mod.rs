@@ -70,8 +70,8 @@ impl<'i, Store: PageStore> Check<'i, Store> {
     pub fn new(index: &'i Index<Store>) -> Result<Self> {
         let mut findings = Findings::default();
         let mut facts = facts::Facts::collect(index, &mut findings)?;
-        facts.check_ownership(&index.layout, &mut findings);
-        facts.check_heap_tids(&mut findings);
+        facts.check_ownership(index, &mut findings);
+        facts.check_heap_tids(index, &mut findings);
         let vectors = vectors::check(index, &facts, &mut findings)?;
         links::check(index, &facts, &vectors, &mut findings)?;
         Ok(Self { index, facts, vectors, findings })

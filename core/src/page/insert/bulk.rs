@@ -13,11 +13,12 @@ use crate::page::format::hints::Counters;
 use crate::page::format::layout::Layout;
 use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
 use crate::page::format::node::{NodeMut, OwnedMut};
-use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, Page, PageKind, SPECIAL_OFFSET};
+use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
     TupleKind,
 };
+use crate::page::insert::space::Space;
 use crate::page::store::PageSink;
 use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
@@ -25,7 +26,8 @@ use std::ops::Range;
 /// The first block after meta and counters page.
 const FIRST_FREE_BLOCK: u32 = COUNTERS_BLOCK + 1;
 
-/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far.
+/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far, again
+/// and again; it may unwind, and so may `sink`, which a node of many rows keeps busy alone.
 pub fn write_graph<Graph: BuiltGraph>(
     graph: &Graph,
     asides: &[(AsideKind, HeapTid)],
@@ -59,46 +61,13 @@ pub fn write_graph<Graph: BuiltGraph>(
     let mut writer = Writer { plan, sink };
     writer.write_node_pages(progress)?;
     writer.write_whole_parts()?;
-    writer.write_tail(asides)
+    writer.write_tail(asides, progress)
 }
 
 fn empty_page(kind: PageKind) -> Page {
     let mut page = Page::ZERO;
     page.initialize(kind);
     page
-}
-
-/// The next free place on a page, counted as [`Page::add_tuple`] fills an empty page.
-#[derive(Clone, Copy)]
-struct Space {
-    block: u32,
-    slots: u16,
-    free: usize,
-}
-
-impl Space {
-    fn of_empty_page(block: u32) -> Self {
-        Self { block, slots: 0, free: SPECIAL_OFFSET - HEADER_SIZE }
-    }
-
-    fn fits(&self, size: usize) -> bool {
-        size + LINE_POINTER_SIZE <= self.free
-    }
-
-    /// The address of the next tuple; versions count from 1 as slots do.
-    fn take(&mut self, size: usize) -> Link {
-        self.slots += 1;
-        self.free -= size + LINE_POINTER_SIZE;
-        Link { block: self.block, slot: self.slots, version: self.slots }
-    }
-
-    /// As [`Space::take`], on the next page where this one is full.
-    fn take_or_turn(&mut self, size: usize) -> Link {
-        if !self.fits(size) {
-            *self = Self::of_empty_page(self.block + 1);
-        }
-        self.take(size)
-    }
 }
 
 /// What a tuple that belongs to a node holds.
@@ -111,11 +80,35 @@ enum Content {
     HeapTids(Range<usize>),
 }
 
+/// A node's heap TIDs, which its tuples take one after the other: counting from the first again for each of them would take
+/// time in the square of their number.
+struct Rows<Tids> {
+    tids: Tids,
+    /// The position of the next one.
+    at: usize,
+}
+
+impl<Tids: Iterator<Item = HeapTid>> Rows<Tids> {
+    fn new(tids: Tids) -> Self {
+        Self { tids, at: 0 }
+    }
+
+    /// Those at some positions, which are not before those taken already.
+    fn take(&mut self, positions: &Range<usize>) -> Vec<HeapTid> {
+        let skipped = positions.start - self.at;
+        self.at = positions.end;
+        self.tids.by_ref().skip(skipped).take(positions.len()).collect()
+    }
+}
+
 /// A tuple that belongs to a node, and its place.
 struct Placed {
     content: Content,
     link: Link,
     size: usize,
+    /// Of heap TIDs: the tuple placed before it. Newest first, each tuple leads to an older one, and the node to the last, which
+    /// has room.
+    next: Link,
 }
 
 /// Where everything goes.
@@ -175,9 +168,12 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
         }
         nodes
             .map(|node| {
+                let mut older = Link::NONE;
                 let place = |(content, size)| {
                     let link = if page.fits(size) { page.take(size) } else { tail.take_or_turn(size) };
-                    Placed { content, link, size }
+                    let is_of_chain = matches!(content, Content::HeapTids(_));
+                    let next = if is_of_chain { std::mem::replace(&mut older, link) } else { Link::NONE };
+                    Placed { content, link, size, next }
                 };
                 self.owned(node).map(place).collect()
             })
@@ -226,8 +222,9 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
                 self.add_node(&mut page, node, placed)?;
             }
             for (node, placed) in nodes.clone().zip(&placed) {
+                let mut rows = Rows::new(self.plan.graph.heap_tids(node));
                 for tuple in placed.iter().filter(|tuple| tuple.link.block == self.plan.node(node).block) {
-                    self.add_placed(&mut page, node, placed, tuple)?;
+                    self.add_placed(&mut page, node, &mut rows, tuple)?;
                 }
             }
             self.sink.append(&page)?;
@@ -261,7 +258,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         Ok(())
     }
 
-    fn write_tail(&mut self, asides: &[(AsideKind, HeapTid)]) -> Result<()> {
+    fn write_tail(&mut self, asides: &[(AsideKind, HeapTid)], progress: &mut impl FnMut(u64)) -> Result<()> {
         let first_block = self.plan.first_tail_block;
         let mut tail = Space::of_empty_page(first_block);
         let (mut page, mut block) = (empty_page(PageKind::Data), first_block);
@@ -269,20 +266,27 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             let nodes = self.plan.page_of(first);
             let placed = self.plan.place(nodes.clone(), &mut tail);
             for (node, placed) in nodes.zip(&placed) {
+                let mut rows = Rows::new(self.plan.graph.heap_tids(node));
                 for tuple in placed.iter().filter(|tuple| tuple.link.block >= first_block) {
                     self.turn_to(tuple.link, &mut page, &mut block)?;
-                    self.add_placed(&mut page, node, placed, tuple)?;
+                    self.add_placed(&mut page, node, &mut rows, tuple)?;
                 }
             }
+            // Most nodes have nothing there, so that no page may be written for a long time.
+            progress(self.plan.graph.len().into());
         }
         for kind in [AsideKind::ZeroVector, AsideKind::Null] {
-            let tids: Vec<_> = asides.iter().filter(|row| row.0 == kind).map(|row| row.1).collect();
-            for tids in tids.chunks(ASIDE_TIDS) {
+            let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
+            loop {
+                let tids: Vec<_> = rows.by_ref().take(ASIDE_TIDS).collect();
+                if tids.is_empty() {
+                    break;
+                }
                 let link = tail.take_or_turn(ASIDE_SIZE);
                 self.turn_to(link, &mut page, &mut block)?;
                 let header = OwnedHeader::aside(kind, link.version);
                 add(&mut page, link, ASIDE_SIZE, |bytes| {
-                    OwnedMut::format(bytes, header).set_heap_tids(tids)
+                    OwnedMut::format(bytes, header).set_heap_tids(&tids)
                 })?;
             }
         }
@@ -325,8 +329,14 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         })
     }
 
-    /// Adds `tuple`, one of the tuples `placed` that belong to `node`, to its page.
-    fn add_placed(&self, page: &mut Page, node: u32, placed: &[Placed], tuple: &Placed) -> Result<()> {
+    /// Adds `tuple`, which belongs to `node`, to its page. Those of heap TIDs come in their order.
+    fn add_placed(
+        &self,
+        page: &mut Page,
+        node: u32,
+        rows: &mut Rows<impl Iterator<Item = HeapTid>>,
+        tuple: &Placed,
+    ) -> Result<()> {
         let Plan { graph, layout, .. } = self.plan;
         let link = tuple.link;
         let owner = self.plan.node(node);
@@ -348,13 +358,8 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
                 OwnedMut::format(bytes, header).body_mut()[..payload.len()].copy_from_slice(payload);
             }
             Content::HeapTids(positions) => {
-                // Newest first: each tuple leads to the one placed before it, and the node to the last, which has room.
-                let is_older = |other: &&Placed| matches!(&other.content, Content::HeapTids(range) if range.end == positions.start);
-                let next = placed.iter().find(is_older).map_or(Link::NONE, |older| older.link);
-                let header = self.header(TupleKind::HeapTids, node, link, 0, next);
-                let tids: Vec<_> =
-                    graph.heap_tids(node).skip(positions.start).take(positions.len()).collect();
-                OwnedMut::format(bytes, header).set_heap_tids(&tids);
+                let header = self.header(TupleKind::HeapTids, node, link, 0, tuple.next);
+                OwnedMut::format(bytes, header).set_heap_tids(&rows.take(positions));
             }
         })
     }

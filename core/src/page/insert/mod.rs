@@ -28,6 +28,7 @@ mod allocate;
 pub mod bulk;
 mod join;
 mod publish;
+mod space;
 
 pub(super) use allocate::{Tombstone, may_reuse};
 

@@ -1,14 +1,14 @@
-//! Reading what of a node may lie on several pages: links of a layer, payload, heap TIDs.
+//! Reading what of a node may lie on several pages: links of a layer, payload. Its heap TIDs: see `heap_tids`.
 //!
 //! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile is told by
 //! versions and owners: it is reported as gone, not as corruption.
 
 use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
 use crate::page::format::node::{Node, Owned, Slots};
-use crate::page::format::tuple::{NodeHeader, PENDING, TupleKind};
+use crate::page::format::tuple::{NodeHeader, OwnedHeader, PENDING, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::types::{Error, HeapTid, Link, Metric, PAGE_SIZE, Result};
+use crate::types::{Error, Link, Metric, PAGE_SIZE, Result};
 
 /// The places for links that a node has on one layer.
 pub(in crate::page) struct Places {
@@ -183,54 +183,13 @@ impl<Store: PageStore> Index<Store> {
         Ok(true)
     }
 
-    /// Reads all heap TIDs of a live node; false, and none, when it is gone or dead.
-    ///
-    /// Heap TIDs never move and new overflow tuples are put in front of the chain, so the chain that was entered is whole.
-    /// Only vacuum takes an (empty) tuple out of its middle: then the walk begins again from the node.
-    pub(in crate::page) fn heap_tids(&self, node: Link, tids: &mut Vec<HeapTid>) -> Result<bool> {
-        let mut broken = Link::NONE;
-        loop {
-            tids.clear();
-            let mut next = {
-                let page = self.store.read(node.block)?;
-                let Some(found) = Node::at(&self.layout, &page, node)?.filter(Node::is_live) else {
-                    return Ok(false);
-                };
-                tids.extend(found.heap_tids());
-                found.header().overflow
-            };
-            let mut tuples = 0;
-            loop {
-                let Some(link) = next.as_option() else { return Ok(true) };
-                let page = self.store.read(link.block)?;
-                let Some(tuple) = Owned::at(&page, link, TupleKind::HeapTids, node)? else { break };
-                tids.extend(tuple.heap_tids());
-                next = tuple.header().next;
-                drop(page);
-                tuples += 1;
-                self.check_chain_length(node, tuples)?;
-            }
-            // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is damaged.
-            if broken == next {
-                return Err(Error::Corrupt {
-                    block: node.block,
-                    slot: node.slot,
-                    what: "broken heap TID chain",
-                });
-            }
-            broken = next;
-        }
-    }
-
     /// An error for a chain longer than the index can hold: it must run in a circle.
     pub(in crate::page) fn check_chain_length(&self, node: Link, tuples: usize) -> Result<()> {
         const STEP: usize = 1024;
         if !tuples.is_multiple_of(STEP) {
             return Ok(());
         }
-        self.store.interrupt_point();
-        let most = self.store.block_count()? as usize
-            * (PAGE_SIZE / size_of::<crate::page::format::tuple::OwnedHeader>());
+        let most = self.store.block_count()? as usize * (PAGE_SIZE / size_of::<OwnedHeader>());
         if tuples > most {
             return Err(Error::Corrupt {
                 block: node.block,

@@ -2,6 +2,7 @@
 
 pub mod access;
 pub mod chain;
+pub mod heap_tids;
 pub mod index;
 pub mod paged;
 pub mod stale;

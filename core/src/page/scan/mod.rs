@@ -28,6 +28,7 @@ mod order;
 mod second_run;
 
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
+use crate::page::query::heap_tids::HeapTids;
 use crate::page::query::index::Index;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
@@ -151,8 +152,8 @@ pub struct Scan<Store: PageStore> {
     /// Nodes to be given before more of the table is asked for, and how much was asked for last.
     ahead: usize,
     batch: usize,
-    /// The heap TIDs of the node that is being given, in reverse.
-    heap_tids: Vec<HeapTid>,
+    /// The heap TIDs of the node that is being given.
+    heap_tids: HeapTids,
     /// The bounds of the distance of the node that was given last.
     bounds: Bounds,
     /// Nodes that were given.
@@ -191,7 +192,7 @@ impl<Store: PageStore> Scan<Store> {
             upcoming: Vec::new(),
             ahead: 0,
             batch: ROWS_AHEAD.div_ceil(options.members),
-            heap_tids: Vec::new(),
+            heap_tids: HeapTids::default(),
             bounds: Bounds::LEAST,
             given: HashSet::new(),
             second_run: SecondRun::default(),
@@ -225,7 +226,7 @@ impl<Store: PageStore> Scan<Store> {
                     self.begin_round(results);
                     self.phase = Phase::FirstRun;
                 }
-                Phase::Start | Phase::WalkEnded => self.begin_second_run(sorter)?,
+                Phase::Start | Phase::WalkEnded => self.begin_second_run(sorter, vectors)?,
                 Phase::FirstRun => {
                     if let Some(hit) = self.next_of_first_run(vectors)? {
                         return Ok(Some(hit));
@@ -233,7 +234,7 @@ impl<Store: PageStore> Scan<Store> {
                     if self.is_member() {
                         return Ok(None);
                     }
-                    self.next_round(sorter)?;
+                    self.next_round(sorter, vectors)?;
                 }
                 Phase::SecondRun => {
                     let hit = self.second_run.next(sorter, vectors, &mut self.stats.measured_rows);
@@ -278,7 +279,7 @@ impl<Store: PageStore> Scan<Store> {
     /// The next row of this round. Results that come too late for the order of the run are left to the second one.
     fn next_of_first_run(&mut self, vectors: &mut impl ColumnVectors) -> Result<Option<Hit>> {
         loop {
-            if let Some(heap_tid) = self.heap_tids.pop() {
+            if let Some(heap_tid) = self.heap_tids.next(&self.query.index)? {
                 self.stats.first_run += 1;
                 return Ok(Some(self.bounds.hit(heap_tid)));
             }
@@ -288,31 +289,35 @@ impl<Store: PageStore> Scan<Store> {
                 continue;
             }
             self.read_ahead(vectors);
-            self.heap_tids.clear();
             match self.query.only_row(node) {
-                Some(heap_tid) => self.heap_tids.push(heap_tid),
+                Some(heap_tid) => self.heap_tids.set_one(heap_tid),
                 // The node is read again; by now it may be gone.
-                None if !self.query.index.heap_tids(node, &mut self.heap_tids)? => continue,
-                None => {}
+                None => self.heap_tids.set_node(node),
             }
             if bounds.overlap(self.round.peek()) {
-                // Rows that share a node have equal vectors; any of them that is visible tells the distance.
-                let mut rows = self.heap_tids.drain(..);
-                let distance = rows.find_map(|heap_tid| {
-                    self.stats.measured_rows += 1;
-                    vectors.distance(heap_tid)
-                });
-                drop(rows);
+                let distance = self.measure_node(vectors)?;
                 self.round.extend(distance.map(|distance| (Bounds::exact(distance), node)));
                 continue;
             }
-            self.heap_tids.reverse();
             self.given.insert(node);
             self.bounds = bounds;
         }
     }
 
-    fn next_round(&mut self, sorter: &mut impl RunSorter) -> Result<()> {
+    /// The distance of the rows of the node whose heap TIDs come next, which are forgotten. Their vectors are equal: any of them
+    /// that is visible tells it.
+    fn measure_node(&mut self, vectors: &mut impl ColumnVectors) -> Result<Option<f64>> {
+        while let Some(heap_tid) = self.heap_tids.next(&self.query.index)? {
+            self.stats.measured_rows += 1;
+            if let Some(distance) = vectors.distance(heap_tid) {
+                self.heap_tids.clear();
+                return Ok(Some(distance));
+            }
+        }
+        Ok(None)
+    }
+
+    fn next_round(&mut self, sorter: &mut impl RunSorter, vectors: &mut impl ColumnVectors) -> Result<()> {
         if self.options.iterative == IterativeScan::Off {
             self.phase = Phase::End;
             return Ok(());
@@ -324,15 +329,20 @@ impl<Store: PageStore> Scan<Store> {
                 return Ok(());
             }
         }
-        self.begin_second_run(sorter)
+        self.begin_second_run(sorter, vectors)
     }
 
-    fn begin_second_run(&mut self, sorter: &mut impl RunSorter) -> Result<()> {
+    fn begin_second_run(
+        &mut self,
+        sorter: &mut impl RunSorter,
+        vectors: &mut impl ColumnVectors,
+    ) -> Result<()> {
         // What the walk remembers is needed no more; the sorter needs the memory.
         let stats = self.search.stats;
         self.search = self.query.search(Purpose::Scan { resumable: false }, 0);
         self.search.stats = stats;
-        second_run::collect(&self.query, self.ranked, &self.given, sorter)?;
+        let measured = &mut self.stats.measured_rows;
+        second_run::collect(&self.query, self.ranked, &self.given, sorter, (vectors, measured))?;
         self.given.clear();
         self.phase = Phase::SecondRun;
         Ok(())

@@ -48,9 +48,14 @@ impl Bounds {
         Hit { heap_tid, distance: self.low, uncertainty }
     }
 
+    /// Whether the distance is not known exactly.
+    pub fn are_open(self) -> bool {
+        self.low < self.high
+    }
+
     /// Whether it is open which of this distance, and of the next one by least distance, is smaller.
     pub fn overlap(self, next: Option<Self>) -> bool {
-        self.low < self.high && next.is_some_and(|next| next.low < self.high)
+        self.are_open() && next.is_some_and(|next| next.low < self.high)
     }
 }
 

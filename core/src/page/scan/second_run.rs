@@ -5,6 +5,7 @@ use super::{ColumnVectors, Hit, HitClass, RunSorter};
 use crate::page::format::node::{Node, Owned};
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, TupleKind};
+use crate::page::query::heap_tids::HeapTids;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
 use crate::types::{Error, HeapTid, Link, Result};
@@ -54,11 +55,15 @@ impl SecondRun {
 }
 
 /// Gives all rows to `sorter` that were not `given`, and sorts them. Where nothing is `ranked` they have no distance.
+///
+/// Where payloads are less precise than the column, the rows of a node with many are measured once, by `vectors`, which is
+/// counted. Sorted by their bounds all of them would be measured, and wait for each other in memory.
 pub(super) fn collect<Store: PageStore>(
     query: &PagedQuery<Store>,
     ranked: bool,
     given: &HashSet<Link>,
     sorter: &mut impl RunSorter,
+    (vectors, measured_rows): (&mut impl ColumnVectors, &mut u64),
 ) -> Result<()> {
     let index = &query.index;
     let mut found = FoundOnPage::default();
@@ -68,14 +73,22 @@ pub(super) fn collect<Store: PageStore>(
             sorter.add(class, hit);
         }
         for FoundNode { node, bounds, payload } in found.nodes.drain(..) {
-            let bounds = match bounds {
+            let mut bounds = match bounds {
                 Some(bounds) => bounds,
                 None if !index.read_payload(node, payload, &mut found.payload)? => continue,
                 None => Bounds::of(&query.measure(node, true, &found.payload, &mut found.decoded)),
             };
-            index.heap_tids(node, &mut found.heap_tids)?;
-            for heap_tid in &found.heap_tids {
-                sorter.add(HitClass::Vector, bounds.hit(*heap_tid));
+            found.heap_tids.set_node(node);
+            let mut has_many = false;
+            while let Some(heap_tid) = found.heap_tids.next(index)? {
+                has_many |= found.heap_tids.has_unread();
+                if has_many && bounds.are_open() {
+                    *measured_rows += 1;
+                    // A row that is not visible need not be given.
+                    let Some(distance) = vectors.distance(heap_tid) else { continue };
+                    bounds = Bounds::exact(distance);
+                }
+                sorter.add(HitClass::Vector, bounds.hit(heap_tid));
             }
         }
     }
@@ -89,7 +102,7 @@ pub(super) fn collect<Store: PageStore>(
 struct FoundOnPage {
     rows: Vec<(HitClass, Hit)>,
     nodes: Vec<FoundNode>,
-    heap_tids: Vec<HeapTid>,
+    heap_tids: HeapTids,
     payload: Vec<u8>,
     decoded: Vec<u8>,
 }

@@ -156,6 +156,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
     ) -> Result<bool> {
         let (mut previous, mut next, mut tuples) = (None, head, 0);
         while let Some(link) = next.as_option() {
+            self.index.store.interrupt_point();
             let tids = {
                 let page = self.index.store.read(link.block)?;
                 // Only a vacuum takes tuples out of a chain, and there is no other.
