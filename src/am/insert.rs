@@ -8,6 +8,7 @@ use walia_core::page::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
+use crate::memory;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
@@ -41,6 +42,7 @@ pub unsafe extern "C-unwind" fn aminsert(
             let vector = column::vector(*values, &index.layout.parameters).or_raise();
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
+        memory::check();
     }
     false
 }

@@ -16,6 +16,7 @@ use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
 use crate::guc;
+use crate::memory;
 use crate::store::error::index_error;
 use crate::store::{RelationStore, item_pointer};
 
@@ -142,6 +143,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let (walk, vectors) = state.scan.as_mut().expect("begun above");
         let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
+        memory::check();
         state.time += started.elapsed();
         let Some(hit) = hit else { return false };
         vectors.count_row(hit.heap_tid);

@@ -186,6 +186,7 @@ impl<Store: PageStore> Index<Store> {
                 let Some(found) = Node::at(&self.layout, &page, node)?.filter(Node::is_live) else {
                     return Ok(false);
                 };
+                tids.try_reserve(found.heap_tids().len())?;
                 tids.extend(found.heap_tids());
                 found.header().overflow
             };
@@ -194,6 +195,7 @@ impl<Store: PageStore> Index<Store> {
                 let Some(link) = next.as_option() else { return Ok(true) };
                 let page = self.store.read(link.block)?;
                 let Some(tuple) = Owned::at(&page, link, TupleKind::HeapTids, node)? else { break };
+                tids.try_reserve(tuple.heap_tids().len())?;
                 tids.extend(tuple.heap_tids());
                 next = tuple.header().next;
                 drop(page);

@@ -47,8 +47,10 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     /// Takes what has been read of a node elsewhere.
-    pub fn add(&mut self, node: Link, known: Known) {
+    pub fn add(&mut self, node: Link, known: Known) -> Result<()> {
+        self.known.try_reserve(1)?;
         self.known.insert(node, Some(known));
+        Ok(())
     }
 
     /// The code of a node, empty in an index without codes; `None` when the node is gone.
@@ -133,6 +135,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     fn load(&mut self, node: Link) -> Result<&mut Option<Known>> {
+        self.known.try_reserve(1)?;
         Ok(match self.known.entry(node) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(self.index.read_known(node)?),

@@ -280,13 +280,17 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             }
         }
         for kind in [AsideKind::ZeroVector, AsideKind::Null] {
-            let tids: Vec<_> = asides.iter().filter(|row| row.0 == kind).map(|row| row.1).collect();
-            for tids in tids.chunks(ASIDE_TIDS) {
+            let mut tids = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
+            loop {
+                let tids: Vec<HeapTid> = tids.by_ref().take(ASIDE_TIDS).collect();
+                if tids.is_empty() {
+                    break;
+                }
                 let link = tail.take_or_turn(ASIDE_SIZE);
                 self.turn_to(link, &mut page, &mut block)?;
                 let header = OwnedHeader::aside(kind, link.version);
                 add(&mut page, link, ASIDE_SIZE, |bytes| {
-                    OwnedMut::format(bytes, header).set_heap_tids(tids)
+                    OwnedMut::format(bytes, header).set_heap_tids(&tids)
                 })?;
             }
         }
