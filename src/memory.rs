@@ -9,7 +9,11 @@
 //!   dimensions bound. It is served from a **reserve** where the system has no more. That is noted, and becomes an ERROR where one
 //!   may be raised next: [`check`]. Until then no more is drawn than one step of a search, a row of a build, or one function takes.
 //!
-//! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind.
+//! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind. Before that, pgrx has
+//! Postgres copy an ERROR that Postgres raised, into the current memory context. If that were out of memory again, the copy's ERROR would
+//! go to the caller of the function of ours that is running, past Rust's destructors, and that of five nested functions is a PANIC. So
+//! there is a second piece of memory, the **room for errors** ([`Room`]): it is given back to the system when Postgres begins to raise
+//! an ERROR of this kind, and is taken again when the next such function is entered.
 //!
 //! The reserve is private memory, mapped when the library is loaded and not touched: it costs address space, and what the system
 //! commits, but no memory. Its parts are in `walia_core::reserve`, which is free of malloc's lists: any part can be taken and given back
@@ -24,7 +28,8 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::collections::TryReserveError;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -38,6 +43,8 @@ const UNIT: usize = 128;
 const WORDS: usize = 512;
 /// Bytes of the reserve: 4 MiB.
 const SIZE: usize = Units::<WORDS>::COUNT * UNIT;
+/// Bytes of the room for errors: Postgres asks for a few blocks of 8 kB, malloc for 128 kB at a time.
+const ROOM: usize = 1 << 20;
 /// The largest request that is served from it. Where more is wanted, the caller can do without.
 const MOST: usize = 1 << 20;
 
@@ -48,6 +55,9 @@ static ALLOCATOR: Allocator = Allocator {
     units: UnsafeCell::new(Units::new()),
     drawn: AtomicUsize::new(0),
 };
+
+/// Where the room for errors is; 0 while it is given away.
+static ROOM_FOR_ERRORS: AtomicUsize = AtomicUsize::new(0);
 
 /// malloc, with a reserve.
 struct Allocator {
@@ -171,13 +181,16 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Maps the reserve, once; called when the library is loaded, before anything else of it.
+/// Maps the reserve and the room for errors, once; called when the library is loaded, before anything else of it.
 pub fn define() {
     if ALLOCATOR.reserve.load(Ordering::Relaxed) == 0 {
         match map(SIZE) {
             Some(memory) => ALLOCATOR.reserve.store(memory.expose_provenance(), Ordering::Relaxed),
             None => out_of_memory(of_size(SIZE)).raise(),
         }
+    }
+    if !take_room() {
+        out_of_memory(of_size(ROOM)).raise();
     }
     // SAFETY: the functions live as long as the process, as the library is never unloaded.
     unsafe {
@@ -191,6 +204,62 @@ pub fn define() {
 pub fn check() {
     if ALLOCATOR.drawn.load(Ordering::Relaxed) != 0 {
         raise();
+    }
+}
+
+/// Takes room for errors, unless there is some. False where there is no memory for it.
+fn take_room() -> bool {
+    if ROOM_FOR_ERRORS.load(Ordering::Relaxed) == 0 {
+        let room = map(ROOM).map_or(0, |room| room.expose_provenance());
+        ROOM_FOR_ERRORS.store(room, Ordering::Relaxed);
+    }
+    ROOM_FOR_ERRORS.load(Ordering::Relaxed) != 0
+}
+
+/// While it is entered, an ERROR of Postgres's that it is out of memory finds room for its own handling. For functions that Postgres
+/// calls and that call others which may call ours.
+#[derive(Default)]
+pub struct Room(pg_sys::ErrorContextCallback);
+
+impl Room {
+    /// Enters it, until what is returned is dropped. Raises an ERROR where there is none: it was given away, and there is no memory yet.
+    pub fn enter(&mut self) -> Entered<'_> {
+        if !take_room() {
+            out_of_memory(of_size(ROOM)).raise();
+        }
+        // SAFETY: the list of callbacks is this thread's. This one stays where it is, and in the list, as long as it is borrowed.
+        unsafe {
+            self.0.callback = Some(give_room);
+            self.0.previous = pg_sys::error_context_stack;
+            pg_sys::error_context_stack = &raw mut self.0;
+        }
+        Entered { previous: self.0.previous, room: PhantomData }
+    }
+}
+
+/// A room that is entered.
+pub struct Entered<'a> {
+    previous: *mut pg_sys::ErrorContextCallback,
+    room: PhantomData<&'a mut Room>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: what was in the list before is still there. While an ERROR unwinds, too: it is raised again further out.
+        unsafe { pg_sys::error_context_stack = self.previous }
+    }
+}
+
+/// An ErrorContextCallback: called for each message, before anybody handles it.
+unsafe extern "C-unwind" fn give_room(_: *mut c_void) {
+    // SAFETY: a message is being made.
+    let code = unsafe { pg_sys::geterrcode() };
+    if code == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
+        let room = ROOM_FOR_ERRORS.swap(0, Ordering::Relaxed);
+        if room != 0 {
+            // SAFETY: mapped by `take_room`, and nobody has seen it.
+            unsafe { libc::munmap(ptr::with_exposed_provenance_mut(room), ROOM) };
+        }
     }
 }
 

@@ -33,6 +33,8 @@ pub unsafe extern "C-unwind" fn aminsert(
 ) -> bool {
     // SAFETY: Postgres gives open relations, and the values of the index's only column.
     unsafe {
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let failed = |error| index_error(relation, error);
         let tid = heap_tid(&*item);
         let index = Index::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();

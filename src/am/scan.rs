@@ -134,6 +134,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
         let index = (*scan).indexRelation;
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let started = Instant::now();
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {

@@ -167,6 +167,8 @@ unsafe extern "C-unwind" fn begin(
 ) {
     // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
     unsafe {
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
         let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
         let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
@@ -213,6 +215,8 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
     unsafe {
         let scan_slot = (*node).ss.ss_ScanTupleSlot;
         pg_sys::ExecClearTuple(scan_slot);
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let row = execution_of(node).next();
         memory::check();
         let Some(row) = row else { return scan_slot };
