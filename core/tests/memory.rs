@@ -10,7 +10,9 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use walia_core::arena::{Settings, build};
-use walia_core::page::scan::{ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions};
+use walia_core::page::scan::{
+    ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions,
+};
 use walia_core::page::statistics::statistics;
 use walia_core::page::vacuum::{bulk_delete, repair};
 use walia_core::page::{Index, MemoryStore, check, write_graph};
@@ -26,7 +28,11 @@ static ALLOCATOR: Limited = Limited(AtomicUsize::new(usize::MAX));
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller's promise.
-        if layout.size() > self.0.load(Ordering::Relaxed) { null_mut() } else { unsafe { System.alloc(layout) } }
+        if layout.size() > self.0.load(Ordering::Relaxed) {
+            null_mut()
+        } else {
+            unsafe { System.alloc(layout) }
+        }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {

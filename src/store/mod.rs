@@ -21,9 +21,9 @@ use walia_core::page::lock_order::{Access, Held};
 use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
+use crate::memory;
 use buffer::LockedBuffer;
 use pass::Pass;
-use crate::memory;
 use prefetch::{PrefetchStats, Prefetcher};
 use write::RelationWrite;
 

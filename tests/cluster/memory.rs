@@ -247,6 +247,30 @@ fn scans() {
     ]);
 }
 
+/// The library is loaded, by a statement that needs it, or not; where it was not, the next statement loads it.
+#[test]
+fn loading() {
+    const STATEMENT: &str = "SELECT '[1,2]'::vecf32 <-> '[1,4]', current_setting('walia.heal')";
+    let cluster = Cluster::start(&[]);
+    cluster.connect().batch_execute("CREATE EXTENSION walia").unwrap();
+    let mut failures = 0;
+    for allowance in (0..).map(|step| step * (128 << 10)) {
+        let mut client = cluster.connect();
+        let process: i32 = client.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
+        limit(process, Some(allowance));
+        let result = rows(&mut client, STATEMENT);
+        limit(process, None);
+        assert_no_crash(&cluster, &format!("loading with {allowance} bytes"));
+        let Err(error) = result else { break };
+        // The loader has its own words.
+        let of_loader = error.as_db_error().is_some_and(|error| error.message().contains("could not load library"));
+        assert!(of_loader || is_out_of_memory(&error), "loading with {allowance} bytes: {error:?}");
+        assert_eq!(rows(&mut client, STATEMENT).unwrap(), ["2"], "after {allowance} bytes");
+        failures += 1;
+    }
+    assert!(failures > 10, "{failures} failures");
+}
+
 /// Sizes that a caller makes up, and texts of any length.
 #[test]
 fn made_up_sizes() {

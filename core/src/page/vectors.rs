@@ -12,7 +12,7 @@ use crate::types::{Link, Result};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// Bytes of vectors kept before they are forgotten.
+/// Bytes of vectors, and of what is known beside them, that are kept before they are forgotten.
 const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
@@ -41,7 +41,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.known.len() * self.index.layout.payload_size > MEMORY {
+        if self.known.len() * (self.index.layout.payload_size + size_of::<(Link, Option<Known>)>()) > MEMORY {
             self.known.clear();
         }
     }
