@@ -4,6 +4,7 @@
 
 #[cfg(debug_assertions)]
 use std::ffi::CString;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 
@@ -36,91 +37,118 @@ static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>:
 /// A session may have set what is defined when its first parallel query loads the library. Postgres would forget that, with a warning.
 const FLAGS: GucFlags = GucFlags::from_bits_retain(pg_sys::GUC_ALLOW_IN_PARALLEL as i32);
 
-/// Defines the settings; called once, when the library is loaded.
+/// How many settings are defined: a library that could not be loaded, for want of memory, is loaded again from the start.
+static DEFINED: AtomicUsize = AtomicUsize::new(0);
+
+/// Defines the settings; called when the library is loaded.
 pub fn define() {
-    GucRegistry::define_int_guc(
-        c"walia.ef_search",
-        c"Number of candidates that a search keeps.",
-        c"More of them find more of the true neighbours and take more time.",
-        &EF_SEARCH,
-        1,
-        10_000,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_enum_guc(
-        c"walia.iterative_scan",
-        c"How a scan goes on after its first walia.ef_search rows.",
-        c"strict_order and relaxed_order go on until the executor has enough; off stops.",
-        &ITERATIVE_SCAN,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_int_guc(
-        c"walia.max_scan_tuples",
-        c"Number of rows that a scan takes from the graph before it turns to all the rows that are left.",
-        c"",
-        &MAX_SCAN_TUPLES,
-        1,
-        i32::MAX,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_int_guc(
-        c"walia.prefetch_depth",
-        c"Number of pages that a search asks for ahead of reading them.",
-        c"-1 takes effective_io_concurrency of the tablespace, but at least 16; 0 turns read-ahead off.",
-        &PREFETCH_DEPTH,
-        -1,
-        1000,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_bool_guc(
-        c"walia.federated_scan",
-        c"Searches the indexes of many tables as one.",
-        c"Applies to partitions, inheritance and UNION ALL; off searches every index on its own.",
-        &FEDERATED_SCAN,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_bool_guc(
-        c"walia.heal",
-        c"Whether a scan mends links that lead nowhere, after its answer.",
-        c"Never on a standby.",
-        &HEAL,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_int_guc(
-        c"walia.heal_budget",
-        c"Number of nodes whose links a scan mends at most.",
-        c"",
-        &HEAL_BUDGET,
-        1,
-        1000,
-        GucContext::Userset,
-        FLAGS,
-    );
-    GucRegistry::define_int_guc(
-        c"walia.build_threads",
-        c"Number of threads that build an index.",
-        c"0 takes max_parallel_maintenance_workers and one more.",
-        &BUILD_THREADS,
-        0,
-        1024,
-        GucContext::Userset,
-        FLAGS,
-    );
-    #[cfg(debug_assertions)]
-    GucRegistry::define_string_guc(
-        c"walia.stop_points",
-        c"Moments between two changes at which the session waits for an advisory lock, separated by commas.",
-        c"For tests; only debug builds have it.",
-        &STOP_POINTS,
-        GucContext::Suset,
-        FLAGS,
-    );
+    let settings: &[fn()] = &[
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.ef_search",
+                c"Number of candidates that a search keeps.",
+                c"More of them find more of the true neighbours and take more time.",
+                &EF_SEARCH,
+                1,
+                10_000,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_enum_guc(
+                c"walia.iterative_scan",
+                c"How a scan goes on after its first walia.ef_search rows.",
+                c"strict_order and relaxed_order go on until the executor has enough; off stops.",
+                &ITERATIVE_SCAN,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.max_scan_tuples",
+                c"Number of rows that a scan takes from the graph before it turns to all the rows that are left.",
+                c"",
+                &MAX_SCAN_TUPLES,
+                1,
+                i32::MAX,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.prefetch_depth",
+                c"Number of pages that a search asks for ahead of reading them.",
+                c"-1 takes effective_io_concurrency of the tablespace, but at least 16; 0 turns read-ahead off.",
+                &PREFETCH_DEPTH,
+                -1,
+                1000,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.federated_scan",
+                c"Searches the indexes of many tables as one.",
+                c"Applies to partitions, inheritance and UNION ALL; off searches every index on its own.",
+                &FEDERATED_SCAN,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.heal",
+                c"Whether a scan mends links that lead nowhere, after its answer.",
+                c"Never on a standby.",
+                &HEAL,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.heal_budget",
+                c"Number of nodes whose links a scan mends at most.",
+                c"",
+                &HEAL_BUDGET,
+                1,
+                1000,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.build_threads",
+                c"Number of threads that build an index.",
+                c"0 takes max_parallel_maintenance_workers and one more.",
+                &BUILD_THREADS,
+                0,
+                1024,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        #[cfg(debug_assertions)]
+        || {
+            GucRegistry::define_string_guc(
+                c"walia.stop_points",
+                c"Moments between two changes at which the session waits for an advisory lock, separated by commas.",
+                c"For tests; only debug builds have it.",
+                &STOP_POINTS,
+                GucContext::Suset,
+                FLAGS,
+            );
+        },
+    ];
+    for define in &settings[DEFINED.load(Ordering::Relaxed)..] {
+        define();
+        DEFINED.fetch_add(1, Ordering::Relaxed);
+    }
     // SAFETY: the prefix is a C string, and all of its settings are defined above.
     #[cfg(not(feature = "pg14"))]
     unsafe {

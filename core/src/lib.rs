@@ -3,9 +3,10 @@
 //! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! types → kernel → code → graph → arena | page
+//! reserve | types → kernel → code → graph → arena | page
 //! ```
 //!
+//! * [`reserve`]: which parts of a reserve of memory are in use.
 //! * [`types`]: links, heap TIDs, metrics, parameters, the error value.
 //! * [`kernel`]: distance routines, chosen once for the machine.
 //! * [`code`]: quantized vectors, distances estimated from them, and the encodings of payloads.
@@ -24,5 +25,6 @@ pub mod code;
 pub mod graph;
 pub mod kernel;
 pub mod page;
+pub mod reserve;
 mod sort;
 pub mod types;

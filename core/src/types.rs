@@ -204,7 +204,7 @@ impl HeapTid {
 
 /// What can go wrong below Postgres.
 ///
-/// Errors that Postgres raises itself (I/O, interrupts, out of memory) unwind through this crate and are not seen here.
+/// Errors that Postgres raises itself (I/O, interrupts, its own being out of memory) unwind through this crate and are not seen here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Bytes on a page are not what FORMAT.md says. `slot` is 0 where the page itself is meant.
@@ -226,6 +226,8 @@ pub enum Error {
         /// The unknown bits.
         unknown: u32,
     },
+    /// The system has no more memory. Only what may grow large is allocated so that it can fail.
+    OutOfMemory,
     /// A simulated crash of the RAM page store: nothing is written any more.
     Crashed,
 }
@@ -237,12 +239,25 @@ impl std::fmt::Display for Error {
             Self::Corrupt { block, slot, what } => write!(formatter, "{what} in block {block}, slot {slot}"),
             Self::Version { found } => write!(formatter, "format version {found} is not supported"),
             Self::Features { unknown } => write!(formatter, "unknown incompatible features {unknown:#x}"),
+            Self::OutOfMemory => write!(formatter, "out of memory"),
             Self::Crashed => write!(formatter, "the page store has crashed"),
         }
     }
 }
 
 impl std::error::Error for Error {}
+
+impl From<std::collections::TryReserveError> for Error {
+    fn from(_: std::collections::TryReserveError) -> Self {
+        Self::OutOfMemory
+    }
+}
+
+impl From<hashbrown::TryReserveError> for Error {
+    fn from(_: hashbrown::TryReserveError) -> Self {
+        Self::OutOfMemory
+    }
+}
 
 /// The result of everything that touches pages.
 pub type Result<T> = std::result::Result<T, Error>;

@@ -81,7 +81,7 @@ fn build(parameters: Parameters, vectors: &[Vec<u8>], threads: usize) -> Arena {
         for (i, vector) in vectors.iter().enumerate() {
             feeder.push(vector, tid(i)).unwrap();
         }
-        feeder.finish(|_| ()).is_some()
+        feeder.finish(|_| ()).unwrap().is_some()
     });
     assert!(finished);
     check(&arena, vectors);
@@ -251,7 +251,7 @@ fn no_row_gives_an_empty_graph() {
     let parameters = parameters(4, ElementType::F32, Metric::L2);
     let (arena, finished) =
         arena::build(Settings::new(parameters, &[], MAX_LEVEL, ROOM), &stop, &pool(2), |feeder| {
-            feeder.finish(|_| ()).is_some()
+            feeder.finish(|_| ()).unwrap().is_some()
         });
     assert!(finished && arena.is_empty() && arena.entry_point().is_none());
 }
@@ -305,7 +305,7 @@ fn a_build_ends_at_its_memory_limit() {
                     .take_while(|(i, vector)| feeder.push(vector, tid(*i)).is_ok())
                     .count();
                 assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
-                assert!(feeder.finish(|_| ()).is_some());
+                assert!(feeder.finish(|_| ()).unwrap().is_some());
                 taken
             });
         assert_eq!(arena.len() as usize, taken);
@@ -341,7 +341,7 @@ fn a_stopped_build_ends_soon() {
                 feeder.push(vector, tid(i)).unwrap();
             }
             stop.store(true, Ordering::Relaxed);
-            (feeder.inserted(), feeder.finish(|_| ()).is_some())
+            (feeder.inserted(), feeder.finish(|_| ()).unwrap().is_some())
         });
     assert!(!finished);
     assert!(inserted < 20_000);
@@ -357,7 +357,7 @@ fn a_feed_that_unwinds_stops_the_build() {
             for (i, vector) in vectors.iter().enumerate() {
                 feeder.push(vector, tid(i)).unwrap();
             }
-            feeder.finish(|_| std::panic::resume_unwind(Box::new("interrupted")));
+            _ = feeder.finish(|_| std::panic::resume_unwind(Box::new("interrupted")));
         })
     });
     assert!(unwound.is_err());

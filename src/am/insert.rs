@@ -8,6 +8,7 @@ use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
+use crate::memory;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
@@ -32,6 +33,8 @@ pub unsafe extern "C-unwind" fn aminsert(
 ) -> bool {
     // SAFETY: Postgres gives open relations, and the values of the index's only column.
     unsafe {
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let failed = |error| index_error(relation, error);
         let tid = heap_tid(&*item);
         let index = Index::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();
@@ -41,6 +44,7 @@ pub unsafe extern "C-unwind" fn aminsert(
             let vector = column::vector(*values, &index.layout.parameters).or_raise();
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
+        memory::check();
     }
     false
 }

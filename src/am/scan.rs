@@ -16,6 +16,7 @@ use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
 use crate::guc;
+use crate::memory;
 use crate::store::error::index_error;
 use crate::store::{RelationStore, item_pointer};
 
@@ -133,6 +134,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
         let index = (*scan).indexRelation;
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let started = Instant::now();
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {
@@ -142,6 +145,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
         let (walk, vectors) = state.scan.as_mut().expect("begun above");
         let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
+        memory::check();
         state.time += started.elapsed();
         let Some(hit) = hit else { return false };
         vectors.count_row(hit.heap_tid);

@@ -11,6 +11,7 @@ use walia_core::page::vacuum::{self, VacuumStatistics};
 use walia_core::page::{Index, PageStore};
 
 use crate::error::OrRaise;
+use crate::memory::Room;
 use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
 use crate::store::item_pointer;
@@ -30,6 +31,8 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     // SAFETY: Postgres gives an open index and a callback for heap TIDs; `stats` is null or an earlier result.
     unsafe {
         let failed = |error| index_error((*info).index, error);
+        let mut room = Room::default();
+        let _room = room.enter();
         let callback = callback.expect("Postgres gives a callback");
         let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
         let mut is_dead = |tid| {
@@ -59,6 +62,8 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
         if (*info).analyze_only {
             return stats;
         }
+        let mut room = Room::default();
+        let _room = room.enter();
         let failed = |error| index_error((*info).index, error);
         let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
         let done = vacuum::cleanup(&index, memory()).map_err(failed).or_raise();

@@ -11,6 +11,7 @@ use walia_core::page::check::statistics::statistics;
 use super::open::{OpenIndex, Purpose};
 use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
+use crate::memory::Room;
 use crate::store::error::index_error;
 
 /// One row about an index; it reads all of its pages, and follows all links.
@@ -47,6 +48,8 @@ fn walia_info(
         name!(kernel, &'static str),
     ),
 > {
+    let mut room = Room::default();
+    let _room = room.enter();
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };

@@ -19,6 +19,7 @@ use super::table::{AsOwner, Sees, for_each_row};
 use crate::am::column::DISTANCE_PROCEDURE;
 use crate::am::heap::Reader;
 use crate::error::{OrRaise, Result, SqlError};
+use crate::memory::Room;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
 use crate::types::RawVector;
@@ -45,6 +46,7 @@ impl Sample {
             }
             self.nearest.pop();
         }
+        self.nearest.try_reserve(1).or_raise();
         let place = self.nearest.partition_point(|nearer| *nearer <= distance);
         self.nearest.insert(place, distance);
     }
@@ -58,6 +60,8 @@ fn walia_recall(
     samples: i32,
 ) -> TableIterator<'static, (name!(recall, Option<f64>), name!(samples, i32), name!(median_ms, Option<f64>))>
 {
+    let mut room = Room::default();
+    let _room = room.enter();
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     opened.check_valid().or_raise();
     opened.check_row_security().or_raise();
@@ -110,6 +114,7 @@ fn sample(opened: &OpenIndex, parameters: &Parameters, count: usize) -> Vec<Samp
         let Some(vector) = value.vector() else { return };
         let prepared = measure.prepare(vector.bytes());
         if is_in_graph(parameters, prepared) {
+            samples.try_reserve(1).or_raise();
             samples.push(Sample { hash, heap_tid, vector: vector.copied(), prepared, nearest: Vec::new() });
         }
         if samples.len() > count {
@@ -151,7 +156,8 @@ unsafe fn search_by_index(
     let (heap, index) = (opened.heap(), opened.relation());
     let measure = Measure::new(parameters.metric, parameters.element);
     let _owner = AsOwner::new(heap);
-    let (mut right, mut times) = (0, Vec::with_capacity(samples.len()));
+    let (mut right, mut times) = (0, Vec::new());
+    times.try_reserve_exact(samples.len()).or_raise();
     // SAFETY: by the caller's promise; what is begun here is ended here, or by the abort after an ERROR.
     unsafe {
         let mut key = pg_sys::ScanKeyData::default();

@@ -11,6 +11,7 @@ use walia_core::types::{HeapTid, Parameters};
 use super::open::OpenIndex;
 use crate::am::column;
 use crate::error::OrRaise;
+use crate::memory;
 use crate::types::RawVector;
 
 /// Which rows of the table are meant.
@@ -95,6 +96,7 @@ unsafe extern "C-unwind" fn add_row(
         let (row, parameters) = &mut *state.cast::<Callback>();
         let datum = (!*is_null).then_some(*values);
         row(crate::store::heap_tid(&*item), &Value { datum, parameters });
+        memory::check();
     }
 }
 

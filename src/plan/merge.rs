@@ -241,11 +241,12 @@ impl Merge {
                 options.iterative = IterativeScan::RelaxedOrder;
             }
         }
-        self.federation = metric.filter(|_| members > 1).map(|metric| (metric, Federation::new(options)));
+        self.federation =
+            metric.filter(|_| members > 1).map(|metric| (metric, Federation::new(options).or_raise()));
         match shared {
             None => self.join(0..self.children.len(), options, None),
             Some(shared) => {
-                let mut board = shared.board_of_searches();
+                let mut board = shared.board_of_searches().or_raise();
                 let mut allowance = shared.allowance(self.children.len());
                 while let Some(claimed) = shared.claim(self.children.len(), &mut allowance) {
                     self.join(claimed, options, Some(&mut board));

@@ -8,16 +8,22 @@
 //!
 //! Imports `merge` and `shared`.
 
+use std::collections::TryReserveError;
+
 use pgrx::pg_sys;
 use walia_core::graph::{Board, Pool};
 
 use super::merge::{Merge, Value};
 use super::shared::Shared;
+use crate::error::OrRaise;
+
+/// A row that was found, with its value and its number among those of the process.
+type Row = (Value, usize, pg_sys::MinimalTuple);
 
 /// The rows of one process.
 pub struct Nearest {
     /// What is still to be given, in reverse; `None` before the search.
-    rows: Option<Vec<(Value, pg_sys::MinimalTuple)>>,
+    rows: Option<Vec<Row>>,
     /// Where rows are given, and where they are kept.
     slot: *mut pg_sys::TupleTableSlot,
     context: pg_sys::MemoryContext,
@@ -39,7 +45,7 @@ impl Nearest {
             self.rows = Some(self.search(merge, shared));
             shared.report(merge.current_totals());
         }
-        let (_, row) = self.rows.as_mut()?.pop()?;
+        let (.., row) = self.rows.as_mut()?.pop()?;
         // SAFETY: the row is kept until `restart`, which empties the slot.
         unsafe {
             pg_sys::ExecStoreMinimalTuple(row, self.slot, false);
@@ -59,18 +65,19 @@ impl Nearest {
     }
 
     /// All rows of this process, the last first.
-    fn search(&self, merge: &mut Merge, shared: &Shared) -> Vec<(Value, pg_sys::MinimalTuple)> {
+    fn search(&self, merge: &mut Merge, shared: &Shared) -> Vec<Row> {
         let limit = shared.terms().limit;
-        let mut contest = Contest::new(limit, shared.board_of_rows());
+        let mut contest = Contest::new(limit, shared.board_of_rows().or_raise()).or_raise();
         let mut rows = Vec::new();
         while let Some((value, row)) = merge.next(Some(shared), &mut |value| contest.admits(value)) {
+            rows.try_reserve(1).or_raise();
             // SAFETY: the merge gives a row whose columns are extracted.
-            rows.push((value, unsafe { self.copy(row) }));
+            rows.push((value, rows.len(), unsafe { self.copy(row) }));
             contest.pool.offer(value.to_number());
         }
         // The others are not to miss the last of them.
         contest.exchange();
-        rows.sort_by_key(|(value, _)| *value);
+        rows.sort_unstable_by_key(|(value, number, _)| (*value, *number));
         rows.truncate(limit);
         rows.reverse();
         rows
@@ -105,8 +112,8 @@ struct Contest<'a> {
 }
 
 impl<'a> Contest<'a> {
-    fn new(limit: usize, board: Board<'a>) -> Self {
-        Self { pool: Pool::new(limit), board, questions: 0, interval: limit.div_ceil(16) }
+    fn new(limit: usize, board: Board<'a>) -> Result<Self, TryReserveError> {
+        Ok(Self { pool: Pool::new(limit)?, board, questions: 0, interval: limit.div_ceil(16) })
     }
 
     /// Whether a row with this value may still be wanted.

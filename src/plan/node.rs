@@ -16,6 +16,7 @@ use super::totals::Totals;
 use super::{Methods, NAME, explain, vectors};
 use crate::am::last;
 use crate::guc;
+use crate::memory;
 
 /// The planned scan's callbacks.
 pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = Methods(pg_sys::CustomScanMethods {
@@ -166,6 +167,8 @@ unsafe extern "C-unwind" fn begin(
 ) {
     // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
     unsafe {
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
         let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
         let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
@@ -212,7 +215,11 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
     unsafe {
         let scan_slot = (*node).ss.ss_ScanTupleSlot;
         pg_sys::ExecClearTuple(scan_slot);
-        let Some(row) = execution_of(node).next() else { return scan_slot };
+        let mut room = memory::Room::default();
+        let _room = room.enter();
+        let row = execution_of(node).next();
+        memory::check();
+        let Some(row) = row else { return scan_slot };
         // The values stay those of the row, which is valid until the next one is asked for.
         let columns = (*(*scan_slot).tts_tupleDescriptor).natts as usize;
         (*scan_slot).tts_values.copy_from_nonoverlapping((*row).tts_values, columns);

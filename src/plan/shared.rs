@@ -6,6 +6,7 @@
 //!
 //! Imports `child`, `totals` and walia-core.
 
+use std::collections::TryReserveError;
 use std::ffi::c_void;
 use std::ops::Range;
 use std::ptr::NonNull;
@@ -156,13 +157,13 @@ impl Shared {
     }
 
     /// The distances that searches found.
-    pub fn board_of_searches(&self) -> Board<'_> {
+    pub fn board_of_searches(&self) -> Result<Board<'_>, TryReserveError> {
         let terms = self.terms();
         Board::new(self.slots(terms.slots_of_searches()), self.process(), terms.ef_search)
     }
 
     /// The values that order the rows which passed all conditions.
-    pub fn board_of_rows(&self) -> Board<'_> {
+    pub fn board_of_rows(&self) -> Result<Board<'_>, TryReserveError> {
         let terms = self.terms();
         Board::new(self.slots(terms.slots_of_rows()), self.process(), terms.limit)
     }

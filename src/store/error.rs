@@ -1,11 +1,12 @@
 //! What a failure below becomes for the user: an ERROR that names the index.
 //!
-//! Imports `error` and walia-core's types.
+//! Imports `error`, `memory` and walia-core's types.
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::types::Error;
 
 use crate::error::SqlError;
+use crate::memory::out_of_memory;
 
 /// The name of an open relation.
 ///
@@ -42,6 +43,7 @@ pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
         }
         Error::Version { found } => unreadable(format!("Its format has version {found}.")),
         Error::Features { unknown } => unreadable(format!("It uses unknown features ({unknown:#x}).")),
+        Error::OutOfMemory => out_of_memory(format!("Failed in index \"{name}\".")),
         Error::Crashed => SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, error.to_string()),
     }
 }

@@ -1,7 +1,7 @@
 //! An index's pages in Postgres: shared buffers, content locks, generic WAL, the free space map.
 //!
 //! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build. Content locks and pins
-//! are held by Rust values that give them back, except while an ERROR unwinds. Imports `error`, `guc` and walia-core.
+//! are held by Rust values that give them back, except while an ERROR unwinds. Imports `error`, `memory`, `guc` and walia-core.
 
 pub mod buffer;
 pub mod bulk;
@@ -21,6 +21,7 @@ use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
+use crate::memory;
 use buffer::LockedBuffer;
 use pass::Pass;
 use prefetch::{PrefetchStats, Prefetcher};
@@ -235,12 +236,19 @@ impl PageStore for RelationStore {
         Held::assert_none(self.identity());
         match self.purpose {
             Purpose::Query => check_for_interrupts(),
-            // SAFETY: no content lock is held here, as the trait demands.
-            #[cfg(not(feature = "pg18"))]
-            Purpose::Vacuum => unsafe { pg_sys::vacuum_delay_point() },
-            // SAFETY: as above.
-            #[cfg(feature = "pg18")]
-            Purpose::Vacuum => unsafe { pg_sys::vacuum_delay_point(false) },
+            Purpose::Vacuum => {
+                // SAFETY: no content lock is held here, as the trait demands.
+                #[cfg(not(feature = "pg18"))]
+                unsafe {
+                    pg_sys::vacuum_delay_point()
+                };
+                // SAFETY: as above.
+                #[cfg(feature = "pg18")]
+                unsafe {
+                    pg_sys::vacuum_delay_point(false)
+                };
+                memory::check();
+            }
         }
     }
 
@@ -275,9 +283,10 @@ impl PageStore for RelationStore {
     }
 }
 
-/// Lets a cancelled query end here.
+/// Lets a query end here that is cancelled, or short of memory.
 pub fn check_for_interrupts() {
     pgrx::check_for_interrupts!();
+    memory::check();
 }
 
 /// The constant InvalidSubTransactionId of `c.h`.

@@ -76,7 +76,7 @@ impl Prefetcher {
             // SAFETY: the relation is open, by the promise of `new`.
             let asked =
                 unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            if asked.initiated_io {
+            if asked.initiated_io && begun.try_reserve(1).is_ok() {
                 begun.insert(block);
             }
         }

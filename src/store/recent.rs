@@ -6,6 +6,7 @@
 //! now, which Postgres tells when it is to be pinned, and whose memory is otherwise asked for in vain.
 //! Imports walia-core's kernel.
 
+use std::alloc::{Layout, alloc_zeroed};
 use std::cell::{Cell, RefCell};
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -54,14 +55,26 @@ fn looks_up() -> bool {
     reads.is_multiple_of(if reads < CACHED { LOOKED_UP } else { LOOKED_UP_IN_CACHE })
 }
 
+/// So many zeros from the system: a session that reads few pages touches little of it. None where there is no memory.
+fn zeros(places: usize) -> Vec<pg_sys::Buffer> {
+    let Ok(layout) = Layout::array::<pg_sys::Buffer>(places) else { return Vec::new() };
+    // SAFETY: the layout has a size, as `places` is positive; zeros are numbers, and a vector frees memory of this layout.
+    unsafe {
+        let memory = alloc_zeroed(layout).cast::<pg_sys::Buffer>();
+        if memory.is_null() { Vec::new() } else { Vec::from_raw_parts(memory, places, places) }
+    }
+}
+
 /// Remembers where a page is.
 pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
     BUFFERS.with_borrow_mut(|buffers| {
         if buffers.is_empty() {
             // SAFETY: set when the server starts.
             let places = 2 * unsafe { pg_sys::NBuffers } as usize;
-            // Zeros from the system: a session that reads few pages touches little of it.
-            *buffers = vec![0; places.next_power_of_two().min(MOST)];
+            *buffers = zeros(places.next_power_of_two().min(MOST));
+            if buffers.is_empty() {
+                return;
+            }
         }
         let place = place(index, block, buffers.len());
         buffers[place] = buffer;

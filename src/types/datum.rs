@@ -14,6 +14,7 @@ use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
 use super::element::Element;
 use crate::error::{Result, SqlError};
+use crate::memory;
 
 /// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16.
 const VECTOR_HEADER: usize = 4;
@@ -353,9 +354,11 @@ impl Call {
         Ok(state)
     }
 
-    /// What the C function returns. Raises the ERROR of a result that is one.
+    /// What the C function returns. Raises the ERROR of a result that is one, and that of memory that was missing on the way.
     pub fn result<R: Return>(&self, result: R) -> Datum {
-        match result.into_result() {
+        let result = result.into_result();
+        memory::check();
+        match result {
             Ok(Some(datum)) => datum,
             Ok(None) => {
                 // SAFETY: `new`'s promise.

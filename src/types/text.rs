@@ -8,7 +8,7 @@ use walia_core::types::MAX_DIMENSIONS;
 
 use super::datum::append_shortest;
 use super::element::Element;
-use super::validate::{check_dimensions, check_expected, finite, out_of_range};
+use super::validate::{check_dimensions, check_expected, finite, out_of_range, shown};
 use crate::error::{Result, SqlError};
 
 /// Bytes that the shortest decimal of a float4 may take.
@@ -19,7 +19,7 @@ pub fn parse<E: Element>(text: &[u8], typmod: i32) -> Result<Vec<E>> {
     let syntax = || {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION,
-            format!("invalid input syntax for type {}: \"{}\"", E::NAME, String::from_utf8_lossy(text)),
+            format!("invalid input syntax for type {}: \"{}\"", E::NAME, shown(text)),
         )
     };
     let mut rest = skip_space(text)
@@ -28,7 +28,7 @@ pub fn parse<E: Element>(text: &[u8], typmod: i32) -> Result<Vec<E>> {
     if skip_space(rest).starts_with(b"]") {
         check_dimensions::<E>(0)?;
     }
-    let mut elements = Vec::with_capacity(usize::try_from(typmod).unwrap_or(0));
+    let mut elements = Vec::with_capacity(usize::try_from(typmod).unwrap_or(0).min(MAX_DIMENSIONS));
     loop {
         if elements.len() == MAX_DIMENSIONS {
             check_dimensions::<E>(MAX_DIMENSIONS + 1)?;
@@ -58,7 +58,7 @@ fn parse_element<E: Element>(number: &[u8]) -> Option<Result<E>> {
     let element = E::from_f32(number.parse().ok()?);
     // Digits that end as infinity were too many; the word itself is refused in its own words.
     let overflowed = element.to_f32().is_infinite() && number.bytes().any(|byte| byte.is_ascii_digit());
-    Some(if overflowed { Err(out_of_range::<E>(number)) } else { finite(element) })
+    Some(if overflowed { Err(out_of_range::<E>(&shown(number.as_bytes()))) } else { finite(element) })
 }
 
 /// Length of the longest prefix that is a decimal number, an infinity or a NaN by strtof's rules; 0 where none is.

@@ -67,6 +67,21 @@ pub fn element<E: Element>(value: f32) -> Result<E> {
     finite(element)
 }
 
+/// Text as a message shows it: all of it, but of what may have any length the beginning. Messages are copied more than once.
+pub fn shown(text: &[u8]) -> String {
+    const MOST: usize = 1000;
+    let mut length = text.len();
+    if length > MOST {
+        // Not in the middle of a character.
+        length = (0..=MOST).rev().find(|end| text[*end] & 0xc0 != 0x80).unwrap_or(MOST);
+    }
+    let mut shown = String::from_utf8_lossy(&text[..length]).into_owned();
+    if length < text.len() {
+        shown.push_str("...");
+    }
+    shown
+}
+
 /// The error for a number, as text, that no element can hold.
 pub fn out_of_range<E: Element>(number: &str) -> SqlError {
     SqlError::new(

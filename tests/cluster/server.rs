@@ -197,7 +197,7 @@ impl Cluster {
     }
 
     /// The process that its lock file names, if that exists.
-    fn postmaster(&self) -> Option<String> {
+    pub fn postmaster(&self) -> Option<String> {
         let lock = fs::read_to_string(self.data().join("postmaster.pid")).ok()?;
         lock.lines().next().map(str::to_owned)
     }
@@ -252,7 +252,7 @@ fn test_directory() -> PathBuf {
 }
 
 /// A command that runs as the server's account.
-fn as_user(program: impl AsRef<OsStr>) -> Command {
+pub fn as_user(program: impl AsRef<OsStr>) -> Command {
     let user = variable("WALIA_TEST_USER");
     let mut command = match user.split_once(':') {
         None => Command::new(program),

@@ -4,16 +4,17 @@
 
 use super::{Arena, ArenaQuery};
 use crate::graph::{BuiltGraph, Candidate, LayerSearch, Neighbours, Purpose, descend};
+use crate::types::Result;
 
 /// Nodes between two calls of `poll`.
 const POLL_NODES: usize = 1024;
 
 /// Links all nodes that cannot be reached from the entry point. No other thread changes the graph.
 ///
-/// Without memory for the walk (5 bytes a node) the graph stays as it is.
-pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
-    let Some(entry) = arena.entry_point() else { return };
-    let Some(mut walk) = Walk::new(arena) else { return };
+/// The walk takes 5 bytes a node.
+pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
+    let Some(entry) = arena.entry_point() else { return Ok(()) };
+    let mut walk = Walk::new(arena)?;
     walk.reach(entry.node, &mut poll);
     let mut search = LayerSearch::new(Default::default(), Purpose::Insertion);
     let ef = usize::from(arena.parameters.ef_construction);
@@ -22,9 +23,8 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
             continue;
         }
         let query = ArenaQuery::of_node(arena, node);
-        let nearest = descend(&query, &mut search, entry, 0)
-            .and_then(|entries| search.run(&query, &entries, 0, ef))
-            .expect("reading the arena does not fail");
+        let entries = descend(&query, &mut search, entry, 0)?;
+        let nearest = search.run(&query, &entries, 0, ef)?;
         let reached =
             || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
         let has_room = |near: &u32| arena.links(*near, 0).count() < arena.parameters.max_links(0);
@@ -38,6 +38,7 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) {
         }
         walk.reach(node, &mut poll);
     }
+    Ok(())
 }
 
 /// Links `node` to `neighbour` on layer 0, in the place of its furthest pruned neighbour where it has no room; returns
@@ -63,13 +64,13 @@ struct Walk<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(arena: &'a Arena) -> Option<Self> {
+    fn new(arena: &'a Arena) -> Result<Self> {
         let len = arena.len() as usize;
         let mut walk = Self { arena, reached: Vec::new(), waiting: Vec::new() };
-        walk.reached.try_reserve_exact(len).ok()?;
-        walk.waiting.try_reserve_exact(len).ok()?;
+        walk.reached.try_reserve_exact(len)?;
+        walk.waiting.try_reserve_exact(len)?;
         walk.reached.resize(len, false);
-        Some(walk)
+        Ok(walk)
     }
 
     /// Reaches `node` and all that can be reached from there.

@@ -9,11 +9,10 @@ use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{BuiltGraph, level_of};
 use crate::kernel::Measure;
 use crate::sort::sort_unstable;
-use crate::types::{HeapTid, Parameters};
+use crate::types::{HeapTid, Parameters, Result as CoreResult};
 use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::{Scope, ThreadPool};
 use std::hash::BuildHasher;
-use std::ops::Range;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
@@ -212,26 +211,27 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         self.budget.reserve(items, additional)
     }
 
-    /// Waits until all rows are inserted and makes every node reachable; `None` when the build was stopped.
+    /// Waits until all rows are inserted and makes every node reachable; `None` when the build was stopped. It fails where there is
+    /// no memory for that.
     ///
     /// `poll` is called again and again with the number of nodes inserted. It may unwind.
-    pub fn finish(mut self, mut poll: impl FnMut(u32)) -> Option<&'scope Arena> {
+    pub fn finish(mut self, mut poll: impl FnMut(u32)) -> CoreResult<Option<&'scope Arena>> {
         let arena = self.inserter.arena;
         self.publish();
         // The table is of no more use, and its memory is.
         self.seen = HashTable::new();
         while self.inserter.inserted() < self.len {
             if self.inserter.is_stopped() {
-                return None;
+                return self.inserter.check().map(|()| None);
             }
             poll(self.inserter.inserted());
             std::thread::sleep(POLL_INTERVAL);
         }
-        connect(arena, || poll(self.len));
+        connect(arena, || poll(self.len))?;
         sort_unstable(&mut self.duplicates, &mut || poll(self.len));
         arena.duplicates.get_or_init(|| std::mem::take(&mut self.duplicates));
         self.finished = true;
-        Some(arena)
+        Ok(Some(arena))
     }
 
     /// Nodes inserted so far.
@@ -286,13 +286,9 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         inserter.arena.len.store(len, Ordering::Release);
         for start in nodes.clone().step_by(TASK_NODES) {
             let task = start..nodes.end.min(start + TASK_NODES as u32);
-            scope.spawn(move |_| insert_task(inserter, task));
+            scope.spawn(move |_| inserter.insert_all(task));
         }
     }
-}
-
-fn insert_task(inserter: &Inserter<'_>, nodes: Range<u32>) {
-    inserter.insert_all(nodes).expect("reading the arena does not fail");
 }
 
 impl Drop for Feeder<'_, '_> {

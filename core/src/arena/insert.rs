@@ -2,10 +2,10 @@
 
 use super::{Arena, ArenaQuery};
 use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, Purpose, choose_neighbours};
-use crate::types::Result;
+use crate::types::{Error, Result};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 /// Locks on neighbour lists: a node's is that of its number's low bits. Many more than threads, so that two rarely meet.
 const LOCKS: usize = 4096;
@@ -21,6 +21,8 @@ pub(super) struct Inserter<'a> {
     entry_lock: Mutex<()>,
     inserted: AtomicU32,
     stop: &'a AtomicBool,
+    /// Why a thread has stopped the build.
+    failure: OnceLock<Error>,
 }
 
 impl<'a> Inserter<'a> {
@@ -31,6 +33,7 @@ impl<'a> Inserter<'a> {
             entry_lock: Mutex::new(()),
             inserted: AtomicU32::new(0),
             stop,
+            failure: OnceLock::new(),
         }
     }
 
@@ -41,17 +44,30 @@ impl<'a> Inserter<'a> {
 
     /// Whether the build is to end without a result.
     pub(super) fn is_stopped(&self) -> bool {
-        self.stop.load(Ordering::Relaxed)
+        self.stop.load(Ordering::Acquire)
     }
 
     /// Ends the build soon.
     pub(super) fn stop(&self) {
-        self.stop.store(true, Ordering::Relaxed);
+        self.stop.store(true, Ordering::Release);
     }
 
-    /// Inserts nodes, unless the build is stopped. A panic stops it, since nobody would insert the rest.
-    pub(super) fn insert_all(&self, nodes: Range<u32>) -> Result<()> {
-        let stop_on_panic = StopOnDrop(self);
+    /// An error where a thread had to stop the build.
+    pub(super) fn check(&self) -> Result<()> {
+        self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
+    }
+
+    /// Inserts nodes, unless the build is stopped. A failure stops it, since nobody would insert the rest.
+    pub(super) fn insert_all(&self, nodes: Range<u32>) {
+        let stop = StopOnDrop(self);
+        match self.try_insert_all(nodes) {
+            Ok(()) => std::mem::forget(stop),
+            // Who sees that the build has stopped sees why.
+            Err(failure) => _ = self.failure.get_or_init(|| failure),
+        }
+    }
+
+    fn try_insert_all(&self, nodes: Range<u32>) -> Result<()> {
         let mut search = LayerSearch::new(Default::default(), Purpose::Insertion);
         let mut scratch = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
         for node in nodes {
@@ -62,7 +78,6 @@ impl<'a> Inserter<'a> {
             // Release: who sees that all nodes are inserted sees their links.
             self.inserted.fetch_add(1, Ordering::Release);
         }
-        std::mem::forget(stop_on_panic);
         Ok(())
     }
 

@@ -90,6 +90,8 @@ pub trait Visited<Node> {
     fn insert(&mut self, node: Node) -> bool;
     /// Whether `node` is marked.
     fn contains(&self, node: Node) -> bool;
+    /// Makes room for so many more nodes. Fails as well where a node could not be marked since the last call, for want of room.
+    fn reserve(&mut self, additional: usize) -> Result<()>;
     /// Forgets all nodes and keeps the memory.
     fn clear(&mut self);
     /// Nodes marked.
@@ -107,6 +109,10 @@ impl<Node: Eq + Hash, S: BuildHasher> Visited<Node> for HashSet<Node, S> {
 
     fn contains(&self, node: Node) -> bool {
         Self::contains(self, &node)
+    }
+
+    fn reserve(&mut self, additional: usize) -> Result<()> {
+        Ok(self.try_reserve(additional)?)
     }
 
     fn clear(&mut self) {

@@ -1,7 +1,7 @@
 //! What searches of several graphs for one query have found together.
 
 use std::cmp::Ordering;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, TryReserveError};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -36,8 +36,10 @@ pub struct Pool {
 
 impl Pool {
     /// An empty pool.
-    pub fn new(ef: usize) -> Self {
-        Self { nearest: BinaryHeap::with_capacity(ef), ef, shared: None }
+    pub fn new(ef: usize) -> Result<Self, TryReserveError> {
+        let mut nearest = BinaryHeap::new();
+        nearest.try_reserve_exact(ef)?;
+        Ok(Self { nearest, ef, shared: None })
     }
 
     /// Results that it wants.
@@ -91,8 +93,10 @@ impl<'a> Board<'a> {
     pub const EMPTY: u64 = i64::MAX as u64;
 
     /// What this process sees of the slots, `ef` for each of the processes.
-    pub fn new(slots: &'a [AtomicU64], process: usize, ef: usize) -> Self {
-        Self { slots, process, ef, read: Vec::with_capacity(slots.len()) }
+    pub fn new(slots: &'a [AtomicU64], process: usize, ef: usize) -> Result<Self, TryReserveError> {
+        let mut read = Vec::new();
+        read.try_reserve_exact(slots.len())?;
+        Ok(Self { slots, process, ef, read })
     }
 
     fn own(&self) -> &'a [AtomicU64] {

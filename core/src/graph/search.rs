@@ -22,6 +22,9 @@ const WIDEST: usize = 64;
 /// each of them a step of [`LayerSearch::run`]. A search then goes on while what is left may be among the nearest results of all
 /// of them, and in any case for `ef` results of its own, which may be few: the graphs are not connected, and the way to the
 /// nearest node of one leads through nodes that are further than what was found in others.
+///
+/// Memory: what grows with the nodes that were met may fail to grow ([`Error::OutOfMemory`](crate::types::Error::OutOfMemory)): `visited`,
+/// `frontier`, `surplus`, `beyond`. The rest is bounded: `nearest` and `estimates` by ef, `round` by the beam, `found` by m0.
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
     /// Nodes that were scored and not expanded.
@@ -113,23 +116,26 @@ impl<Store: NodeStore> LayerSearch<Store> {
     /// The next nodes after those returned before, or none when the part of the graph that can be reached is exhausted.
     /// Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
-        self.reopen(ef, None);
+        self.reopen(ef, None)?;
         self.walk(store, layer, ef, f64::NEG_INFINITY)?;
         self.take_results(store, ef, None)
     }
 
     /// The first step of [`LayerSearch::resume`]: takes up what was left out.
-    pub fn reopen(&mut self, ef: usize, mut pool: Option<&mut Pool>) {
+    pub fn reopen(&mut self, ef: usize, mut pool: Option<&mut Pool>) -> Result<()> {
         debug_assert!(self.is_resumable());
         for node in std::mem::take(&mut self.surplus) {
-            self.keep(node, ef, pool.as_deref_mut());
+            self.keep(node, ef, pool.as_deref_mut())?;
         }
         self.in_vain = 0;
+        self.visited.reserve(self.beyond.len())?;
+        self.frontier.try_reserve(self.beyond.len())?;
         for candidate in std::mem::take(&mut self.beyond) {
             if !candidate.estimated || self.visited.insert(candidate.node) {
                 self.frontier.push(Reverse(candidate));
             }
         }
+        Ok(())
     }
 
     /// Candidates remembered: visited nodes and what waits to be resumed. Memory grows with this number.
@@ -171,7 +177,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             || self.in_vain >= WIDEST * pool.map_or(ef, |pool| pool.wanted().max(ef))
     }
 
-    /// Puts a scored node where the walk may find it.
+    /// Puts a scored node where the walk may find it; there is room for it.
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
         // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
         let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
@@ -195,7 +201,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 
     /// Puts an expanded node among the results.
-    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize, pool: Option<&mut Pool>) {
+    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize, pool: Option<&mut Pool>) -> Result<()> {
         let keep_all = self.is_resumable() || pool.is_some();
         if let Some(pool) = pool {
             pool.offer(node.distance);
@@ -206,9 +212,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         {
             self.in_vain += usize::from(Distance(furthest.distance) == Distance(node.distance));
             if keep_all {
+                self.surplus.try_reserve(1)?;
                 self.surplus.push(furthest);
             }
         }
+        Ok(())
     }
 
     /// Expands nodes until all that is left is out of question, or one was measured at the distance `enough` or nearer.
@@ -268,8 +276,14 @@ impl<Store: NodeStore> LayerSearch<Store> {
             if let Some(node) = expanded {
                 self.stats.distances += u64::from(candidate.estimated && !node.estimated);
                 if node.live {
-                    self.keep(node, ef, pool.as_deref_mut());
+                    self.keep(node, ef, pool.as_deref_mut())?;
                 }
+            }
+            // For all neighbours at once: what is full grows by half or more anyway.
+            self.visited.reserve(found.len())?;
+            self.frontier.try_reserve(found.len())?;
+            if self.is_resumable() {
+                self.beyond.try_reserve(found.len())?;
             }
             for neighbour in found.drain(..) {
                 if neighbour.estimated {
@@ -299,19 +313,22 @@ impl<Store: NodeStore> LayerSearch<Store> {
         let mut results = std::mem::take(&mut self.nearest).into_sorted_vec();
         let mut wanted = ef;
         if let Some(pool) = pool {
+            results.try_reserve(self.surplus.len())?;
             results.append(&mut self.surplus);
             results.sort_unstable();
             let is_wanted = |result: &Candidate<_>| {
                 pool.bound().is_none_or(|bound| Distance(result.distance) <= Distance(bound))
             };
             wanted = results.partition_point(is_wanted);
+            self.surplus.try_reserve(results.len() - wanted)?;
             self.surplus.extend(results.drain(wanted..));
         }
         let settled = store.settle(&mut results, wanted)?;
-        let rest = results.split_off(settled);
         if self.is_resumable() {
-            self.surplus.extend(rest);
+            self.surplus.try_reserve(results.len() - settled)?;
+            self.surplus.extend(results.drain(settled..));
         }
+        results.truncate(settled);
         Ok(results)
     }
 }

@@ -44,7 +44,7 @@ fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: us
     let new_scan = |table| Scan::new(Table::index(table), query, options);
     let mut scans: Vec<_> = tables.iter().map(new_scan).collect();
     let mut sorters: Vec<_> = tables.iter().map(|_| RamSorter::default()).collect();
-    let mut federation = Federation::new(options);
+    let mut federation = Federation::new(options).unwrap();
     federation.join(&mut scans.iter_mut().collect::<Vec<_>>(), None).unwrap();
     let mut next: Vec<Option<Hit>> = vec![None; tables.len()];
     let (mut rows, mut first_run) = (Vec::new(), query.is_none().then_some(0));
@@ -178,8 +178,8 @@ fn in_parts(tables: &[Table], query: &[u8], furthest: f64, share: bool) -> (usiz
     let slots: Vec<_> = (0..PROCESSES * options.ef_search).map(|_| AtomicU64::new(Board::EMPTY)).collect();
     let (mut found, mut expanded) = (0, 0);
     for (process, part) in tables.chunks(tables.len().div_ceil(PROCESSES)).enumerate() {
-        let mut board = share.then(|| Board::new(&slots, process, options.ef_search));
-        let mut federation = Federation::new(options);
+        let mut board = share.then(|| Board::new(&slots, process, options.ef_search).unwrap());
+        let mut federation = Federation::new(options).unwrap();
         let mut scans: Vec<_> =
             part.iter().map(|table| Scan::new(table.index(), Some(query), options)).collect();
         // Not all join at once.

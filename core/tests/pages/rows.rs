@@ -50,7 +50,7 @@ fn findings(index: &Index<MemoryStore>, rows: &[Row]) -> Vec<Finding> {
     for (tid, vector) in rows {
         check.row(*tid, vector.as_deref());
     }
-    check.findings()
+    check.findings().unwrap()
 }
 
 #[test]

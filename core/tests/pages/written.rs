@@ -178,7 +178,7 @@ fn a_built_arena_checks_clean() {
                 let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
                 feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
             }
-            let arena = feeder.finish(|_| ()).unwrap();
+            let arena = feeder.finish(|_| ()).unwrap().unwrap();
             write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
             assert_eq!(statistics(&Index::open(&store).unwrap()).unwrap().nodes(), u64::from(arena.len()));
         },

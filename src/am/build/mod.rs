@@ -20,6 +20,7 @@ use walia_core::page::{max_level, write_graph};
 use super::column;
 use crate::error::OrRaise;
 use crate::guc;
+use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
 use rows::Rows;
@@ -36,6 +37,8 @@ pub unsafe extern "C-unwind" fn ambuild(
 ) -> *mut pg_sys::IndexBuildResult {
     // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index.
     unsafe {
+        let mut room = memory::Room::default();
+        let _room = room.enter();
         let parameters = column::parameters(index).or_raise();
         let memory = pg_sys::maintenance_work_mem as usize * 1024;
         let centroid = sample::centroid(heap, index, info, &parameters);

@@ -16,6 +16,7 @@ use walia_core::types::{HeapTid, Metric, Parameters};
 use super::progress::{self, Phase};
 use crate::am::column;
 use crate::error::{OrRaise, Result, SqlError};
+use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
 use crate::store::{RelationStore, check_for_interrupts, heap_tid};
@@ -156,7 +157,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             progress::rows_done(inserted.into());
             check_for_interrupts();
         });
-        let arena = arena.ok_or_else(|| {
+        let arena = arena.map_err(|error| self.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "the threads that build the index have stopped",
@@ -201,6 +202,7 @@ pub unsafe extern "C-unwind" fn add_row(
             let vector = column::vector(*values, &rows.parameters).or_raise();
             rows.add(Some(vector.bytes()), tid).or_raise();
         }
+        memory::check();
     }
 }
 

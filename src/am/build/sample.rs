@@ -10,6 +10,7 @@ use walia_core::types::Parameters;
 
 use crate::am::column;
 use crate::error::OrRaise;
+use crate::memory;
 use crate::store::check_for_interrupts;
 
 /// Pages that are read, spread evenly over the table.
@@ -93,5 +94,6 @@ unsafe extern "C-unwind" fn add_row(
             let vector = column::vector(*values, &sample.parameters).or_raise();
             sample.moments.add(vector.bytes());
         }
+        memory::check();
     }
 }

@@ -2,19 +2,37 @@
 //!
 //! They live no longer than the build, unwinding included: Postgres forks and exits as a process of one thread. Where a
 //! backend is terminated (FATAL) it exits without unwinding and takes the threads with it; they own nothing but memory
-//! of the process. Imports `error`.
+//! of the process. Imports `error` and `memory`.
 
+use std::fmt::Display;
 use std::mem::MaybeUninit;
 
 use pgrx::PgSqlErrorCode;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Result, SqlError};
+use crate::memory;
+
+/// Bytes of a thread's stack, as Rust gives it.
+const STACK: usize = 2 << 20;
+/// Bytes that a thread takes besides when it starts. Without them the loader and libc would end the process.
+const BESIDE_STACK: usize = 256 << 10;
 
 /// Runs `work` with a pool of `threads` threads, and joins them.
 pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Result<R> {
+    let not_started = |reason: &dyn Display| {
+        SqlError::new(
+            PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
+            format!("could not start {threads} threads to build the index: {reason}"),
+        )
+        .hint("Set walia.build_threads to a smaller number.")
+    };
+    if !memory::has_room(threads * (STACK + BESIDE_STACK)) {
+        return Err(not_started(&"out of memory"));
+    }
     let signals = BlockedSignals::new();
     ThreadPoolBuilder::new()
+        .stack_size(STACK)
         .num_threads(threads)
         .thread_name(|number| format!("walia build {number}"))
         .build_scoped(
@@ -24,13 +42,7 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
                 work(pool)
             },
         )
-        .map_err(|error| {
-            SqlError::new(
-                PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
-                format!("could not start {threads} threads to build the index: {error}"),
-            )
-            .hint("Set walia.build_threads to a smaller number.")
-        })
+        .map_err(|error| not_started(&error))
 }
 
 /// All signals, blocked in this thread until dropped. Threads that it starts meanwhile inherit the mask: Postgres's signal

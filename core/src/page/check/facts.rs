@@ -121,7 +121,10 @@ impl Facts {
                         self.add_tuple(layout, block, slot, page, findings)?;
                     }
                 }
-                Some(PageKind::Parameter) => self.parameter_pages.push(block),
+                Some(PageKind::Parameter) => {
+                    self.parameter_pages.try_reserve(1)?;
+                    self.parameter_pages.push(block);
+                }
                 Some(_) => findings.error(block, 0, "meta or counters page out of its place"),
                 None => {}
             },
@@ -146,14 +149,14 @@ impl Facts {
                 let Some(Some(node)) = findings.note(Node::in_slot(layout, page, block, slot))? else {
                     return Ok(());
                 };
-                self.add_node(link(node.header().version), &node, findings);
+                self.add_node(link(node.header().version), &node, findings)?;
                 node.header().version
             }
             Some(_) => {
                 let Some(Some(owned)) = findings.note(Owned::in_slot(page, block, slot))? else {
                     return Ok(());
                 };
-                self.add_owned(layout, link(owned.header().version), &owned, findings);
+                self.add_owned(layout, link(owned.header().version), &owned, findings)?;
                 owned.header().version
             }
         };
@@ -164,12 +167,13 @@ impl Facts {
         Ok(())
     }
 
-    fn add_node(&mut self, link: Link, node: &Node, findings: &mut Findings) {
+    fn add_node(&mut self, link: Link, node: &Node, findings: &mut Findings) -> Result<()> {
         let header = node.header();
-        self.add_heap_tids(node.heap_tids(), link);
+        self.add_heap_tids(node.heap_tids(), link)?;
         if header.flags & !(TOMBSTONE | PENDING) != 0 {
             findings.error(link.block, link.slot, "node with unknown flags");
         }
+        self.nodes.try_reserve(1)?;
         self.nodes.push(NodeFacts {
             link,
             level: header.level,
@@ -180,16 +184,23 @@ impl Facts {
             payload: node.payload_link(),
             has_rows: header.tid_count > 0,
         });
+        Ok(())
     }
 
-    fn add_owned(&mut self, layout: &Layout, link: Link, owned: &Owned, findings: &mut Findings) {
+    fn add_owned(
+        &mut self,
+        layout: &Layout,
+        link: Link,
+        owned: &Owned,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let Link { block, slot, .. } = link;
         let header = *owned.header();
         let mut claimed = false;
         if header.kind == TupleKind::HeapTids as u8 {
-            self.add_heap_tids(owned.heap_tids(), link);
+            self.add_heap_tids(owned.heap_tids(), link)?;
         } else if header.kind == TupleKind::Aside as u8 {
-            self.add_heap_tids(owned.heap_tids(), link);
+            self.add_heap_tids(owned.heap_tids(), link)?;
             claimed = true;
             if AsideKind::from_code(header.tag).is_none() || !header.owner.is_none() {
                 findings.error(block, slot, "aside tuple of unknown kind or with an owner");
@@ -201,11 +212,15 @@ impl Facts {
             }
         }
         let size = size_of::<OwnedHeader>() + owned.body().len();
+        self.owned.try_reserve(1)?;
         self.owned.push(OwnedFacts { link, header, size, claimed });
+        Ok(())
     }
 
-    fn add_heap_tids(&mut self, tids: &[HeapTid], link: Link) {
+    fn add_heap_tids(&mut self, tids: &[HeapTid], link: Link) -> Result<()> {
+        self.heap_tids.try_reserve(tids.len())?;
         self.heap_tids.extend(tids.iter().map(|tid| (*tid, link)));
+        Ok(())
     }
 
     /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they need.

@@ -106,7 +106,9 @@ fn reach<Store: PageStore>(
     facts: &Facts,
     findings: &mut Findings,
 ) -> Result<Vec<bool>> {
-    let mut reached = vec![false; facts.nodes.len()];
+    let mut reached = Vec::new();
+    reached.try_reserve_exact(facts.nodes.len())?;
+    reached.resize(facts.nodes.len(), false);
     let Some(meta) = &facts.meta else { return Ok(reached) };
     let highest = facts.nodes.iter().filter(|node| node.is_live()).map(|node| node.level).max();
     let entry =
@@ -133,6 +135,7 @@ fn reach<Store: PageStore>(
                 if let Some(found) = found
                     && !std::mem::replace(&mut reached[found], true)
                 {
+                    waiting.try_reserve(1)?;
                     waiting.push(found as u32);
                 }
             }

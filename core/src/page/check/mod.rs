@@ -46,7 +46,7 @@ impl Finding {
         let (block, slot, what) = match error {
             Error::Corrupt { block, slot, what } => (block, slot, what.into()),
             Error::Version { .. } | Error::Features { .. } => (META_BLOCK, 0, error.to_string().into()),
-            Error::Crashed => return Err(error),
+            Error::Crashed | Error::OutOfMemory => return Err(error),
         };
         Ok(Self { severity: Severity::Error, block, slot, what })
     }
@@ -54,7 +54,7 @@ impl Finding {
 
 /// Checks all pages and the graph; no finding means that all is well. An error only where the store itself fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
-    Ok(Check::new(index)?.findings())
+    Check::new(index)?.findings()
 }
 
 /// An index that has been checked, with what its rows are to be compared with.
@@ -91,23 +91,34 @@ impl<'i, Store: PageStore> Check<'i, Store> {
     }
 
     /// What was found.
-    pub fn findings(self) -> Vec<Finding> {
-        self.findings.0
+    pub fn findings(self) -> Result<Vec<Finding>> {
+        if self.findings.is_full { Err(Error::OutOfMemory) } else { Ok(self.findings.list) }
     }
 }
 
 /// What was found so far.
 #[derive(Default)]
-struct Findings(Vec<Finding>);
+struct Findings {
+    list: Vec<Finding>,
+    /// Whether there was no memory for one of them.
+    is_full: bool,
+}
 
 impl Findings {
+    fn add(&mut self, finding: Finding) {
+        match self.list.try_reserve(1) {
+            Ok(()) => self.list.push(finding),
+            Err(_) => self.is_full = true,
+        }
+    }
+
     fn error(&mut self, block: u32, slot: u16, what: impl Into<Cow<'static, str>>) {
-        self.0.push(Finding { severity: Severity::Error, block, slot, what: what.into() });
+        self.add(Finding { severity: Severity::Error, block, slot, what: what.into() });
     }
 
     fn warning(&mut self, at: Link, what: &'static str) {
         let Link { block, slot, .. } = at;
-        self.0.push(Finding { severity: Severity::Warning, block, slot, what: what.into() });
+        self.add(Finding { severity: Severity::Warning, block, slot, what: what.into() });
     }
 
     /// Turns corruption into a finding and no value.
@@ -115,7 +126,7 @@ impl Findings {
         match result {
             Ok(value) => Ok(Some(value)),
             Err(error) => {
-                self.0.push(Finding::of(error)?);
+                self.add(Finding::of(error)?);
                 Ok(None)
             }
         }

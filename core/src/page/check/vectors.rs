@@ -5,7 +5,7 @@ use super::facts::Facts;
 use crate::page::format::node::Node;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::types::{ElementType, Result};
+use crate::types::{ElementType, Error, Result};
 use half::f16;
 use std::num::NonZeroU64;
 use xxhash_rust::xxh3::xxh3_64;
@@ -34,10 +34,17 @@ pub(super) fn check<Store: PageStore>(
     facts: &Facts,
     findings: &mut Findings,
 ) -> Result<Vec<Hashes>> {
-    let mut hashes = vec![Hashes::default(); facts.nodes.len()];
+    let mut hashes = Vec::new();
+    hashes.try_reserve_exact(facts.nodes.len())?;
+    hashes.resize(facts.nodes.len(), Hashes::default());
     for (node, hashes) in facts.nodes.iter().zip(&mut hashes) {
         index.store.interrupt_point();
-        let Some(payload) = index.payload(node.link).unwrap_or_default() else { continue };
+        // Damage has been noted before.
+        let payload = match index.payload(node.link) {
+            Err(error @ Error::OutOfMemory) => return Err(error),
+            payload => payload.unwrap_or_default(),
+        };
+        let Some(payload) = payload else { continue };
         hashes.payload = hash(&payload);
         let vector = index.decode(&payload);
         let lost = index.layout.encoding.residual(&payload);

@@ -278,7 +278,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         for kind in [AsideKind::ZeroVector, AsideKind::Null] {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             loop {
-                let tids: Vec<_> = rows.by_ref().take(ASIDE_TIDS).collect();
+                let tids: Vec<HeapTid> = rows.by_ref().take(ASIDE_TIDS).collect();
                 if tids.is_empty() {
                     break;
                 }

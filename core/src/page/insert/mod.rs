@@ -161,7 +161,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
             *level,
             |node| Some(node) != myself,
             |a, b| {
-                query.take_expanded(|node, known| vectors.add(node, known));
+                query.take_expanded(|node, known| vectors.add(node, known))?;
                 vectors.distance(a, b)
             },
         )

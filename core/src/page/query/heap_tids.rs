@@ -121,6 +121,7 @@ impl HeapTids {
         let Some(tuple) = Owned::at(&page, link, TupleKind::HeapTids, self.node)? else { return Ok(false) };
         self.tids.extend(tuple.heap_tids());
         self.set_next(tuple.header().next);
+        self.read.try_reserve(1)?;
         self.read.push(link);
         Ok(true)
     }

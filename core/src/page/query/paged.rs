@@ -56,7 +56,8 @@ pub(in crate::page) enum Noted {
     Nothing,
 }
 
-/// Memory that expansions use again and again.
+/// Memory that expansions use again and again: `payloads`, `expanded` and `rows` grow with the nodes that a search expands, the rest
+/// is bounded by a page and by m0.
 #[derive(Default)]
 struct Scratch {
     links: Vec<Link>,
@@ -113,10 +114,12 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// Gives the nodes that were expanded since the last call, with what was read of them.
-    pub(in crate::page) fn take_expanded(&self, mut take: impl FnMut(Link, Known)) {
-        for (node, known) in self.scratch.borrow_mut().expanded.drain(..) {
-            take(node, known);
-        }
+    pub(in crate::page) fn take_expanded(
+        &self,
+        mut take: impl FnMut(Link, Known) -> Result<()>,
+    ) -> Result<()> {
+        let mut scratch = self.scratch.borrow_mut();
+        scratch.expanded.drain(..).try_for_each(|(node, known)| take(node, known))
     }
 
     /// The only heap TID that a node held when it was expanded; `None` where there were more, or that was not noted.
@@ -350,7 +353,7 @@ impl<Store: PageStore> PagedQuery<Store> {
                 node.prefetch();
                 estimate(node.slots(), &mut scratch.estimates);
             }
-            (self.look_at(candidate, &node, scratch), if layer > 0 { header.upper } else { Link::NONE })
+            (self.look_at(candidate, &node, scratch)?, if layer > 0 { header.upper } else { Link::NONE })
         };
         self.index.upper_tuple(candidate.node, upper, |tuple| {
             if let Some(slots) = tuple.slots(&self.index.layout, layer) {
@@ -369,29 +372,37 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// What the tuple of a node that is expanded tells of the node itself.
-    fn look_at(&self, candidate: Candidate<Link>, node: &Node, scratch: &mut Scratch) -> Candidate<Link> {
+    fn look_at(
+        &self,
+        candidate: Candidate<Link>,
+        node: &Node,
+        scratch: &mut Scratch,
+    ) -> Result<Candidate<Link>> {
         let live = node.header().flags & TOMBSTONE == 0;
         if self.noted == Noted::Rows
             && let ([row], true) = (node.heap_tids(), node.header().overflow.is_none())
         {
+            scratch.rows.try_reserve(1)?;
             scratch.rows.push((candidate.node, *row));
         }
-        match node.payload() {
+        Ok(match node.payload() {
             Some(payload) => {
                 let measured = self.measure(candidate.node, live, payload, &mut scratch.decoded);
                 if self.noted == Noted::Vectors {
                     let known = self.index.known(payload, live, node.header().level);
+                    scratch.expanded.try_reserve(1)?;
                     scratch.expanded.push((candidate.node, known));
                 }
                 measured
             }
             None => {
+                scratch.payloads.try_reserve(1)?;
                 scratch.payloads.insert(candidate.node, node.payload_link());
                 let known = candidate.distance.is_finite();
                 let own = if known { None } else { self.estimate_by_code(candidate.node, node) };
                 Candidate { live, ..own.unwrap_or(candidate) }
             }
-        }
+        })
     }
 }
 
@@ -427,6 +438,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<Option<Candidate<Link>>> {
         self.index.store.interrupt_point();
+        visited.try_reserve(self.index.layout.parameters.max_links(layer))?;
         let scratch = &mut *self.scratch.borrow_mut();
         if layer == 0 && self.noted == Noted::Rows {
             scratch.stale.note_walked(candidate.node);
@@ -446,6 +458,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         let mut measured = Vec::with_capacity(most);
         // Nodes that have been reclaimed meanwhile drop out.
         while measured.is_empty() && !nodes.is_empty() {
+            scratch.apart.try_reserve(most.min(nodes.len()))?;
             for candidate in nodes.drain(..most.min(nodes.len())) {
                 let payload = scratch.payloads.get(&candidate.node).copied().unwrap_or(Link::NONE);
                 scratch.apart.push(Apart { node: candidate.node, live: candidate.live, payload });
@@ -456,6 +469,7 @@ impl<Store: PageStore> NodeStore for PagedQuery<Store> {
         }
         measured.sort_unstable();
         let settled = measured.len();
+        nodes.try_reserve(settled)?;
         nodes.splice(..0, measured);
         Ok(settled)
     }

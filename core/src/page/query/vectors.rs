@@ -10,7 +10,7 @@ use crate::types::{Link, Result};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// Bytes of vectors kept before they are forgotten.
+/// Bytes of vectors, and of what is known beside them, that are kept before they are forgotten.
 const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
@@ -39,14 +39,16 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.known.len() * self.index.layout.payload_size > MEMORY {
+        if self.known.len() * (self.index.layout.payload_size + size_of::<(Link, Option<Known>)>()) > MEMORY {
             self.known.clear();
         }
     }
 
     /// Takes what has been read of a node elsewhere.
-    pub fn add(&mut self, node: Link, known: Known) {
+    pub fn add(&mut self, node: Link, known: Known) -> Result<()> {
+        self.known.try_reserve(1)?;
         self.known.insert(node, Some(known));
+        Ok(())
     }
 
     /// The code of a node, empty in an index without codes; `None` when the node is gone.
@@ -122,6 +124,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 
     fn load(&mut self, node: Link) -> Result<&mut Option<Known>> {
+        self.known.try_reserve(1)?;
         Ok(match self.known.entry(node) {
             Entry::Occupied(entry) => entry.into_mut(),
             Entry::Vacant(entry) => entry.insert(self.index.read_known(node)?),

@@ -38,6 +38,7 @@ use crate::graph::{Board, Candidate, NodeStore, Pool};
 use crate::page::store::PageStore;
 use crate::types::{self, Error, Link};
 use std::cmp::Ordering;
+use std::collections::TryReserveError;
 use std::result::Result;
 
 /// Scans that take a step together: as much as a processor can ask of its memory at a time.
@@ -82,8 +83,8 @@ type Failure = (usize, Error);
 
 impl Federation {
     /// For scans with these options, of which [`ScanOptions::members`] is their number.
-    pub fn new(options: ScanOptions) -> Self {
-        Self { options, pool: Pool::new(options.ef_search), rounds: 0 }
+    pub fn new(options: ScanOptions) -> Result<Self, TryReserveError> {
+        Ok(Self { options, pool: Pool::new(options.ef_search)?, rounds: 0 })
     }
 
     /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They need not join at
@@ -121,9 +122,10 @@ impl Federation {
     ) -> Result<(), Failure> {
         let goes_on = self.rounds == 0 || self.may_go_on(scans);
         if goes_on && self.rounds > 0 {
-            self.pool = Pool::new(self.part(self.options.ef_search, scans.len()));
-            for scan in scans.iter_mut() {
-                scan.reopen(&mut self.pool);
+            let ef = self.part(self.options.ef_search, scans.len());
+            self.pool = Pool::new(ef).map_err(|error| (0, error.into()))?;
+            for (number, scan) in scans.iter_mut().enumerate() {
+                scan.reopen(&mut self.pool).map_err(|error| (number, error))?;
             }
             self.walk(scans, |_, _| wanted())?;
         }
@@ -230,9 +232,10 @@ impl<Store: PageStore> Scan<Store> {
     }
 
     /// Prepares a further round.
-    fn reopen(&mut self, pool: &mut Pool) {
-        if let Some(Member { share, .. }) = self.member {
-            self.search.reopen(share, Some(pool));
+    fn reopen(&mut self, pool: &mut Pool) -> types::Result<()> {
+        match self.member {
+            Some(Member { share, .. }) => self.search.reopen(share, Some(pool)),
+            None => Ok(()),
         }
     }
 
@@ -283,7 +286,7 @@ impl<Store: PageStore> Scan<Store> {
         let results = self.search.take_results(&self.query, self.options.ef_search, Some(pool))?;
         let found = !results.is_empty();
         if found {
-            self.begin_round(results);
+            self.begin_round(results)?;
         }
         Ok(found)
     }

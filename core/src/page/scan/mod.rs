@@ -223,7 +223,7 @@ impl<Store: PageStore> Scan<Store> {
                 Phase::Start if self.is_member() => return Ok(None),
                 Phase::Start if self.ranked => {
                     let results = self.first_round()?;
-                    self.begin_round(results);
+                    self.begin_round(results)?;
                     self.phase = Phase::FirstRun;
                 }
                 Phase::Start | Phase::WalkEnded => self.begin_second_run(sorter, vectors)?,
@@ -237,7 +237,7 @@ impl<Store: PageStore> Scan<Store> {
                     self.next_round(sorter, vectors)?;
                 }
                 Phase::SecondRun => {
-                    let hit = self.second_run.next(sorter, vectors, &mut self.stats.measured_rows);
+                    let hit = self.second_run.next(sorter, vectors, &mut self.stats.measured_rows)?;
                     match hit {
                         Some(_) => self.stats.second_run += 1,
                         None => self.phase = Phase::End,
@@ -255,14 +255,17 @@ impl<Store: PageStore> Scan<Store> {
         self.search.run(&self.query, &entries, 0, self.options.ef_search)
     }
 
-    fn begin_round(&mut self, results: Vec<Candidate<Link>>) {
+    fn begin_round(&mut self, results: Vec<Candidate<Link>>) -> Result<()> {
         self.stats.rounds += 1;
         self.query.sort_rows();
         let rows = results.iter().rev().filter_map(|result| self.query.only_row(result.node));
         self.upcoming.clear();
+        self.upcoming.try_reserve(results.len())?;
         self.upcoming.extend(rows.map(|row| row.block()));
         self.ahead = 0;
+        self.round.reserve(results.len())?;
         self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
+        Ok(())
     }
 
     /// Asks for the pages of the table that hold what is given next.
@@ -299,6 +302,7 @@ impl<Store: PageStore> Scan<Store> {
                 self.round.extend(distance.map(|distance| (Bounds::exact(distance), node)));
                 continue;
             }
+            self.given.try_reserve(1)?;
             self.given.insert(node);
             self.bounds = bounds;
         }
@@ -325,8 +329,7 @@ impl<Store: PageStore> Scan<Store> {
         if self.stats.first_run < self.options.max_tuples as u64 && self.remembered() < self.options.memory {
             let results = self.search.resume(&self.query, 0, self.options.ef_search)?;
             if !results.is_empty() {
-                self.begin_round(results);
-                return Ok(());
+                return self.begin_round(results);
             }
         }
         self.begin_second_run(sorter, vectors)

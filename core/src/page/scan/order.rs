@@ -6,7 +6,7 @@
 
 use super::Hit;
 use crate::graph::Candidate;
-use crate::types::HeapTid;
+use crate::types::{HeapTid, Result};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
@@ -82,6 +82,11 @@ impl<Item: Ord> Waiting<Item> {
     /// Takes what comes first.
     pub fn pop(&mut self) -> Option<(Bounds, Item)> {
         self.0.pop().map(|Reverse(Entry { bounds, item })| (bounds, item))
+    }
+
+    /// Makes room for so many more.
+    pub fn reserve(&mut self, additional: usize) -> Result<()> {
+        Ok(self.0.try_reserve(additional)?)
     }
 
     /// Adds what has to wait.

@@ -28,7 +28,7 @@ impl SecondRun {
         sorter: &mut impl RunSorter,
         vectors: &mut impl ColumnVectors,
         measured_rows: &mut u64,
-    ) -> Option<Hit> {
+    ) -> Result<Option<Hit>> {
         loop {
             let next = *self.next.get_or_insert_with(|| sorter.next());
             let next_bounds = next.as_ref().map(Bounds::of_hit);
@@ -38,18 +38,21 @@ impl SecondRun {
                 next_bounds.is_some_and(|next| next.low.total_cmp(&first.low) == Ordering::Less)
             };
             if first.is_none_or(is_next) {
-                self.waiting.extend([(next_bounds?, next?.heap_tid)]);
+                let Some((bounds, hit)) = next_bounds.zip(next) else { return Ok(None) };
+                // Few, but for a payload of little precision and vectors that are all alike.
+                self.waiting.reserve(1)?;
+                self.waiting.extend([(bounds, hit.heap_tid)]);
                 self.next = None;
                 continue;
             }
-            let (bounds, heap_tid) = self.waiting.pop()?;
+            let Some((bounds, heap_tid)) = self.waiting.pop() else { return Ok(None) };
             if bounds.overlap(self.waiting.peek()) || bounds.overlap(next_bounds) {
                 *measured_rows += 1;
                 let distance = vectors.distance(heap_tid);
                 self.waiting.extend(distance.map(|distance| (Bounds::exact(distance), heap_tid)));
                 continue;
             }
-            return Some(bounds.hit(heap_tid));
+            return Ok(Some(bounds.hit(heap_tid)));
         }
     }
 }

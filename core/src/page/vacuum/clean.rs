@@ -92,6 +92,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 } else if header.flags & TOMBSTONE == 0 {
                     found.pending.push(link);
                 } else if header.cycle > self.index.meta.repaired_cycle {
+                    self.tombstones.try_reserve(1)?;
                     self.tombstones.insert(link);
                 } else if may_reuse(self.index.store, &self.index.meta, header) {
                     found.old.push(Tombstone::new(link, &node));
@@ -289,6 +290,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
             }
         }
         let free = self.index.usable_space(page, block)?;
+        // Before they are tombstones: a vacuum that did not know of them would leave links that lead there.
+        self.tombstones.try_reserve(tombstones.len())?;
         unit.commit()?;
         self.statistics.tombstones_made += tombstones.len() as u64;
         self.tombstones.extend(tombstones);

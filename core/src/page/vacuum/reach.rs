@@ -147,6 +147,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         };
         let (word, bit) = self.place(node);
         if self.reached.len() <= word {
+            self.reached.try_reserve(word + 1 - self.reached.len())?;
             self.reached.resize(word + 1, 0);
         }
         self.reached[word] |= bit;
@@ -154,7 +155,12 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             if self.is_reached(link) {
                 continue;
             }
-            if self.stack.len() < STACK { self.stack.push(link) } else { self.spilled = true }
+            // Where there is no more memory the stack is as long as it can be.
+            if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
+                self.stack.push(link)
+            } else {
+                self.spilled = true
+            }
         }
         Ok(())
     }

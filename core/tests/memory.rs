@@ -1,0 +1,191 @@
+//! No request for memory that grows with data ends the process: all that are above a limit fail, and each operation ends with an
+//! error value, or does without.
+//!
+//! A request that must not fail ends this test's process where it is above the limit: that is how one is found. What remains below
+//! is bounded by ef, m0, dimensions or a page, or it would be above the limit with so many rows.
+
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::ptr::null_mut;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use walia_core::arena::{Settings, build};
+use walia_core::page::check::statistics::statistics;
+use walia_core::page::scan::{
+    ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions,
+};
+use walia_core::page::vacuum::{bulk_delete, repair};
+use walia_core::page::{Index, MemoryStore, check, write_graph};
+use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
+
+/// malloc, which serves no request above a limit.
+struct Limited(AtomicUsize);
+
+#[global_allocator]
+static ALLOCATOR: Limited = Limited(AtomicUsize::new(usize::MAX));
+
+// SAFETY: all is left to malloc, or refused.
+unsafe impl GlobalAlloc for Limited {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the caller's promise.
+        if layout.size() > self.0.load(Ordering::Relaxed) {
+            null_mut()
+        } else {
+            unsafe { System.alloc(layout) }
+        }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        // SAFETY: by the caller's promise.
+        unsafe { System.dealloc(memory, layout) }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        if size > layout.size() && size > self.0.load(Ordering::Relaxed) {
+            return null_mut();
+        }
+        // SAFETY: by the caller's promise.
+        unsafe { System.realloc(memory, layout, size) }
+    }
+}
+
+/// Does something while no request above so many bytes is served.
+fn limited<T>(most: usize, work: impl FnOnce() -> T) -> T {
+    ALLOCATOR.0.store(most, Ordering::Relaxed);
+    let result = work();
+    ALLOCATOR.0.store(usize::MAX, Ordering::Relaxed);
+    result
+}
+
+/// Room for a search of 4,096 nodes, and for an ef of 1,000.
+const MOST: usize = 128 << 10;
+const ROWS: u32 = 20_000;
+/// Some vectors are there twice.
+const VALUES: i32 = 12;
+const QUERY: [f32; 6] = [3.0; 6];
+
+/// An index of rows in RAM; `most` limits requests after the last row was pushed.
+fn try_build(store: &MemoryStore, code_bits: u8, most: usize) -> Result<()> {
+    let plain = Parameters::plain(6, ElementType::F32, Metric::L2, 4, 30);
+    let parameters = Parameters { code_bits, code_dimensions: if code_bits > 0 { 6 } else { 0 }, ..plain };
+    let centroid = if code_bits > 0 { vec![0.0; 6] } else { Vec::new() };
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let settings = Settings::new(parameters, &centroid, MAX_LEVEL, 1 << 28);
+    let (_, result) = build(settings, &AtomicBool::new(false), &pool, |mut feeder| {
+        let mut random = StdRng::seed_from_u64(1);
+        for row in 0..ROWS {
+            let vector: [f32; 6] = std::array::from_fn(|_| random.random_range(0..VALUES) as f32);
+            feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+        }
+        let arena = limited(most, || feeder.finish(|_| ()))?;
+        write_graph(arena.expect("not stopped"), &[], &mut &*store, &mut |_| ())
+    });
+    result
+}
+
+fn built(code_bits: u8) -> MemoryStore {
+    let store = MemoryStore::new();
+    try_build(&store, code_bits, usize::MAX).unwrap();
+    store
+}
+
+/// Keeps nothing: what a server sorts is not core's memory.
+#[derive(Default)]
+struct Counter(usize);
+
+impl RunSorter for Counter {
+    fn add(&mut self, _: HitClass, _: Hit) {
+        self.0 += 1;
+    }
+
+    fn sort(&mut self) {}
+
+    fn next(&mut self) -> Option<Hit> {
+        None
+    }
+}
+
+struct NoTable;
+
+impl ColumnVectors for NoTable {
+    fn prefetch(&mut self, _: &[u32]) {}
+
+    fn distance(&mut self, _: HeapTid) -> Option<f64> {
+        None
+    }
+}
+
+const OPTIONS: ScanOptions = ScanOptions {
+    ef_search: 1000,
+    iterative: IterativeScan::StrictOrder,
+    max_tuples: usize::MAX,
+    memory: usize::MAX,
+    members: 1,
+};
+
+/// Rows that a scan gives or has sorted.
+fn scan(store: &MemoryStore, options: ScanOptions) -> Result<usize> {
+    let mut scan = Scan::new(Index::open(store)?, Some(bytemuck::cast_slice(&QUERY)), options);
+    let mut sorter = Counter::default();
+    let mut rows = 0;
+    while scan.next(&mut sorter, &mut NoTable)?.is_some() {
+        rows += 1;
+    }
+    Ok(rows + sorter.0)
+}
+
+/// Rows of the first rounds of two indexes that are searched as one.
+fn search_together(stores: [&MemoryStore; 2]) -> Result<usize> {
+    let options = ScanOptions { members: 2, ..OPTIONS };
+    let mut scans = Vec::new();
+    for store in stores {
+        scans.push(Scan::new(Index::open(store)?, Some(bytemuck::cast_slice(&QUERY)), options));
+    }
+    let mut federation = Federation::new(options)?;
+    let mut rows = 0;
+    federation.join(&mut scans.iter_mut().collect::<Vec<_>>(), None).map_err(|(_, error)| error)?;
+    while scans.iter().any(Scan::is_member) {
+        federation
+            .next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true)
+            .map_err(|(_, error)| error)?;
+        for scan in &mut scans {
+            while scan.is_member() && scan.next(&mut Counter::default(), &mut NoTable)?.is_some() {
+                rows += 1;
+            }
+        }
+    }
+    Ok(rows)
+}
+
+/// One test, as the limit is that of the process.
+#[test]
+fn what_grows_may_fail() {
+    const OUT_OF_MEMORY: Error = Error::OutOfMemory;
+    for code_bits in [0, 4] {
+        // A byte a node is more than that.
+        assert_eq!(try_build(&MemoryStore::new(), code_bits, 16 << 10), Err(OUT_OF_MEMORY));
+        let store = built(code_bits);
+        assert_eq!(limited(MOST, || scan(&store, OPTIONS)), Err(OUT_OF_MEMORY));
+        assert_eq!(scan(&store, OPTIONS), Ok(ROWS as usize));
+        // The second run remembers no more than what the first one gave.
+        let short = ScanOptions { max_tuples: 1, ..OPTIONS };
+        assert_eq!(limited(MOST, || scan(&store, short)), Ok(ROWS as usize));
+
+        let other = built(code_bits);
+        assert_eq!(limited(MOST, || search_together([&store, &other])), Err(OUT_OF_MEMORY));
+        assert!(search_together([&store, &other]).unwrap() > 0);
+
+        let index = Index::open(&store).unwrap();
+        assert_eq!(limited(MOST, || check(&index)), Err(OUT_OF_MEMORY));
+        assert_eq!(check(&index).unwrap(), []);
+        let counts = limited(MOST, || statistics(&index)).unwrap();
+        assert_eq!((counts.heap_tids, counts.unreachable_nodes), (ROWS.into(), 0));
+
+        let mut is_dead = |tid: HeapTid| tid.block() % 8 > 0;
+        assert_eq!(limited(MOST, || bulk_delete(&index, usize::MAX, &mut is_dead)), Err(OUT_OF_MEMORY));
+        bulk_delete(&index, usize::MAX, &mut is_dead).unwrap();
+        assert_eq!(check(&index).unwrap(), []);
+        limited(MOST, || repair(&index, MOST / 4)).unwrap();
+        assert_eq!(scan(&store, OPTIONS), Ok(ROWS as usize / 8));
+    }
+}

@@ -1,0 +1,317 @@
+//! Memory of this library, and what happens where there is no more.
+//!
+//! Rust ends the process where an allocation fails, and Postgres restarts all sessions where a process ends so. Postgres's own
+//! allocator raises an ERROR, but a global allocator must not unwind. So there are two ways here:
+//!
+//! * What grows with data, or has a size that comes from outside, is allocated by `try_reserve` and the like. Where that fails there
+//!   is an error value (walia-core's `Error::OutOfMemory`), which becomes an ERROR as any other.
+//! * All else is small: messages, boxes, queues of threads, vectors (64 kB) and their text (256 kB), pages, what m, ef_search and
+//!   dimensions bound. It is served from a **reserve** where the system has no more. That is noted, and becomes an ERROR where one
+//!   may be raised next: [`check`]. Until then no more is drawn than one step of a search, a row of a build, or one function takes.
+//!
+//! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind. Before that, pgrx has
+//! Postgres copy an ERROR that Postgres raised, into the current memory context. If that were out of memory again, the copy's ERROR would
+//! go to the caller of the function of ours that is running, past Rust's destructors, and that of five nested functions is a PANIC. So
+//! there is a second piece of memory, the **room for errors** ([`Room`]): it is given back to the system when Postgres begins to raise
+//! an ERROR of this kind, and is taken again when the next such function is entered.
+//!
+//! The reserve is private memory, mapped when the library is loaded and not touched: it costs address space, and what the system
+//! commits, but no memory. Its parts are in `walia_core::reserve`, which is free of malloc's lists: any part can be taken and given back
+//! by any thread. A mark that nobody has turned into an ERROR is forgotten with the (sub)transaction.
+//!
+//! What libc and the loader allocate for a new thread they take from malloc, and end the process where they cannot;
+//! [`has_room`] is asked before threads are started. Postgres's views of memory contexts do not show Rust's memory: a search's sets
+//! and heaps would have to move into a context as they grow, and lose the growth in place that malloc gives them.
+//!
+//! Imports `error` and walia-core.
+
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::cell::UnsafeCell;
+use std::collections::TryReserveError;
+use std::ffi::{c_int, c_void};
+use std::marker::PhantomData;
+use std::ptr;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use pgrx::{PgSqlErrorCode, pg_sys};
+use walia_core::reserve::Units;
+
+use crate::error::SqlError;
+
+/// What is given out is a multiple of this, and aligned to it.
+const UNIT: usize = 128;
+const WORDS: usize = 512;
+/// Bytes of the reserve: 4 MiB.
+const SIZE: usize = Units::<WORDS>::COUNT * UNIT;
+/// Bytes of the room for errors: Postgres asks for a few blocks of 8 kB, malloc for 128 kB at a time.
+const ROOM: usize = 1 << 20;
+/// The largest request that is served from it. Where more is wanted, the caller can do without.
+const MOST: usize = 1 << 20;
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator {
+    reserve: AtomicUsize::new(0),
+    is_locked: AtomicBool::new(false),
+    units: UnsafeCell::new(Units::new()),
+    drawn: AtomicUsize::new(0),
+};
+
+/// Where the room for errors is; 0 while it is given away.
+static ROOM_FOR_ERRORS: AtomicUsize = AtomicUsize::new(0);
+
+/// malloc, with a reserve.
+struct Allocator {
+    /// Where the reserve begins; 0 as long as there is none.
+    reserve: AtomicUsize,
+    is_locked: AtomicBool,
+    /// Changed under the lock only.
+    units: UnsafeCell<Units<WORDS>>,
+    /// The size of the request that drew on the reserve first since the last check; 0 where none did.
+    drawn: AtomicUsize,
+}
+
+// SAFETY: the units are used by the one thread that holds the lock; all else is atomic.
+unsafe impl Sync for Allocator {}
+
+impl Allocator {
+    /// Memory from the reserve; null where it cannot serve.
+    #[cold]
+    fn draw(&self, layout: Layout) -> *mut u8 {
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        if reserve == 0 || layout.size() > MOST || layout.align() > UNIT {
+            return ptr::null_mut();
+        }
+        let Some(unit) = self.with_units(|units| units.take(layout.size().div_ceil(UNIT))) else {
+            return ptr::null_mut();
+        };
+        _ = self.drawn.compare_exchange(0, layout.size(), Ordering::Relaxed, Ordering::Relaxed);
+        ptr::with_exposed_provenance_mut(reserve + unit * UNIT)
+    }
+
+    /// The first unit of memory that came from the reserve; `None` for all other memory.
+    fn unit_of(&self, memory: *mut u8) -> Option<usize> {
+        let reserve = self.reserve.load(Ordering::Relaxed);
+        let offset = memory.addr().wrapping_sub(reserve);
+        (offset < SIZE && reserve != 0).then_some(offset / UNIT)
+    }
+
+    #[cold]
+    fn give_back(&self, unit: usize, layout: Layout) {
+        self.with_units(|units| units.give_back(unit, layout.size().div_ceil(UNIT)));
+    }
+
+    fn with_units<R>(&self, change: impl FnOnce(&mut Units<WORDS>) -> R) -> R {
+        // Held for some microseconds: waiting in the kernel is not worth it.
+        while self.is_locked.swap(true, Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+        // SAFETY: the lock is held, and `change` neither allocates nor unwinds.
+        let result = change(unsafe { &mut *self.units.get() });
+        self.is_locked.store(false, Ordering::Release);
+        result
+    }
+
+    /// Moves memory to a place of another size; null, and nothing changed, where there is none.
+    ///
+    /// # Safety
+    /// `memory` is of this allocator and has this layout; the new size is not 0.
+    unsafe fn relocate(
+        &self,
+        memory: *mut u8,
+        layout: Layout,
+        size: usize,
+        place: impl FnOnce(Layout) -> *mut u8,
+    ) -> *mut u8 {
+        let Ok(new_layout) = Layout::from_size_align(size, layout.align()) else { return ptr::null_mut() };
+        let new = place(new_layout);
+        if !new.is_null() {
+            // SAFETY: both are as long as is copied, and new memory overlaps no other.
+            unsafe {
+                ptr::copy_nonoverlapping(memory, new, layout.size().min(size));
+                self.dealloc(memory, layout);
+            }
+        }
+        new
+    }
+}
+
+// SAFETY: memory is malloc's or a run of units that are nobody else's until it is given back, as large and as aligned as asked for;
+// nothing here unwinds.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the caller's promise.
+        let memory = unsafe { System.alloc(layout) };
+        if memory.is_null() { self.draw(layout) } else { memory }
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: by the caller's promise; what was drawn is as large as is written.
+        unsafe {
+            let mut memory = System.alloc_zeroed(layout);
+            if memory.is_null() {
+                memory = self.draw(layout);
+                if !memory.is_null() {
+                    memory.write_bytes(0, layout.size());
+                }
+            }
+            memory
+        }
+    }
+
+    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
+        match self.unit_of(memory) {
+            Some(unit) => self.give_back(unit, layout),
+            // SAFETY: by the caller's promise; what is not of the reserve is malloc's.
+            None => unsafe { System.dealloc(memory, layout) },
+        }
+    }
+
+    unsafe fn realloc(&self, memory: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: by the caller's promise; `place` gives memory of this allocator.
+        unsafe {
+            if self.unit_of(memory).is_some() {
+                return self.relocate(memory, layout, size, |layout| self.alloc(layout));
+            }
+            let moved = System.realloc(memory, layout, size);
+            if moved.is_null() {
+                return self.relocate(memory, layout, size, |layout| self.draw(layout));
+            }
+            moved
+        }
+    }
+}
+
+/// Maps the reserve and the room for errors, once; called when the library is loaded, before anything else of it.
+pub fn define() {
+    if ALLOCATOR.reserve.load(Ordering::Relaxed) == 0 {
+        match map(SIZE) {
+            Some(memory) => ALLOCATOR.reserve.store(memory.expose_provenance(), Ordering::Relaxed),
+            None => out_of_memory(of_size(SIZE)).raise(),
+        }
+    }
+    if !take_room() {
+        out_of_memory(of_size(ROOM)).raise();
+    }
+    // SAFETY: the functions live as long as the process, as the library is never unloaded.
+    unsafe {
+        pg_sys::RegisterXactCallback(Some(at_end_of_transaction), ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_end_of_subtransaction), ptr::null_mut());
+    }
+}
+
+/// Raises an ERROR where the reserve was drawn on since the last call. Called where an ERROR may be raised, by the backend's own
+/// thread.
+pub fn check() {
+    if ALLOCATOR.drawn.load(Ordering::Relaxed) != 0 {
+        raise();
+    }
+}
+
+/// Takes room for errors, unless there is some. False where there is no memory for it.
+fn take_room() -> bool {
+    if ROOM_FOR_ERRORS.load(Ordering::Relaxed) == 0 {
+        let room = map(ROOM).map_or(0, |room| room.expose_provenance());
+        ROOM_FOR_ERRORS.store(room, Ordering::Relaxed);
+    }
+    ROOM_FOR_ERRORS.load(Ordering::Relaxed) != 0
+}
+
+/// While it is entered, an ERROR of Postgres's that it is out of memory finds room for its own handling. For functions that Postgres
+/// calls and that call others which may call ours.
+#[derive(Default)]
+pub struct Room(pg_sys::ErrorContextCallback);
+
+impl Room {
+    /// Enters it, until what is returned is dropped. Raises an ERROR where there is none: it was given away, and there is no memory yet.
+    pub fn enter(&mut self) -> Entered<'_> {
+        if !take_room() {
+            out_of_memory(of_size(ROOM)).raise();
+        }
+        // SAFETY: the list of callbacks is this thread's. This one stays where it is, and in the list, as long as it is borrowed.
+        unsafe {
+            self.0.callback = Some(give_room);
+            self.0.previous = pg_sys::error_context_stack;
+            pg_sys::error_context_stack = &raw mut self.0;
+        }
+        Entered { previous: self.0.previous, room: PhantomData }
+    }
+}
+
+/// A room that is entered.
+pub struct Entered<'a> {
+    previous: *mut pg_sys::ErrorContextCallback,
+    room: PhantomData<&'a mut Room>,
+}
+
+impl Drop for Entered<'_> {
+    fn drop(&mut self) {
+        // SAFETY: what was in the list before is still there. While an ERROR unwinds, too: it is raised again further out.
+        unsafe { pg_sys::error_context_stack = self.previous }
+    }
+}
+
+/// An ErrorContextCallback: called for each message, before anybody handles it.
+unsafe extern "C-unwind" fn give_room(_: *mut c_void) {
+    // SAFETY: a message is being made.
+    let code = unsafe { pg_sys::geterrcode() };
+    if code == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
+        let room = ROOM_FOR_ERRORS.swap(0, Ordering::Relaxed);
+        if room != 0 {
+            // SAFETY: mapped by `take_room`, and nobody has seen it.
+            unsafe { libc::munmap(ptr::with_exposed_provenance_mut(room), ROOM) };
+        }
+    }
+}
+
+#[cold]
+fn raise() {
+    out_of_memory(of_size(ALLOCATOR.drawn.swap(0, Ordering::Relaxed))).raise()
+}
+
+/// The ERROR of memory that could not be had, in Postgres's words.
+pub fn out_of_memory(detail: impl Into<String>) -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory").detail(detail)
+}
+
+/// The DETAIL for a request of so many bytes.
+fn of_size(size: usize) -> String {
+    format!("Failed on request of size {size}.")
+}
+
+impl From<TryReserveError> for SqlError {
+    fn from(_: TryReserveError) -> Self {
+        SqlError::new(PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY, "out of memory")
+    }
+}
+
+/// Whether so many bytes could be mapped now.
+pub fn has_room(size: usize) -> bool {
+    let Some(memory) = map(size) else { return false };
+    // SAFETY: mapped above, and nobody has seen it.
+    unsafe { libc::munmap(memory.cast(), size) == 0 }
+}
+
+/// Private memory of zeros from the system.
+fn map(size: usize) -> Option<*mut u8> {
+    let (access, flags) = (libc::PROT_READ | libc::PROT_WRITE, libc::MAP_PRIVATE | libc::MAP_ANONYMOUS);
+    // SAFETY: asks for new memory, wherever the system has it.
+    let memory = unsafe { libc::mmap(ptr::null_mut(), size, access, flags, -1, 0) };
+    (memory != libc::MAP_FAILED).then_some(memory.cast())
+}
+
+/// An XactCallback.
+unsafe extern "C-unwind" fn at_end_of_transaction(_event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    ALLOCATOR.drawn.store(0, Ordering::Relaxed);
+}
+
+/// A SubXactCallback.
+unsafe extern "C-unwind" fn at_end_of_subtransaction(
+    event: pg_sys::SubXactEvent::Type,
+    _: pg_sys::SubTransactionId,
+    _: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    if event == pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB {
+        ALLOCATOR.drawn.store(0, Ordering::Relaxed);
+    }
+}
