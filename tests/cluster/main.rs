@@ -11,6 +11,7 @@ mod extension;
 mod federation;
 mod foreign;
 mod format;
+mod golden;
 mod kernels;
 mod numbers;
 mod parallel;
