@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test soak crash damage standby check-majors accept lint bench peer-suite install env
+.PHONY: demo clean-demo test soak crash damage standby check-majors accept golden lint bench peer-suite install env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
@@ -15,6 +15,8 @@ check-majors: ## type-check the Postgres majors whose headers are not installed
 	$(RUN)/run_tests.py majors
 accept: ## take the last output of pg_regress as the expected one
 	cp $${CARGO_TARGET_DIR:-target}/pg18/pg_regress/results/*.out pg_regress/expected/
+golden: ## write the index files of the version that is about to be released
+	$(RUN)/run_tests.py cluster --major 18 --long --filter=write_golden
 lint: ## formatting, clippy, documentation
 	$(RUN)/lint.py
 bench: ## recall and time on real data, beside pgvector; OPTIONS="…" for walia-bench

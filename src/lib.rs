@@ -42,5 +42,6 @@ pub extern "C-unwind" fn _PG_init() {
     }
     guc::define();
     am::options::define();
+    am::definition::define();
     plan::define();
 }

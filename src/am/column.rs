@@ -31,12 +31,27 @@ pub unsafe fn measure(index: pg_sys::Relation) -> Option<(Metric, ElementType)> 
 /// `index` is an open walia_hnsw index.
 pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
     // SAFETY: an open index has one column at least.
-    let (type_modifier, options, measure) = unsafe {
-        let descriptor = (*index).rd_att;
-        let column = pgrx::PgTupleDesc::from_pg_unchecked(descriptor);
-        let type_modifier = column.get(0).map_or(-1, |attribute| attribute.atttypmod);
-        (type_modifier, Options::of(index), measure(index))
-    };
+    unsafe {
+        let descriptor = pgrx::PgTupleDesc::from_pg_unchecked((*index).rd_att);
+        let column = descriptor.get(0).map_or((pg_sys::InvalidOid, -1), |it| (it.atttypid, it.atttypmod));
+        declared_parameters(column, &Options::of(index), measure(index))
+    }
+}
+
+/// The parameters that an index is to be built with, whose column has a type and a type modifier.
+///
+/// # Safety
+/// Called in a transaction; the type exists.
+pub unsafe fn declared_parameters(
+    (type_oid, mut type_modifier): (pg_sys::Oid, i32),
+    options: &Options,
+    measure: Option<(Metric, ElementType)>,
+) -> Result<Parameters> {
+    if type_modifier < 0 {
+        // A domain has none of its own: that of the type which it is over counts.
+        // SAFETY: by the caller's promise.
+        unsafe { pg_sys::getBaseTypeAndTypmod(type_oid, &mut type_modifier) };
+    }
     let (metric, element) = measure.ok_or_else(|| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,

@@ -5,6 +5,7 @@
 mod build;
 pub mod column;
 pub mod cost;
+pub mod definition;
 pub mod handler;
 pub mod heap;
 mod insert;

@@ -12,7 +12,7 @@ use walia_core::page::Quantization;
 use crate::error::SqlError;
 
 /// The options of an index, in the layout that Postgres fills: a varlena.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(C)]
 pub struct Options {
     vl_len: i32,
@@ -171,15 +171,29 @@ impl Options {
     /// `index` is an open walia_hnsw index.
     pub unsafe fn of(index: pg_sys::Relation) -> Self {
         // SAFETY: rd_options is null or what `amoptions` gave for this index.
-        unsafe {
-            (*index).rd_options.cast::<Self>().as_ref().copied().unwrap_or(Self {
-                vl_len: 0,
-                m: OPTIONS[0].default,
-                ef_construction: OPTIONS[1].default,
-                quantization: 0,
-                storage: 0,
-            })
-        }
+        unsafe { Self::parsed((*index).rd_options) }
+    }
+
+    /// The options that an index has by its row of pg_class.
+    ///
+    /// # Safety
+    /// `row` is a row of pg_class, which `descriptor` describes, of a walia_hnsw index.
+    pub unsafe fn of_row(row: pg_sys::HeapTuple, descriptor: pg_sys::TupleDesc) -> Self {
+        // SAFETY: by the caller's promise; the result is null or what `amoptions` gives.
+        unsafe { Self::parsed(pg_sys::extractRelOptions(row, descriptor, Some(amoptions))) }
+    }
+
+    /// # Safety
+    /// `options` is null or what `amoptions` gave.
+    unsafe fn parsed(options: *const pg_sys::bytea) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe { options.cast::<Self>().as_ref() }.copied().unwrap_or(Self {
+            vl_len: 0,
+            m: OPTIONS[0].default,
+            ef_construction: OPTIONS[1].default,
+            quantization: 0,
+            storage: 0,
+        })
     }
 }
 

@@ -1,31 +1,33 @@
 //! `walia_check(regclass, bool)`: whether an index is sound.
 //!
-//! Imports `open`, `table`, `am`, `store`, `error` and walia-core.
+//! Imports `open`, `rows`, `table`, `am`, `store`, `error` and walia-core.
 
-use pgrx::iter::TableIterator;
-use pgrx::{name, pg_extern, pg_sys};
+use pgrx::pg_sys;
 use walia_core::page::{Check, Finding, Index, Severity};
 use walia_core::types::Result;
 
 use super::open::{OpenIndex, Purpose};
+use super::rows::{export, row};
 use super::table::{Sees, for_each_row};
 use crate::am::column;
 use crate::error::OrRaise;
-use crate::memory::Room;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 
-/// A row for everything that is not as it should be. With `heapallindexed`, the table is read as well.
-#[pg_extern(sql = false)]
-fn walia_check(
-    index: pg_sys::Oid,
-    heapallindexed: bool,
-) -> TableIterator<
-    'static,
-    (name!(severity, &'static str), name!(block, i64), name!(slot, i32), name!(finding, String)),
-> {
-    let mut room = Room::default();
-    let _room = room.enter();
+row! {
+    /// Something that is not as it should be.
+    Found {
+        severity: &'static str,
+        block: i64,
+        slot: i32,
+        finding: String,
+    }
+}
+
+export!("walia_check_wrapper": call(REGCLASSOID, BOOLOID) -> Found => walia_check(call.oid(0), call.boolean(1)));
+
+/// Everything that is not as it should be. With `heapallindexed`, the table is read as well.
+fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item = Found> {
     let opened = OpenIndex::new(index, Purpose::Check).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
@@ -36,13 +38,15 @@ fn walia_check(
         Ok(index) => check(&opened, &index, heapallindexed).map_err(failed).or_raise(),
         Err(error) => vec![Finding::of(error).map_err(failed).or_raise()],
     };
-    TableIterator::new(findings.into_iter().map(|finding| {
-        let severity = match finding.severity {
+    findings.into_iter().map(|finding| Found {
+        severity: match finding.severity {
             Severity::Error => "error",
             Severity::Warning => "warning",
-        };
-        (severity, finding.block.into(), finding.slot.into(), finding.what.into_owned())
-    }))
+        },
+        block: finding.block.into(),
+        slot: finding.slot.into(),
+        finding: finding.what.into_owned(),
+    })
 }
 
 /// What is wrong with an index that can be opened.

@@ -1,51 +1,51 @@
 //! `walia_last_scan()`: what this session's last search did.
 //!
-//! Imports `am`.
+//! Imports `rows` and `am`.
 
-use pgrx::iter::TableIterator;
-use pgrx::{name, pg_extern};
-
+use super::rows::{export, row};
 use crate::am::last;
 
-/// One row about the last search whose scan has ended; none before the first.
-#[expect(clippy::type_complexity, reason = "the columns of the result, which pgrx takes from the type")]
-#[pg_extern(sql = false)]
-fn walia_last_scan() -> TableIterator<
-    'static,
-    (
-        name!(indexes, i32),
-        name!(rounds, i64),
-        name!(nodes_expanded, i64),
-        name!(distances_measured, i64),
-        name!(distances_estimated, i64),
-        name!(pages, i64),
-        name!(pages_prefetched, i64),
-        name!(prefetched_pages_used, i64),
-        name!(rows_of_first_run, i64),
-        name!(rows_of_second_run, i64),
-        name!(rows_measured, i64),
-        name!(stale_links, i64),
-        name!(healed_links, i64),
-        name!(milliseconds, f64),
-    ),
-> {
-    TableIterator::new(last::last().into_iter().map(|last| {
+row! {
+    /// About a search.
+    LastScan {
+        indexes: i32,
+        rounds: i64,
+        nodes_expanded: i64,
+        distances_measured: i64,
+        distances_estimated: i64,
+        pages: i64,
+        pages_prefetched: i64,
+        prefetched_pages_used: i64,
+        rows_of_first_run: i64,
+        rows_of_second_run: i64,
+        rows_measured: i64,
+        stale_links: i64,
+        healed_links: i64,
+        milliseconds: f64,
+    }
+}
+
+export!("walia_last_scan_wrapper": call() -> LastScan => walia_last_scan());
+
+/// The last search whose scan has ended; none before the first.
+fn walia_last_scan() -> Option<LastScan> {
+    last::last().map(|last| {
         let stats = last.stats;
-        (
-            last.indexes as i32,
-            stats.rounds as i64,
-            stats.search.expanded as i64,
-            stats.search.distances as i64,
-            stats.search.estimates as i64,
-            last.pages as i64,
-            last.prefetched as i64,
-            last.prefetched_used as i64,
-            stats.first_run as i64,
-            stats.second_run as i64,
-            stats.measured_rows as i64,
-            stats.stale_links as i64,
-            stats.healed_links as i64,
-            last.time.as_secs_f64() * 1000.0,
-        )
-    }))
+        LastScan {
+            indexes: last.indexes as i32,
+            rounds: stats.rounds as i64,
+            nodes_expanded: stats.search.expanded as i64,
+            distances_measured: stats.search.distances as i64,
+            distances_estimated: stats.search.estimates as i64,
+            pages: last.pages as i64,
+            pages_prefetched: last.prefetched as i64,
+            prefetched_pages_used: last.prefetched_used as i64,
+            rows_of_first_run: stats.first_run as i64,
+            rows_of_second_run: stats.second_run as i64,
+            rows_measured: stats.measured_rows as i64,
+            stale_links: stats.stale_links as i64,
+            healed_links: stats.healed_links as i64,
+            milliseconds: last.time.as_secs_f64() * 1000.0,
+        }
+    })
 }

@@ -8,4 +8,5 @@ mod last_scan;
 mod open;
 mod recall;
 mod repair;
+mod rows;
 mod table;

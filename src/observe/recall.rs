@@ -1,25 +1,24 @@
 //! `walia_recall(regclass, int, int)`: how much of what an exact search finds an index finds.
 //!
-//! Imports `open`, `table`, `am`, `store`, `error` and walia-core.
+//! Imports `open`, `rows`, `table`, `am`, `store`, `error` and walia-core.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use pgrx::iter::TableIterator;
-use pgrx::{PgSqlErrorCode, name, pg_extern, pg_sys};
+use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
 use walia_core::types::{HeapTid, Metric, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::open::{OpenIndex, Purpose};
+use super::rows::{export, row};
 use super::table::{AsOwner, Sees, for_each_row};
 use crate::am::column::DISTANCE_PROCEDURE;
 use crate::am::heap::Reader;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::memory::Room;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
 use crate::types::RawVector;
@@ -52,16 +51,20 @@ impl Sample {
     }
 }
 
+row! {
+    /// What was found.
+    Recall {
+        recall: Option<f64>,
+        samples: i32,
+        median_ms: Option<f64>,
+    }
+}
+
+export!("walia_recall_wrapper": call(REGCLASSOID, INT4OID, INT4OID) -> Recall =>
+    [walia_recall(call.oid(0), call.int(1), call.int(2))]);
+
 /// The share of the nearest rows that the index finds, from `samples` rows as queries.
-#[pg_extern(sql = false)]
-fn walia_recall(
-    index: pg_sys::Oid,
-    k: i32,
-    samples: i32,
-) -> TableIterator<'static, (name!(recall, Option<f64>), name!(samples, i32), name!(median_ms, Option<f64>))>
-{
-    let mut room = Room::default();
-    let _room = room.enter();
+fn walia_recall(index: pg_sys::Oid, k: i32, samples: i32) -> Recall {
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     opened.check_valid().or_raise();
     opened.check_row_security().or_raise();
@@ -78,7 +81,7 @@ fn walia_recall(
     times.sort_unstable();
     let median = times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1000.0);
     let recall = (expected > 0).then(|| found as f64 / expected as f64);
-    TableIterator::once((recall, samples.len() as i32, median))
+    Recall { recall, samples: samples.len() as i32, median_ms: median }
 }
 
 fn check_arguments(k: i32, samples: i32, parameters: &Parameters) -> Result<()> {

@@ -1,36 +1,34 @@
 //! `walia_repair(regclass)`: mends the graph of an index.
 //!
-//! Imports `open`, `am`, `store`, `error` and walia-core.
+//! Imports `open`, `rows`, `am`, `store`, `error` and walia-core.
 
-use pgrx::iter::TableIterator;
-use pgrx::{name, pg_extern, pg_sys};
+use pgrx::pg_sys;
 use walia_core::page::Index;
-use walia_core::page::vacuum::{VacuumStatistics, repair};
+use walia_core::page::vacuum::repair;
 
 use super::open::{OpenIndex, Purpose};
+use super::rows::{export, row};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
-use crate::memory::Room;
 use crate::store::error::index_error;
 
-/// Mends what vacuum would, and every link that leads nowhere; one row of what that was. It sleeps as VACUUM does.
-#[pg_extern(sql = false)]
-fn walia_repair(
-    index: pg_sys::Oid,
-) -> TableIterator<
-    'static,
-    (
-        name!(lists_repaired, i64),
-        name!(dead_links, i64),
-        name!(duplicate_links, i64),
-        name!(nodes_relinked, i64),
-        name!(nodes_removed, i64),
-        name!(tombstones_freed, i64),
-        name!(orphans_removed, i64),
-    ),
-> {
-    let mut room = Room::default();
-    let _room = room.enter();
+row! {
+    /// What was mended.
+    Repaired {
+        lists_repaired: i64,
+        dead_links: i64,
+        duplicate_links: i64,
+        nodes_relinked: i64,
+        nodes_removed: i64,
+        tombstones_freed: i64,
+        orphans_removed: i64,
+    }
+}
+
+export!("walia_repair_wrapper": call(REGCLASSOID) -> Repaired => [walia_repair(call.oid(0))]);
+
+/// Mends what vacuum would, and every link that leads nowhere. It sleeps as VACUUM does.
+fn walia_repair(index: pg_sys::Oid) -> Repaired {
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
@@ -40,16 +38,15 @@ fn walia_repair(
     drop(delay);
     // SAFETY: as above.
     unsafe { pg_sys::IndexFreeSpaceMapVacuum(opened.relation()) }
-    let VacuumStatistics { lists_repaired, dead_links, duplicate_links, nodes_relinked, .. } = done;
-    TableIterator::once((
-        lists_repaired as i64,
-        dead_links as i64,
-        duplicate_links as i64,
-        nodes_relinked as i64,
-        done.tombstones_made as i64,
-        done.tombstones_removed as i64,
-        done.orphans_removed as i64,
-    ))
+    Repaired {
+        lists_repaired: done.lists_repaired as i64,
+        dead_links: done.dead_links as i64,
+        duplicate_links: done.duplicate_links as i64,
+        nodes_relinked: done.nodes_relinked as i64,
+        nodes_removed: done.tombstones_made as i64,
+        tombstones_freed: done.tombstones_removed as i64,
+        orphans_removed: done.orphans_removed as i64,
+    }
 }
 
 /// Cost-based delay is in force, as `vacuum_cost_delay` says, until this is dropped.

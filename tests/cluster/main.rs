@@ -12,6 +12,7 @@ mod extension;
 mod federation;
 mod foreign;
 mod format;
+mod golden;
 mod kernels;
 mod memory;
 mod numbers;

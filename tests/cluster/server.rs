@@ -237,6 +237,11 @@ pub fn run(command: &mut Command) -> String {
     out.into_owned()
 }
 
+/// Runs a program of the server to its end as the server's account; see [`run`].
+pub fn run_as_server_user(name: &str, arguments: &[&str]) -> String {
+    run(program(name).args(arguments))
+}
+
 /// Asks again and again until it is so; fails the test after a minute.
 pub fn wait_until(what: &str, mut is_so: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(60);
