@@ -10,6 +10,7 @@ pub mod heap;
 mod insert;
 pub mod last;
 pub mod options;
+pub mod order;
 pub mod scan;
 mod sort;
 pub mod vacuum;

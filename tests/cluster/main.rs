@@ -13,6 +13,7 @@ mod foreign;
 mod format;
 mod kernels;
 mod numbers;
+mod order;
 mod parallel;
 mod passes;
 mod recall;
