@@ -14,10 +14,10 @@ struct Source {
 }
 
 const SOURCES: [Source; 4] = [
-    Source { relation: "points", distance: "v <-> $1", query: "'[9,9,9]'::vecf32" },
+    Source { relation: "points", distance: "v <-> $1", query: "array_fill(1, ARRAY[8])::vecf32" },
     Source { relation: "bits", distance: "v <+> $1", query: "array_fill(0, ARRAY[20])::vecf32" },
-    Source { relation: "parts", distance: "v <-> $1", query: "'[9,9,9]'::vecf32" },
-    Source { relation: "branches", distance: "v <-> $1", query: "'[9,9,9]'::vecf32" },
+    Source { relation: "parts", distance: "v <-> $1", query: "array_fill(1, ARRAY[8])::vecf32" },
+    Source { relation: "branches", distance: "v <-> $1", query: "array_fill(1, ARRAY[8])::vecf32" },
 ];
 
 /// Settings under which plans rest on an order wherever they may.
@@ -130,22 +130,22 @@ fn equal_distances_are_one_group() {
                     client.batch_execute(settings).unwrap();
                     let mut rows = form_rows(client, form, &statement, source.query);
                     client.batch_execute("RESET ALL; SET jit = off").unwrap();
-                    if !ordered {
+                    if let (Ok(rows), false) = (&mut rows, ordered) {
                         rows.sort_unstable();
                     }
                     rows
                 };
-                let expected = run(&mut client, Form::Plain, "SET enable_indexscan = off");
-                for settings in SETTINGS {
-                    let found = run(&mut client, Form::Plain, settings);
-                    if found != expected {
-                        wrong.push((Form::Plain, settings, statement.clone(), found.len(), expected.len()));
-                    }
-                }
-                for form in [Form::GenericPlan, Form::Cursor] {
-                    let found = run(&mut client, form, SETTINGS[2]);
-                    if found != expected {
-                        wrong.push((form, SETTINGS[2], statement.clone(), found.len(), expected.len()));
+                let expected = run(&mut client, Form::Plain, "SET enable_indexscan = off").unwrap();
+                let plain = SETTINGS.map(|settings| (Form::Plain, settings));
+                let others = [Form::GenericPlan, Form::Cursor].map(|form| (form, SETTINGS[2]));
+                for (form, settings) in plain.into_iter().chain(others) {
+                    let found = run(&mut client, form, settings);
+                    if found.as_ref() != Ok(&expected) {
+                        let found = found.map(|found| found.len());
+                        wrong.push(format!(
+                            "{form:?}, {settings:?}: {statement}: {found:?} of {} rows",
+                            expected.len()
+                        ));
                     }
                 }
             }
@@ -169,31 +169,31 @@ fn prepare(client: &mut Client) {
         .batch_execute(
             "CREATE EXTENSION walia;
              SELECT setseed(0.5);
-             CREATE TABLE points (id int, kind int, v vecf32(3));
-             INSERT INTO points SELECT i, i % 5, ARRAY[floor(random() * 20), floor(random() * 20), floor(random() * 20)]::vecf32
-                 FROM generate_series(1, 3000) AS i;
-             CREATE INDEX ON points USING walia_hnsw (v vecf32_l2_ops);
+             CREATE FUNCTION random_vector(dimensions int, below int) RETURNS vecf32 LANGUAGE sql VOLATILE AS
+                 'SELECT array_agg(floor(random() * below))::vecf32 FROM generate_series(1, dimensions)';
+             -- Few links, so that the first run misses many rows.
+             CREATE TABLE points (id int, kind int, v vecf32(8));
+             INSERT INTO points SELECT i, i % 5, random_vector(8, 4) FROM generate_series(1, 3000) AS i;
+             CREATE INDEX ON points USING walia_hnsw (v vecf32_l2_ops) WITH (m = 4, ef_construction = 8);
              CREATE TABLE bits (id int, kind int, v vecf32(20));
-             INSERT INTO bits SELECT i, i % 5, (SELECT array_agg(bit) FROM (
-                     SELECT floor(random() * 2) AS bit FROM generate_series(1, 20 + 0 * i)) AS bits)::vecf32
-                 FROM generate_series(1, 3000) AS i;
-             CREATE INDEX ON bits USING walia_hnsw (v vecf32_l1_ops);
+             INSERT INTO bits SELECT i, i % 5, random_vector(20, 2) FROM generate_series(1, 3000) AS i;
+             CREATE INDEX ON bits USING walia_hnsw (v vecf32_l1_ops) WITH (m = 4, ef_construction = 8);
              CREATE TABLE parts (LIKE points) PARTITION BY LIST (kind);
              CREATE TABLE parts_0 PARTITION OF parts FOR VALUES IN (0, 1);
              CREATE TABLE parts_1 PARTITION OF parts DEFAULT;
              INSERT INTO parts SELECT * FROM points;
-             CREATE INDEX ON parts USING walia_hnsw (v vecf32_l2_ops);
+             CREATE INDEX ON parts USING walia_hnsw (v vecf32_l2_ops) WITH (m = 4, ef_construction = 8);
              CREATE VIEW branches AS SELECT * FROM points WHERE id <= 2000 UNION ALL SELECT * FROM parts_1;
              CREATE TABLE seen (x float8, n int);
-             INSERT INTO seen SELECT v <-> '[9,9,9]', id FROM points WHERE id % 97 = 0;
+             INSERT INTO seen SELECT v <-> array_fill(1, ARRAY[8])::vecf32, id FROM points WHERE id % 97 = 0;
              INSERT INTO seen SELECT i, -i FROM generate_series(1, 30) AS i;
              ANALYZE",
         )
         .unwrap();
 }
 
-/// The rows as text.
-fn form_rows(client: &mut Client, form: Form, statement: &str, query: &str) -> Vec<String> {
+/// The rows as text, or the error.
+fn form_rows(client: &mut Client, form: Form, statement: &str, query: &str) -> Result<Vec<String>, String> {
     let plain = statement.replace("$1", query);
     match form {
         Form::Plain => rows(client, &plain),
@@ -214,13 +214,13 @@ fn form_rows(client: &mut Client, form: Form, statement: &str, query: &str) -> V
     }
 }
 
-fn rows(client: &mut Client, query: &str) -> Vec<String> {
-    let messages = client.simple_query(query).unwrap_or_else(|error| panic!("{query}: {error}"));
+fn rows(client: &mut Client, query: &str) -> Result<Vec<String>, String> {
+    let messages = client.simple_query(query).map_err(|error| format!("{:?}", error.as_db_error()))?;
     let rows = messages.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => {
             Some((0..row.len()).map(|column| row.get(column).unwrap_or("NULL")).collect::<Vec<_>>().join("|"))
         }
         _ => None,
     });
-    rows.collect()
+    Ok(rows.collect())
 }
