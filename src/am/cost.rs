@@ -1,12 +1,12 @@
 //! What the planner is told: `amcostestimate`.
 //!
-//! Imports `column`, `options`, `guc` and walia-core.
+//! Imports `column`, `options`, `order`, `guc` and walia-core.
 
 use pgrx::{PgList, pg_guard, pg_sys};
 use walia_core::page::scan::federation;
 
-use super::column;
 use super::options::Options;
+use super::{column, order};
 use crate::guc::{self, IterativeScan};
 
 /// Without codes: the share of an expanded node's links that lead to nodes not seen before. Measured on sentence embeddings of
@@ -18,6 +18,13 @@ const UNSEEN_NEIGHBOURS: f64 = 0.6;
 const EXPANDED: f64 = 1.9;
 /// With codes: the pages of a layer above 0, where each node has a second tuple.
 const PAGES_OF_LAYER: f64 = 6.0;
+
+/// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled. Costs are computed from
+/// it, which infinity would not bear.
+const REFUSED: f64 = 1e100;
+/// The same in disabled nodes, which count for more than costs; those of thousands of partitions are added up.
+#[cfg(feature = "pg18")]
+const REFUSED_NODES: i32 = 10_000;
 
 /// The parts of a scan's cost that do not depend on Postgres's structures.
 #[derive(Clone, Copy)]
@@ -150,15 +157,15 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     unsafe {
         let keys = PgList::<pg_sys::Node>::from_pg((*path).indexorderbys).len();
         // Two operators on the one column would match as two keys, of which a scan could follow the first only.
-        if keys != 1 {
-            *startup_cost = f64::INFINITY;
-            *total_cost = f64::INFINITY;
+        if keys != 1 || !order::is_of_answer(root, &*(*(*path).indexinfo).rel, (*path).path.pathkeys) {
+            *startup_cost = REFUSED;
+            *total_cost = REFUSED;
             *selectivity = 0.0;
             *correlation = 0.0;
             *pages = 0.0;
             #[cfg(feature = "pg18")]
             {
-                (*path).path.disabled_nodes = 2;
+                (*path).path.disabled_nodes = REFUSED_NODES;
             }
             return;
         }

@@ -11,6 +11,7 @@ pub mod heap;
 mod insert;
 pub mod last;
 pub mod options;
+pub mod order;
 pub mod scan;
 mod sort;
 pub mod vacuum;

@@ -1,7 +1,7 @@
 //! One search over many tables: the planner's hook and the custom scan that searches the indexes of partitions, of inheritance
-//! children and of the branches of UNION ALL as one.
+//! children and of the branches of UNION ALL as one. And the hooks that keep the order of scans from what it cannot serve.
 //!
-//! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before the hook is asked.
+//! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before a hook is asked.
 //! Imports `am`, `guc` and walia-core.
 
 mod child;
@@ -9,6 +9,7 @@ mod explain;
 mod merge;
 mod nearest;
 mod node;
+mod order;
 mod parallel;
 mod path;
 mod shared;
@@ -34,21 +35,24 @@ struct Methods<T>(T);
 unsafe impl<T> Sync for Methods<T> {}
 
 thread_local! {
-    /// The hook of a library that was loaded before.
-    static PREVIOUS: Cell<pg_sys::create_upper_paths_hook_type> = const { Cell::new(None) };
+    /// The hooks of a library that was loaded before.
+    static PREVIOUS_UPPER_PATHS: Cell<pg_sys::create_upper_paths_hook_type> = const { Cell::new(None) };
+    static PREVIOUS_PATHLIST: Cell<pg_sys::set_rel_pathlist_hook_type> = const { Cell::new(None) };
 }
 
-/// Makes the custom scan known; called once, when the library is loaded.
+/// Makes the custom scan and the hooks known; called once, when the library is loaded.
 pub fn define() {
     // SAFETY: the backend's only thread is in _PG_init; the methods are static.
     unsafe {
         pg_sys::RegisterCustomScanMethods(&raw const node::SCAN_METHODS.0);
-        PREVIOUS.set(pg_sys::create_upper_paths_hook);
+        PREVIOUS_UPPER_PATHS.set(pg_sys::create_upper_paths_hook);
         pg_sys::create_upper_paths_hook = Some(create_upper_paths);
+        PREVIOUS_PATHLIST.set(pg_sys::set_rel_pathlist_hook);
+        pg_sys::set_rel_pathlist_hook = Some(set_rel_pathlist);
     }
 }
 
-/// The hook: offers the custom scan where rows of many tables are wanted in order.
+/// The hook for what is above the tables: offers the custom scan where rows of many tables are wanted in order.
 ///
 /// # Safety
 /// Only Postgres calls it.
@@ -62,11 +66,37 @@ unsafe extern "C-unwind" fn create_upper_paths(
 ) {
     // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
     unsafe {
-        if let Some(previous) = PREVIOUS.get() {
+        if let Some(previous) = PREVIOUS_UPPER_PATHS.get() {
             pg_guard_ffi_boundary(|| previous(root, stage, input, output, extra));
         }
         if stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED && guc::federated_scan() {
             path::offer(root, input, output);
+        }
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL {
+            order::forget_in_branch(root, output);
+        }
+    }
+}
+
+/// The hook for the paths of a table, subquery or CTE.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn set_rel_pathlist(
+    root: *mut pg_sys::PlannerInfo,
+    relation: *mut pg_sys::RelOptInfo,
+    index: pg_sys::Index,
+    entry: *mut pg_sys::RangeTblEntry,
+) {
+    // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
+    unsafe {
+        if let Some(previous) = PREVIOUS_PATHLIST.get() {
+            pg_guard_ffi_boundary(|| previous(root, relation, index, entry));
+        }
+        if matches!((*entry).rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
+            order::forget(root, relation, entry);
         }
     }
 }

@@ -16,6 +16,7 @@ mod golden;
 mod kernels;
 mod memory;
 mod numbers;
+mod order;
 mod parallel;
 mod passes;
 mod recall;
