@@ -27,9 +27,9 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
         .map_err(|error| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
-                format!("could not start {threads} threads to build the index: {error}"),
+                format!("could not start {threads} threads for the index build: {error}"),
             )
-            .hint("Set walia.build_threads to a smaller number.")
+            .hint("Decrease walia.build_threads.")
         })
 }
 
