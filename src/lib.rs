@@ -35,9 +35,9 @@ pub extern "C-unwind" fn _PG_init() {
     if block_size.to_bytes() != expected.as_bytes() {
         error::SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            format!("walia needs a server with blocks of {expected} bytes"),
+            format!("walia requires a block size of {expected} bytes"),
         )
-        .detail(format!("This server's blocks have {} bytes.", block_size.to_string_lossy()))
+        .detail(format!("The block size of this server is {} bytes.", block_size.to_string_lossy()))
         .raise()
     }
     guc::define();

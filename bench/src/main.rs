@@ -7,6 +7,7 @@ mod dataset;
 mod exact;
 mod inserts;
 mod options;
+mod plot;
 mod report;
 mod server;
 mod sweep;
@@ -38,7 +39,7 @@ fn main() -> ExitCode {
 /// Measures every dataset.
 fn run(options: &Options) -> Result<()> {
     options.check()?;
-    if let Some(directory) = &options.cache {
+    for directory in options.cache.iter().chain(&options.plot) {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("could not create directory \"{}\"", directory.display()))?;
     }
@@ -51,6 +52,11 @@ fn run(options: &Options) -> Result<()> {
         }
         let report = measure(options, &dataset).with_context(|| format!("dataset \"{}\"", dataset.name))?;
         println!("{}", report.to_text());
+        if let Some(plots) = &options.plot {
+            let path = plots.join(format!("{}.svg", report.dataset));
+            std::fs::write(&path, plot::recall_against_time(&report))
+                .with_context(|| format!("could not write \"{}\"", path.display()))?;
+        }
         reports.push(report);
     }
     if let Some(path) = &options.json {

@@ -90,6 +90,9 @@ pub struct Options {
     /// Also write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub json: Option<PathBuf>,
+    /// Also draw recall against time: a file DATASET.svg for each dataset
+    #[arg(long, value_name = "DIRECTORY")]
+    pub plot: Option<PathBuf>,
     /// Leave the last dataset's tables and indexes in place
     #[arg(long)]
     pub keep: bool,

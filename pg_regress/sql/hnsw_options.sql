@@ -40,6 +40,13 @@ CREATE OPERATOR CLASS wrong_ops FOR TYPE vecf32 USING walia_hnsw AS
 SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'wrong_ops';
 CREATE INDEX ON item USING walia_hnsw (v wrong_ops);
 DROP OPERATOR CLASS wrong_ops USING walia_hnsw;
+CREATE OPERATOR CLASS wrong_ops FOR TYPE vecf32 USING walia_hnsw AS
+    OPERATOR 1 <-> (vecf32, vecf32) FOR ORDER BY float_ops;
+SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'wrong_ops';
+DROP OPERATOR CLASS wrong_ops USING walia_hnsw;
+CREATE OPERATOR CLASS wrong_ops FOR TYPE vecf32 USING walia_hnsw AS FUNCTION 1 l2_distance(vecf32, vecf32);
+SELECT amvalidate(oid) FROM pg_opclass WHERE opcname = 'wrong_ops';
+DROP OPERATOR CLASS wrong_ops USING walia_hnsw;
 DROP TABLE item;
 
 -- Settings.

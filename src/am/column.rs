@@ -55,20 +55,22 @@ pub unsafe fn declared_parameters(
     let (metric, element) = measure.ok_or_else(|| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "support function 1 of the operator class is not one of walia's distances",
+            "support function 1 of the operator class is not a distance function of walia",
         )
     })?;
     let dimensions = u16::try_from(type_modifier).map_err(|_| {
         let name = type_name(element);
         SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
-            .hint(format!("Give its type a number of dimensions, as in {name}(384), or index an expression."))
+            .hint(format!(
+                "Specify them in the type, as in {name}(384), or index an expression of such a type."
+            ))
     })?;
     let refused =
         |message: String| Err(SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message));
     let quantization = options.quantization();
     if metric == Metric::L1 && matches!(quantization, Quantization::Bits(_)) {
         return refused("quantization is not supported for the L1 distance".into())
-            .map_err(|error| error.hint("Leave the option out, or set it to \"none\"."));
+            .map_err(|error| error.hint("Omit the option, or set it to \"none\"."));
     }
     let storage = match (options.storage(), element) {
         (None, _) => Storage::Auto,
@@ -80,7 +82,7 @@ pub unsafe fn declared_parameters(
         (Some(StoredAs::F32), ElementType::F16) => {
             let name = type_name(element);
             return refused(format!("storage \"f32\" is more precise than type {name}"))
-                .map_err(|error| error.hint("Leave the option out, or set it to \"f16\" or \"sq8\"."));
+                .map_err(|error| error.hint("Omit the option, or set it to \"f16\" or \"sq8\"."));
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);

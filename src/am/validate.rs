@@ -23,21 +23,25 @@ pub unsafe extern "C-unwind" fn amvalidate(class: pg_sys::Oid) -> bool {
     };
     // SAFETY: looks up catalogs by OID; what is not there gives an ERROR or an invalid OID.
     unsafe {
+        let name = || text(pg_sys::generate_opclass_name(class));
         let family = pg_sys::get_opclass_family(class);
         let input = pg_sys::get_opclass_input_type(class);
         let function = pg_sys::get_opfamily_proc(family, input, input, DISTANCE_PROCEDURE as i16);
         if function == pg_sys::InvalidOid {
-            return complain(format!("operator class {class} lacks support function {DISTANCE_PROCEDURE}"));
+            return complain(format!(
+                "operator class \"{}\" lacks support function {DISTANCE_PROCEDURE}",
+                name()
+            ));
         }
         let mut info = pg_sys::FmgrInfo::default();
         pg_sys::fmgr_info(function, &mut info);
         if info.fn_addr.and_then(measure_of).is_none() {
             let name = text(pg_sys::format_procedure(function));
-            return complain(format!("support function {name} is not one of walia's distances"));
+            return complain(format!("support function {name} is not a distance function of walia"));
         }
         let operators = operators(family, input);
         if operators.is_empty() {
-            return complain(format!("operator class {class} lacks an ordering operator"));
+            return complain(format!("operator class \"{}\" lacks an ordering operator", name()));
         }
         for operator in operators {
             let name = text(pg_sys::format_operator(operator.amopopr));

@@ -98,8 +98,11 @@ fn check_arguments(k: i32, samples: i32, parameters: &Parameters) -> Result<()> 
     if samples as usize > memory / of_sample {
         let most = memory / of_sample;
         let code = PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED;
-        return Err(SqlError::new(code, "so many samples do not fit into maintenance_work_mem")
-            .hint(format!("Ask for {most} samples at most, or raise maintenance_work_mem.")));
+        return Err(SqlError::new(
+            code,
+            "maintenance_work_mem is too small for the requested number of samples",
+        )
+        .hint(format!("Request at most {most} samples, or increase maintenance_work_mem.")));
     }
     Ok(())
 }

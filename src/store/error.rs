@@ -24,7 +24,7 @@ pub unsafe fn relation_name(relation: pg_sys::Relation) -> String {
 pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
     // SAFETY: by the caller's promise.
     let name = unsafe { relation_name(index) };
-    let reindex = "REINDEX builds the index anew from its table.";
+    let reindex = "Rebuild the index with REINDEX.";
     let unreadable = |detail| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
@@ -36,13 +36,13 @@ pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
     match error {
         Error::Corrupt { block, slot, what } => {
             let place =
-                if slot == 0 { format!("Block {block}") } else { format!("Block {block}, slot {slot}") };
+                if slot == 0 { format!("block {block}") } else { format!("block {block}, slot {slot}") };
             SqlError::new(PgSqlErrorCode::ERRCODE_INDEX_CORRUPTED, format!("index \"{name}\" is corrupted"))
-                .detail(format!("{place}: {what}."))
+                .detail(format!("There is a fault in {place}: {what}."))
                 .hint(reindex)
         }
-        Error::Version { found } => unreadable(format!("Its format has version {found}.")),
-        Error::Features { unknown } => unreadable(format!("It uses unknown features ({unknown:#x}).")),
+        Error::Version { found } => unreadable(format!("The index has format version {found}.")),
+        Error::Features { unknown } => unreadable(format!("The index uses unknown features ({unknown:#x}).")),
         Error::OutOfMemory => out_of_memory(format!("Failed in index \"{name}\".")),
         Error::Crashed => SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, error.to_string()),
     }

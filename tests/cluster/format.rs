@@ -50,9 +50,14 @@ fn assert_found(client: &mut Client, expected: &str) {
 fn are_refused_until_they_are_built_anew() {
     let cluster = cluster_with_an_index();
     for (offset, value, detail, finding) in [
-        (4, 0u32, "Its format has version 0.", "format version 0 is not supported"),
-        (4, 1000, "Its format has version 1000.", "format version 1000 is not supported"),
-        (12, 1 << 31, "It uses unknown features (0x80000000).", "unknown incompatible features 0x80000000"),
+        (4, 0u32, "The index has format version 0.", "format version 0 is not supported"),
+        (4, 1000, "The index has format version 1000.", "format version 1000 is not supported"),
+        (
+            12,
+            1 << 31,
+            "The index uses unknown features (0x80000000).",
+            "unknown incompatible features 0x80000000",
+        ),
     ] {
         overwrite(&cluster, offset, &value.to_le_bytes());
         let mut client = cluster.connect();
@@ -72,7 +77,7 @@ fn are_refused_until_they_are_built_anew() {
                 "{command}"
             );
             assert_eq!(said.detail(), Some(detail), "{command}");
-            assert_eq!(said.hint(), Some("REINDEX builds the index anew from its table."), "{command}");
+            assert_eq!(said.hint(), Some("Rebuild the index with REINDEX."), "{command}");
         }
         assert_found(&mut client, finding);
         client.batch_execute("REINDEX INDEX items_v").unwrap();

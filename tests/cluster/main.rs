@@ -7,6 +7,7 @@ mod build;
 mod churn;
 mod crash;
 mod damage;
+mod documents;
 mod equal;
 mod extension;
 mod federation;

@@ -139,8 +139,10 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
             "walia",
         )
-        .set_detail("The other rows are inserted into the index one at a time, which is much slower.")
-        .set_hint(format!("The whole graph takes about {megabytes} MB: set maintenance_work_mem to as much."))
+        .set_detail("The remaining rows are inserted one at a time, which takes much longer.")
+        .set_hint(format!(
+            "Increase maintenance_work_mem to about {megabytes} MB to build the whole graph in memory."
+        ))
         .report(PgLogLevel::NOTICE);
         self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
@@ -160,7 +162,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         let arena = arena.map_err(|error| self.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                "the threads that build the index have stopped",
+                "the threads of the index build ended unexpectedly",
             )
         })?;
         progress::begin(Phase::WritingPages);

@@ -23,9 +23,9 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
     let not_started = |reason: &dyn Display| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_INSUFFICIENT_RESOURCES,
-            format!("could not start {threads} threads to build the index: {reason}"),
+            format!("could not start {threads} threads for the index build: {reason}"),
         )
-        .hint("Set walia.build_threads to a smaller number.")
+        .hint("Decrease walia.build_threads.")
     };
     if !memory::has_room(threads * (STACK + BESIDE_STACK)) {
         return Err(not_started(&"out of memory"));

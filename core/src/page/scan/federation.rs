@@ -20,17 +20,8 @@
 //! # The share
 //!
 //! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in proportion: even where none
-//! of its nodes is among the nearest of all, that has to be found out. Measured on 120,000 sentence embeddings of 384 dimensions
-//! in 1, 4, 16 and 64 graphs, `ef_search / √graphs + 1` results each had the recall of one graph at `ef_search`, from 0.92 to
-//! 0.98. It would have saved a fifth of the work there to enter graphs of a few thousand nodes on layer 0, but vectors in clusters
-//! need their upper layers even then.
-//!
-//! With that, 16 graphs expand 5 times as many nodes as one, and 64 expand 13 times as many. Neither a pool of estimates, nor a bound on the
-//! distance in place of the share, nor graphs searched one after the other saved any of it for the same recall: the way to a node that is
-//! among the nearest leads through nodes that are no nearer than many others. To begin on layer 0 at the nearest, by its code, of all nodes
-//! of an upper layer, written together for that, saved three tenths of the nodes and a tenth of the time; to score every second node of all
-//! graphs so, and to expand the nearest of all first, saved six tenths of the nodes and none of the time. The share is what the time goes for: an
-//! index searched by itself with an `ef` of that share has about the same recall for as many nodes.
+//! of its nodes is among the nearest of all, that has to be found out. With `ef_search / √graphs + 1` results each, 1 to 64 graphs have
+//! the recall of one at `ef_search`. docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
 
 use super::order::Bounds;
 use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
