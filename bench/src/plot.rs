@@ -32,7 +32,7 @@ pub fn recall_against_time(report: &Report) -> String {
         drawing += &text((left - 8.0, y + 4.0), "end", &format!("{tick}"));
     }
     for ((system, points), color) in report.systems.iter().zip(&shown).zip(COLORS.iter().cycle()) {
-        let places = points.iter().map(|point| (x_of(point.recall), y_of(point.mean_ms, bottom, top)));
+        let mut places = points.iter().map(|point| (x_of(point.recall), y_of(point.mean_ms, bottom, top)));
         let path: Vec<String> = places.clone().map(|(x, y)| format!("{x:.1},{y:.1}")).collect();
         drawing += &format!(
             "<polyline points='{}' fill='none' stroke='{color}' stroke-width='2'/>\n",
@@ -41,7 +41,7 @@ pub fn recall_against_time(report: &Report) -> String {
         for (x, y) in places.clone() {
             drawing += &format!("<circle cx='{x:.1}' cy='{y:.1}' r='3' fill='{color}'/>\n");
         }
-        if let Some((x, y)) = places.last() {
+        if let Some((x, y)) = places.next_back() {
             let name = format!("{} {}", system.name, system.version);
             drawing +=
                 &text((x + 8.0, y + 4.0), "start", &name).replace("<text", &format!("<text fill='{color}'"));
