@@ -4,7 +4,7 @@
 
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::Index;
-use walia_core::page::tuple::AsideKind;
+use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;

@@ -6,7 +6,7 @@ use pgrx::iter::TableIterator;
 use pgrx::{name, pg_extern, pg_sys};
 use walia_core::kernel::InstructionSet;
 use walia_core::page::Index;
-use walia_core::page::statistics::statistics;
+use walia_core::page::check::statistics::statistics;
 
 use super::open::{OpenIndex, Purpose};
 use crate::am::column::{metric_name, storage_name, type_name};

@@ -3,8 +3,7 @@
 //! Imports `buffer` and walia-core's page.
 
 use pgrx::pg_sys;
-use walia_core::page::Page;
-use walia_core::page::write::PageSink;
+use walia_core::page::{Page, PageSink};
 use walia_core::types::Result;
 
 use super::buffer::LockedBuffer;

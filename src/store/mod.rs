@@ -17,7 +17,7 @@ use std::cell::Cell;
 use std::ops::{Deref, Range};
 
 use pgrx::pg_sys;
-use walia_core::page::lock_order::{Access, Held};
+use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, PageStore};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 

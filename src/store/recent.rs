@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 use walia_core::kernel::prefetch_range;
-use walia_core::page::slotted::{HEADER_SIZE, LINE_POINTER_SIZE};
+use walia_core::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE};
 use walia_core::types::{Link, PAGE_SIZE};
 
 /// The most pages remembered, 4 bytes each: twice as many as there are buffers, as two pages may want one place, but no more than this.

@@ -6,8 +6,8 @@ use std::ptr::{self, NonNull};
 use std::thread;
 
 use pgrx::pg_sys;
-use walia_core::page::lock_order::{Access, Held};
 use walia_core::page::store::MAX_UNIT_PAGES;
+use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, WriteUnit};
 use walia_core::types::Result;
 

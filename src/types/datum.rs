@@ -383,6 +383,13 @@ pub fn append_shortest(text: &mut String, value: f32) {
     text.extend(buffer[..length as usize].iter().map(|&byte| char::from(byte)));
 }
 
+/// The shortest decimal that reads back as `value`.
+pub fn shortest(value: f32) -> String {
+    let mut text = String::new();
+    append_shortest(&mut text, value);
+    text
+}
+
 /// What a C function may return.
 pub trait Return {
     /// The datum (`None` is NULL), or the error to raise.

@@ -15,9 +15,10 @@ pub mod datum;
 mod distances;
 mod element;
 pub mod functions;
+mod measure;
 mod text;
 mod validate;
 
 pub use datum::{RawVector, Vector};
-pub use distances::measure_of;
 pub use element::Element;
+pub use measure::measure_of;

@@ -116,10 +116,3 @@ pub fn print<E: Element>(elements: &[E]) -> String {
     text.push(']');
     text
 }
-
-/// The shortest decimal that reads back as `value`.
-pub fn shortest(value: f32) -> String {
-    let mut text = String::new();
-    append_shortest(&mut text, value);
-    text
-}

@@ -1,12 +1,12 @@
 //! What every vector must be: 1 to 16000 dimensions, as many as the type modifier says, all elements finite.
 //!
-//! The messages are those that pgvector's users know. Imports `element` and `text`.
+//! The messages are those that pgvector's users know. Imports `datum` and `element`.
 
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;
 
+use super::datum::shortest;
 use super::element::Element;
-use super::text::shortest;
 use crate::error::{Result, SqlError};
 
 /// `dimensions` is a number of dimensions that a vector may have.

@@ -90,7 +90,8 @@ fn allowances(first: u64) -> impl Iterator<Item = u64> {
 /// Fails where a process of the server has crashed.
 fn assert_no_crash(cluster: &Cluster, what: &str) {
     let log = cluster.log();
-    for word in ["terminated by signal", "exited with exit code 127", "server process", "allocation of", "panicked"]
+    for word in
+        ["terminated by signal", "exited with exit code 127", "server process", "allocation of", "panicked"]
     {
         let line = log.lines().find(|line| line.contains(word));
         assert!(line.is_none(), "{what}: {line:?}");
@@ -150,7 +151,10 @@ fn types() {
     exhaust_all(&[
         query("", "SELECT md5(('[' || repeat('1.5,', 15999) || '1]')::vecf32::text)"),
         query("", "SELECT md5(string_agg(vecf32_send(v), '' ORDER BY id)) FROM wide"),
-        query("", "SELECT md5(string_agg(v::vecf16::vecf32::real[]::vecf32::text, '' ORDER BY id)) FROM wide"),
+        query(
+            "",
+            "SELECT md5(string_agg(v::vecf16::vecf32::real[]::vecf32::text, '' ORDER BY id)) FROM wide",
+        ),
         query("", "SELECT md5(string_agg(((v + v) * (v - v) + l2_normalize(v))::text, '')) FROM wide"),
         query("", "SELECT sum(length((subvector(v, 1, 8000) || subvector(v, 8001, 8000))::text)) FROM wide"),
         query("", "SELECT md5(avg(v)::text) FROM wide"),
@@ -212,7 +216,9 @@ fn changes() {
 #[test]
 fn scans() {
     let near = |columns: &str, table: &str, rest: &str| -> &'static str {
-        let text = format!("SELECT {columns} FROM (SELECT id, v <-> {NEAR} AS d FROM {table} ORDER BY v <-> {NEAR} {rest}) AS near");
+        let text = format!(
+            "SELECT {columns} FROM (SELECT id, v <-> {NEAR} AS d FROM {table} ORDER BY v <-> {NEAR} {rest}) AS near"
+        );
         Box::leak(text.into_boxed_str())
     };
     let all = "count(*) || ' ' || sum(id)";
@@ -263,7 +269,8 @@ fn loading() {
         assert_no_crash(&cluster, &format!("loading with {allowance} bytes"));
         let Err(error) = result else { break };
         // The loader has its own words.
-        let of_loader = error.as_db_error().is_some_and(|error| error.message().contains("could not load library"));
+        let of_loader =
+            error.as_db_error().is_some_and(|error| error.message().contains("could not load library"));
         assert!(of_loader || is_out_of_memory(&error), "loading with {allowance} bytes: {error:?}");
         assert_eq!(rows(&mut client, STATEMENT).unwrap(), ["2"], "after {allowance} bytes");
         failures += 1;

@@ -1,38 +1,35 @@
 //! The graph on pages: format, storage, and everything that reads or changes an index.
 //!
-//! Imports `graph`, `code`, `kernel` and `types`.
+//! A house with floors, each of which uses only those below it:
+//!
+//! ```text
+//! format → store → query → link → insert → vacuum → scan → check
+//! ```
+//!
+//! - [`format`]: the bytes of pages and tuples, and nothing else; FORMAT.md in Rust.
+//! - [`store`]: where pages are kept, as traits; pages in RAM.
+//! - [`query`]: an open index, what of a node lies on which page, and the graph as one query sees it.
+//! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead links.
+//! - [`insert`], [`vacuum`], [`scan`], [`check`]: the operations. Insertion also writes whole graphs that were built elsewhere.
+//!
+//! Imports `graph`, `code`, `kernel` and `types`. `make lint` checks the order.
 
-mod access;
 pub mod check;
-pub mod counters;
-pub mod fit;
-pub mod graph;
-pub mod index;
-mod insert;
-pub mod lock_order;
-pub mod memory;
-mod mend;
-pub mod meta;
-pub mod node;
-mod offsets;
-pub mod parameter;
-mod prune;
+pub mod format;
+pub mod insert;
+mod link;
+pub mod query;
 pub mod scan;
-pub mod slotted;
-pub mod statistics;
 pub mod store;
-pub mod tuple;
 pub mod vacuum;
-mod vectors;
-pub mod write;
 
+pub use check::statistics::{Statistics, statistics};
 pub use check::{Check, Finding, Severity, check};
-pub use counters::Counters;
-pub use fit::{Quantization, Storage, fit, max_level};
-pub use index::Index;
-pub use memory::MemoryStore;
-pub use meta::Meta;
-pub use slotted::Page;
-pub use statistics::{Statistics, statistics};
-pub use store::{PageStore, STOP_POINTS, WriteUnit};
-pub use write::{PageSink, write_graph};
+pub use format::fit::{Quantization, Storage, fit, max_level};
+pub use format::hints::Counters;
+pub use format::meta::Meta;
+pub use format::slotted::Page;
+pub use insert::bulk::write_graph;
+pub use query::index::Index;
+pub use store::memory::MemoryStore;
+pub use store::{PageSink, PageStore, STOP_POINTS, WriteUnit};

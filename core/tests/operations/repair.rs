@@ -2,7 +2,7 @@
 
 use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use std::sync::Barrier;
-use walia_core::page::node::{Node, NodeMut};
+use walia_core::page::format::node::{Node, NodeMut};
 use walia_core::page::scan::{Scan, ScanOptions, ScanStats};
 use walia_core::page::{MemoryStore, Meta, PageStore, WriteUnit};
 use walia_core::types::{Link, Metric, Parameters, PayloadEncoding};

@@ -5,10 +5,10 @@ use rand::{Rng, SeedableRng};
 use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 use walia_core::kernel::Measure;
+use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::{
     ColumnVectors, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions, ScanStats,
 };
-use walia_core::page::tuple::AsideKind;
 use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
 use walia_core::page::{Index, MemoryStore, Quantization, Severity, Storage, check, fit};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};

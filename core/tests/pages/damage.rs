@@ -3,10 +3,10 @@
 use crate::graphs::{TestGraph, parameters};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use walia_core::page::node::{Node, NodeMut, Owned, OwnedMut};
-use walia_core::page::parameter::{chain_pages, read_chain};
-use walia_core::page::slotted::Page;
+use walia_core::page::format::node::{Node, NodeMut, Owned, OwnedMut};
+use walia_core::page::format::slotted::Page;
 use walia_core::page::{Index, MemoryStore, PageStore, Severity, check, statistics};
+use walia_core::page::{format::chain::chain_pages, query::chain::read_chain};
 use walia_core::types::{ElementType, Link};
 
 /// Where bytes are likely to mean something: page header, line pointers, special area, else anywhere.

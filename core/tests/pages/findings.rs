@@ -1,11 +1,12 @@
 //! Every finding of the check, provoked one by one.
 
 use crate::graphs::{TestGraph, parameters};
-use walia_core::page::node::{NodeMut, OwnedMut};
-use walia_core::page::parameter::chain_pages;
-use walia_core::page::slotted::{Page, PageKind};
-use walia_core::page::tuple::{
-    ASIDE_SIZE, AsideKind, Layout, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
+use walia_core::page::format::chain::chain_pages;
+use walia_core::page::format::layout::Layout;
+use walia_core::page::format::node::{NodeMut, OwnedMut};
+use walia_core::page::format::slotted::{Page, PageKind};
+use walia_core::page::format::tuple::{
+    ASIDE_SIZE, AsideKind, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
 };
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, Severity, WriteUnit, check, statistics};
 use walia_core::types::{ElementType, HeapTid, Link};

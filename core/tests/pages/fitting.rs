@@ -1,8 +1,8 @@
 //! What is chosen for an index so that its nodes fill pages.
 
 use walia_core::code::{code_size, rotated_dimensions};
-use walia_core::page::slotted::{MAX_TUPLE_SIZE, PageKind};
-use walia_core::page::tuple::Layout;
+use walia_core::page::format::layout::Layout;
+use walia_core::page::format::slotted::{MAX_TUPLE_SIZE, PageKind};
 use walia_core::page::{Meta, Page, Quantization, Storage, fit, max_level};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
@@ -30,7 +30,7 @@ fn fitted(
     storage: Storage,
 ) -> Fitted {
     let parameters = fit((dimensions, element), Metric::L2, (m, 200), quantization, storage);
-    let layout = Layout::new(&Meta::new(&parameters)).unwrap();
+    let layout = Layout::of_new(&parameters).unwrap();
     let Parameters { code_bits: bits, code_dimensions, m0, payload, .. } = parameters;
     let (nodes_per_page, payload_parts) = (layout.nodes_per_page(), layout.payload_parts().count());
     Fitted { bits, code_dimensions, m0, payload, nodes_per_page, payload_parts }
@@ -98,7 +98,7 @@ fn every_wish_fits() {
                     meta.write(&mut page);
                     assert_eq!(Meta::of_page(&page).map(|read| read == meta), Ok(true), "{}", what());
 
-                    let layout = Layout::new(&meta).unwrap();
+                    let layout = meta.layout().unwrap();
                     assert!(max_level(&parameters).unwrap() >= 1, "{}", what());
                     assert!(
                         layout.upper_size(max_level(&parameters).unwrap()) <= MAX_TUPLE_SIZE,

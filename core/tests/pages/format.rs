@@ -3,12 +3,15 @@
 use crate::graphs::{TestGraph, parameters};
 use std::fmt::Write;
 use std::mem::offset_of;
-use walia_core::page::counters::Counters;
-use walia_core::page::meta::Meta;
-use walia_core::page::parameter::{ParameterHeader, chain_pages, read_chain};
-use walia_core::page::slotted::{Page, Special};
-use walia_core::page::tuple::{AsideKind, NodeHeader, OwnedHeader};
+use walia_core::page::format::hints::Counters;
+use walia_core::page::format::meta::Meta;
+use walia_core::page::format::slotted::{Page, Special};
+use walia_core::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader};
 use walia_core::page::{Index, MemoryStore, PageStore, check, write_graph};
+use walia_core::page::{
+    format::chain::{ParameterHeader, chain_pages},
+    query::chain::read_chain,
+};
 use walia_core::types::{ElementType, Error, HeapTid, Link, Metric, Parameters, PayloadEncoding};
 
 const FORMAT: &str = include_str!("../../../FORMAT.md");
@@ -192,7 +195,7 @@ fn other_formats_are_refused() {
         let mut meta = Meta::new(&parameters(8, ElementType::F32, 16));
         change(&mut meta);
         let mut page = Page::ZERO;
-        page.initialize(walia_core::page::slotted::PageKind::Meta);
+        page.initialize(walia_core::page::format::slotted::PageKind::Meta);
         meta.write(&mut page);
         Index::open(MemoryStore::with_pages([page])).map(|_| ())
     };

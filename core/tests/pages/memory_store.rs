@@ -1,6 +1,6 @@
 //! The RAM page store: what it promises to the tests that stand on it.
 
-use walia_core::page::slotted::{Page, PageKind};
+use walia_core::page::format::slotted::{Page, PageKind};
 use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit};
 use walia_core::types::{ElementType, Error, Metric, Parameters};
 

@@ -1,6 +1,6 @@
 //! The check's comparison of an index with the rows of its table.
 
-use walia_core::page::tuple::AsideKind;
+use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::{Check, Finding, Index, MemoryStore, Severity};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
 

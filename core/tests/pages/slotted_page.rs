@@ -3,7 +3,7 @@
 use proptest::collection::vec;
 use proptest::prelude::*;
 use std::collections::BTreeMap;
-use walia_core::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use walia_core::page::format::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
 use walia_core::types::Error;
 
 const BLOCK: u32 = 7;

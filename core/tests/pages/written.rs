@@ -5,8 +5,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::sync::atomic::AtomicBool;
 use walia_core::arena::{Settings, build};
 use walia_core::graph::BuiltGraph;
-use walia_core::page::node::{Node, Owned};
-use walia_core::page::tuple::{AsideKind, Layout, TupleKind};
+use walia_core::page::format::node::{Node, Owned};
+use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
 use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL};
 
@@ -201,7 +201,7 @@ fn the_index_is_hardly_larger_than_its_peer() {
         for element in [ElementType::F32, ElementType::F16] {
             let parameters = parameters(dimensions, element, 16);
             let meta = Meta::new(&parameters);
-            let layout = Layout::new(&meta).unwrap();
+            let layout = meta.layout().unwrap();
             let (ours, peer) = (layout.nodes_per_page(), peer_nodes_per_page(parameters.vector_size(), 16));
             let upper = layout.upper_size(1) as f64 / 15.0;
             let bytes = 8192.0 / ours as f64 + upper;

@@ -9,8 +9,8 @@ use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::arena::{Arena, Feeder};
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
-use walia_core::page::tuple::AsideKind;
-use walia_core::page::write::write_graph;
+use walia_core::page::format::tuple::AsideKind;
+use walia_core::page::insert::bulk::write_graph;
 use walia_core::types::{HeapTid, Metric, Parameters};
 
 use super::progress::{self, Phase};

@@ -1,14 +1,15 @@
 //! What the check keeps of each tuple, and the checks that need no more than that.
 
 use super::Findings;
-use crate::page::counters::Counters;
-use crate::page::index::Index;
-use crate::page::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
-use crate::page::node::{Node, Owned, tuple_kind};
-use crate::page::parameter;
-use crate::page::slotted::{Page, PageKind};
+use crate::page::format::hints::Counters;
+use crate::page::format::layout::Layout;
+use crate::page::format::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use crate::page::format::node::{Node, Owned, tuple_kind};
+use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::{AsideKind, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
+use crate::page::query::chain;
+use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::page::tuple::{AsideKind, Layout, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
 use crate::types::{HeapTid, Link, Result};
 
 /// What is kept of a node.
@@ -323,7 +324,7 @@ impl Facts {
         findings: &mut Findings,
     ) -> Result<()> {
         let Some(meta) = &self.meta else { return Ok(()) };
-        let chain = parameter::chain_blocks(&index.store, meta.parameter_block, meta.parameter_length);
+        let chain = chain::chain_blocks(&index.store, meta.parameter_block, meta.parameter_length);
         let Some(blocks) = findings.note(chain)? else { return Ok(()) };
         for block in self.parameter_pages.iter().filter(|block| !blocks.contains(block)) {
             let page = Link { block: *block, slot: 0, version: 0 };

@@ -3,11 +3,11 @@
 use super::Findings;
 use super::facts::{Facts, NodeFacts};
 use super::vectors::{Hash, Hashes, hash};
-use crate::page::index::Index;
-use crate::page::meta::META_BLOCK;
-use crate::page::node::{Node, Owned};
+use crate::page::format::meta::META_BLOCK;
+use crate::page::format::node::{Node, Owned};
+use crate::page::format::tuple::{PENDING, TOMBSTONE, TupleKind};
+use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Link, Result};
 
 /// The meta page, as findings name it.

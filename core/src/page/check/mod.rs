@@ -8,11 +8,12 @@
 mod facts;
 mod links;
 mod rows;
+pub mod statistics;
 mod vectors;
 
-use super::index::Index;
-use super::meta::META_BLOCK;
-use super::store::PageStore;
+use crate::page::format::meta::META_BLOCK;
+use crate::page::query::index::Index;
+use crate::page::store::PageStore;
 use crate::types::{ElementType, Error, Link, Metric, Parameters, Result};
 use std::borrow::Cow;
 

@@ -3,9 +3,9 @@
 use super::Check;
 use super::facts::Place;
 use super::vectors::{Hash, hash};
-use crate::page::meta::META_BLOCK;
+use crate::page::format::meta::META_BLOCK;
+use crate::page::format::tuple::AsideKind;
 use crate::page::store::PageStore;
-use crate::page::tuple::AsideKind;
 use crate::types::HeapTid;
 
 /// What the index must hold of a row.

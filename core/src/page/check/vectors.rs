@@ -2,8 +2,8 @@
 
 use super::Findings;
 use super::facts::Facts;
-use crate::page::index::Index;
-use crate::page::node::Node;
+use crate::page::format::node::Node;
+use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::types::{ElementType, Error, Result};
 use half::f16;

@@ -1,11 +1,11 @@
 //! Room for a new tuple: on a page that the free-space map names, by reusing old tombstones, or on a new page.
 
-use crate::page::index::Index;
-use crate::page::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::node::{Node, Owned};
-use crate::page::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
+use crate::page::format::node::{Node, Owned};
+use crate::page::format::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
+use crate::page::format::tuple::{NodeHeader, TOMBSTONE, TupleKind};
+use crate::page::query::index::Index;
 use crate::page::store::{FREE_SPACE_STEP, PageStore, WriteUnit};
-use crate::page::tuple::{NodeHeader, TOMBSTONE, TupleKind};
 use crate::types::{Error, Link, Result};
 use std::iter;
 

@@ -1,14 +1,14 @@
 //! Rows that need no node of their own: those whose vector a node already holds, and those outside of the graph.
 
 use super::allocate::Allocation;
-use crate::page::counters::Counters;
-use crate::page::index::Index;
-use crate::page::meta::COUNTERS_BLOCK;
-use crate::page::node::{Node, NodeMut, OwnedMut};
-use crate::page::store::{PageStore, WriteUnit};
-use crate::page::tuple::{
+use crate::page::format::hints::Counters;
+use crate::page::format::meta::COUNTERS_BLOCK;
+use crate::page::format::node::{Node, NodeMut, OwnedMut};
+use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, TupleKind,
 };
+use crate::page::query::index::Index;
+use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 
 /// How often a heap TID is added again when the node changes underneath.
@@ -58,7 +58,7 @@ impl<Store: PageStore> Index<Store> {
             return Ok(Room::None);
         }
         let page = self.store.read(head.block)?;
-        let tuple = crate::page::node::Owned::at(&page, head, TupleKind::HeapTids, node)?;
+        let tuple = crate::page::format::node::Owned::at(&page, head, TupleKind::HeapTids, node)?;
         let full = tuple.is_none_or(|tuple| tuple.heap_tids().len() == OVERFLOW_TIDS);
         Ok(if full { Room::None } else { Room::Overflow(head) })
     }

@@ -25,22 +25,23 @@
 //!    made again: a node that found the graph empty, and finds it filled, is linked first.
 
 mod allocate;
+pub mod bulk;
 mod join;
-mod link;
 mod publish;
 
 pub(super) use allocate::{Tombstone, may_reuse};
-pub(super) use link::{Change, Offer};
 
-use super::graph::{Noted, PagedQuery};
-use super::index::Index;
-use super::meta::{META_BLOCK, Meta};
-use super::store::{PageStore, WriteUnit};
-use super::tuple::AsideKind;
-use super::vectors::Vectors;
 use crate::graph::{
     Candidate, Neighbours, NewNeighbours, NodeStore, Purpose, choose_neighbours, descend, level_of,
 };
+use crate::page::format::meta::{META_BLOCK, Meta};
+use crate::page::format::tuple::AsideKind;
+use crate::page::link::change::Change;
+use crate::page::link::offer::Offer;
+use crate::page::query::index::Index;
+use crate::page::query::paged::{Noted, PagedQuery};
+use crate::page::query::vectors::Vectors;
+use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 
 /// How often a node without a live neighbour searches again.
@@ -246,14 +247,5 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                 linked = self.link(node)?;
             }
         }
-    }
-}
-
-impl Meta {
-    /// Makes `node` the entry point; [`Link::NONE`] empties the graph.
-    pub(super) fn set_entry(&mut self, node: Link, level: u8) {
-        self.entry_point = node;
-        self.entry_level = u16::from(level);
-        self.entry_generation = self.entry_generation.wrapping_add(1);
     }
 }

@@ -3,9 +3,10 @@
 use super::Insertion;
 use super::join::header;
 use crate::graph::{Candidate, Neighbours};
-use crate::page::node::{NodeMut, OwnedMut};
+use crate::page::format::layout::Layout;
+use crate::page::format::node::{NodeMut, OwnedMut};
+use crate::page::format::tuple::{OwnedHeader, PENDING, TupleKind};
 use crate::page::store::{PageStore, WriteUnit};
-use crate::page::tuple::{Layout, OwnedHeader, PENDING, TupleKind};
 use crate::types::{HeapTid, Link, Result};
 
 /// Links of one layer, and what lies beside them.

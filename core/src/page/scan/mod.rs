@@ -23,15 +23,14 @@
 //! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
 
 pub mod federation;
+mod heal;
 mod order;
 mod second_run;
 
-use super::graph::PagedQuery;
-use super::index::Index;
-use super::mend::StaleLinks;
-use super::store::PageStore;
-use super::vectors::Vectors;
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, SearchStats, descend};
+use crate::page::query::index::Index;
+use crate::page::query::paged::PagedQuery;
+use crate::page::store::PageStore;
 use crate::types::{HeapTid, Link, Result};
 pub use federation::Federation;
 use federation::Member;
@@ -209,39 +208,6 @@ impl<Store: PageStore> Scan<Store> {
     pub fn stats(&self) -> ScanStats {
         let stale_links = self.stats.stale_links + self.query.stale_links();
         ScanStats { search: self.search.stats, stale_links, ..self.stats }
-    }
-
-    /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given. Only on a primary.
-    ///
-    /// A page is changed only where its lock is free. The lists are looked for among the nodes that were expanded: only a scan
-    /// that met stale links reads their pages again.
-    pub fn heal(&mut self, lists: usize) -> Result<()> {
-        let StaleLinks { links, count, walked } = self.query.take_stale();
-        self.stats.stale_links += count;
-        if links.is_empty() {
-            return Ok(());
-        }
-        let index = &self.query.index;
-        let mut vectors = Vectors::new(index);
-        let mut left = lists;
-        for node in walked {
-            if left == 0 {
-                break;
-            }
-            index.store.interrupt_point();
-            let Some(places) = index.places(node, 0)? else { continue };
-            let mut dead = HashSet::new();
-            for link in places.links.iter().filter(|link| links.contains(link)) {
-                if index.is_stale(*link, 0)? {
-                    dead.insert(*link);
-                }
-            }
-            if !dead.is_empty() {
-                left -= 1;
-                self.stats.healed_links += index.heal(&mut vectors, node, &places, &dead)?;
-            }
-        }
-        Ok(())
     }
 
     /// The next row; none as well where a federation's round is over ([`Scan::is_member`]). `sorter`, always the same, keeps the second run;

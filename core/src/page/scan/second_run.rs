@@ -2,11 +2,11 @@
 
 use super::order::{Bounds, Waiting};
 use super::{ColumnVectors, Hit, HitClass, RunSorter};
-use crate::page::graph::PagedQuery;
-use crate::page::node::{Node, Owned};
-use crate::page::slotted::{Page, PageKind};
+use crate::page::format::node::{Node, Owned};
+use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::{AsideKind, TupleKind};
+use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
-use crate::page::tuple::{AsideKind, TupleKind};
 use crate::types::{Error, HeapTid, Link, Result};
 use hashbrown::HashSet;
 use std::cmp::Ordering;

@@ -6,11 +6,11 @@
 //! not know it, will never be linked, and may be removed at any time.
 
 use super::Vacuum;
+use crate::page::format::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
+use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::page::insert::{Tombstone, may_reuse};
-use crate::page::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
-use crate::page::slotted::{Page, PageKind};
 use crate::page::store::{PageStore, WriteUnit};
-use crate::page::tuple::{PENDING, TOMBSTONE, TupleKind};
 use crate::types::{Error, HeapTid, Link, Result};
 use std::ops::Deref;
 

@@ -30,11 +30,11 @@ mod repair;
 
 pub(super) use reach::count_unreachable;
 
-use super::index::Index;
-use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
-use super::node::Node;
-use super::slotted::{Page, PageKind};
-use super::store::{PageStore, WriteUnit};
+use crate::page::format::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use crate::page::format::node::Node;
+use crate::page::format::slotted::{Page, PageKind};
+use crate::page::query::index::Index;
+use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 

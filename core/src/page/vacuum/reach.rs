@@ -8,13 +8,14 @@
 
 use super::live_nodes;
 use crate::graph::Candidate;
-use crate::page::access::Places;
-use crate::page::index::Index;
-use crate::page::insert::{Change, Insertion};
-use crate::page::meta::Meta;
-use crate::page::node::Node;
+use crate::page::format::meta::Meta;
+use crate::page::format::node::Node;
+use crate::page::insert::Insertion;
+use crate::page::link::change::Change;
+use crate::page::query::access::Places;
+use crate::page::query::index::Index;
+use crate::page::query::vectors::Vectors;
 use crate::page::store::PageStore;
-use crate::page::vectors::Vectors;
 use crate::types::{Link, Result};
 
 /// Links waiting to be followed, 8 bytes each.

@@ -1,13 +1,14 @@
 //! Step 2 of a vacuum: links to tombstones are replaced, without a search of the graph. On demand, all that lead nowhere are.
 
 use super::{Vacuum, VacuumStatistics, live_nodes};
-use crate::page::access::Places;
-use crate::page::insert::{Change, Insertion};
-use crate::page::meta::COUNTERS_BLOCK;
-use crate::page::node::Node;
-use crate::page::slotted::Page;
+use crate::page::format::meta::COUNTERS_BLOCK;
+use crate::page::format::node::Node;
+use crate::page::format::slotted::Page;
+use crate::page::insert::Insertion;
+use crate::page::link::change::Change;
+use crate::page::query::access::Places;
+use crate::page::query::vectors::Vectors;
 use crate::page::store::PageStore;
-use crate::page::vectors::Vectors;
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::ops::Deref;

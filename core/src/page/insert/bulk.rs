@@ -7,27 +7,23 @@
 //! found again by counting once more: once while node pages are written, which lead to them, and once for each of the other
 //! areas.
 
-use super::counters::Counters;
-use super::meta::{COUNTERS_BLOCK, Meta};
-use super::node::{NodeMut, OwnedMut};
-use super::parameter;
-use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, Page, PageKind, SPECIAL_OFFSET};
-use super::tuple::{
-    ASIDE_SIZE, ASIDE_TIDS, AsideKind, Layout, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
+use crate::graph::BuiltGraph;
+use crate::page::format::chain;
+use crate::page::format::hints::Counters;
+use crate::page::format::layout::Layout;
+use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
+use crate::page::format::node::{NodeMut, OwnedMut};
+use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, Page, PageKind, SPECIAL_OFFSET};
+use crate::page::format::tuple::{
+    ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
     TupleKind,
 };
-use crate::graph::BuiltGraph;
+use crate::page::store::PageSink;
 use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
 /// The first block after meta and counters page.
 const FIRST_FREE_BLOCK: u32 = COUNTERS_BLOCK + 1;
-
-/// Takes the pages of a new index, from block 0 on.
-pub trait PageSink {
-    /// Appends the next page.
-    fn append(&mut self, page: &Page) -> Result<()>;
-}
 
 /// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far.
 pub fn write_graph<Graph: BuiltGraph>(
@@ -37,9 +33,9 @@ pub fn write_graph<Graph: BuiltGraph>(
     progress: &mut impl FnMut(u64),
 ) -> Result<()> {
     let mut meta = Meta::new(graph.parameters());
-    let layout = Layout::new(&meta)?;
+    let layout = meta.layout()?;
     let centroid = graph.quantizer().map_or(&[][..], |quantizer| bytemuck::cast_slice(quantizer.centroid()));
-    let chain: Vec<Page> = parameter::chain_pages(centroid, FIRST_FREE_BLOCK).collect();
+    let chain: Vec<Page> = chain::chain_pages(centroid, FIRST_FREE_BLOCK).collect();
     if let Some(quantizer) = graph.quantizer() {
         meta.rotation_seed = quantizer.parameters().seed;
         meta.parameter_block = FIRST_FREE_BLOCK;

@@ -2,12 +2,10 @@
 //!
 //! Choosing among neighbours measures the same few nodes again and again; every payload is read once. Imports `access`.
 
-use super::index::Index;
-use super::node::Slots;
-use super::prune::prune;
-use super::store::PageStore;
-use super::tuple::TOMBSTONE;
 use crate::graph::{Candidate, Neighbours};
+use crate::page::format::tuple::TOMBSTONE;
+use crate::page::query::index::Index;
+use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
@@ -16,7 +14,7 @@ use hashbrown::hash_map::Entry;
 const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
-pub(super) struct Known {
+pub(in crate::page) struct Known {
     /// The vector of its payload, as elements of the column's type.
     vector: Vec<u8>,
     prepared: f32,
@@ -27,8 +25,8 @@ pub(super) struct Known {
 }
 
 /// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when it is changed.
-pub(super) struct Vectors<'i, Store> {
-    index: &'i Index<Store>,
+pub(in crate::page) struct Vectors<'i, Store> {
+    pub(in crate::page) index: &'i Index<Store>,
     /// `None` for a stale link.
     known: HashMap<Link, Option<Known>>,
 }
@@ -61,15 +59,6 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         let index = self.index;
         let known = self.load(node)?.as_mut();
         Ok(known.map(|known| known.code.get_or_insert_with(|| index.code(&known.vector)).clone()))
-    }
-
-    /// Which link of a full list of `from` gives way to one to `to`, decided from the codes in the list; `None` when all
-    /// are better, or one of the two is gone.
-    pub fn place_by_codes(&mut self, from: Link, to: Link, slots: Slots) -> Result<Option<usize>> {
-        let Some(quantizer) = self.index.quantizer.as_deref() else { return Ok(None) };
-        let Some(owner) = self.vector(from)?.map(|vector| quantizer.query(vector)) else { return Ok(None) };
-        let Some(code) = self.code(to)? else { return Ok(None) };
-        prune(quantizer, slots, (from, &owner), (to, &code))
     }
 
     /// The vector of a node; `None` when it is gone.
@@ -145,7 +134,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
 impl<Store: PageStore> Index<Store> {
     /// What a node's payload and header tell.
-    pub(super) fn known(&self, payload: &[u8], live: bool, level: u8) -> Known {
+    pub(in crate::page) fn known(&self, payload: &[u8], live: bool, level: u8) -> Known {
         let vector = self.decode(payload);
         let prepared = self.measure.prepare(&vector);
         Known { vector, prepared, live, level, code: None }

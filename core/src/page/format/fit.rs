@@ -1,13 +1,11 @@
 //! Chooses what of an index's parameters depends on the page: codes, places for links on layer 0, and the encoding of payloads,
 //! so that nodes fill pages without waste.
-//!
-//! Imports `meta` and `tuple`.
 
-use super::meta::Meta;
-use super::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
-use super::tuple::Layout;
 use crate::code::rotated_dimensions;
-use crate::types::{ElementType, Metric, Parameters, PayloadEncoding, Result};
+use crate::page::format::layout::Layout;
+use crate::page::format::meta::META_BLOCK;
+use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
+use crate::types::{ElementType, Error, Metric, Parameters, PayloadEncoding, Result};
 
 /// Which codes an index shall have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +73,8 @@ pub fn fit(
 
 /// The highest level that a node of an index with these parameters may have.
 pub fn max_level(parameters: &Parameters) -> Result<u8> {
-    Ok(Layout::new(&Meta::new(parameters))?.max_level)
+    let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
+    Ok(Layout::of_new(parameters).map_err(corrupt)?.max_level)
 }
 
 /// With 1.5m links on layer 0, and codes of as many dimensions as fit a page beside them.
@@ -104,7 +103,7 @@ fn filled(parameters: Parameters) -> Parameters {
 }
 
 fn layout(parameters: &Parameters) -> Option<Layout> {
-    Layout::new(&Meta::new(parameters)).ok()
+    Layout::of_new(parameters).ok()
 }
 
 /// Bytes of the index that a node takes: its share of its page, and its payload tuples where it has some.

@@ -2,12 +2,11 @@
 //!
 //! What Postgres would do is imitated where an algorithm could depend on it: writers lock pages, an extension leaves a zero
 //! page behind even when its unit is not committed, the free-space map is a hint that does not survive, and debug builds
-//! panic where the lock order of [`super::store`] is broken.
+//! panic where the lock order of [`crate::page::store`] is broken.
 
-use super::lock_order::{Access, Held};
-use super::slotted::Page;
-use super::store::{FREE_SPACE_STEP, MAX_UNIT_PAGES, PageStore, WriteUnit};
-use super::write::PageSink;
+use crate::page::format::slotted::Page;
+use crate::page::store::lock_order::{Access, Held};
+use crate::page::store::{FREE_SPACE_STEP, MAX_UNIT_PAGES, PageSink, PageStore, WriteUnit};
 use crate::types::{Error, Link, Result};
 use std::collections::BTreeMap;
 use std::ops::Deref;

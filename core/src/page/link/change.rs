@@ -1,26 +1,11 @@
-//! Links: writing them in place, and offering a node to its neighbours (back-links).
+//! Changing links of one list in place, in one unit on one page.
 
-use crate::page::access::Places;
-use crate::page::index::Index;
-use crate::page::node::{NodeMut, OwnedMut, Slots};
+use crate::page::format::node::{NodeMut, OwnedMut, Slots};
+use crate::page::format::tuple::TupleKind;
+use crate::page::query::index::Index;
+use crate::page::query::vectors::Vectors;
 use crate::page::store::{PageStore, WriteUnit};
-use crate::page::tuple::TupleKind;
-use crate::page::vectors::Vectors;
 use crate::types::{Link, Result};
-
-/// How often an offer is made again when the neighbour's links change underneath.
-const TRIES: usize = 4;
-
-/// What became of an offered link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::page) enum Offer {
-    /// The neighbour links to the node.
-    Linked,
-    /// The neighbour is live and has better links, or was changed by others again and again.
-    Refused,
-    /// The neighbour is gone, dead, or of a lower level.
-    Gone,
-}
 
 /// One place for a link: what it held when the change was decided, and what it shall hold.
 #[derive(Clone, Copy, Debug)]
@@ -117,63 +102,6 @@ impl<Store: PageStore> Index<Store> {
             unit.commit()?;
         }
         Ok(made)
-    }
-
-    /// Offers `to` the published node `from` as a neighbour on `layer`.
-    ///
-    /// A free place is taken. Otherwise a link that leads to nothing live is replaced, or algorithm 4 decides, measured
-    /// from `from`, which link gives way. All of that is decided without a lock and tested again under it.
-    pub(in crate::page) fn offer_link(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        from: Link,
-        to: Link,
-        layer: u8,
-    ) -> Result<Offer> {
-        for _ in 0..TRIES {
-            let Some(places) = self.places(from, layer)? else { return Ok(Offer::Gone) };
-            if places.links.contains(&to) {
-                return Ok(Offer::Linked);
-            }
-            let position = match places.links.iter().position(|link| link.is_none()) {
-                Some(free) => free,
-                None => match self.place_for(vectors, from, to, layer, &places)? {
-                    Some(position) => position,
-                    None => return Ok(Offer::Refused),
-                },
-            };
-            let change = Change { position: position as u16, old: places.links[position], new: to };
-            if !self.change_links(vectors, from, layer, places.upper, &[change])?.is_empty() {
-                return Ok(Offer::Linked);
-            }
-        }
-        Ok(Offer::Refused)
-    }
-
-    /// The link of `from` that gives way to one to `to`; `None` when all are better.
-    fn place_for(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        from: Link,
-        to: Link,
-        layer: u8,
-        places: &Places,
-    ) -> Result<Option<usize>> {
-        if places.slots().codes().is_some() {
-            return vectors.place_by_codes(from, to, places.slots());
-        }
-        let links = &places.links;
-        for (position, link) in links.iter().enumerate() {
-            if vectors.is_live(*link)? != Some(true) {
-                return Ok(Some(position));
-            }
-        }
-        let candidates = vectors.candidates(from, layer, links.iter().copied().chain([to]))?;
-        let chosen = vectors.select(&candidates, layer)?;
-        if !chosen.iter().any(|candidate| candidate.node == to) {
-            return Ok(None);
-        }
-        Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
 }
 

@@ -1,10 +1,10 @@
 //! The offsets that FORMAT.md gives, asserted when this crate is compiled.
 
-use super::counters::Counters;
-use super::meta::Meta;
-use super::parameter::ParameterHeader;
-use super::slotted::Special;
-use super::tuple::{NodeHeader, OwnedHeader};
+use crate::page::format::chain::ParameterHeader;
+use crate::page::format::hints::Counters;
+use crate::page::format::meta::Meta;
+use crate::page::format::slotted::Special;
+use crate::page::format::tuple::{NodeHeader, OwnedHeader};
 use crate::types::{HeapTid, Link};
 use std::mem::offset_of;
 

@@ -2,11 +2,10 @@
 //!
 //! FORMAT.md is the authority on the bytes.
 
-use super::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
-use super::store::PageStore;
-use super::tuple::{Layout, MAX_INLINE_TIDS, OwnedHeader};
 use crate::code::{CodeParameters, ROTATION_ALGORITHM, code_size, seed_of};
 use crate::graph::EntryPoint;
+use crate::page::format::layout::{Layout, Sizes};
+use crate::page::format::slotted::{Page, PageKind};
 use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 
@@ -103,22 +102,16 @@ pub const META_SIZE: usize = size_of::<Meta>();
 impl Meta {
     /// The meta page of an empty index, whose centroid is zero.
     pub fn new(parameters: &Parameters) -> Self {
-        let code_length = match parameters.code_bits {
-            0 => 0,
-            bits => code_size(bits, parameters.code_dimensions.into()) as u16,
-        };
+        let sizes = Sizes::of_new(parameters);
+        let coded = sizes.code > 0;
         let mut features = 0;
-        if code_length > 0 {
+        if coded {
             features |= FEATURE_CODES;
         }
         if parameters.payload.is_lossy() {
             features |= FEATURE_PAYLOAD_ENCODING;
         }
-        // Codes lie beside the links of upper layers as long as two such layers fit an upper tuple.
-        let link_stride = size_of::<Link>() as u16 + code_length;
-        let two_layers = 2 * usize::from(parameters.m) * usize::from(link_stride);
-        let upper_codes = two_layers <= MAX_TUPLE_SIZE - size_of::<OwnedHeader>();
-        let meta = Self {
+        Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
             dimensions: parameters.dimensions,
@@ -131,36 +124,16 @@ impl Meta {
             payload_encoding: parameters.payload as u8,
             code_bits: parameters.code_bits,
             code_dimensions: parameters.code_dimensions,
-            code_length,
-            rotation_algorithm: if code_length > 0 { ROTATION_ALGORITHM } else { 0 },
-            rotation_seed: if code_length > 0 {
-                seed_of(&vec![0.0; parameters.dimensions.into()])
-            } else {
-                0
-            },
-            link_stride,
-            upper_link_stride: if upper_codes { link_stride } else { size_of::<Link>() as u16 },
-            inline_tids: 1,
+            code_length: sizes.code,
+            rotation_algorithm: if coded { ROTATION_ALGORITHM } else { 0 },
+            rotation_seed: if coded { seed_of(&vec![0.0; parameters.dimensions.into()]) } else { 0 },
+            link_stride: sizes.link_stride,
+            upper_link_stride: sizes.upper_link_stride,
+            inline_tids: sizes.inline_tids,
             parameter_block: u32::MAX,
             entry_point: Link::NONE,
             ..Self::zeroed()
-        };
-        // As many heap TIDs as cost no page a node.
-        let with = |inline_tids| Self { inline_tids, ..meta };
-        let fitting = |meta: &Self| {
-            Layout::new(meta)
-                .map_or((false, 0), |layout| (layout.payload_offset.is_some(), layout.nodes_per_page()))
-        };
-        (2..=MAX_INLINE_TIDS)
-            .map(with)
-            .take_while(|more| fitting(more) == fitting(&meta))
-            .last()
-            .unwrap_or(meta)
-    }
-
-    /// Reads and checks the meta page.
-    pub fn read(store: &impl PageStore) -> Result<Self> {
-        Self::of_page(&*store.read(META_BLOCK)?)
+        }
     }
 
     /// The meta data on a page that must be a meta page.
@@ -179,7 +152,7 @@ impl Meta {
         if meta.incompatible_features & !KNOWN_FEATURES != 0 {
             return Err(Error::Features { unknown: meta.incompatible_features & !KNOWN_FEATURES });
         }
-        let layout = Layout::new(&meta)?;
+        let layout = meta.layout()?;
         meta.code_parameters()?;
         if meta.entry_level > u16::from(layout.max_level) {
             return Err(corrupt("meta page with an entry point of impossible level"));
@@ -221,6 +194,19 @@ impl Meta {
         })
     }
 
+    /// Where things lie in the tuples of the index.
+    pub fn layout(&self) -> Result<Layout> {
+        let sizes = Sizes {
+            code: self.code_length,
+            link_stride: self.link_stride,
+            upper_link_stride: self.upper_link_stride,
+            inline_tids: self.inline_tids,
+            extension: self.extension_length,
+        };
+        let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
+        Layout::new(&self.parameters()?, sizes).map_err(corrupt)
+    }
+
     /// How codes are made; `None` for an index without codes.
     pub fn code_parameters(&self) -> Result<Option<CodeParameters>> {
         let Parameters { dimensions, element, metric, code_bits: bits, code_dimensions, .. } =
@@ -246,5 +232,12 @@ impl Meta {
     /// The entry point, `None` for an empty graph.
     pub fn entry(&self) -> Option<EntryPoint<Link>> {
         self.entry_point.as_option().map(|node| EntryPoint { node, level: self.entry_level as u8 })
+    }
+
+    /// Makes `node` the entry point; [`Link::NONE`] empties the graph.
+    pub(in crate::page) fn set_entry(&mut self, node: Link, level: u8) {
+        self.entry_point = node;
+        self.entry_level = u16::from(level);
+        self.entry_generation = self.entry_generation.wrapping_add(1);
     }
 }

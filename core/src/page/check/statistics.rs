@@ -1,12 +1,12 @@
 //! What an index holds, counted.
 
-use super::index::Index;
-use super::node::{Node, Owned};
-use super::slotted::PageKind;
-use super::store::PageStore;
-use super::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
-use super::vacuum::count_unreachable;
 use crate::code::Moments;
+use crate::page::format::node::{Node, Owned};
+use crate::page::format::slotted::PageKind;
+use crate::page::format::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
+use crate::page::query::index::Index;
+use crate::page::store::PageStore;
+use crate::page::vacuum::count_unreachable;
 use crate::types::{Link, MAX_LEVEL, PAGE_SIZE, Result};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -84,7 +84,7 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         let page = page?;
         if page.is_new() {
             counts.new_pages += 1;
-            counts.free_bytes += super::slotted::MAX_TUPLE_SIZE as u64;
+            counts.free_bytes += crate::page::format::slotted::MAX_TUPLE_SIZE as u64;
             continue;
         }
         if page.kind(block)? != PageKind::Data {

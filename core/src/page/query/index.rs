@@ -1,13 +1,13 @@
 //! An open index: a store with its meta page read.
 
-use super::counters::Counters;
-use super::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
-use super::parameter;
-use super::slotted::PageKind;
-use super::store::{PageStore, WriteUnit};
-use super::tuple::Layout;
 use crate::code::{CodeParameters, Quantizer};
 use crate::kernel::Measure;
+use crate::page::format::hints::Counters;
+use crate::page::format::layout::Layout;
+use crate::page::format::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
+use crate::page::format::slotted::PageKind;
+use crate::page::query::chain;
+use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{Error, Parameters, Result};
 use hashbrown::HashMap;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -49,10 +49,17 @@ impl<Store: PageStore> Index<Store> {
     }
 
     fn with_meta(store: Store, meta: Meta) -> Result<Self> {
-        let layout = Layout::new(&meta)?;
+        let layout = meta.layout()?;
         let measure = Measure::new(layout.parameters.metric, layout.parameters.element);
         let quantizer = quantizer(&store, &meta)?;
         Ok(Self { store, meta, layout, measure, quantizer })
+    }
+}
+
+impl Meta {
+    /// Reads and checks the meta page.
+    pub fn read(store: &impl PageStore) -> Result<Self> {
+        Self::of_page(&*store.read(META_BLOCK)?)
     }
 }
 
@@ -123,7 +130,7 @@ pub fn read_centroid(store: &impl PageStore, meta: &Meta) -> Result<Vec<f32>> {
     match meta.parameter_length as usize {
         0 => Ok(vec![0.0; meta.dimensions.into()]),
         length if length == size => {
-            let bytes = parameter::read_chain(store, meta.parameter_block, meta.parameter_length)?;
+            let bytes = chain::read_chain(store, meta.parameter_block, meta.parameter_length)?;
             let centroid: Vec<f32> = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect();
             let corrupt =
                 Error::Corrupt { block: meta.parameter_block, slot: 0, what: "centroid that is not finite" };

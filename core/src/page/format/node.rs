@@ -2,12 +2,13 @@
 //!
 //! A view borrows a page's bytes, has been checked for kind and length, and therefore reads without further errors.
 
-use super::slotted::Page;
-use super::tuple::{
-    ASIDE_SIZE, ASIDE_TIDS, Layout, NodeHeader, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PENDING,
-    TOMBSTONE, TupleKind,
-};
 use crate::kernel::prefetch;
+use crate::page::format::layout::Layout;
+use crate::page::format::slotted::Page;
+use crate::page::format::tuple::{
+    ASIDE_SIZE, ASIDE_TIDS, NodeHeader, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE,
+    TupleKind,
+};
 use crate::types::{Error, HeapTid, Link, Result};
 use bytemuck::{from_bytes, from_bytes_mut};
 

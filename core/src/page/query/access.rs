@@ -3,15 +3,15 @@
 //! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile is told by
 //! versions and owners: it is reported as gone, not as corruption.
 
-use super::index::Index;
-use super::meta::{COUNTERS_BLOCK, Meta};
-use super::node::{Node, Owned, Slots};
-use super::store::PageStore;
-use super::tuple::{NodeHeader, PENDING, TupleKind};
+use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
+use crate::page::format::node::{Node, Owned, Slots};
+use crate::page::format::tuple::{NodeHeader, PENDING, TupleKind};
+use crate::page::query::index::Index;
+use crate::page::store::PageStore;
 use crate::types::{Error, HeapTid, Link, Metric, PAGE_SIZE, Result};
 
 /// The places for links that a node has on one layer.
-pub(super) struct Places {
+pub(in crate::page) struct Places {
     /// The upper tuple that holds them; [`Link::NONE`] on layer 0, where the node's own tuple does.
     pub upper: Link,
     /// What each place holds, [`Link::NONE`] where free.
@@ -36,12 +36,12 @@ impl Places {
 
 impl<Store: PageStore> Index<Store> {
     /// The same index over the borrowed store, with the meta page as it is now.
-    pub(super) fn refreshed(&self) -> Result<Index<&Store>> {
+    pub(in crate::page) fn refreshed(&self) -> Result<Index<&Store>> {
         Ok(Index { meta: Meta::read(&self.store)?, ..self.with_store(&self.store) })
     }
 
     /// Reads all pages that tuples lie on, as far as the index reaches now, as [`PageStore::pages`] does.
-    pub(super) fn data_pages(&self) -> Result<impl Iterator<Item = (u32, Result<Store::Read<'_>>)>> {
+    pub(in crate::page) fn data_pages(&self) -> Result<impl Iterator<Item = (u32, Result<Store::Read<'_>>)>> {
         Ok(self.store.pages(COUNTERS_BLOCK + 1..self.store.block_count()?))
     }
 
@@ -51,20 +51,20 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// The payload of a vector of the column's type.
-    pub(super) fn encode(&self, vector: &[u8]) -> Vec<u8> {
+    pub(in crate::page) fn encode(&self, vector: &[u8]) -> Vec<u8> {
         let mut payload = vec![0; self.layout.payload_size];
         self.layout.encoding.encode(vector, self.layout.parameters.element, &mut payload);
         payload
     }
 
     /// The vector of a payload.
-    pub(super) fn decode(&self, payload: &[u8]) -> Vec<u8> {
+    pub(in crate::page) fn decode(&self, payload: &[u8]) -> Vec<u8> {
         let mut scratch = Vec::new();
         self.layout.encoding.decode(payload, self.layout.parameters.element, &mut scratch).to_vec()
     }
 
     /// The code of a payload's vector; empty in an index without codes.
-    pub(super) fn code(&self, vector: &[u8]) -> Vec<u8> {
+    pub(in crate::page) fn code(&self, vector: &[u8]) -> Vec<u8> {
         self.quantizer.as_deref().map_or(Vec::new(), |quantizer| {
             let mut code = vec![0; quantizer.code_size()];
             quantizer.encode(vector, &mut code);
@@ -73,12 +73,12 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// The payload of a published node; `None` when it is gone.
-    pub(super) fn payload(&self, node: Link) -> Result<Option<Vec<u8>>> {
+    pub(in crate::page) fn payload(&self, node: Link) -> Result<Option<Vec<u8>>> {
         Ok(self.header_and_payload(node)?.map(|(_, payload)| payload))
     }
 
     /// As [`Index::payload`], with the node's header.
-    pub(super) fn header_and_payload(&self, node: Link) -> Result<Option<(NodeHeader, Vec<u8>)>> {
+    pub(in crate::page) fn header_and_payload(&self, node: Link) -> Result<Option<(NodeHeader, Vec<u8>)>> {
         let (header, apart) = {
             let page = self.store.read(node.block)?;
             let found = Node::at(&self.layout, &page, node)?;
@@ -95,13 +95,13 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// Whether a node is live, or only walked through; `None` when it is gone.
-    pub(super) fn is_live(&self, node: Link) -> Result<Option<bool>> {
+    pub(in crate::page) fn is_live(&self, node: Link) -> Result<Option<bool>> {
         let page = self.store.read(node.block)?;
         Ok(Node::at(&self.layout, &page, node)?.map(|found| found.is_live()))
     }
 
     /// Appends the links of a published node on one layer; none when the node is gone or its level is lower.
-    pub(super) fn neighbours(&self, node: Link, layer: u8, links: &mut Vec<Link>) -> Result<()> {
+    pub(in crate::page) fn neighbours(&self, node: Link, layer: u8, links: &mut Vec<Link>) -> Result<()> {
         let upper = {
             let page = self.store.read(node.block)?;
             let Some(found) = Node::at(&self.layout, &page, node)? else { return Ok(()) };
@@ -121,7 +121,7 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// The places of a live node on one layer; `None` when the node is gone, dead, or of a lower level.
-    pub(super) fn places(&self, node: Link, layer: u8) -> Result<Option<Places>> {
+    pub(in crate::page) fn places(&self, node: Link, layer: u8) -> Result<Option<Places>> {
         let upper = {
             let page = self.store.read(node.block)?;
             let Some(found) = Node::at(&self.layout, &page, node)?.filter(Node::is_live) else {
@@ -144,7 +144,12 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// Shows the upper tuple of a node, unless it is gone.
-    pub(super) fn upper_tuple(&self, node: Link, upper: Link, read: impl FnOnce(&Owned)) -> Result<()> {
+    pub(in crate::page) fn upper_tuple(
+        &self,
+        node: Link,
+        upper: Link,
+        read: impl FnOnce(&Owned),
+    ) -> Result<()> {
         if !upper.is_none() {
             let page = self.store.read(upper.block)?;
             if let Some(tuple) = Owned::at(&page, upper, TupleKind::Upper, node)? {
@@ -155,7 +160,12 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// Reads a payload that lies apart from its node. False when the node has been reclaimed meanwhile.
-    pub(super) fn read_payload(&self, node: Link, first: Link, buffer: &mut Vec<u8>) -> Result<bool> {
+    pub(in crate::page) fn read_payload(
+        &self,
+        node: Link,
+        first: Link,
+        buffer: &mut Vec<u8>,
+    ) -> Result<bool> {
         buffer.resize(self.layout.payload_size, 0);
         let mut next = first;
         for (number, range) in self.layout.payload_parts().enumerate() {
@@ -177,7 +187,7 @@ impl<Store: PageStore> Index<Store> {
     ///
     /// Heap TIDs never move and new overflow tuples are put in front of the chain, so the chain that was entered is whole.
     /// Only vacuum takes an (empty) tuple out of its middle: then the walk begins again from the node.
-    pub(super) fn heap_tids(&self, node: Link, tids: &mut Vec<HeapTid>) -> Result<bool> {
+    pub(in crate::page) fn heap_tids(&self, node: Link, tids: &mut Vec<HeapTid>) -> Result<bool> {
         let mut broken = Link::NONE;
         loop {
             tids.clear();
@@ -215,13 +225,14 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// An error for a chain longer than the index can hold: it must run in a circle.
-    pub(super) fn check_chain_length(&self, node: Link, tuples: usize) -> Result<()> {
+    pub(in crate::page) fn check_chain_length(&self, node: Link, tuples: usize) -> Result<()> {
         const STEP: usize = 1024;
         if !tuples.is_multiple_of(STEP) {
             return Ok(());
         }
         self.store.interrupt_point();
-        let most = self.store.block_count()? as usize * (PAGE_SIZE / size_of::<super::tuple::OwnedHeader>());
+        let most = self.store.block_count()? as usize
+            * (PAGE_SIZE / size_of::<crate::page::format::tuple::OwnedHeader>());
         if tuples > most {
             return Err(Error::Corrupt {
                 block: node.block,

@@ -2,9 +2,9 @@
 //!
 //! Everything here is a hint: it may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
 
-use super::meta::COUNTERS_BLOCK;
-use super::slotted::{Page, PageKind};
-use super::tuple::AsideKind;
+use crate::page::format::meta::COUNTERS_BLOCK;
+use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::AsideKind;
 use crate::types::{Error, Link, Result};
 use bytemuck::{Pod, Zeroable};
 

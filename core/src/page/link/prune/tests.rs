@@ -4,7 +4,7 @@ use super::prune;
 use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{Candidate, Neighbours};
 use crate::kernel::Measure;
-use crate::page::node::Slots;
+use crate::page::format::node::Slots;
 use crate::types::{ElementType, Link, Metric};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 

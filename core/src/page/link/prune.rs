@@ -5,9 +5,9 @@
 #[cfg(test)]
 mod tests;
 
-use super::node::Slots;
 use crate::code::{CodeQuery, Quantizer};
 use crate::graph::{Candidate, Neighbours};
+use crate::page::format::node::Slots;
 use crate::types::{Link, Result};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
@@ -23,7 +23,7 @@ const JITTER: f32 = 0.25;
 /// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new link is measured
 /// as the others are, though more is known of it: a better distance would always win among them, or always lose. And distances
 /// from the owner get a little noise that differs from list to list, or else no list would keep the node that is misjudged most.
-pub(super) fn prune(
+pub(in crate::page) fn prune(
     quantizer: &Quantizer,
     slots: Slots,
     (owner, owner_query): (Link, &CodeQuery),

@@ -2,14 +2,14 @@
 //!
 //! Vacuum, `walia_repair` and scans mend lists of links by the same rule. Imports `access`, `insert` and `vectors`.
 
-use super::access::Places;
-use super::index::Index;
-use super::insert::Change;
-use super::node::Node;
-use super::store::PageStore;
-use super::tuple::{PENDING, TOMBSTONE};
-use super::vectors::Vectors;
 use crate::graph::Candidate;
+use crate::page::format::node::Node;
+use crate::page::format::tuple::{PENDING, TOMBSTONE};
+use crate::page::link::change::Change;
+use crate::page::query::access::Places;
+use crate::page::query::index::Index;
+use crate::page::query::vectors::Vectors;
+use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::collections::VecDeque;
@@ -20,44 +20,9 @@ const WALKED: usize = 64;
 /// list itself leads to.
 const CANDIDATES: usize = 2;
 
-/// Stale links that a scan remembers.
-const STALE_LINKS: usize = 16;
-/// Expanded nodes that a scan remembers, to look for those links in their lists.
-const EXPANDED: usize = 512;
-
-/// Stale links that a scan met on layer 0, and where to look for them.
-#[derive(Default)]
-pub(super) struct StaleLinks {
-    /// The first of them.
-    pub links: Vec<Link>,
-    /// How many there were.
-    pub count: u64,
-    /// The nodes that were expanded first: those that lead there are among them, as far as they are known.
-    pub walked: Vec<Link>,
-}
-
-impl StaleLinks {
-    /// Remembers a link of `layer` that has turned out to be stale.
-    pub fn note(&mut self, link: Link, layer: u8) {
-        if layer == 0 {
-            self.count += 1;
-            if self.links.len() < STALE_LINKS {
-                self.links.push(link);
-            }
-        }
-    }
-
-    /// Remembers a node of layer 0 that is expanded.
-    pub fn note_walked(&mut self, node: Link) {
-        if self.walked.len() < EXPANDED {
-            self.walked.push(node);
-        }
-    }
-}
-
 impl<Store: PageStore> Index<Store> {
     /// Whether a link of `layer` is stale: no node of that layer is there, or it is a tombstone that may be gone at any moment.
-    pub(super) fn is_stale(&self, link: Link, layer: u8) -> Result<bool> {
+    pub(in crate::page) fn is_stale(&self, link: Link, layer: u8) -> Result<bool> {
         let page = self.store.read(link.block)?;
         Ok(Node::at(&self.layout, &page, link)?.is_none_or(|node| {
             let header = node.header();
@@ -67,7 +32,7 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// The links of a list that are stale; `None` when nothing is wrong with the list.
-    pub(super) fn stale_links(
+    pub(in crate::page) fn stale_links(
         &self,
         node: Link,
         layer: u8,
@@ -95,7 +60,7 @@ impl<Store: PageStore> Index<Store> {
     /// New links come, in this order, from the diverse choice of algorithm 4 among all live neighbours and those of the dead;
     /// from the dead themselves, each represented by the live neighbour nearest to it, so that the long links that lead from
     /// one cluster to another survive; and from what algorithm 4 pruned. Live links stay.
-    pub(super) fn replacements(
+    pub(in crate::page) fn replacements(
         &self,
         vectors: &mut Vectors<'_, Store>,
         node: Link,
@@ -145,28 +110,5 @@ impl<Store: PageStore> Index<Store> {
         free.sort_by_key(|(_, link)| link.is_none());
         let change = |(position, old)| Change { position, old, new: new.next().unwrap_or(Link::NONE) };
         Ok(free.into_iter().map(change).filter(|change| change.new != change.old).collect())
-    }
-
-    /// Replaces the dead links of a list of layer 0 if that needs no waiting, without offering the node to others. Returns how
-    /// many there were.
-    pub(super) fn heal(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        node: Link,
-        places: &Places,
-        dead: &HashSet<Link>,
-    ) -> Result<u64> {
-        let changes = self.replacements(vectors, node, 0, places, dead)?;
-        let made = self.try_change_links(vectors, node, 0, Link::NONE, &changes)?;
-        self.store.stop_point("heal list mended");
-        // A vacuum may have made a tombstone of a new neighbour, and looked at this list already: as after an insertion.
-        let mut died = Vec::new();
-        for Change { position, new, .. } in made.iter().filter(|change| !change.new.is_none()) {
-            if self.is_live(*new)? != Some(true) {
-                died.push(Change { position: *position, old: *new, new: Link::NONE });
-            }
-        }
-        self.try_change_links(vectors, node, 0, Link::NONE, &died)?;
-        Ok(made.iter().filter(|change| dead.contains(&change.old)).count() as u64)
     }
 }

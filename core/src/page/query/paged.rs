@@ -5,15 +5,15 @@
 //! measured at its end. **Without**, it copies the links, then reads each page that holds unvisited neighbours once, in block
 //! order, and measures them. One content lock at a time.
 
-use super::index::Index;
-use super::mend::StaleLinks;
-use super::meta::Meta;
-use super::node::{Node, Slots, upper_slots};
-use super::store::PageStore;
-use super::tuple::{PENDING, TOMBSTONE};
-use super::vectors::Known;
 use crate::code::{CodeQuery, distance_bounds};
 use crate::graph::{Candidate, EntryPoint, LayerSearch, NodeStore, Purpose};
+use crate::page::format::meta::Meta;
+use crate::page::format::node::{Node, Slots, upper_slots};
+use crate::page::format::tuple::{PENDING, TOMBSTONE};
+use crate::page::query::index::Index;
+use crate::page::query::stale::StaleLinks;
+use crate::page::query::vectors::Known;
+use crate::page::store::PageStore;
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::{HashMap, HashSet};
 use std::cell::RefCell;
@@ -35,7 +35,7 @@ const MIN_SETTLED: usize = 24;
 /// An index and a query vector.
 pub struct PagedQuery<Store> {
     /// The index; its meta page says where searches begin.
-    pub(super) index: Index<Store>,
+    pub(in crate::page) index: Index<Store>,
     vector: Vec<u8>,
     prepared: f32,
     /// The root of the query's squared norm, where payloads are less precise than the column.
@@ -47,7 +47,7 @@ pub struct PagedQuery<Store> {
 
 /// What is noted of expanded nodes.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Noted {
+pub(in crate::page) enum Noted {
     /// For a scan: their heap TIDs, for [`PagedQuery::only_row`], and on layer 0 which they are, for [`PagedQuery::take_stale`].
     Rows,
     /// For an insertion that chooses neighbours: their vectors, for [`PagedQuery::take_expanded`].
@@ -109,34 +109,37 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// Notes something else than [`Noted::Rows`] of nodes that are expanded from now on.
-    pub(super) fn note(&mut self, noted: Noted) {
+    pub(in crate::page) fn note(&mut self, noted: Noted) {
         self.noted = noted;
     }
 
     /// Gives the nodes that were expanded since the last call, with what was read of them.
-    pub(super) fn take_expanded(&self, mut take: impl FnMut(Link, Known) -> Result<()>) -> Result<()> {
+    pub(in crate::page) fn take_expanded(
+        &self,
+        mut take: impl FnMut(Link, Known) -> Result<()>,
+    ) -> Result<()> {
         let mut scratch = self.scratch.borrow_mut();
         scratch.expanded.drain(..).try_for_each(|(node, known)| take(node, known))
     }
 
     /// The only heap TID that a node held when it was expanded; `None` where there were more, or that was not noted.
-    pub(super) fn only_row(&self, node: Link) -> Option<HeapTid> {
+    pub(in crate::page) fn only_row(&self, node: Link) -> Option<HeapTid> {
         let rows = &self.scratch.borrow().rows;
         rows.binary_search_by_key(&node, |row| row.0).ok().map(|place| rows[place].1)
     }
 
     /// Makes what was noted by expansions known to [`PagedQuery::only_row`].
-    pub(super) fn sort_rows(&self) {
+    pub(in crate::page) fn sort_rows(&self) {
         self.scratch.borrow_mut().rows.sort_unstable_by_key(|row| row.0);
     }
 
     /// How many stale links were met since [`PagedQuery::take_stale`] was called last.
-    pub(super) fn stale_links(&self) -> u64 {
+    pub(in crate::page) fn stale_links(&self) -> u64 {
         self.scratch.borrow().stale.count
     }
 
     /// The stale links that were met since the last call.
-    pub(super) fn take_stale(&self) -> StaleLinks {
+    pub(in crate::page) fn take_stale(&self) -> StaleLinks {
         std::mem::take(&mut self.scratch.borrow_mut().stale)
     }
 
@@ -147,7 +150,7 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// Reads the entry point again.
-    pub(super) fn refresh(&mut self) -> Result<()> {
+    pub(in crate::page) fn refresh(&mut self) -> Result<()> {
         self.scratch.get_mut().nearest = None;
         self.index.meta = Meta::read(&self.index.store)?;
         Ok(())
@@ -172,7 +175,7 @@ impl<Store: PageStore> PagedQuery<Store> {
     }
 
     /// Measures a node by its payload.
-    pub(super) fn measure(
+    pub(in crate::page) fn measure(
         &self,
         node: Link,
         live: bool,

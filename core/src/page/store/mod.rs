@@ -1,12 +1,15 @@
 //! The [`PageStore`] trait: pages that are read under a share lock and changed in write units.
 //!
-//! Two implementations: RAM pages ([`super::memory`]) for tests, fuzzing and simulated crashes, and Postgres's buffers.
+//! Two implementations: RAM pages ([`crate::page::store::memory`]) for tests, fuzzing and simulated crashes, and Postgres's buffers.
 //!
 //! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes, in ascending
 //! block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a lock, its backend reads no
 //! other page. So no cycle of waiting backends can form.
 
-use super::slotted::Page;
+pub mod lock_order;
+pub mod memory;
+
+use crate::page::format::slotted::Page;
 use crate::types::{Link, PAGE_SIZE, Result};
 use std::ops::{Deref, Range};
 
@@ -120,6 +123,12 @@ pub trait PageStore {
 
     /// A small number that differs between concurrent backends: spreads them over equivalent pages.
     fn affinity(&self) -> usize;
+}
+
+/// Takes the pages of a new index, from block 0 on.
+pub trait PageSink {
+    /// Appends the next page.
+    fn append(&mut self, page: &Page) -> Result<()>;
 }
 
 /// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing, except that a page

@@ -1,0 +1,13 @@
+//! The bytes of an index: pages, tuples, and where things lie in them. FORMAT.md is the authority.
+//!
+//! Pure functions of bytes: nothing here knows where pages are kept.
+
+pub mod chain;
+pub mod fit;
+pub mod hints;
+pub mod layout;
+pub mod meta;
+pub mod node;
+mod offsets;
+pub mod slotted;
+pub mod tuple;
