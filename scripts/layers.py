@@ -13,9 +13,9 @@ from environment import CHECKOUT, Failure
 
 # Floors of a module, lowest first; those of one entry may not know each other.
 ORDERS = {
-    "core": [["types"], ["kernel"], ["code"], ["graph"], ["arena", "page"]],
+    "core": [["reserve", "types"], ["kernel"], ["code"], ["graph"], ["arena", "page"]],
     "core::page": [["format"], ["store"], ["query"], ["link"], ["insert"], ["vacuum"], ["scan"], ["check"]],
-    "src": [["error", "guc"], ["types"], ["store"], ["am"], ["plan"], ["observe"]],
+    "src": [["error", "guc"], ["memory"], ["types"], ["store"], ["am"], ["plan"], ["observe"]],
 }
 # Each instruction set uses the helpers beside the dispatch that chooses it.
 CIRCLES = {"core::kernel"}

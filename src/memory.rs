@@ -43,10 +43,10 @@ const UNIT: usize = 128;
 const WORDS: usize = 512;
 /// Bytes of the reserve: 4 MiB.
 const SIZE: usize = Units::<WORDS>::COUNT * UNIT;
-/// Bytes of the room for errors: Postgres asks for a few blocks of 8 kB, malloc for 128 kB at a time.
-const ROOM: usize = 1 << 20;
 /// The largest request that is served from it. Where more is wanted, the caller can do without.
 const MOST: usize = 1 << 20;
+/// Bytes of the room for errors: Postgres asks for a few blocks of 8 kB, malloc for 128 kB at a time.
+const ROOM: usize = 1 << 20;
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator {

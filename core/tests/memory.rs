@@ -15,7 +15,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, check, write_graph};
+use walia_core::page::{Index, MemoryStore, check, statistics, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -27,12 +27,11 @@ static ALLOCATOR: Limited = Limited(AtomicUsize::new(usize::MAX));
 // SAFETY: all is left to malloc, or refused.
 unsafe impl GlobalAlloc for Limited {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        // SAFETY: by the caller's promise.
         if layout.size() > self.0.load(Ordering::Relaxed) {
-            null_mut()
-        } else {
-            unsafe { System.alloc(layout) }
+            return null_mut();
         }
+        // SAFETY: by the caller's promise.
+        unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
@@ -181,7 +180,7 @@ fn what_grows_may_fail() {
         let counts = limited(MOST, || statistics(&index)).unwrap();
         assert_eq!((counts.heap_tids, counts.unreachable_nodes), (ROWS.into(), 0));
 
-        let mut is_dead = |tid: HeapTid| tid.block() % 8 > 0;
+        let mut is_dead = |tid: HeapTid| !tid.block().is_multiple_of(8);
         assert_eq!(limited(MOST, || bulk_delete(&index, usize::MAX, &mut is_dead)), Err(OUT_OF_MEMORY));
         bulk_delete(&index, usize::MAX, &mut is_dead).unwrap();
         assert_eq!(check(&index).unwrap(), []);
