@@ -29,11 +29,14 @@ pub fn is_alone() -> bool {
         let (processes, count) = ((*pg_sys::ProcGlobal).allProcs, (*pg_sys::ProcGlobal).allProcCount);
         (0..count as usize).any(|number| {
             let process = processes.add(number);
-            let vacuums = u32::from((&raw const (*process).statusFlags).read_volatile()) & pg_sys::PROC_IN_VACUUM != 0;
+            let vacuums =
+                u32::from((&raw const (*process).statusFlags).read_volatile()) & pg_sys::PROC_IN_VACUUM != 0;
             let numbers = [&raw const (*process).xid, &raw const (*process).xmin];
             // In a transaction block this one may have open cursors.
             let scans = process != pg_sys::MyProc || pg_sys::IsTransactionBlock();
-            scans && !vacuums && numbers.into_iter().any(|number| number.read_volatile() != pg_sys::InvalidTransactionId)
+            scans
+                && !vacuums
+                && numbers.into_iter().any(|number| number.read_volatile() != pg_sys::InvalidTransactionId)
         })
     };
     feedback == pg_sys::InvalidTransactionId && !others

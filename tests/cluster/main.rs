@@ -11,6 +11,7 @@ mod extension;
 mod federation;
 mod foreign;
 mod format;
+mod horizon;
 mod kernels;
 mod numbers;
 mod parallel;

@@ -175,8 +175,8 @@ impl<Store: PageStore> Index<Store> {
 
     /// Reads all heap TIDs of a live node; false, and none, when it is gone or dead.
     ///
-    /// Heap TIDs never move and new overflow tuples are put in front of the chain, so the chain that was entered is whole.
-    /// Only vacuum takes an (empty) tuple out of its middle: then the walk begins again from the node.
+    /// New overflow tuples are put in front of the chain, so the chain that was entered is whole. Only vacuum takes a tuple out
+    /// of its middle, and moves what is left in it to the one before: then the walk begins again from the node.
     pub(super) fn heap_tids(&self, node: Link, tids: &mut Vec<HeapTid>) -> Result<bool> {
         let mut broken = Link::NONE;
         loop {

@@ -10,3 +10,4 @@ mod interleaved;
 mod read_ahead;
 mod repair;
 mod table;
+mod versions;
