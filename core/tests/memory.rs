@@ -15,7 +15,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, check, statistics, write_graph};
+use walia_core::page::{Index, MemoryStore, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.

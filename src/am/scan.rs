@@ -55,6 +55,7 @@ impl ScanState {
         let mut done = self.done();
         if let Some((mut scan, mut vectors)) = self.scan.take() {
             vectors.end();
+            scan.store().forget_snapshot();
             // SAFETY: asks for the state of the server.
             if guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() } {
                 // The answer is complete: damage that a later scan will report is not its concern.
@@ -272,7 +273,7 @@ unsafe fn begin(
         }
         count_scan(scan);
         let failed = |error| index_error(scan.indexRelation, error);
-        let index = Index::open(RelationStore::new(scan.indexRelation, scan.heapRelation)).map_err(failed)?;
+        let index = Index::open(RelationStore::for_scan(scan)).map_err(failed)?;
         // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
         let key = (scan.numberOfOrderBys > 0).then(|| &*scan.orderByData);
         let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);

@@ -8,6 +8,7 @@ pub mod bulk;
 pub mod error;
 mod pass;
 pub mod prefetch;
+mod processes;
 mod recent;
 #[cfg(debug_assertions)]
 mod stop;
@@ -51,6 +52,9 @@ pub struct RelationStore {
     prefetcher: Prefetcher,
     /// Pages that were looked at.
     reads: Cell<u64>,
+    /// By which a scan reads, or null.
+    #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+    snapshot: Cell<pg_sys::Snapshot>,
 }
 
 impl RelationStore {
@@ -68,7 +72,30 @@ impl RelationStore {
             // SAFETY: by the caller's promise.
             prefetcher: unsafe { Prefetcher::new(index) },
             reads: Cell::new(0),
+            #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+            snapshot: Cell::new(std::ptr::null_mut()),
         }
+    }
+
+    /// The store of an index that is scanned.
+    ///
+    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. Such a scan must fail where a
+    /// page has been changed since: it may lack rows.
+    ///
+    /// # Safety
+    /// The scan has not ended as long as the store or a clone lives, or [`RelationStore::forget_snapshot`] has been called.
+    pub unsafe fn for_scan(scan: &pg_sys::IndexScanDescData) -> Self {
+        // SAFETY: by the caller's promise.
+        let store = unsafe { Self::new(scan.indexRelation, scan.heapRelation) };
+        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        store.snapshot.set(scan.xs_snapshot);
+        store
+    }
+
+    /// Called when a scan has given its answer: what it still reads, it reads for others.
+    pub fn forget_snapshot(&self) {
+        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        self.snapshot.set(std::ptr::null_mut());
     }
 
     /// The store of an index that is mended on demand: as for VACUUM.
@@ -119,7 +146,17 @@ impl RelationStore {
     fn count_locked(&self, block: u32, lock: impl FnOnce() -> LockedBuffer) -> RelationRead {
         self.reads.set(self.reads.get() + 1);
         let _held = Held::new(self.identity(), block, Access::Share);
-        RelationRead { buffer: lock(), _held }
+        let buffer = lock();
+        // SAFETY: the setting never changes while the server runs; the snapshot, where there is one, is that of a scan that goes
+        // on, and the page is locked. An ERROR unwinds through the guard, which then does nothing.
+        #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
+        unsafe {
+            if pg_sys::old_snapshot_threshold >= 0 && !self.snapshot.get().is_null() {
+                let page = pg_sys::BufferGetPage(buffer.as_raw());
+                pg_sys::TestForOldSnapshot(self.snapshot.get(), self.index, page);
+            }
+        }
+        RelationRead { buffer, _held }
     }
 
     /// An error for a block past the end of the index: a link to it is damaged.
@@ -259,22 +296,19 @@ impl PageStore for RelationStore {
     }
 
     fn next_transaction(&self) -> u64 {
-        // SAFETY: reads a shared counter; assigns a number to the transaction of this backend, where that may have one.
-        unsafe {
-            let next = pg_sys::ReadNextFullTransactionId().value;
-            // No number is older than all snapshots before a transaction with it or a later one has ended. VACUUM takes one
-            // itself, so that already the first transaction after it can use the space; a parallel one may not.
-            if self.purpose == Purpose::Vacuum && !pg_sys::IsInParallelMode() {
-                pg_sys::GetCurrentTransactionId();
-            }
-            next
-        }
+        // SAFETY: reads a shared counter.
+        unsafe { pg_sys::ReadNextFullTransactionId().value }
     }
 
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
         let transaction = pg_sys::FullTransactionId { value: transaction };
         // SAFETY: the table is open; a null one asks for the snapshots of the whole cluster, which is safe but late.
         unsafe { pg_sys::GlobalVisCheckRemovableFullXid(self.heap, transaction) }
+    }
+
+    fn is_alone(&self) -> bool {
+        Held::assert_none(self.identity());
+        processes::is_alone()
     }
 
     fn affinity(&self) -> usize {

@@ -14,6 +14,7 @@ mod federation;
 mod foreign;
 mod format;
 mod golden;
+mod horizon;
 mod kernels;
 mod memory;
 mod numbers;

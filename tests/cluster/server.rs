@@ -153,6 +153,15 @@ impl Cluster {
         run(self.pg_ctl("stop").arg("--mode=fast"));
     }
 
+    /// Makes this the next transaction number of a cluster that was stopped in order.
+    pub fn set_next_transaction(&self, number: u32) {
+        let option = format!("--next-transaction-id={number}");
+        run(program("pg_resetwal").arg(option).arg("--pgdata").arg(self.data()));
+        // The file that says what came of a million transactions, this one among them.
+        let status = self.data().join(format!("pg_xact/{:04X}", number >> 20));
+        run(as_user("truncate").arg("--size=262144").arg(status));
+    }
+
     /// What the server has logged since the cluster was made.
     pub fn log(&self) -> String {
         fs::read_to_string(self.log_file()).unwrap_or_default()
@@ -180,7 +189,7 @@ impl Cluster {
     }
 
     /// Appends lines to `postgresql.conf`.
-    fn configure(&self, settings: &str) {
+    pub fn configure(&self, settings: &str) {
         let path = self.data().join("postgresql.conf");
         let configured = fs::read_to_string(&path).unwrap();
         fs::write(&path, format!("{configured}\n{settings}\n")).unwrap();

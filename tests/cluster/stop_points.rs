@@ -5,6 +5,7 @@
 use std::thread;
 
 use postgres::Client;
+use postgres::error::SqlState;
 use walia_core::page::STOP_POINTS;
 
 use crate::scan::{assert_complete, assert_repairable, assert_sound, by_index};
@@ -35,10 +36,11 @@ const UNWANTED: &str = "SELECT finding FROM walia_check('items_v', true)
 
 /// Sessions that wait at stop points as long as this one has their lock. Made inside of a scope of threads: when a test fails
 /// there, the scope waits for those threads, which can go on when this is dropped.
-struct Stopper(Client);
+pub struct Stopper(Client);
 
 impl Stopper {
-    fn new(cluster: &Cluster) -> Self {
+    /// Takes the lock.
+    pub fn new(cluster: &Cluster) -> Self {
         let mut stopper = Self(cluster.connect());
         stopper.hold();
         stopper
@@ -49,7 +51,7 @@ impl Stopper {
     }
 
     /// Lets them go on, all the way.
-    fn release(mut self) {
+    pub fn release(mut self) {
         self.0.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).unwrap();
     }
 
@@ -60,8 +62,15 @@ impl Stopper {
     }
 
     /// Waits until so many wait.
-    fn wait_for(&mut self, sessions: i64, at: &str) {
+    pub fn wait_for(&mut self, sessions: i64, at: &str) {
         wait_until(at, || self.waiting() == sessions);
+    }
+
+    /// Cancels the commands that wait.
+    fn cancel(&mut self) {
+        let waiting =
+            "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        self.0.batch_execute(waiting).unwrap();
     }
 
     /// How many wait.
@@ -72,7 +81,7 @@ impl Stopper {
 }
 
 /// Runs a command that stops at the stop points of these names.
-fn run_to(cluster: &Cluster, points: &str, command: &str) -> Result<(), postgres::Error> {
+pub fn run_to(cluster: &Cluster, points: &str, command: &str) -> Result<(), postgres::Error> {
     let mut client = cluster.connect();
     by_index(&mut client, true);
     client.batch_execute("SELECT setseed(0.25)")?;
@@ -146,6 +155,31 @@ fn a_crash() {
             stopper.wait_for(1, point);
             crash(&cluster, &mut stopper);
         });
+    }
+}
+
+/// What a cancelled command leaves behind, the next VACUUM puts right.
+#[test]
+fn a_cancelled_command() {
+    let cluster = start();
+    let mut client = cluster.connect();
+    for point in stop_points() {
+        let command = prepare(&mut client, point);
+        thread::scope(|scope| {
+            let mut stopper = Stopper::new(&cluster);
+            let held = scope.spawn(|| run_to(&cluster, point, command).unwrap_err());
+            stopper.wait_for(1, point);
+            stopper.cancel();
+            assert_eq!(held.join().unwrap().code(), Some(&SqlState::QUERY_CANCELED), "{point}");
+        });
+        assert_sound(&mut client);
+        assert_complete(&mut client, "<->");
+        for command in [INSERT, "VACUUM items"] {
+            client.batch_execute(command).unwrap();
+            assert_sound(&mut client);
+            assert_complete(&mut client, "<->");
+        }
+        assert_repairable(&mut client);
     }
 }
 

@@ -138,3 +138,21 @@ fn gives_space_back() {
         assert_complete(&mut client, "<->");
     }
 }
+
+/// What VACUUM leaves in the indexes when it is told to, the next one removes.
+#[test]
+fn without_indexes() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    create(&mut client, 8, 1000);
+    client.batch_execute("DELETE FROM items WHERE id % 2 = 0").unwrap();
+    client.batch_execute("VACUUM (INDEX_CLEANUP off) items").unwrap();
+    assert_eq!(number(&mut client, "SELECT nodes FROM walia_info('items_v')"), 1000);
+    client.batch_execute(&insert(8, 100)).unwrap();
+    assert_sound(&mut client);
+    assert_complete(&mut client, "<->");
+    vacuum(&mut client);
+    assert_eq!(number(&mut client, "SELECT nodes FROM walia_info('items_v')"), 600);
+    assert_repairable(&mut client);
+    assert_complete(&mut client, "<->");
+}

@@ -4,7 +4,7 @@ use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, parameters};
 use rand::Rng;
 use walia_core::page::scan::{IterativeScan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
-use walia_core::page::{Index, MemoryStore, PageStore, statistics};
+use walia_core::page::{Index, MemoryStore, Meta, PageStore, statistics};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
 
 /// Rounds of random inserts, updates and deletes, each with a vacuum at its end.
@@ -161,6 +161,35 @@ fn space_is_reused() {
     }
 }
 
+/// Of rows outside of the graph, and of those that share a node, any half goes again and again: what is left of the tuples that
+/// list them is put together, and their space serves others.
+#[test]
+fn tuples_of_heap_tids_are_refilled() {
+    // Where nodes are large, what is given up on a page is less than a node needs.
+    for (dimensions, kind) in [(8, 0), (8, 1), (8, 2), (1500, 0), (1500, 2)] {
+        let mut table = Table::new(MemoryStore::new(), parameters(dimensions, Metric::Cosine));
+        let elements = |value: f32| bytes(vec![value; usize::from(dimensions)], ElementType::F32);
+        let value = [None, Some(elements(0.0)), Some(elements(1.0))][kind].clone();
+        let mut pages = Vec::new();
+        for _ in 0..12 {
+            while table.rows.len() < 5000 {
+                table.insert(value.clone()).unwrap();
+            }
+            pages.push(table.store.block_count().unwrap());
+            let rows: Vec<_> = table.rows.keys().copied().collect();
+            for tid in rows {
+                if table.random.random_range(0..2) == 0 {
+                    table.delete(tid);
+                }
+            }
+            table.vacuum().unwrap();
+            table.assert_sound(&["owner"]);
+        }
+        assert!(pages[11] <= 2 * pages[0], "{dimensions} dimensions, kind {kind}: {pages:?}");
+        table.assert_complete(Some(&elements(1.0)), OPTIONS);
+    }
+}
+
 /// Who inserts while an old snapshot is held finds no space, and takes none of it from those who come later. What lies apart
 /// from its node becomes free with the node's slot.
 #[test]
@@ -228,6 +257,46 @@ fn an_old_snapshot_delays_reuse() {
     drop(snapshot);
     cleanup(&index, MEMORY).unwrap();
     assert_eq!(statistics(&index).unwrap().tombstones, 0);
+}
+
+/// What was unlinked is free at once where nobody holds a snapshot, also when a later vacuum looks; otherwise when the
+/// snapshots of that moment are gone, whatever others there are.
+#[test]
+fn space_is_free_as_soon_as_nobody_looks() {
+    let mut table = Table::new(MemoryStore::new(), parameters(64, Metric::L2));
+    let store = std::mem::take(&mut table.store);
+    let index = Index::open(&store).unwrap();
+    let mut unlink = || {
+        let vector = table.random_vector();
+        index.insert(&vector, HeapTid::new(1000, 1), false).unwrap();
+        bulk_delete(&index, MEMORY, &mut |_| true).unwrap();
+    };
+    let cycles = || {
+        let Meta { cycle, repaired_cycle, reusable_cycle, .. } = Meta::read(&store).unwrap();
+        assert_eq!(cycle, repaired_cycle);
+        (repaired_cycle, reusable_cycle)
+    };
+    unlink();
+    assert_eq!(cycles(), (1, 1));
+    assert_eq!(cleanup(&index, MEMORY).unwrap(), None);
+    unlink();
+    assert_eq!(statistics(&index).unwrap().tombstones, 1, "the slot of the first one was reused");
+
+    let snapshot = store.hold_snapshot();
+    unlink();
+    assert_eq!(cycles(), (3, 2));
+    assert_eq!(cleanup(&index, MEMORY).unwrap(), None);
+    drop(snapshot);
+    assert_eq!(cleanup(&index, MEMORY).unwrap().unwrap().tombstones_removed, 1);
+    assert_eq!(cycles(), (3, 3));
+
+    let old = store.hold_snapshot();
+    unlink();
+    let _young = store.hold_snapshot();
+    assert_eq!(cleanup(&index, MEMORY).unwrap(), None);
+    drop(old);
+    assert_eq!(cleanup(&index, MEMORY).unwrap().unwrap().tombstones_removed, 1);
+    assert_eq!(cycles(), (4, 4));
 }
 
 #[test]

@@ -5,7 +5,7 @@ use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameter
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::page::format::node::{Node, Owned};
-use walia_core::page::format::tuple::TupleKind;
+use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::scan::{Scan, ScanOptions};
 use walia_core::page::store::memory::{MemoryRead, MemoryUnit};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
@@ -22,7 +22,7 @@ pub struct Session<'s, Others> {
 }
 
 impl<'s, Others: Fn(usize)> Session<'s, Others> {
-    /// A session of this store.
+    /// A session beside these others.
     pub fn new(store: &'s MemoryStore, others: Others) -> Self {
         Self { store, others, steps: Cell::new(0) }
     }
@@ -102,6 +102,10 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
         self.store.is_older_than_all_snapshots(transaction)
     }
 
+    fn is_alone(&self) -> bool {
+        self.store.is_alone()
+    }
+
     fn affinity(&self) -> usize {
         self.store.affinity()
     }
@@ -115,15 +119,16 @@ pub fn rows_that_share_a_vector(rows: usize) -> (Table, Vec<u8>, Vec<HeapTid>) {
     (table, vector, tids)
 }
 
-/// At every step of a scan, a vacuum takes tuples out of the chain that is read, and inserts take their slots.
+/// At every step of a scan, a vacuum takes tuples out of the chain that is read, or puts what is left of two into one, and
+/// inserts take their slots.
 #[test]
 fn a_chain_is_read_while_it_changes() {
-    // The newest of its tuples die, some from the middle, the oldest.
-    for dead in [60..150, 40..110, 0..80] {
+    // The newest of its tuples die, some from the middle, the oldest, and half of each.
+    for (dead, step) in [(60..150, 1), (40..110, 1), (0..80, 1), (0..150, 2)] {
         for max_tuples in [0, OPTIONS.max_tuples] {
             for at in 0.. {
                 let (mut table, vector, tids) = rows_that_share_a_vector(150);
-                tids[dead.clone()].iter().for_each(|tid| table.delete(*tid));
+                tids[dead.clone()].iter().step_by(step).for_each(|tid| table.delete(*tid));
                 let others = |step| {
                     if step == at {
                         let index = table.index();
@@ -145,6 +150,35 @@ fn a_chain_is_read_while_it_changes() {
                     break;
                 }
             }
+        }
+    }
+}
+
+/// At every step of a scan, a vacuum puts what is left of several tuples of rows outside of the graph into one.
+#[test]
+fn rows_aside_are_read_while_they_move() {
+    for at in 0.. {
+        let mut table = Table::new(MemoryStore::new(), parameters(3, Metric::Cosine));
+        let values = [None, Some(vec![0; 12])].into_iter().cycle();
+        let tids: Vec<HeapTid> = values.take(1200).map(|value| table.insert(value).unwrap()).collect();
+        tids.into_iter().filter(|tid| tid.offset() % 4 > 0).for_each(|tid| table.delete(tid));
+        let others = |step| {
+            if step == at {
+                bulk_delete(&table.index(), MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
+                (1..=80).for_each(|row| {
+                    table.index().insert_aside(AsideKind::Null, HeapTid::new(1000, row)).unwrap();
+                });
+            }
+        };
+        let session = Session::new(&table.store, others);
+        let mut scan = Scan::new(Index::open(&session).unwrap(), None, OPTIONS);
+        let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
+        while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+            assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
+        }
+        assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
+        if session.steps.get() <= at {
+            break;
         }
     }
 }

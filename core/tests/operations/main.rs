@@ -11,3 +11,4 @@ mod many_rows;
 mod read_ahead;
 mod repair;
 mod table;
+mod versions;

@@ -8,7 +8,7 @@ use walia_core::page::{MemoryStore, Meta, PageStore, WriteUnit};
 use walia_core::types::{Link, Metric, Parameters, PayloadEncoding};
 
 /// All nodes of a table's index.
-fn nodes(table: &Table) -> Vec<Link> {
+pub fn nodes(table: &Table) -> Vec<Link> {
     let layout = table.index().layout;
     let mut nodes = Vec::new();
     for block in 2..table.store.block_count().unwrap() {
@@ -22,7 +22,8 @@ fn nodes(table: &Table) -> Vec<Link> {
     nodes
 }
 
-fn change(table: &Table, node: Link, change: impl FnOnce(&mut NodeMut)) {
+/// Changes a node in a unit of its own.
+pub fn change(table: &Table, node: Link, change: impl FnOnce(&mut NodeMut)) {
     let layout = table.index().layout;
     let mut unit = table.store.begin();
     unit.lock(node.block).unwrap();

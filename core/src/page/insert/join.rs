@@ -87,7 +87,7 @@ impl<Store: PageStore> Index<Store> {
             live_node(self, &mut unit, node)?.is_some_and(|node| node.view().header().overflow == head);
         let tuple = OwnedMut::at(unit.edit(head.block), head, TupleKind::HeapTids, node)?;
         let Some(mut tuple) = tuple.filter(|_| linked) else { return Ok(false) };
-        if !append(&mut tuple, heap_tid, OVERFLOW_TIDS) {
+        if !append(&mut tuple, &[heap_tid], OVERFLOW_TIDS) {
             return Ok(false);
         }
         unit.commit()?;
@@ -145,7 +145,7 @@ impl<Store: PageStore> Index<Store> {
         let Some(mut tuple) = tuple.filter(|tuple| tuple.view().header().tag == kind as u16) else {
             return Ok(false);
         };
-        if !append(&mut tuple, heap_tid, ASIDE_TIDS) {
+        if !append(&mut tuple, &[heap_tid], ASIDE_TIDS) {
             return Ok(false);
         }
         unit.commit()?;
@@ -170,13 +170,12 @@ fn live_node<'u, Store: PageStore>(
     Ok(found.filter(|node| node.view().is_live()))
 }
 
-/// Appends a heap TID to an overflow or aside tuple; false when it is full.
-fn append(tuple: &mut OwnedMut, heap_tid: HeapTid, capacity: usize) -> bool {
-    let mut tids = tuple.view().heap_tids().to_vec();
-    if tids.len() >= capacity {
+/// Appends heap TIDs to an overflow or aside tuple; false when it has no room for all of them.
+pub(in crate::page) fn append(tuple: &mut OwnedMut, more: &[HeapTid], capacity: usize) -> bool {
+    let tids = [tuple.view().heap_tids(), more].concat();
+    if tids.len() > capacity {
         return false;
     }
-    tids.push(heap_tid);
     tuple.set_heap_tids(&tids);
     true
 }

@@ -8,7 +8,7 @@
 //! 1. The **level** comes from a hash of the heap TID. A zero vector under cosine goes to an aside tuple instead.
 //! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the heap TID
 //!    ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest tuple of its overflow chain,
-//!    or in a new one that is put in front of the chain. Heap TIDs never move to another tuple.
+//!    or in a new one that is put in front of the chain. Only vacuum moves heap TIDs, see `vacuum::clean`.
 //! 3. **Publish.** A node of level 0 whose payload is inline appears whole, links included, in one unit. Any other is first
 //!    allocated as PENDING, so that its upper and payload tuples, one unit each, can name their owner; a last unit links
 //!    them, fills the node in, and clears PENDING. A crash leaves a PENDING node that nothing leads to, and the tuples that
@@ -31,6 +31,7 @@ mod publish;
 mod space;
 
 pub(super) use allocate::{Tombstone, may_reuse};
+pub(super) use join::append;
 
 use crate::graph::{
     Candidate, Neighbours, NewNeighbours, NodeStore, Purpose, choose_neighbours, descend, level_of,

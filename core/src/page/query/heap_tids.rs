@@ -2,28 +2,28 @@
 //!
 //! # Why each is read once, however the chain changes
 //!
-//! Heap TIDs never move, new overflow tuples are put in front of the chain, and only vacuum takes a tuple out, an empty one, in
-//! the unit that removes it. So the tuples of a chain keep their order, and what the reader has not come to yet follows the last
-//! tuple that it read. That tuple said what is next. Where this has been removed meanwhile, the tuple is asked again; and where it
-//! has been removed itself, so is the one read before it, and so on back to the node. Each tuple is taken back once at most, so
-//! that a reader beside a vacuum takes no longer than two passes. Tuples that came in front of those read are read only where
-//! all of these are gone; what they hold no snapshot of an older scan sees.
-//!
-//! Imports `index`, `node` and `store`.
+//! New overflow tuples are put in front of the chain; what they hold no snapshot of an older scan sees. Only vacuum takes a tuple
+//! out, in one unit with the tuple before it, to which it moves the heap TIDs that are left. So heap TIDs move towards the head
+//! only. Who follows the chain and finds each tuple that it was led to has seen all of them: what was moved to a tuple behind the
+//! reader was in the tuple before its next one, which is gone then. A reader that finds a tuple gone reads the chain again, as
+//! often as it takes to find it whole, and leaves out what it has given: it remembers that of nodes with a chain.
 
-use super::index::Index;
 use crate::page::format::node::{Node, Owned};
 use crate::page::format::tuple::TupleKind;
+use crate::page::query::index::Index;
 use crate::page::store::PageStore;
+use crate::sort::sort_unstable;
 use crate::types::{Error, HeapTid, Link, Result};
 
 /// Heap TIDs, those of a node for instance, as far as they have not been given.
 pub(in crate::page) struct HeapTids {
-    /// Those of the tuple that was read last, in reverse.
+    /// Those that have been read, in reverse.
     tids: Vec<HeapTid>,
     node: Link,
-    /// The overflow tuples that were read and not found to be gone.
-    read: Vec<Link>,
+    /// Those of earlier tuples of the node.
+    given: Vec<HeapTid>,
+    /// Overflow tuples that were read.
+    tuples: usize,
     next: Next,
 }
 
@@ -37,7 +37,7 @@ enum Next {
 
 impl Default for HeapTids {
     fn default() -> Self {
-        Self { tids: Vec::new(), node: Link::NONE, read: Vec::new(), next: Next::End }
+        Self { tids: Vec::new(), node: Link::NONE, given: Vec::new(), tuples: 0, next: Next::End }
     }
 }
 
@@ -58,7 +58,8 @@ impl HeapTids {
     /// Forgets all of them.
     pub fn clear(&mut self) {
         self.tids.clear();
-        self.read.clear();
+        self.given.clear();
+        self.tuples = 0;
         self.next = Next::End;
     }
 
@@ -77,9 +78,16 @@ impl HeapTids {
         while self.tids.is_empty() && self.has_unread() {
             index.store.interrupt_point();
             match self.next {
-                Next::Node => self.read_node(index)?,
-                Next::Overflow(link) => self.read_from(index, link)?,
-                Next::End => {}
+                Next::Overflow(link) => {
+                    if !self.read_overflow(index, link)? {
+                        self.read_again(index, link)?;
+                    }
+                }
+                Next::Node | Next::End => self.read_node(index)?,
+            }
+            if self.has_unread() {
+                self.given.try_reserve(self.tids.len())?;
+                self.given.extend_from_slice(&self.tids);
             }
             self.tids.reverse();
         }
@@ -96,48 +104,47 @@ impl HeapTids {
         Ok(())
     }
 
-    /// Reads the overflow tuple that was said to be next, or what is next by now.
-    fn read_from<Store: PageStore>(&mut self, index: &Index<Store>, mut link: Link) -> Result<()> {
-        self.next = Next::End;
-        while !self.read_overflow(index, link)? {
-            let Some(next) = self.next_again(index)?.as_option() else { return Ok(()) };
-            // Vacuum unlinks and removes a tuple in one write unit: what leads to it after that is damaged.
-            if next == link {
-                let Link { block, slot, .. } = self.node;
-                return Err(Error::Corrupt { block, slot, what: "broken heap TID chain" });
-            }
-            link = next;
-        }
-        index.check_chain_length(self.node, self.read.len())
-    }
-
     fn set_next(&mut self, next: Link) {
         self.next = next.as_option().map_or(Next::End, Next::Overflow);
     }
 
     /// Reads an overflow tuple; false when it is gone.
     fn read_overflow<Store: PageStore>(&mut self, index: &Index<Store>, link: Link) -> Result<bool> {
-        let page = index.store.read(link.block)?;
-        let Some(tuple) = Owned::at(&page, link, TupleKind::HeapTids, self.node)? else { return Ok(false) };
-        self.tids.extend(tuple.heap_tids());
-        self.set_next(tuple.header().next);
-        self.read.try_reserve(1)?;
-        self.read.push(link);
+        {
+            let page = index.store.read(link.block)?;
+            let tuple = Owned::at(&page, link, TupleKind::HeapTids, self.node)?;
+            let Some(tuple) = tuple else { return Ok(false) };
+            self.tids.try_reserve(tuple.heap_tids().len())?;
+            self.tids.extend(tuple.heap_tids());
+            self.set_next(tuple.header().next);
+        }
+        self.tuples += 1;
+        index.check_chain_length(self.node, self.tuples)?;
         Ok(true)
     }
 
-    /// What follows the last tuple read that is still there.
-    fn next_again<Store: PageStore>(&mut self, index: &Index<Store>) -> Result<Link> {
-        while let Some(last) = self.read.last() {
-            index.store.interrupt_point();
-            let page = index.store.read(last.block)?;
-            if let Some(tuple) = Owned::at(&page, *last, TupleKind::HeapTids, self.node)? {
-                return Ok(tuple.header().next);
+    /// Reads the whole chain, after a tuple of it was found to be gone, and keeps what was not given.
+    fn read_again<Store: PageStore>(&mut self, index: &Index<Store>, mut gone: Link) -> Result<()> {
+        loop {
+            self.tids.clear();
+            self.tuples = 0;
+            self.read_node(index)?;
+            let mut whole = true;
+            while whole && let Next::Overflow(link) = self.next {
+                index.store.interrupt_point();
+                whole = self.read_overflow(index, link)?;
+                // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is damaged.
+                if !whole && link == gone {
+                    let Link { block, slot, .. } = self.node;
+                    return Err(Error::Corrupt { block, slot, what: "broken heap TID chain" });
+                }
+                gone = if whole { gone } else { link };
             }
-            self.read.pop();
+            if whole {
+                sort_unstable(&mut self.given, &mut || index.store.interrupt_point());
+                self.tids.retain(|heap_tid| self.given.binary_search(heap_tid).is_err());
+                return Ok(());
+            }
         }
-        let page = index.store.read(self.node.block)?;
-        let found = Node::at(&index.layout, &page, self.node)?.filter(Node::is_live);
-        Ok(found.map_or(Link::NONE, |found| found.header().overflow))
     }
 }

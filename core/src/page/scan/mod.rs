@@ -16,7 +16,7 @@
 //! # Why no row is lost or given twice
 //!
 //! A scan serves one MVCC snapshot and holds no page between two calls. Every row that the snapshot sees was in the index
-//! before the snapshot was taken, and stays there at the same place while it is held: heap TIDs never move, and vacuum removes
+//! before the snapshot was taken, and stays there at the same node, or on the same page outside of the graph, while it is held: vacuum removes
 //! only those that no snapshot sees. So the linear pass meets each such row, and needs to go no further than the index reached
 //! when it began. A node is skipped there if the first run gave it: it gave all heap TIDs that the node had then. Those that it
 //! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given

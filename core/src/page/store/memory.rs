@@ -246,6 +246,11 @@ impl PageStore for MemoryStore {
         transaction < oldest.unwrap_or_else(|| self.next_transaction())
     }
 
+    /// Insertions hold no snapshot here: they meet slots that were reused while they went on.
+    fn is_alone(&self) -> bool {
+        mutex(&self.snapshots).is_empty()
+    }
+
     fn affinity(&self) -> usize {
         let thread = std::thread::current().id();
         let mut threads = mutex(&self.threads);

@@ -121,6 +121,10 @@ pub trait PageStore {
     /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it unlinked.
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool;
 
+    /// Whether nobody but the caller holds a snapshot now, or is changing something, so that nobody can still be looking at
+    /// anything that was unlinked before; false where that is not certain. Called without any lock.
+    fn is_alone(&self) -> bool;
+
     /// A small number that differs between concurrent backends: spreads them over equivalent pages.
     fn affinity(&self) -> usize;
 }
@@ -225,6 +229,10 @@ impl<Store: PageStore> PageStore for &Store {
 
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
         (**self).is_older_than_all_snapshots(transaction)
+    }
+
+    fn is_alone(&self) -> bool {
+        (**self).is_alone()
     }
 
     fn affinity(&self) -> usize {

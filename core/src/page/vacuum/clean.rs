@@ -8,8 +8,8 @@
 use super::Vacuum;
 use crate::page::format::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
 use crate::page::format::slotted::{Page, PageKind};
-use crate::page::format::tuple::{PENDING, TOMBSTONE, TupleKind};
-use crate::page::insert::{Tombstone, may_reuse};
+use crate::page::format::tuple::{ASIDE_TIDS, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
+use crate::page::insert::{Tombstone, append, may_reuse};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{Error, HeapTid, Link, Result};
 use std::ops::Deref;
@@ -71,7 +71,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         for tombstone in work.old {
             self.index.remove_owned(tombstone)?;
         }
-        if free >= self.index.layout.node_size {
+        let given_up = !work.asides.is_empty() || !work.orphans.is_empty();
+        if given_up || free >= self.index.layout.node_size {
             self.index.record_free_space(block, free);
         }
         Ok(())
@@ -148,7 +149,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         dead
     }
 
-    /// Removes dead heap TIDs from an overflow chain, and the tuples that become empty. False when no tuple is left.
+    /// Removes dead heap TIDs from an overflow chain, and the tuples whose others the one before has room for. False when no
+    /// tuple is left.
     fn clean_chain(
         &mut self,
         node: Link,
@@ -156,6 +158,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         is_dead: &mut dyn FnMut(HeapTid) -> bool,
     ) -> Result<bool> {
         let (mut previous, mut next, mut tuples) = (None, head, 0);
+        let mut room = 0;
         while let Some(link) = next.as_option() {
             self.index.store.interrupt_point();
             let tids = {
@@ -172,15 +175,22 @@ impl<Store: PageStore> Vacuum<'_, Store> {
             tuples += 1;
             self.index.check_chain_length(node, tuples)?;
             let dead = self.dead_of(&tids, is_dead);
-            let unchanged = dead.is_empty() && !tids.is_empty();
-            if unchanged || !self.clean_overflow(node, previous, link, &dead)? {
-                previous = Some(link);
+            let kept = tids.len() - dead.len();
+            let unchanged = dead.is_empty() && kept > room;
+            if !unchanged && self.clean_overflow(node, previous, link, &dead)? {
+                room -= kept;
+            } else {
+                (previous, room) = (Some(link), OVERFLOW_TIDS - kept);
             }
         }
         Ok(previous.is_some())
     }
 
-    /// Removes heap TIDs from an overflow tuple and, if it becomes empty, the tuple from its chain. True when it did.
+    /// Removes heap TIDs from an overflow tuple and, if the tuple before it has room for those that are left, moves them there,
+    /// and the tuple out of its chain. True when it did.
+    ///
+    /// Heap TIDs move towards the head only: who has read the tuple before it without them comes to where this one was, finds
+    /// it gone, and begins again.
     ///
     /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next vacuum.
     fn clean_overflow(
@@ -199,29 +209,36 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         let found = OwnedMut::at(unit.edit(tuple.block), tuple, TupleKind::HeapTids, node)?;
         let Some(mut found) = found else { return Ok(false) };
         let next = found.view().header().next;
-        let empty = retain(&mut found, dead);
+        retain(&mut found, dead);
+        let kept = found.view().heap_tids().to_vec();
         let page = unit.edit(before);
-        let unlinked = empty
-            && match previous {
-                Some(previous) => match OwnedMut::at(page, previous, TupleKind::HeapTids, node)? {
-                    Some(mut previous) if previous.view().header().next == tuple => {
+        let unlinked = match previous {
+            Some(previous) => match OwnedMut::at(page, previous, TupleKind::HeapTids, node)? {
+                Some(mut previous) if previous.view().header().next == tuple => {
+                    let room = append(&mut previous, &kept, OVERFLOW_TIDS);
+                    if room {
                         previous.header_mut().next = next;
-                        true
                     }
-                    _ => false,
-                },
-                None => match NodeMut::at(&self.index.layout, page, node)? {
-                    Some(mut node) if node.view().header().overflow == tuple => {
-                        node.header_mut().overflow = next;
-                        true
-                    }
-                    _ => false,
-                },
-            };
+                    room
+                }
+                _ => false,
+            },
+            None => match NodeMut::at(&self.index.layout, page, node)? {
+                Some(mut node) if node.view().header().overflow == tuple && kept.is_empty() => {
+                    node.header_mut().overflow = next;
+                    true
+                }
+                _ => false,
+            },
+        };
         if unlinked {
             unit.edit(tuple.block).remove_tuple(tuple.block, tuple.slot)?;
         }
+        let usable = self.index.usable_space(unit.page(tuple.block), tuple.block)?;
         unit.commit()?;
+        if unlinked {
+            self.index.record_free_space(tuple.block, usable);
+        }
         Ok(unlinked)
     }
 
@@ -277,6 +294,9 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 page.remove_tuple(block, link.slot)?;
             }
         }
+        if !work.asides.is_empty() {
+            merge_asides(page, block)?;
+        }
         for (link, kind, owner) in &work.orphans {
             if Owned::at(page, *link, *kind, *owner)?.is_some() {
                 page.remove_tuple(block, link.slot)?;
@@ -304,6 +324,36 @@ fn retain(tuple: &mut OwnedMut, dead: &[HeapTid]) -> bool {
     let kept = without(tuple.view().heap_tids(), dead);
     tuple.set_heap_tids(&kept);
     kept.is_empty()
+}
+
+/// Moves the heap TIDs of aside tuples to others of the same page and kind that have room for all of them. Who reads the page
+/// sees all of them before, or all of them after.
+fn merge_asides(page: &mut Page, block: u32) -> Result<()> {
+    let mut fuller: Vec<(Link, u16)> = Vec::new();
+    for slot in 1..=page.slot_count() {
+        let Some(tuple) = Owned::in_slot(page, block, slot)? else { continue };
+        let OwnedHeader { kind, tag, version, .. } = *tuple.header();
+        if kind != TupleKind::Aside as u8 {
+            continue;
+        }
+        let tids = tuple.heap_tids().to_vec();
+        let mut moved = false;
+        for (other, _) in fuller.iter().filter(|(_, other_tag)| *other_tag == tag) {
+            let other = OwnedMut::at(page, *other, TupleKind::Aside, Link::NONE)?;
+            if let Some(mut other) = other
+                && append(&mut other, &tids, ASIDE_TIDS)
+            {
+                moved = true;
+                break;
+            }
+        }
+        if moved {
+            page.remove_tuple(block, slot)?;
+        } else {
+            fuller.push((Link { block, slot, version }, tag));
+        }
+    }
+    Ok(())
 }
 
 fn without(tids: &[HeapTid], dead: &[HeapTid]) -> Vec<HeapTid> {

@@ -18,9 +18,9 @@
 //!    through it all the while.
 //! 3. A dead **entry point** is replaced by a live node of the highest level, if there is one.
 //! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see `reach`.
-//! 5. The cycle is marked **repaired**, with the transaction number of that moment. Once that is older than every snapshot,
-//!    inserts and vacuums may reuse its tombstones. Links that still lead there, because a crash came between two units, are
-//!    told by their versions.
+//! 5. The cycle is marked **repaired**, with the next transaction number of that moment. Once that is older than every snapshot,
+//!    inserts and vacuums may reuse its tombstones; at once, if nobody holds a snapshot at that moment, or at a later one when a
+//!    vacuum looks. Links that still lead there, because a crash came between two units, are told by their versions.
 //!
 //! Memory is bounded: when as many tombstones are known as fit, step 2 runs for them before step 1 goes on.
 
@@ -168,13 +168,14 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Lets everybody reuse the tombstones of repaired cycles once no snapshot can be looking at them. True when there are
     /// new ones.
     fn advance_reusable_cycle(&mut self) -> Result<bool> {
-        let meta = &self.index.meta;
-        let old = meta.reusable_cycle != meta.repaired_cycle
-            && self.index.store.is_older_than_all_snapshots(meta.repaired_transaction);
-        if old {
-            self.change_meta(|meta| meta.reusable_cycle = meta.repaired_cycle)?;
+        let Meta { repaired_cycle, reusable_cycle, repaired_transaction, .. } = self.index.meta;
+        let store = self.index.store;
+        let forgotten = reusable_cycle != repaired_cycle
+            && (store.is_older_than_all_snapshots(repaired_transaction) || store.is_alone());
+        if forgotten {
+            self.change_meta(|meta| meta.reusable_cycle = repaired_cycle)?;
         }
-        Ok(old)
+        Ok(forgotten)
     }
 
     /// Called before a tombstone is made.
@@ -188,12 +189,22 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     }
 
     fn finish_cycle(&mut self) -> Result<()> {
-        self.advance_reusable_cycle()?;
+        let Meta { cycle, repaired_cycle, reusable_cycle, repaired_transaction, .. } = self.index.meta;
+        let store = self.index.store;
         // What begins from now on is led to a tombstone by no link.
-        let transaction = self.index.store.next_transaction();
+        let transaction = store.next_transaction();
+        // Payloads apart from their nodes are not free before a vacuum has removed the nodes: `cleanup` looks, and does it.
+        let reusable_cycle = if self.index.layout.payload_offset.is_some() && store.is_alone() {
+            cycle
+        } else if store.is_older_than_all_snapshots(repaired_transaction) {
+            repaired_cycle
+        } else {
+            reusable_cycle
+        };
         self.change_meta(|meta| {
-            meta.repaired_cycle = meta.cycle;
+            meta.repaired_cycle = cycle;
             meta.repaired_transaction = transaction;
+            meta.reusable_cycle = reusable_cycle;
         })?;
         self.index.store.stop_point("vacuum finished");
         Ok(())
