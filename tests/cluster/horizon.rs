@@ -107,13 +107,14 @@ fn vacuum_past_the_stop_limit() {
     assert_complete(&mut client, "<->");
     client.batch_execute("SELECT walia_repair('items_v')").unwrap();
 
-    client.batch_execute("VACUUM old_items").unwrap();
+    // The first one, by whomever, makes the table young without its indexes; the next one removes from them what is dead.
+    (0..2).for_each(|_| client.batch_execute("VACUUM old_items").unwrap());
     let log = cluster.log();
     assert!(
         log.contains("bypassing nonessential maintenance of table \"postgres.public.old_items\""),
         "{log}"
     );
-    assert_eq!(number(&mut client, "SELECT heap_tids FROM walia_info('old_items_v')"), 1000);
+    assert_eq!(number(&mut client, "SELECT heap_tids FROM walia_info('old_items_v')"), 500);
     assert_eq!(number(&mut client, "SELECT count(*) FROM walia_check('old_items_v', true)"), 0);
 }
 
