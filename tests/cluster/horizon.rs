@@ -107,49 +107,55 @@ fn vacuum_past_the_stop_limit() {
     assert_complete(&mut client, "<->");
     client.batch_execute("SELECT walia_repair('items_v')").unwrap();
 
-    client.batch_execute("VACUUM old_items").unwrap();
+    // The first one, by whomever, makes the table young without its indexes; the next one removes from them what is dead.
+    (0..2).for_each(|_| client.batch_execute("VACUUM old_items").unwrap());
     let log = cluster.log();
     assert!(
         log.contains("bypassing nonessential maintenance of table \"postgres.public.old_items\""),
         "{log}"
     );
-    assert_eq!(number(&mut client, "SELECT heap_tids FROM walia_info('old_items_v')"), 1000);
+    assert_eq!(number(&mut client, "SELECT heap_tids FROM walia_info('old_items_v')"), 500);
     assert_eq!(number(&mut client, "SELECT count(*) FROM walia_check('old_items_v', true)"), 0);
 }
 
-/// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. A scan by that must fail, also
-/// where nothing leads it to a page of the table.
-#[test]
-fn a_snapshot_that_is_too_old() {
-    let cluster = Cluster::start(&["autovacuum = off"]);
-    let mut client = cluster.connect();
-    if number(&mut client, "SELECT current_setting('server_version_num')::bigint") >= 170_000 {
-        return;
+mod soak {
+    use super::*;
+
+    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. A scan by that must fail,
+    /// also where nothing leads it to a page of the table. Postgres counts in minutes.
+    #[test]
+    #[ignore = "long: make soak"]
+    fn a_snapshot_that_is_too_old() {
+        let cluster = Cluster::start(&["autovacuum = off"]);
+        let mut client = cluster.connect();
+        if number(&mut client, "SELECT current_setting('server_version_num')::bigint") >= 170_000 {
+            return;
+        }
+        drop(client);
+        cluster.stop();
+        cluster.configure("old_snapshot_threshold = 1min");
+        cluster.run();
+        let mut client = cluster.connect();
+        client.batch_execute(TABLE).unwrap();
+        let mut reader = cluster.connect();
+        by_index(&mut reader, true);
+        let scan = "SELECT id FROM items ORDER BY v <-> (SELECT array_fill(0.5::real, ARRAY[8])::vecf32)";
+        assert_plan(&mut reader, scan, true);
+        reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ").unwrap();
+        assert_eq!(reader.query(scan, &[]).unwrap().len(), 500);
+        client.batch_execute("DELETE FROM items").unwrap();
+        let removed = (0..60).any(|_| {
+            thread::sleep(Duration::from_secs(5));
+            client.batch_execute("SELECT pg_current_xact_id()").unwrap();
+            client.batch_execute("VACUUM items").unwrap();
+            number(&mut client, "SELECT heap_tids FROM walia_info('items_v')") == 0
+        });
+        assert!(removed, "VACUUM has not removed what the old snapshot sees");
+        let found = reader.query(scan, &[]);
+        let code = found.as_ref().map(Vec::len).map_err(|error| error.code().cloned());
+        assert_eq!(code, Err(Some(SqlState::SNAPSHOT_TOO_OLD)));
+        reader.batch_execute("ROLLBACK").unwrap();
+        assert_eq!(reader.query(scan, &[]).unwrap().len(), 0);
+        assert_complete(&mut client, "<->");
     }
-    drop(client);
-    cluster.stop();
-    cluster.configure("old_snapshot_threshold = 0");
-    cluster.run();
-    let mut client = cluster.connect();
-    client.batch_execute(TABLE).unwrap();
-    let mut reader = cluster.connect();
-    by_index(&mut reader, true);
-    let scan = "SELECT id FROM items ORDER BY v <-> (SELECT array_fill(0.5::real, ARRAY[8])::vecf32)";
-    assert_plan(&mut reader, scan, true);
-    reader.batch_execute("BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT 1").unwrap();
-    assert_eq!(reader.query(scan, &[]).unwrap().len(), 500);
-    client.batch_execute("DELETE FROM items").unwrap();
-    wait_until("VACUUM has removed what the old snapshot sees", || {
-        // Postgres gives a snapshot five seconds at least.
-        thread::sleep(Duration::from_secs(1));
-        client.batch_execute("SELECT pg_current_xact_id()").unwrap();
-        client.batch_execute("VACUUM items").unwrap();
-        number(&mut client, "SELECT heap_tids FROM walia_info('items_v')") == 0
-    });
-    let found = reader.query(scan, &[]);
-    let code = found.as_ref().map(Vec::len).map_err(|error| error.code().cloned());
-    assert_eq!(code, Err(Some(SqlState::SNAPSHOT_TOO_OLD)));
-    reader.batch_execute("ROLLBACK").unwrap();
-    assert_eq!(reader.query(scan, &[]).unwrap().len(), 0);
-    assert_complete(&mut client, "<->");
 }
