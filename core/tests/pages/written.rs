@@ -2,13 +2,15 @@
 
 use crate::graphs::{TestGraph, parameters};
 use rand::{Rng, SeedableRng, rngs::StdRng};
+use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 use walia_core::arena::{Settings, build};
-use walia_core::graph::BuiltGraph;
+use walia_core::graph::{BuiltGraph, EntryPoint};
+use walia_core::page::format::layout::Layout;
 use walia_core::page::format::node::{Node, Owned};
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
-use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL};
+use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Parameters};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
 fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
@@ -125,6 +127,60 @@ fn whole_parts_lie_on_consecutive_blocks() {
         });
         assert_eq!(blocks.len(), 8);
         assert!(blocks[..7].windows(2).all(|pair| pair[1] == pair[0] + 1));
+    }
+}
+
+/// A graph of one node, which counts the heap TIDs that are taken from it one by one.
+struct OneNode<'a> {
+    graph: &'a TestGraph,
+    rows: u32,
+    taken: Cell<u64>,
+}
+
+impl BuiltGraph for OneNode<'_> {
+    fn parameters(&self) -> &Parameters {
+        self.graph.parameters()
+    }
+
+    fn len(&self) -> u32 {
+        1
+    }
+
+    fn entry_point(&self) -> Option<EntryPoint<u32>> {
+        self.graph.entry_point()
+    }
+
+    fn level(&self, node: u32) -> u8 {
+        self.graph.level(node)
+    }
+
+    fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
+        self.graph.links(node, layer)
+    }
+
+    fn vector(&self, node: u32) -> &[u8] {
+        self.graph.vector(node)
+    }
+
+    fn heap_tids(&self, _node: u32) -> impl Iterator<Item = HeapTid> {
+        let tids = (0..self.rows).map(|row| HeapTid::new(row / 100, (row % 100) as u16 + 1));
+        tids.inspect(|_| self.taken.set(self.taken.get() + 1))
+    }
+}
+
+/// To write a node of many rows takes time that grows with them, not with their square.
+#[test]
+fn a_node_of_many_rows_is_written_in_one_go() {
+    let graph = TestGraph::new(parameters(8, ElementType::F32, 4), &[(0, 1)]);
+    for rows in [20_000, 40_000] {
+        let graph = OneNode { graph: &graph, rows, taken: Cell::new(0) };
+        let store = MemoryStore::new();
+        write_graph(&graph, &[], &mut &store, &mut |_| ()).unwrap();
+        let taken = graph.taken.get();
+        assert!(taken <= 8 * u64::from(rows), "{taken} heap TIDs were counted for {rows}");
+        let index = Index::open(&store).unwrap();
+        assert_eq!(check(&index).unwrap(), []);
+        assert_eq!(statistics(&index).unwrap().heap_tids, u64::from(rows));
     }
 }
 
