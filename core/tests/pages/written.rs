@@ -6,7 +6,6 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 use walia_core::arena::{Settings, build};
 use walia_core::graph::{BuiltGraph, EntryPoint};
-use walia_core::page::format::layout::Layout;
 use walia_core::page::format::node::{Node, Owned};
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
