@@ -25,5 +25,6 @@ mod standby;
 mod stop_points;
 mod unlogged;
 mod updates;
+mod upgrade;
 mod vacuum;
 mod workload;
