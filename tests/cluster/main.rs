@@ -13,6 +13,7 @@ mod foreign;
 mod format;
 mod golden;
 mod kernels;
+mod moves;
 mod numbers;
 mod parallel;
 mod passes;
