@@ -69,31 +69,41 @@ def cluster(totals, arguments):
             installations.append(postgres.Installation(DEBIAN_15))
         else:
             announce("Postgres 15: skipped, as Debian's postgresql-server-dev-15 is not installed")
-    for installation in installations:
-        if arguments.major in (None, installation.major):
-            cluster_on(totals, installation, arguments)
+    # pg_upgrade's test on the newest takes over a cluster of the one before.
+    servers = [(installation, server(totals, installation)) for installation in reversed(installations)
+               if arguments.major in (None, installation.major)]
+    older = None
+    for installation, private in servers:
+        if private is not None:
+            cluster_on(totals, installation, private, older, arguments)
+            older = private
 
 
-def cluster_on(totals, installation, arguments):
-    title = f"Postgres {installation.major}"
-    library = totals.step(f"{title}: compile walia", postgres.build, installation, PROFILE, "--tests")
+def server(totals, installation):
+    """A private copy of a Postgres with walia in it; None where that fails."""
+    library = totals.step(f"Postgres {installation.major}: compile walia", postgres.build, installation, PROFILE, "--tests")
     if library is None:
-        return
-    home = environment.directory() / "test" / f"pg{installation.major}"
-    server = installation.private_copy(home / "server")
-    postgres.install(library, server)
-    clusters = home / "clusters"
+        return None
+    private = installation.private_copy(environment.directory() / "test" / f"pg{installation.major}" / "server")
+    postgres.install(library, private)
+    return private
+
+
+def cluster_on(totals, installation, private, older, arguments):
+    clusters = environment.directory() / "test" / f"pg{installation.major}" / "clusters"
     remove_clusters(clusters)
     user = environment.server_user()
     command, variables = postgres.cargo(installation, "test", f"--profile={PROFILE}", "--test=*")
     variables |= {
-        "WALIA_TEST_PG_CONFIG": str(server.pg_config),
+        "WALIA_TEST_PG_CONFIG": str(private.pg_config),
         "WALIA_TEST_DIRECTORY": str(environment.give_to_server_user(clusters)),
         "WALIA_TEST_OUTPUT": str(postgres.CARGO_TARGET / f"pg{installation.major}" / "pg_regress"),
         "WALIA_TEST_USER": f"{user.pw_uid}:{user.pw_gid}" if user else "",
         "WALIA_DATA": os.environ.get("WALIA_DATA", str(CHECKOUT.parent / "shared" / "data")),
     }
-    totals.cargo_test(f"{title}: whole-cluster tests and pg_regress", command, arguments, variables)
+    if older is not None:
+        variables["WALIA_TEST_OLD_BINDIR"] = str(older.bindir)
+    totals.cargo_test(f"Postgres {installation.major}: whole-cluster tests and pg_regress", command, arguments, variables)
     if not totals.failed:
         remove_clusters(clusters)
 

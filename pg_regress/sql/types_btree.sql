@@ -21,4 +21,9 @@ INSERT INTO ordered VALUES (8, '[0]', '[1,9]');
 INSERT INTO ordered VALUES (8, '[0]', '[-0]'), (9, '[-0]', '[0,0]');
 SELECT count(v), count(DISTINCT v) FROM ordered;
 SELECT a.id, b.id FROM ordered AS a JOIN ordered AS b ON a.v = b.v AND a.id < b.id;
+-- Joined by merging.
+SET enable_nestloop = off;
+EXPLAIN (COSTS OFF) SELECT a.id, b.id FROM ordered AS a JOIN ordered AS b USING (v);
+SELECT a.id, b.id FROM ordered AS a JOIN ordered AS b USING (v) WHERE a.id < b.id;
+RESET enable_nestloop;
 DROP TABLE ordered;
