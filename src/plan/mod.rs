@@ -96,7 +96,7 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
             pg_guard_ffi_boundary(|| previous(root, relation, index, entry));
         }
         if matches!((*entry).rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
-            order::forget(root, relation, entry);
+            order::forget(root, relation);
         }
     }
 }

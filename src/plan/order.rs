@@ -16,23 +16,24 @@ use crate::am::{cost, order};
 ///
 /// # Safety
 /// The arguments are those of the planner's hook for the paths of a relation.
-pub unsafe fn forget(
-    root: *mut pg_sys::PlannerInfo,
-    relation: *mut pg_sys::RelOptInfo,
-    entry: *mut pg_sys::RangeTblEntry,
-) {
-    // SAFETY: by the caller's promise; a subquery that was planned has a planner's state, and its paths are scans of it.
+pub unsafe fn forget(root: *mut pg_sys::PlannerInfo, relation: *mut pg_sys::RelOptInfo) {
+    // SAFETY: by the caller's promise; a subquery that is scanned has a planner's state.
     unsafe {
         let relation = &*relation;
         let paths = PgList::<pg_sys::Path>::from_pg(relation.pathlist);
         for path in paths.iter_ptr().filter(|path| !(**path).pathkeys.is_null()) {
             let keys = (*path).pathkeys;
-            let is_of_answer = (*entry).rtekind == pg_sys::RTEKind::RTE_SUBQUERY
-                && (*path).type_ == pg_sys::NodeTag::T_SubqueryScanPath
-                && !order::has_limit(&*(*relation.subroot).parse)
-                // A key is left out where a condition makes it a constant: then the next one is the first, which is no order of two runs.
-                && pg_sys::list_length((*subpath(path)).pathkeys) == pg_sys::list_length(keys)
-                && order::is_of_answer(root, relation, keys);
+            let is_of_answer = match (*path).type_ {
+                pg_sys::NodeTag::T_SubqueryScanPath => {
+                    !order::has_limit(&*(*relation.subroot).parse)
+                        // A key is left out where a condition makes it a constant: then the next one, which no run follows, is the first.
+                        && pg_sys::list_length((*subpath(path)).pathkeys) == pg_sys::list_length(keys)
+                        && order::is_of_answer(root, relation, keys)
+                }
+                pg_sys::NodeTag::T_Path => false,
+                // The branches of a UNION ALL, merged, which belong to this query.
+                _ => true,
+            };
             if !is_of_answer && rests_on_scan(root, path) {
                 (*path).pathkeys = std::ptr::null_mut();
             }

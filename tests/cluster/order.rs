@@ -173,17 +173,17 @@ fn prepare(client: &mut Client) {
                  'SELECT array_agg(floor(random() * below))::vecf32 FROM generate_series(1, dimensions)';
              -- Few links, so that the first run misses many rows.
              CREATE TABLE points (id int, kind int, v vecf32(8));
-             INSERT INTO points SELECT i, i % 5, random_vector(8, 4) FROM generate_series(1, 3000) AS i;
+             INSERT INTO points SELECT i, i % 5, random_vector(8, 4) FROM generate_series(1, 1500) AS i;
              CREATE INDEX ON points USING walia_hnsw (v vecf32_l2_ops) WITH (m = 4, ef_construction = 8);
              CREATE TABLE bits (id int, kind int, v vecf32(20));
-             INSERT INTO bits SELECT i, i % 5, random_vector(20, 2) FROM generate_series(1, 3000) AS i;
+             INSERT INTO bits SELECT i, i % 5, random_vector(20, 2) FROM generate_series(1, 1500) AS i;
              CREATE INDEX ON bits USING walia_hnsw (v vecf32_l1_ops) WITH (m = 4, ef_construction = 8);
              CREATE TABLE parts (LIKE points) PARTITION BY LIST (kind);
              CREATE TABLE parts_0 PARTITION OF parts FOR VALUES IN (0, 1);
              CREATE TABLE parts_1 PARTITION OF parts DEFAULT;
              INSERT INTO parts SELECT * FROM points;
              CREATE INDEX ON parts USING walia_hnsw (v vecf32_l2_ops) WITH (m = 4, ef_construction = 8);
-             CREATE VIEW branches AS SELECT * FROM points WHERE id <= 2000 UNION ALL SELECT * FROM parts_1;
+             CREATE VIEW branches AS SELECT * FROM points WHERE id <= 1000 UNION ALL SELECT * FROM parts_1;
              CREATE TABLE seen (x float8, n int);
              INSERT INTO seen SELECT v <-> array_fill(1, ARRAY[8])::vecf32, id FROM points WHERE id % 97 = 0;
              INSERT INTO seen SELECT i, -i FROM generate_series(1, 30) AS i;
