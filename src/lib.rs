@@ -3,13 +3,14 @@
 //! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! error | guc → types → store → am → plan → observe
+//! error | error_context | guc → types → store → am → plan → observe
 //! ```
 //!
 //! `unsafe` is allowed only in [`store`], where [`types`], [`am`] and [`plan`] meet Postgres's functions and data, and here.
 
 pub mod am;
 pub mod error;
+pub mod error_context;
 pub mod guc;
 pub mod observe;
 pub mod plan;
@@ -23,6 +24,7 @@ pgrx::pg_module_magic!();
 /// What Postgres calls when it loads the library.
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
+    error_context::define();
     // SAFETY: a setting that every server has; the text lives until the next change of settings.
     let block_size = unsafe {
         let text = pg_sys::GetConfigOption(c"block_size".as_ptr(), false, false);

@@ -11,6 +11,7 @@ use super::open::{OpenIndex, Purpose};
 use super::table::{Sees, for_each_row};
 use crate::am::column;
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 
@@ -23,6 +24,8 @@ fn walia_check(
     'static,
     (name!(severity, &'static str), name!(block, i64), name!(slot, i32), name!(finding, String)),
 > {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     let opened = OpenIndex::new(index, Purpose::Check).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };

@@ -11,6 +11,7 @@ use walia_core::page::statistics::statistics;
 use super::open::{OpenIndex, Purpose};
 use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::store::error::index_error;
 
 /// One row about an index; it reads all of its pages, and follows all links.
@@ -47,6 +48,8 @@ fn walia_info(
         name!(kernel, &'static str),
     ),
 > {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };

@@ -19,6 +19,7 @@ use super::table::{AsOwner, Sees, for_each_row};
 use crate::am::column::DISTANCE_PROCEDURE;
 use crate::am::heap::Reader;
 use crate::error::{OrRaise, Result, SqlError};
+use crate::error_context::ErrorContext;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
 use crate::types::RawVector;
@@ -58,6 +59,8 @@ fn walia_recall(
     samples: i32,
 ) -> TableIterator<'static, (name!(recall, Option<f64>), name!(samples, i32), name!(median_ms, Option<f64>))>
 {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     opened.check_valid().or_raise();
     opened.check_row_security().or_raise();

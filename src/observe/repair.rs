@@ -10,6 +10,7 @@ use walia_core::page::vacuum::{VacuumStatistics, repair};
 use super::open::{OpenIndex, Purpose};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::store::error::index_error;
 
 /// Mends what vacuum would, and every link that leads nowhere; one row of what that was. It sleeps as VACUUM does.
@@ -28,6 +29,8 @@ fn walia_repair(
         name!(orphans_removed, i64),
     ),
 > {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };

@@ -7,6 +7,7 @@ mod build;
 mod churn;
 mod crash;
 mod damage;
+mod errors;
 mod extension;
 mod federation;
 mod foreign;
