@@ -16,6 +16,7 @@ mod kernels;
 mod numbers;
 mod parallel;
 mod passes;
+mod privileges;
 mod recall;
 mod regress;
 mod scan;
