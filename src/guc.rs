@@ -46,8 +46,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.ef_search",
-                c"Number of candidates that a search keeps.",
-                c"More of them find more of the true neighbours and take more time.",
+                c"Sets the number of candidates that a search keeps.",
+                c"A larger number finds more of the true neighbors and takes more time.",
                 &EF_SEARCH,
                 1,
                 10_000,
@@ -58,8 +58,8 @@ pub fn define() {
         || {
             GucRegistry::define_enum_guc(
                 c"walia.iterative_scan",
-                c"How a scan goes on after its first walia.ef_search rows.",
-                c"strict_order and relaxed_order go on until the executor has enough; off stops.",
+                c"Sets how a scan goes on after its first walia.ef_search rows.",
+                c"Valid values are \"strict_order\" and \"relaxed_order\", which go on for as long as rows are asked for, and \"off\", which stops.",
                 &ITERATIVE_SCAN,
                 GucContext::Userset,
                 FLAGS,
@@ -68,7 +68,7 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.max_scan_tuples",
-                c"Number of rows that a scan takes from the graph before it turns to all the rows that are left.",
+                c"Sets the number of rows that a scan takes from the graph before it reads and sorts all rows that are left.",
                 c"",
                 &MAX_SCAN_TUPLES,
                 1,
@@ -80,8 +80,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.prefetch_depth",
-                c"Number of pages that a search asks for ahead of reading them.",
-                c"-1 takes effective_io_concurrency of the tablespace, but at least 16; 0 turns read-ahead off.",
+                c"Sets the number of pages that a search asks for ahead of reading them.",
+                c"-1 means to use effective_io_concurrency of the tablespace, but at least 16. 0 turns read-ahead off.",
                 &PREFETCH_DEPTH,
                 -1,
                 1000,
@@ -92,8 +92,8 @@ pub fn define() {
         || {
             GucRegistry::define_bool_guc(
                 c"walia.federated_scan",
-                c"Searches the indexes of many tables as one.",
-                c"Applies to partitions, inheritance and UNION ALL; off searches every index on its own.",
+                c"Enables the search of the indexes of many tables as one.",
+                c"Applies to partitions, inheritance children and the branches of UNION ALL.",
                 &FEDERATED_SCAN,
                 GucContext::Userset,
                 FLAGS,
@@ -102,8 +102,8 @@ pub fn define() {
         || {
             GucRegistry::define_bool_guc(
                 c"walia.heal",
-                c"Whether a scan mends links that lead nowhere, after its answer.",
-                c"Never on a standby.",
+                c"Enables the repair of links that lead nowhere by the scans that meet them.",
+                c"A scan does it when it ends, also in a read-only transaction, but never during recovery.",
                 &HEAL,
                 GucContext::Userset,
                 FLAGS,
@@ -112,7 +112,7 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.heal_budget",
-                c"Number of nodes whose links a scan mends at most.",
+                c"Sets the maximum number of nodes whose links a scan repairs.",
                 c"",
                 &HEAL_BUDGET,
                 1,
@@ -124,8 +124,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.build_threads",
-                c"Number of threads that build an index.",
-                c"0 takes max_parallel_maintenance_workers and one more.",
+                c"Sets the maximum number of threads that build an index.",
+                c"0 means to use one more than max_parallel_maintenance_workers. No build has more threads than max_worker_processes and one.",
                 &BUILD_THREADS,
                 0,
                 1024,
@@ -137,8 +137,8 @@ pub fn define() {
         || {
             GucRegistry::define_string_guc(
                 c"walia.stop_points",
-                c"Moments between two changes at which the session waits for an advisory lock, separated by commas.",
-                c"For tests; only debug builds have it.",
+                c"Sets the moments between two changes at which the session waits for an advisory lock.",
+                c"For tests: only debug builds have it.",
                 &STOP_POINTS,
                 GucContext::Suset,
                 FLAGS,
@@ -200,10 +200,14 @@ pub fn stops_at(name: &str) -> bool {
 }
 
 /// Threads that build an index, at least 1.
+///
+/// Parallel workers, which they stand for, come from a pool whose size only the administrator sets, whatever a user wishes.
 pub fn build_threads() -> usize {
-    match BUILD_THREADS.get() {
-        // SAFETY: a setting that Postgres defines.
-        0 => unsafe { pg_sys::max_parallel_maintenance_workers }.max(0) as usize + 1,
-        threads => threads as usize,
-    }
+    // SAFETY: settings that Postgres defines.
+    let (workers, pool) = unsafe { (pg_sys::max_parallel_maintenance_workers, pg_sys::max_worker_processes) };
+    let wish = match BUILD_THREADS.get() {
+        0 => workers + 1,
+        threads => threads,
+    };
+    wish.clamp(1, pool + 1) as usize
 }

@@ -3,7 +3,7 @@
 //! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! error | guc → memory → types → store → am → plan → observe
+//! error | error_context | guc → memory → types → store → am → plan → observe
 //! ```
 //!
 //! `unsafe` is allowed only in [`store`], where [`types`], [`am`] and [`plan`] meet Postgres's functions and data, in the
@@ -11,6 +11,7 @@
 
 pub mod am;
 pub mod error;
+pub mod error_context;
 pub mod guc;
 pub mod memory;
 pub mod observe;
@@ -26,6 +27,7 @@ pgrx::pg_module_magic!();
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     memory::define();
+    error_context::define();
     // SAFETY: a setting that every server has; the text lives until the next change of settings.
     let block_size = unsafe {
         let text = pg_sys::GetConfigOption(c"block_size".as_ptr(), false, false);

@@ -8,6 +8,7 @@ use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::memory;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
@@ -31,6 +32,8 @@ pub unsafe extern "C-unwind" fn aminsert(
     unchanged: bool,
     _info: *mut pg_sys::IndexInfo,
 ) -> bool {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres gives open relations, and the values of the index's only column.
     unsafe {
         let mut room = memory::Room::default();

@@ -15,6 +15,7 @@ use super::heap::HeapVectors;
 use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
+use crate::error_context::ErrorContext;
 use crate::guc;
 use crate::memory;
 use crate::store::error::index_error;
@@ -108,6 +109,8 @@ pub unsafe extern "C-unwind" fn amrescan(
     order_bys: pg_sys::ScanKey,
     order_by_count: i32,
 ) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres gives as many keys as it announced to `ambeginscan`, or none to keep the old ones.
     unsafe {
         let scan = &mut *scan;
@@ -131,6 +134,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
     scan: pg_sys::IndexScanDesc,
     _direction: pg_sys::ScanDirection::Type,
 ) -> bool {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: `ambeginscan` made the state. The context is switched back below; an ERROR resets it anyway.
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
@@ -164,6 +169,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: `ambeginscan` made the state and its context, and nobody uses them afterwards.
     unsafe {
         let state = (*scan).opaque.cast::<ScanState>();
@@ -196,12 +203,31 @@ pub fn options(members: usize) -> ScanOptions {
 pub unsafe fn metric(index: pg_sys::Relation) -> Option<Metric> {
     // SAFETY: by the caller's promise; the relation cache keeps an open index's routine.
     unsafe {
-        let method = (*(*index).rd_indam).amgettuple?;
-        std::ptr::fn_addr_eq(method, amgettuple as unsafe extern "C-unwind" fn(_, _) -> _)
-            .then(|| column::measure(index))
-            .flatten()
-            .map(|(metric, _)| metric)
+        let routine = &*(*index).rd_indam;
+        is_of_this_method(routine).then(|| column::measure(index)).flatten().map(|(metric, _)| metric)
     }
+}
+
+/// Whether an access method has the handler that is in this library: its name may be any.
+///
+/// # Safety
+/// Called in a transaction.
+pub unsafe fn is_handled_here(access_method: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise; the handler's answer is null, or the caller's to free.
+    unsafe {
+        let routine = pg_sys::GetIndexAmRoutineByAmId(access_method, true);
+        let is_here = routine.as_ref().is_some_and(is_of_this_method);
+        if !routine.is_null() {
+            pg_sys::pfree(routine.cast());
+        }
+        is_here
+    }
+}
+
+/// Whether a table of callbacks is this access method's.
+fn is_of_this_method(routine: &pg_sys::IndexAmRoutine) -> bool {
+    let method = amgettuple as unsafe extern "C-unwind" fn(_, _) -> _;
+    routine.amgettuple.is_some_and(|other| std::ptr::fn_addr_eq(other, method))
 }
 
 /// Begins the search of a scan that is one of several, which a federation does; the scan has had its keys.

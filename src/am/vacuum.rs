@@ -11,6 +11,7 @@ use walia_core::page::vacuum::{self, VacuumStatistics};
 use walia_core::page::{Index, PageStore};
 
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::memory::Room;
 use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
@@ -28,6 +29,8 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     callback: pg_sys::IndexBulkDeleteCallback,
     callback_state: *mut c_void,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres gives an open index and a callback for heap TIDs; `stats` is null or an earlier result.
     unsafe {
         let failed = |error| index_error((*info).index, error);
@@ -57,6 +60,8 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     info: *mut pg_sys::IndexVacuumInfo,
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: as above.
     unsafe {
         if (*info).analyze_only {

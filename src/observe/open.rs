@@ -1,9 +1,13 @@
 //! Opening an index that a user names, with the rights that this takes.
 //!
-//! Imports `store` and `error`.
+//! As Postgres's own commands do, it asks the catalogs whether the user may have a lock before it waits for it: whoever waits
+//! for a lock is in the way of all who come later. Imports `am`, `store` and `error`.
+
+use std::ffi::c_char;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
+use crate::am::scan;
 use crate::error::{Result, SqlError};
 use crate::store::RelationStore;
 use crate::store::error::relation_name;
@@ -13,9 +17,9 @@ use crate::store::error::relation_name;
 pub enum Purpose {
     /// To be read while others change it, by anybody who may SELECT from its table.
     Read,
-    /// To be read while nobody changes it, by the table's owner.
+    /// To be read while nobody changes it, by those who may VACUUM the table.
     Check,
-    /// To be mended while others change it, by the table's owner.
+    /// To be mended while others change it, by the same.
     Repair,
 }
 
@@ -31,6 +35,22 @@ impl Purpose {
         };
         locks.map(|lock| lock as pg_sys::LOCKMODE)
     }
+
+    /// Raises an ERROR where the transaction or the server allows no such thing.
+    fn prevent_where_impossible(self) {
+        // SAFETY: asks for the state of transaction and server.
+        unsafe {
+            match self {
+                Self::Read => {}
+                // It takes a lock that no standby gives.
+                Self::Check => pg_sys::PreventCommandDuringRecovery(c"walia_check()".as_ptr()),
+                Self::Repair => {
+                    pg_sys::PreventCommandIfReadOnly(c"walia_repair()".as_ptr());
+                    pg_sys::PreventCommandDuringRecovery(c"walia_repair()".as_ptr());
+                }
+            }
+        }
+    }
 }
 
 /// An index and its table, open and locked. Dropping it closes them; the locks stay until the transaction ends.
@@ -42,14 +62,22 @@ pub struct OpenIndex {
 impl OpenIndex {
     /// Opens a walia_hnsw index.
     pub fn new(index: pg_sys::Oid, purpose: Purpose) -> Result<Self> {
-        // SAFETY: catalog look-ups by OID, in a transaction. The table is locked first, as every other command does.
-        unsafe {
+        purpose.prevent_where_impossible();
+        // SAFETY: in a transaction. The table is locked first, as every other command does. With the locks, both relations are there
+        // as long as the catalogs say so.
+        let opened = unsafe {
             let [table_lock, index_lock] = purpose.locks();
-            let heap = pg_sys::try_table_open(pg_sys::IndexGetRelation(index, true), table_lock);
-            let opened = Self { heap, index: pg_sys::relation_open(index, index_lock) };
-            opened.check(purpose)?;
-            Ok(opened)
-        }
+            let table = permitted(index, purpose)?;
+            pg_sys::LockRelationOid(table, table_lock);
+            pg_sys::LockRelationOid(index, index_lock);
+            // Meanwhile the index may have been dropped, and rights taken away.
+            permitted(index, purpose)?;
+            let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
+            Self { heap: pg_sys::table_open(table, no_lock), index: pg_sys::index_open(index, no_lock) }
+        };
+        // SAFETY: open as long as `opened`.
+        opened.check_flag(unsafe { (*(*opened.index).rd_index).indisready })?;
+        Ok(opened)
     }
 
     /// The index.
@@ -77,10 +105,16 @@ impl OpenIndex {
     /// Fails where the index need not hold all rows: CREATE INDEX CONCURRENTLY has not ended, or has failed.
     pub fn check_valid(&self) -> Result<()> {
         // SAFETY: open as long as `self`.
-        let (valid, name) = unsafe { ((*(*self.index).rd_index).indisvalid, relation_name(self.index)) };
-        if valid {
+        self.check_flag(unsafe { (*(*self.index).rd_index).indisvalid })
+    }
+
+    /// Fails where the index is not as it must be: before it is ready it has no pages, before it is valid not all rows.
+    fn check_flag(&self, is_set: bool) -> Result<()> {
+        if is_set {
             return Ok(());
         }
+        // SAFETY: open as long as `self`.
+        let name = unsafe { relation_name(self.index) };
         let code = PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE;
         Err(SqlError::new(code, format!("index \"{name}\" is not valid"))
             .hint("REINDEX builds the index anew from its table."))
@@ -100,49 +134,6 @@ impl OpenIndex {
         Err(SqlError::new(code, format!("row-level security is in force on table {name}"))
             .detail("All rows of the table take part in the comparison, also those that a policy hides."))
     }
-
-    /// # Safety
-    /// The index is open.
-    unsafe fn check(&self, purpose: Purpose) -> Result<()> {
-        let wrong = |code, message: String| Err(SqlError::new(code, message));
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let name = relation_name(self.index);
-            let class = &*(*self.index).rd_rel;
-            if class.relkind == pg_sys::RELKIND_PARTITIONED_INDEX as std::ffi::c_char {
-                let error = SqlError::new(
-                    PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE,
-                    format!("\"{name}\" is a partitioned index"),
-                );
-                return Err(error.hint("Ask for the index of a partition."));
-            }
-            let method = pg_sys::get_am_oid(c"walia_hnsw".as_ptr(), true);
-            if self.heap.is_null()
-                || class.relam != method
-                || class.relkind != pg_sys::RELKIND_INDEX as std::ffi::c_char
-            {
-                let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
-                return wrong(code, format!("\"{name}\" is not a walia_hnsw index"));
-            }
-            let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
-            let (table, user) = ((*self.heap).rd_id, pg_sys::GetUserId());
-            if purpose != Purpose::Read && !is_owner(table, user) {
-                return wrong(code, format!("must be owner of table {}", relation_name(self.heap)));
-            }
-            let allowed = pg_sys::pg_class_aclcheck(table, user, pg_sys::ACL_SELECT.into());
-            if purpose == Purpose::Read && allowed != pg_sys::AclResult::ACLCHECK_OK {
-                return wrong(code, format!("permission denied for table {}", relation_name(self.heap)));
-            }
-            if class.relpersistence == pg_sys::RELPERSISTENCE_TEMP as std::ffi::c_char
-                && !(*self.index).rd_islocaltemp
-            {
-                // Its pages are in that session's own buffers.
-                let code = PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
-                return wrong(code, "cannot access temporary indexes of other sessions".into());
-            }
-        }
-        Ok(())
-    }
 }
 
 impl Drop for OpenIndex {
@@ -154,23 +145,105 @@ impl Drop for OpenIndex {
         // SAFETY: opened by `new`, and closed once.
         unsafe {
             pg_sys::relation_close(self.index, pg_sys::NoLock as pg_sys::LOCKMODE);
-            if !self.heap.is_null() {
-                pg_sys::relation_close(self.heap, pg_sys::NoLock as pg_sys::LOCKMODE);
-            }
+            pg_sys::relation_close(self.heap, pg_sys::NoLock as pg_sys::LOCKMODE);
         }
     }
 }
 
-/// Whether a user owns a table, or may act as its owner.
+/// The table of a walia_hnsw index that the current user may open, by the catalogs alone: nothing is locked.
 ///
 /// # Safety
 /// Called in a transaction.
-unsafe fn is_owner(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+unsafe fn permitted(index: pg_sys::Oid, purpose: Purpose) -> Result<pg_sys::Oid> {
+    let refused = |code, message: String| Err(SqlError::new(code, message));
+    // SAFETY: by the caller's promise. A catalog's row is copied before it is released.
+    unsafe {
+        let table = pg_sys::IndexGetRelation(index, true);
+        let (table_row, row) = (class_row(table), class_row(index));
+        let Some(row) = row else { return Err(no_relation(index)) };
+        let name = pgrx::name_data_to_str(&row.relname);
+        let is_partitioned = row.relkind == pg_sys::RELKIND_PARTITIONED_INDEX as c_char;
+        let is_index = row.relkind == pg_sys::RELKIND_INDEX as c_char || is_partitioned;
+        if !is_index || !scan::is_handled_here(row.relam) {
+            let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
+            return refused(code, format!("\"{name}\" is not a walia_hnsw index"));
+        }
+        if is_partitioned {
+            let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
+            return refused(code, format!("\"{name}\" is a partitioned index"))
+                .map_err(|error| error.hint("Ask for the index of a partition."));
+        }
+        let Some(table_row) = table_row else { return Err(no_relation(index)) };
+        let user = pg_sys::GetUserId();
+        let may = match purpose {
+            Purpose::Read => may(table, user, pg_sys::ACL_SELECT),
+            Purpose::Check | Purpose::Repair => may_maintain(table, user),
+        };
+        if !may {
+            let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+            let table_name = pgrx::name_data_to_str(&table_row.relname);
+            return refused(code, format!("permission denied for table {table_name}"));
+        }
+        if row.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char
+            && pg_sys::isOtherTempNamespace(row.relnamespace)
+        {
+            // Its pages are in that session's own buffers.
+            let code = PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+            return refused(code, "cannot access temporary indexes of other sessions".into());
+        }
+        Ok(table)
+    }
+}
+
+/// A relation's row of pg_class, as far as its columns have a fixed length; `None` where there is no such relation.
+///
+/// # Safety
+/// Called in a transaction.
+unsafe fn class_row(relation: pg_sys::Oid) -> Option<pg_sys::FormData_pg_class> {
+    // SAFETY: by the caller's promise; a row of pg_class begins with these columns.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(relation));
+        if row.is_null() {
+            return None;
+        }
+        let columns = *pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>();
+        pg_sys::ReleaseSysCache(row);
+        Some(columns)
+    }
+}
+
+/// An OID that is none, or no longer one.
+fn no_relation(relation: pg_sys::Oid) -> SqlError {
+    let code = PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE;
+    SqlError::new(code, format!("relation with OID {} does not exist", relation.to_u32()))
+}
+
+/// Whether a user has a privilege on a table.
+///
+/// # Safety
+/// Called in a transaction.
+unsafe fn may(table: pg_sys::Oid, user: pg_sys::Oid, privilege: u32) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe { pg_sys::pg_class_aclcheck(table, user, privilege.into()) == pg_sys::AclResult::ACLCHECK_OK }
+}
+
+/// Whether a user may VACUUM a table that is not shared among databases: its owner, the database's owner, and from 17 on whoever
+/// has MAINTAIN.
+///
+/// # Safety
+/// Called in a transaction.
+unsafe fn may_maintain(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
-        return pg_sys::pg_class_ownercheck(table, user);
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
+        return pg_sys::pg_class_ownercheck(table, user)
+            || pg_sys::pg_database_ownercheck(pg_sys::MyDatabaseId, user);
+        #[cfg(feature = "pg16")]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user)
+            || pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, pg_sys::MyDatabaseId, user);
+        #[cfg(any(feature = "pg17", feature = "pg18"))]
+        return may(table, user, pg_sys::ACL_MAINTAIN)
+            || pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, pg_sys::MyDatabaseId, user);
     }
 }

@@ -1,7 +1,7 @@
 //! The edge of the functions that return rows.
 //!
 //! A library may be newer or older than the extension's script, which ALTER EXTENSION replaces. So what the catalog says that a
-//! function takes and returns is compared with what it does take and return, before it does anything. Imports `memory` and `error`.
+//! function takes and returns is compared with what it does take and return, before it does anything. Imports `memory`, `error_context` and `error`.
 
 use std::cmp::Ordering;
 use std::ffi::CStr;
@@ -55,6 +55,8 @@ macro_rules! export {
             #[unsafe(export_name = $symbol)]
             #[pgrx::pg_guard]
             unsafe extern "C-unwind" fn function(call: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
+                let mut context = $crate::error_context::ErrorContext::new();
+                let _pushed = context.push();
                 let mut room = $crate::memory::Room::default();
                 let _room = room.enter();
                 let arguments = [$(pgrx::pg_sys::$argument),*];

@@ -22,6 +22,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 
+use crate::error_context::ErrorContext;
 use crate::guc;
 
 /// The custom scan's name, as EXPLAIN shows it.
@@ -64,6 +65,8 @@ unsafe extern "C-unwind" fn create_upper_paths(
     output: *mut pg_sys::RelOptInfo,
     extra: *mut std::ffi::c_void,
 ) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
     unsafe {
         if let Some(previous) = PREVIOUS_UPPER_PATHS.get() {

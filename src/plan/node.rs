@@ -15,6 +15,7 @@ use super::shared::{Shared, Terms};
 use super::totals::Totals;
 use super::{Methods, NAME, explain, vectors};
 use crate::am::last;
+use crate::error_context::ErrorContext;
 use crate::guc;
 use crate::memory;
 
@@ -165,6 +166,8 @@ unsafe extern "C-unwind" fn begin(
     executor: *mut pg_sys::EState,
     flags: c_int,
 ) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
     unsafe {
         let mut room = memory::Room::default();
@@ -211,6 +214,8 @@ unsafe extern "C-unwind" fn begin(
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut pg_sys::TupleTableSlot {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres made the slots, and a child's slot has the columns of `custom_scan_tlist`.
     unsafe {
         let scan_slot = (*node).ss.ss_ScanTupleSlot;
@@ -241,6 +246,8 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: the children that were initialized.
     unsafe {
         for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
@@ -255,6 +262,8 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: the children that were initialized.
     unsafe {
         execution_of(node).restart();

@@ -19,6 +19,7 @@ use walia_core::page::{max_level, write_graph};
 
 use super::column;
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::guc;
 use crate::memory;
 use crate::store::bulk::BulkWriter;
@@ -35,6 +36,8 @@ pub unsafe extern "C-unwind" fn ambuild(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index.
     unsafe {
         let mut room = memory::Room::default();
@@ -79,6 +82,8 @@ pub unsafe extern "C-unwind" fn ambuild(
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: as above; Postgres has made the init fork.
     unsafe {
         let parameters = column::parameters(index).or_raise();

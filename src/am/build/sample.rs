@@ -10,6 +10,7 @@ use walia_core::types::Parameters;
 
 use crate::am::column;
 use crate::error::OrRaise;
+use crate::error_context::ErrorContext;
 use crate::memory;
 use crate::store::check_for_interrupts;
 
@@ -84,6 +85,8 @@ unsafe extern "C-unwind" fn add_row(
     _is_alive: bool,
     state: *mut c_void,
 ) {
+    let mut context = ErrorContext::new();
+    let _pushed = context.push();
     // SAFETY: by the caller's promise; the values are those of the index's only column.
     unsafe {
         let sample = &mut *state.cast::<Sample>();
