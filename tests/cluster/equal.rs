@@ -84,18 +84,18 @@ fn time_grows_with_the_rows() {
 #[test]
 fn work_on_them_can_be_cancelled() {
     const ROWS: u32 = 400_000;
-    const MOMENTS: u32 = 12;
+    const MOMENTS: u32 = 6;
     let cluster = Cluster::start(&["max_wal_size = '4GB'"]);
     let mut client = cluster.connect();
     // In memory, unlogged and logged, and row by row.
-    for (persistence, memory) in [("UNLOGGED", "256MB"), ("", "256MB"), ("UNLOGGED", "2MB")] {
+    for (persistence, memory) in [("UNLOGGED", "256MB"), ("", "256MB"), ("UNLOGGED", "1MB")] {
         create(&mut client, persistence);
         client
             .batch_execute(&format!(
                 "SET maintenance_work_mem = '{memory}'; SET client_min_messages = warning"
             ))
             .unwrap();
-        fill(&mut client, ROWS / if memory == "2MB" { 4 } else { 1 });
+        fill(&mut client, ROWS / if memory == "1MB" { 8 } else { 1 });
         let mut work = |statement: &str, prepare: &str| {
             client.batch_execute("RESET statement_timeout").unwrap();
             let whole = time(&mut client, statement);
