@@ -126,7 +126,7 @@ fn indexes_of_released_versions_are_used() {
                       count(DISTINCT element_type) = 2
                     FROM pg_class CROSS JOIN walia_info(oid) WHERE relname = 'items_v'";
         let held = client.query_one(held, &[]).unwrap();
-        assert_eq!((0..held.len()).filter(|column| !held.get::<_, bool>(*column)).next(), None);
+        assert_eq!((0..held.len()).find(|column| !held.get::<_, bool>(*column)), None);
         assert_usable(&mut client, &indexes);
         client.batch_execute("ALTER EXTENSION walia UPDATE").unwrap();
         assert_usable(&mut client, &indexes);
