@@ -79,7 +79,6 @@ fn a_version_that_comes_again() {
             };
             let session = Session::new(&table.store, others);
             Index::open(&session).unwrap().insert(&vector, tid, false).unwrap();
-            drop(session);
             let page = *table.store.read(old.block).unwrap();
             wrapped += usize::from(Node::at(&table.index().layout, &page, old).unwrap().is_some());
 
