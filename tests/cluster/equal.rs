@@ -14,11 +14,10 @@ const BUILD: &str = "CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2
 
 /// Fills `items` with so many equal rows.
 fn fill(client: &mut Client, rows: u32) {
-    client
-        .batch_execute(&format!(
-            "TRUNCATE items; INSERT INTO items SELECT i, '[1,2,3]' FROM generate_series(1, {rows}) AS i; VACUUM ANALYZE items"
-        ))
-        .unwrap();
+    let insert = format!("INSERT INTO items SELECT i, '[1,2,3]' FROM generate_series(1, {rows}) AS i");
+    for statement in ["TRUNCATE items", &insert, "VACUUM ANALYZE items"] {
+        client.batch_execute(statement).unwrap();
+    }
 }
 
 fn create(client: &mut Client, persistence: &str) {
@@ -152,7 +151,10 @@ fn work_on_them_can_be_cancelled() {
     }
     assert!(ended, "no build was terminated");
     assert!(!cluster.log().contains("terminated by signal"), "{}", cluster.log());
-    client.batch_execute("DROP TABLE items; CHECKPOINT").unwrap();
+    // Files are gone for good with the checkpoint after they were removed.
+    for statement in ["DROP TABLE items", "CHECKPOINT"] {
+        client.batch_execute(statement).unwrap();
+    }
     let left = "SELECT name FROM pg_database, pg_ls_dir('base/' || oid) AS name
                 WHERE datname = current_database() AND name ~ '^[0-9]+'
                   AND NOT EXISTS (SELECT FROM pg_class WHERE pg_relation_filenode(oid)::text = (regexp_match(name, '^[0-9]+'))[1])";
