@@ -17,6 +17,7 @@ mod format;
 mod golden;
 mod horizon;
 mod kernels;
+mod leaks;
 mod memory;
 mod moves;
 mod numbers;
