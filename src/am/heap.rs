@@ -88,6 +88,8 @@ impl ColumnVectors for HeapVectors {
 /// It is to be ended with [`Reader::end`]; dropping it does nothing, because an abort releases what it holds.
 pub struct Reader {
     scan: pg_sys::IndexScanDesc,
+    /// Of all that is opened: a scan begins anew as often as a nested loop asks for it, and not all of this can be freed by itself.
+    context: pg_sys::MemoryContext,
     fetch: *mut pg_sys::IndexFetchTableData,
     slot: *mut pg_sys::TupleTableSlot,
     info: *mut pg_sys::IndexInfo,
@@ -103,6 +105,13 @@ impl Reader {
     pub unsafe fn open(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
         // SAFETY: by the caller's promise. The context is switched back; an ERROR resets it anyway.
         unsafe {
+            let context = pg_sys::AllocSetContextCreateInternal(
+                context,
+                c"walia_hnsw table rows".as_ptr(),
+                pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+            );
             let caller = pg_sys::MemoryContextSwitchTo(context);
             let (heap, index) = ((*scan).heapRelation, (*scan).indexRelation);
             let fetch = pg_sys::table_index_fetch_begin(heap);
@@ -112,7 +121,7 @@ impl Reader {
             let expressions = pg_sys::MakePerTupleExprContext(executor);
             (*expressions).ecxt_scantuple = slot;
             pg_sys::MemoryContextSwitchTo(caller);
-            Self { scan, fetch, slot, info, executor, expressions }
+            Self { scan, context, fetch, slot, info, executor, expressions }
         }
     }
 
@@ -157,6 +166,7 @@ impl Reader {
             pg_sys::FreeExecutorState(self.executor);
             pg_sys::ExecDropSingleTupleTableSlot(self.slot);
             pg_sys::table_index_fetch_end(self.fetch);
+            pg_sys::MemoryContextDelete(self.context);
         }
     }
 }

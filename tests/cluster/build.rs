@@ -1,5 +1,6 @@
 //! Builds that are watched, cancelled and terminated.
 
+use std::fs;
 use std::thread;
 use std::time::Duration;
 
@@ -67,4 +68,23 @@ fn ends_when_cancelled_or_terminated() {
     assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED));
     client.batch_execute("RESET statement_timeout; TRUNCATE item").unwrap();
     client.batch_execute(BUILD).unwrap();
+}
+
+/// Whatever a user wishes for: no more than the pool of workers has, and one.
+#[test]
+fn takes_no_more_threads_than_the_server_has_workers() {
+    let cluster = Cluster::start(&["max_worker_processes = 2"]);
+    prepare(&cluster);
+    for setting in ["walia.build_threads = 1024", "max_parallel_maintenance_workers = 1024"] {
+        thread::scope(|scope| {
+            let build = scope.spawn(|| {
+                cluster.connect().batch_execute(&format!("SET {setting}; {BUILD}; DROP INDEX item_v"))
+            });
+            let process = builder(&cluster);
+            let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap().count();
+            build.join().unwrap().unwrap();
+            // The backend's own thread only reads the table.
+            assert_eq!(threads - 1, 3, "with {setting}");
+        });
+    }
 }

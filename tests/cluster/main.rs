@@ -13,6 +13,7 @@ mod federation;
 mod foreign;
 mod format;
 mod kernels;
+mod leaks;
 mod numbers;
 mod parallel;
 mod passes;
