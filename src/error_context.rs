@@ -34,6 +34,8 @@ pub fn define() {
     }
     without_backtraces();
     IS_BACKEND.set(true);
+    // libc takes memory when this is used for the first time, and ends the process where there is none.
+    PANIC.set(None);
     // SAFETY: the backend's only thread is in _PG_init; the context lives as long as the process.
     CONTEXT.set(unsafe {
         pg_sys::AllocSetContextCreateInternal(

@@ -28,6 +28,7 @@ pgrx::pg_module_magic!();
 pub extern "C-unwind" fn _PG_init() {
     memory::define();
     error_context::define();
+    store::define();
     // SAFETY: a setting that every server has; the text lives until the next change of settings.
     let block_size = unsafe {
         let text = pg_sys::GetConfigOption(c"block_size".as_ptr(), false, false);

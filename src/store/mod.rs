@@ -30,6 +30,13 @@ use write::RelationWrite;
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
 
+/// Called when the library is loaded. libc takes memory when a thread first uses a variable of its own that is to be dropped, and ends
+/// the process where there is none: this is done beforehand.
+pub fn define() {
+    Held::assert_none(0);
+    recent::define();
+}
+
 /// Who uses the store; it decides where to sleep.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Purpose {

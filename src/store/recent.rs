@@ -31,6 +31,11 @@ thread_local! {
     static READS: Cell<(u32, i64)> = const { Cell::new((0, 0)) };
 }
 
+/// Called when the library is loaded, see [`super::define`].
+pub fn define() {
+    BUFFERS.with_borrow(|_| ());
+}
+
 /// The place of a page among so many, a power of two.
 fn place(index: pg_sys::Oid, block: u32, places: usize) -> usize {
     let key = u64::from(index.to_u32()) << 32 | u64::from(block);

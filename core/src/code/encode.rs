@@ -4,7 +4,6 @@ use super::rotation::Rotation;
 use super::{CodeParameters, CodeQuery, FACTORS_SIZE, Levels, code_size, dot, sum};
 use crate::kernel::{InstructionSet, Instructions, IntegerSimd, Operation, widen};
 use crate::types::{ElementType, Metric};
-use std::cell::RefCell;
 
 /// Makes the codes of one index, and queries for them.
 pub struct Quantizer {
@@ -80,13 +79,9 @@ impl Quantizer {
     /// Every vector has a code with finite factors. One too large for f32 to square is estimated as very far under L2; the
     /// zero vector under cosine, as orthogonal to every query.
     pub fn encode(&self, vector: &[u8], code: &mut [u8]) {
-        thread_local! {
-            static VALUES: RefCell<Vec<f32>> = const { RefCell::new(Vec::new()) };
-        }
-        VALUES.with_borrow_mut(|values| {
-            values.resize(self.rotation.dimensions(), 0.0);
-            self.instructions.run(Encode { quantizer: self, vector, values, code });
-        });
+        // Not kept for the thread: libc ends the process where it has no memory to note that a thread keeps something.
+        let mut values = vec![0.0; self.rotation.dimensions()];
+        self.instructions.run(Encode { quantizer: self, vector, values: &mut values, code });
     }
 
     /// The query of the vector that a code stands for: unbiased as well, with the error of two codes.

@@ -39,6 +39,9 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
             |thread| thread.run(),
             |pool| {
                 drop(signals);
+                // Each thread has taken what it needs before the work takes memory: where libc has none for what a thread registers
+                // for its end, it ends the process.
+                pool.broadcast(|_| ());
                 work(pool)
             },
         )
