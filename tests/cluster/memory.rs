@@ -196,7 +196,8 @@ fn changes() {
         before,
         settings: "",
         text,
-        proof: "SELECT count(*) FROM walia_check('scratch_v', true)",
+        // A row whose insertion failed may have left a node that nothing leads to: a warning.
+        proof: "SELECT count(*) FROM walia_check('scratch_v', true) WHERE severity = 'error'",
     };
     exhaust_all(&[
         change(NEW_TABLE, "INSERT INTO scratch SELECT * FROM items WHERE id > 1800"),
