@@ -1,6 +1,7 @@
-"""Formatting, clippy and documentation, every warning an error: `make lint`."""
+"""Formatting, clippy, documentation, and how functions begin that Postgres calls; every warning an error: `make lint`."""
 
 import os
+import re
 import subprocess
 
 import environment
@@ -11,7 +12,18 @@ DENY = ["--", "-D", "warnings"]
 LIBRARIES = ["--package=walia-core", "--package=walia-bench"]
 
 
+def check_entries():
+    """Fail where a function that Postgres calls does not begin as src/error_context.rs demands."""
+    for path in sorted((CHECKOUT / "src").rglob("*.rs")):
+        for after in re.split(r"#\[(?:pgrx::)?pg_guard\]", path.read_text())[1:]:
+            name = re.search(r"fn (\$?\w+)", after)[1]
+            begin = after[after.index("{\n", after.index("fn ")):][:160]
+            if not re.search(r"enter!\(\);|// Calls no function of Postgres's\.", begin):
+                raise Failure(f"{path.relative_to(CHECKOUT)}: {name} does not begin with enter!()")
+
+
 def main():
+    check_entries()
     environment.require_tools("cargo", "cc")
     installation = postgres.chosen()
     plain = dict(os.environ)

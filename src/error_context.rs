@@ -3,7 +3,8 @@
 //! An ERROR of Postgres that is raised below one of our callbacks becomes a panic, and at the callback's edge an ERROR again. pgrx
 //! carries message, DETAIL, HINT and LOCATION over, and SQLSTATE if it is one of Postgres's own; the lines of CONTEXT from below and
 //! the other fields are kept here, and given back while the ERROR is raised the second time. Both happen where Postgres asks for such lines: in error context
-//! callbacks, which it calls from the innermost to the outermost. Imports nothing from this crate.
+//! callbacks, which it calls from the innermost to the outermost. There, too, an ERROR that there is no memory gets what its handling
+//! takes. So every function that Postgres calls, and that calls Postgres, begins with [`enter!`]. Imports `memory`.
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -11,21 +12,26 @@ use std::cell::{Cell, UnsafeCell};
 use std::env;
 use std::ffi::{CStr, CString, c_char, c_int, c_void};
 use std::ptr;
+use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pgrx::pg_sys::panic::CaughtError;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 
+use crate::memory;
+
 thread_local! {
     /// Whether this is the backend's own thread, which alone may call Postgres.
     static IS_BACKEND: Cell<bool> = const { Cell::new(false) };
-    /// The callback of ours that Postgres calls first.
-    static INNERMOST: Cell<*mut c_void> = const { Cell::new(ptr::null_mut()) };
     /// The last ERROR as it passed there, in a memory context that is for this alone.
     static PASSING: Cell<*mut pg_sys::ErrorData> = const { Cell::new(ptr::null_mut()) };
     static CONTEXT: Cell<pg_sys::MemoryContext> = const { Cell::new(ptr::null_mut()) };
     /// The message of a panic that is no ERROR.
     static PANIC: Cell<Option<CString>> = const { Cell::new(None) };
 }
+
+/// The callback of ours that Postgres calls first. Only the backend's own thread uses it: not of the thread, as each call of a distance
+/// would have to look for it.
+static INNERMOST: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Takes care of errors from now on; called when the library is loaded, again where that failed after this.
 pub fn define() {
@@ -78,6 +84,15 @@ pub struct ErrorContext {
     outer: *mut c_void,
 }
 
+/// Begins a function that Postgres calls: see the module. It ends with the block that this is in.
+macro_rules! enter {
+    () => {
+        let mut context = $crate::error_context::ErrorContext::new();
+        let _entered = context.push();
+    };
+}
+pub(crate) use enter;
+
 /// A callback on Postgres's stack of them. When this is dropped, the callback leaves the stack; in its place comes, while an error
 /// unwinds, the one that gives back what was kept. It must be dropped: Postgres knows where the callback is.
 pub struct Pushed<'a>(&'a mut ErrorContext);
@@ -90,8 +105,9 @@ impl ErrorContext {
         Self { callback, outer: ptr::null_mut() }
     }
 
-    /// Puts it on the stack.
+    /// Puts it on the stack. Raises an ERROR where there is no memory for further errors.
     pub fn push(&mut self) -> Pushed<'_> {
+        memory::take_room();
         let callback = &raw mut self.callback;
         // SAFETY: in the backend's own thread; the callback stays where it is as long as `Pushed` borrows it.
         unsafe {
@@ -99,14 +115,15 @@ impl ErrorContext {
             (*callback).arg = callback.cast();
             pg_sys::error_context_stack = callback;
         }
-        self.outer = INNERMOST.replace(callback.cast());
+        self.outer = INNERMOST.load(Ordering::Relaxed);
+        INNERMOST.store(callback.cast(), Ordering::Relaxed);
         Pushed(self)
     }
 }
 
 impl Drop for Pushed<'_> {
     fn drop(&mut self) {
-        INNERMOST.set(self.0.outer);
+        INNERMOST.store(self.0.outer, Ordering::Relaxed);
         // SAFETY: the stack as it was when this was pushed: what was pushed since has been taken away, here or by pgrx.
         unsafe { pg_sys::error_context_stack = self.0.callback.previous }
         if std::thread::panicking() {
@@ -170,13 +187,21 @@ fn begin_to_unwind(payload: &dyn Any) {
 /// Only Postgres calls it, while it raises an error.
 unsafe extern "C-unwind" fn keep(this: *mut c_void) {
     // Callbacks further out are asked when the error is raised again.
-    if this != INNERMOST.get() {
+    if this != INNERMOST.load(Ordering::Relaxed) {
         return;
+    }
+    // SAFETY: an error is being raised.
+    if unsafe { postgres::geterrcode() } == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
+        memory::give_room();
     }
     // SAFETY: the copy is in a context that only this function resets. There is no frame here that an ERROR for want of memory
     // must not jump over.
     unsafe {
         PASSING.set(ptr::null_mut());
+        if CONTEXT.get().is_null() {
+            // The library is being loaded.
+            return;
+        }
         let caller = pg_sys::CurrentMemoryContext;
         postgres::MemoryContextReset(CONTEXT.get());
         pg_sys::CurrentMemoryContext = CONTEXT.get();
@@ -236,6 +261,7 @@ mod postgres {
     unsafe extern "C-unwind" {
         pub fn CopyErrorData() -> *mut pg_sys::ErrorData;
         pub fn MemoryContextReset(context: pg_sys::MemoryContext);
+        pub fn geterrcode() -> c_int;
         pub fn errcode(code: c_int) -> c_int;
         pub fn errmsg_internal(format: *const c_char, ...) -> c_int;
         pub fn errhint(format: *const c_char, ...) -> c_int;

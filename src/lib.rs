@@ -3,7 +3,7 @@
 //! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! error | error_context | guc → memory → types → store → am → plan → observe
+//! error | guc → memory → error_context → types → store → am → plan → observe
 //! ```
 //!
 //! `unsafe` is allowed only in [`store`], where [`types`], [`am`] and [`plan`] meet Postgres's functions and data, in the
@@ -27,6 +27,7 @@ pgrx::pg_module_magic!();
 #[pg_guard]
 pub extern "C-unwind" fn _PG_init() {
     memory::define();
+    error_context::enter!();
     error_context::define();
     store::define();
     // SAFETY: a setting that every server has; the text lives until the next change of settings.

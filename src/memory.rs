@@ -10,10 +10,11 @@
 //!   may be raised next: [`check`]. Until then no more is drawn than one step of a search, a row of a build, or one function takes.
 //!
 //! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind. Before that, pgrx has
-//! Postgres copy an ERROR that Postgres raised, into the current memory context. If that were out of memory again, the copy's ERROR would
-//! go to the caller of the function of ours that is running, past Rust's destructors, and that of five nested functions is a PANIC. So
-//! there is a second piece of memory, the **room for errors** ([`Room`]): it is given back to the system when Postgres begins to raise
-//! an ERROR of this kind, and is taken again when the next such function is entered.
+//! Postgres copy an ERROR that Postgres raised, into the memory context that was current when Postgres was called, and while its
+//! own handler is still in force. If that copy is out of memory, its ERROR goes to the same handler, which copies again: the fifth time
+//! is a PANIC of the server. So there is further memory, the **room for errors**: when Postgres raises an ERROR of this kind below one of
+//! our functions, a portion of it is given back to the system ([`give_room`]). What is given is taken again when the next function is
+//! entered ([`take_room`]), or that one fails. Each function through which the ERROR passes copies it once: for each there is a portion.
 //!
 //! The reserve is private memory, mapped when the library is loaded and not touched: it costs address space, and what the system
 //! commits, but no memory. Its parts are in `walia_core::reserve`, which is free of malloc's lists: any part can be taken and given back
@@ -28,8 +29,7 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
 use std::collections::TryReserveError;
-use std::ffi::{c_int, c_void};
-use std::marker::PhantomData;
+use std::ffi::c_void;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
@@ -45,8 +45,11 @@ const WORDS: usize = 512;
 const SIZE: usize = Units::<WORDS>::COUNT * UNIT;
 /// The largest request that is served from it. Where more is wanted, the caller can do without.
 const MOST: usize = 1 << 20;
-/// Bytes of the room for errors: Postgres asks for a few blocks of 8 kB, malloc for 128 kB at a time.
-const ROOM: usize = 1 << 20;
+/// Portions of the room for errors: that many functions of ours may be running, each in a memory context that has grown.
+const PORTIONS: usize = 4;
+/// Bytes of a portion. A memory context that has grown asks for a block of a megabyte at least, and malloc for 128 kB more; it does not
+/// have room for the larger blocks that the context asks for first, and would waste.
+const PORTION: usize = (1 << 20) + (256 << 10);
 
 #[global_allocator]
 static ALLOCATOR: Allocator = Allocator {
@@ -56,8 +59,8 @@ static ALLOCATOR: Allocator = Allocator {
     drawn: AtomicUsize::new(0),
 };
 
-/// Where the room for errors is; 0 while it is given away.
-static ROOM_FOR_ERRORS: AtomicUsize = AtomicUsize::new(0);
+/// Where the portions of the room for errors are; 0 while one is given away. Those that are there come first.
+static ROOM: [AtomicUsize; PORTIONS] = [const { AtomicUsize::new(0) }; PORTIONS];
 
 /// malloc, with a reserve.
 struct Allocator {
@@ -189,9 +192,7 @@ pub fn define() {
             None => out_of_memory(of_size(SIZE)).raise(),
         }
     }
-    if !take_room() {
-        out_of_memory(of_size(ROOM)).raise();
-    }
+    take_room();
     // SAFETY: the functions live as long as the process, as the library is never unloaded.
     unsafe {
         pg_sys::RegisterXactCallback(Some(at_end_of_transaction), ptr::null_mut());
@@ -207,59 +208,32 @@ pub fn check() {
     }
 }
 
-/// Takes room for errors, unless there is some. False where there is no memory for it.
-fn take_room() -> bool {
-    if ROOM_FOR_ERRORS.load(Ordering::Relaxed) == 0 {
-        let room = map(ROOM).map_or(0, |room| room.expose_provenance());
-        ROOM_FOR_ERRORS.store(room, Ordering::Relaxed);
-    }
-    ROOM_FOR_ERRORS.load(Ordering::Relaxed) != 0
-}
-
-/// While it is entered, an ERROR of Postgres's that it is out of memory finds room for its own handling. For functions that Postgres
-/// calls and that call others which may call ours.
-#[derive(Default)]
-pub struct Room(pg_sys::ErrorContextCallback);
-
-impl Room {
-    /// Enters it, until what is returned is dropped. Raises an ERROR where there is none: it was given away, and there is no memory yet.
-    pub fn enter(&mut self) -> Entered<'_> {
-        if !take_room() {
-            out_of_memory(of_size(ROOM)).raise();
-        }
-        // SAFETY: the list of callbacks is this thread's. This one stays where it is, and in the list, as long as it is borrowed.
-        unsafe {
-            self.0.callback = Some(give_room);
-            self.0.previous = pg_sys::error_context_stack;
-            pg_sys::error_context_stack = &raw mut self.0;
-        }
-        Entered { previous: self.0.previous, room: PhantomData }
+/// Called when Postgres calls one of our functions: takes what was given of the room for errors. Raises an ERROR where there is no
+/// memory for it yet.
+#[inline]
+pub fn take_room() {
+    if ROOM[PORTIONS - 1].load(Ordering::Relaxed) == 0 {
+        refill();
     }
 }
 
-/// A room that is entered.
-pub struct Entered<'a> {
-    previous: *mut pg_sys::ErrorContextCallback,
-    room: PhantomData<&'a mut Room>,
-}
-
-impl Drop for Entered<'_> {
-    fn drop(&mut self) {
-        // SAFETY: what was in the list before is still there. While an ERROR unwinds, too: it is raised again further out.
-        unsafe { pg_sys::error_context_stack = self.previous }
+#[cold]
+fn refill() {
+    for portion in &ROOM {
+        if portion.load(Ordering::Relaxed) == 0 {
+            let Some(memory) = map(PORTION) else { out_of_memory(of_size(PORTION)).raise() };
+            portion.store(memory.expose_provenance(), Ordering::Relaxed);
+        }
     }
 }
 
-/// An ErrorContextCallback: called for each message, before anybody handles it.
-unsafe extern "C-unwind" fn give_room(_: *mut c_void) {
-    // SAFETY: a message is being made.
-    let code = unsafe { pg_sys::geterrcode() };
-    if code == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
-        let room = ROOM_FOR_ERRORS.swap(0, Ordering::Relaxed);
-        if room != 0 {
-            // SAFETY: mapped by `take_room`, and nobody has seen it.
-            unsafe { libc::munmap(ptr::with_exposed_provenance_mut(room), ROOM) };
-        }
+/// Gives a portion of the room for errors back to the system, for the copy of an ERROR that there is no memory.
+pub fn give_room() {
+    let there = ROOM.iter().rev().find(|portion| portion.load(Ordering::Relaxed) != 0);
+    if let Some(portion) = there {
+        let memory = ptr::with_exposed_provenance_mut(portion.swap(0, Ordering::Relaxed));
+        // SAFETY: mapped by `refill`, and nobody has seen it.
+        unsafe { libc::munmap(memory, PORTION) };
     }
 }
 

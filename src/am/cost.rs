@@ -7,6 +7,7 @@ use walia_core::page::scan::federation;
 
 use super::options::Options;
 use super::{column, order};
+use crate::error_context::enter;
 use crate::guc::{self, IterativeScan};
 
 /// Without codes: the share of an expanded node's links that lead to nodes not seen before. Measured on sentence embeddings of
@@ -153,6 +154,7 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     correlation: *mut f64,
     pages: *mut f64,
 ) {
+    enter!();
     // SAFETY: Postgres gives a path of an index of this access method, and places for the answers.
     unsafe {
         let keys = PgList::<pg_sys::Node>::from_pg((*path).indexorderbys).len();

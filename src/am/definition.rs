@@ -16,6 +16,7 @@ use super::column::{DISTANCE_PROCEDURE, declared_parameters};
 use super::handler::walia_hnsw_handler;
 use super::options::Options;
 use crate::error::{OrRaise, Result};
+use crate::error_context::enter;
 use crate::types::functions::CFunction;
 use crate::types::measure_of;
 
@@ -46,6 +47,7 @@ unsafe extern "C-unwind" fn object_access(
     column: i32,
     argument: *mut c_void,
 ) {
+    enter!();
     // SAFETY: Postgres calls it in a transaction, with the argument that belongs to the kind of access.
     unsafe {
         if let Some(previous) = PREVIOUS.get() {
@@ -102,7 +104,7 @@ unsafe fn check(relation: pg_sys::Oid, command: Command) -> Result<()> {
             },
         );
         let Some((options, name)) = options.flatten() else { return Ok(()) };
-        if command == Command::AlterIndex && options == options_before(relation) {
+        if command == Command::AlterIndex && Some(options) == options_before(relation) {
             // It may have been let pass by an earlier version: its name and owner may change.
             return Ok(());
         }
@@ -169,21 +171,24 @@ unsafe fn with_row<T>(
     }
 }
 
-/// The options of a walia_hnsw index before the command that is running.
+/// The options of a walia_hnsw index before the command that is running; `None` where that has made the index.
 ///
 /// # Safety
-/// Called in a transaction; the index exists.
-unsafe fn options_before(index: pg_sys::Oid) -> Options {
+/// Called in a transaction.
+unsafe fn options_before(index: pg_sys::Oid) -> Option<Options> {
     // SAFETY: by the caller's promise. The cache's copy is released when it has been read.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(index));
+        if row.is_null() {
+            return None;
+        }
         let catalog =
             pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         let options = Options::of_row(row, (*catalog).rd_att);
         pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
         pg_sys::ReleaseSysCache(row);
-        options
+        Some(options)
     }
 }
 

@@ -6,6 +6,8 @@ use std::ffi::c_char;
 
 use pgrx::{pg_guard, pg_sys};
 
+use crate::error_context::enter;
+
 use super::{build, cost, insert, options, scan, vacuum, validate};
 
 /// What walia_hnsw is and can do. Fields that are not named are null or false on every version of Postgres.
@@ -50,6 +52,7 @@ extern "C" fn pg_finfo_walia_hnsw_handler() -> &'static pg_sys::Pg_finfo_record 
 #[unsafe(no_mangle)]
 #[pg_guard]
 pub unsafe extern "C-unwind" fn walia_hnsw_handler(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+    enter!();
     // SAFETY: palloc gives enough writable memory, aligned for any struct; Postgres frees it.
     unsafe {
         let routine = pg_sys::palloc(size_of::<pg_sys::IndexAmRoutine>()).cast();
@@ -71,6 +74,7 @@ unsafe extern "C-unwind" fn amproperty(
     result: *mut bool,
     _is_null: *mut bool,
 ) -> bool {
+    // Calls no function of Postgres's.
     let known = property == pg_sys::IndexAMProperty::AMPROP_DISTANCE_ORDERABLE && column > 0;
     if known {
         // SAFETY: Postgres gives a place for the answer.

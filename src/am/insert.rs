@@ -8,7 +8,7 @@ use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::memory;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
@@ -32,12 +32,9 @@ pub unsafe extern "C-unwind" fn aminsert(
     unchanged: bool,
     _info: *mut pg_sys::IndexInfo,
 ) -> bool {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres gives open relations, and the values of the index's only column.
     unsafe {
-        let mut room = memory::Room::default();
-        let _room = room.enter();
         let failed = |error| index_error(relation, error);
         let tid = heap_tid(&*item);
         let index = Index::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();

@@ -10,6 +10,7 @@ use pgrx::{PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::page::Quantization;
 
 use crate::error::SqlError;
+use crate::error_context::enter;
 
 /// The options of an index, in the layout that Postgres fills: a varlena.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -203,6 +204,7 @@ impl Options {
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: bool) -> *mut pg_sys::bytea {
+    enter!();
     let element = |name: &CStr, opttype, offset: usize| pg_sys::relopt_parse_elt {
         optname: name.as_ptr(),
         opttype,

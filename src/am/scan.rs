@@ -15,7 +15,7 @@ use super::heap::HeapVectors;
 use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::guc;
 use crate::memory;
 use crate::store::error::index_error;
@@ -80,6 +80,7 @@ pub unsafe extern "C-unwind" fn ambeginscan(
     keys: i32,
     order_bys: i32,
 ) -> pg_sys::IndexScanDesc {
+    enter!();
     // SAFETY: Postgres gives an open index. The state lives as long as its context, which `amendscan` deletes.
     unsafe {
         let scan = pg_sys::RelationGetIndexScan(index, keys, order_bys);
@@ -109,8 +110,7 @@ pub unsafe extern "C-unwind" fn amrescan(
     order_bys: pg_sys::ScanKey,
     order_by_count: i32,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres gives as many keys as it announced to `ambeginscan`, or none to keep the old ones.
     unsafe {
         let scan = &mut *scan;
@@ -134,14 +134,11 @@ pub unsafe extern "C-unwind" fn amgettuple(
     scan: pg_sys::IndexScanDesc,
     _direction: pg_sys::ScanDirection::Type,
 ) -> bool {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: `ambeginscan` made the state. The context is switched back below; an ERROR resets it anyway.
     unsafe {
         let state = &mut *(*scan).opaque.cast::<ScanState>();
         let index = (*scan).indexRelation;
-        let mut room = memory::Room::default();
-        let _room = room.enter();
         let started = Instant::now();
         let caller = pg_sys::MemoryContextSwitchTo(state.context);
         if state.scan.is_none() {
@@ -169,8 +166,7 @@ pub unsafe extern "C-unwind" fn amgettuple(
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: `ambeginscan` made the state and its context, and nobody uses them afterwards.
     unsafe {
         let state = (*scan).opaque.cast::<ScanState>();

@@ -11,8 +11,7 @@ use walia_core::page::vacuum::{self, VacuumStatistics};
 use walia_core::page::{Index, PageStore};
 
 use crate::error::OrRaise;
-use crate::error_context::ErrorContext;
-use crate::memory::Room;
+use crate::error_context::enter;
 use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
 use crate::store::item_pointer;
@@ -29,13 +28,10 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     callback: pg_sys::IndexBulkDeleteCallback,
     callback_state: *mut c_void,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres gives an open index and a callback for heap TIDs; `stats` is null or an earlier result.
     unsafe {
         let failed = |error| index_error((*info).index, error);
-        let mut room = Room::default();
-        let _room = room.enter();
         let callback = callback.expect("Postgres gives a callback");
         let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
         let mut is_dead = |tid| {
@@ -60,15 +56,12 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     info: *mut pg_sys::IndexVacuumInfo,
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: as above.
     unsafe {
         if (*info).analyze_only {
             return stats;
         }
-        let mut room = Room::default();
-        let _room = room.enter();
         let failed = |error| index_error((*info).index, error);
         let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
         let done = vacuum::cleanup(&index, memory()).map_err(failed).or_raise();

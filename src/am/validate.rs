@@ -7,6 +7,7 @@ use std::ffi::CStr;
 use pgrx::{PgLogLevel, PgSqlErrorCode, ereport, pg_guard, pg_sys};
 
 use super::column::DISTANCE_PROCEDURE;
+use crate::error_context::enter;
 use crate::types::measure_of;
 
 /// `amvalidate`: every operator orders by a float8, and support function 1 is one of walia's distances. What is wrong is
@@ -16,6 +17,7 @@ use crate::types::measure_of;
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amvalidate(class: pg_sys::Oid) -> bool {
+    enter!();
     let complain = |message: String| {
         let code = PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION;
         ereport!(PgLogLevel::INFO, code, message);

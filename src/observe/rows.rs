@@ -55,10 +55,7 @@ macro_rules! export {
             #[unsafe(export_name = $symbol)]
             #[pgrx::pg_guard]
             unsafe extern "C-unwind" fn function(call: pgrx::pg_sys::FunctionCallInfo) -> pgrx::pg_sys::Datum {
-                let mut context = $crate::error_context::ErrorContext::new();
-                let _pushed = context.push();
-                let mut room = $crate::memory::Room::default();
-                let _room = room.enter();
+                $crate::error_context::enter!();
                 let arguments = [$(pgrx::pg_sys::$argument),*];
                 // SAFETY: by the caller's promise.
                 let $call = unsafe { $crate::observe::rows::Call::new::<$row>(call, &arguments) };

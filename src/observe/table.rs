@@ -11,7 +11,7 @@ use walia_core::types::{HeapTid, Parameters};
 use super::open::OpenIndex;
 use crate::am::column;
 use crate::error::OrRaise;
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::memory;
 use crate::types::RawVector;
 
@@ -92,8 +92,7 @@ unsafe extern "C-unwind" fn add_row(
     _is_alive: bool,
     state: *mut c_void,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: by the caller's promise; the values are those of the index's only column.
     unsafe {
         let (row, parameters) = &mut *state.cast::<Callback>();

@@ -22,7 +22,7 @@ use std::ffi::CStr;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::guc;
 
 /// The custom scan's name, as EXPLAIN shows it.
@@ -65,8 +65,7 @@ unsafe extern "C-unwind" fn create_upper_paths(
     output: *mut pg_sys::RelOptInfo,
     extra: *mut std::ffi::c_void,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
     unsafe {
         if let Some(previous) = PREVIOUS_UPPER_PATHS.get() {
@@ -93,6 +92,7 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
     index: pg_sys::Index,
     entry: *mut pg_sys::RangeTblEntry,
 ) {
+    enter!();
     // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
     unsafe {
         if let Some(previous) = PREVIOUS_PATHLIST.get() {

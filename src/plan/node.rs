@@ -15,7 +15,7 @@ use super::shared::{Shared, Terms};
 use super::totals::Totals;
 use super::{Methods, NAME, explain, vectors};
 use crate::am::last;
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::guc;
 use crate::memory;
 
@@ -109,6 +109,7 @@ pub unsafe extern "C-unwind" fn plan(
     _clauses: *mut pg_sys::List,
     children: *mut pg_sys::List,
 ) -> *mut pg_sys::Plan {
+    enter!();
     // SAFETY: by the caller's promise; palloc0 gives an empty node.
     unsafe {
         let scan = pg_sys::palloc0(size_of::<pg_sys::CustomScan>()).cast::<pg_sys::CustomScan>();
@@ -140,6 +141,7 @@ pub unsafe extern "C-unwind" fn plan(
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut pg_sys::Node {
+    enter!();
     // SAFETY: palloc0 gives an empty node.
     unsafe {
         let state = pg_sys::palloc0(size_of::<FederatedScanState>()).cast::<FederatedScanState>();
@@ -166,12 +168,9 @@ unsafe extern "C-unwind" fn begin(
     executor: *mut pg_sys::EState,
     flags: c_int,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
     unsafe {
-        let mut room = memory::Room::default();
-        let _room = room.enter();
         let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
         let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
         let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
@@ -214,14 +213,11 @@ unsafe extern "C-unwind" fn begin(
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut pg_sys::TupleTableSlot {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres made the slots, and a child's slot has the columns of `custom_scan_tlist`.
     unsafe {
         let scan_slot = (*node).ss.ss_ScanTupleSlot;
         pg_sys::ExecClearTuple(scan_slot);
-        let mut room = memory::Room::default();
-        let _room = room.enter();
         let row = execution_of(node).next();
         memory::check();
         let Some(row) = row else { return scan_slot };
@@ -246,8 +242,7 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: the children that were initialized.
     unsafe {
         for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
@@ -262,8 +257,7 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: the children that were initialized.
     unsafe {
         execution_of(node).restart();
@@ -303,6 +297,7 @@ unsafe extern "C-unwind" fn estimate_shared(
     node: *mut pg_sys::CustomScanState,
     context: *mut pg_sys::ParallelContext,
 ) -> pg_sys::Size {
+    enter!();
     // SAFETY: after `begin`.
     unsafe { terms(node, context) }.size()
 }
@@ -317,6 +312,7 @@ unsafe extern "C-unwind" fn create_shared(
     context: *mut pg_sys::ParallelContext,
     memory: *mut c_void,
 ) {
+    enter!();
     // SAFETY: after `estimate_shared`, which said how much memory is needed; it lives until after `shut_down`.
     unsafe { execution_of(node).shared = Some(Shared::create(memory, terms(node, context), context)) }
 }
@@ -331,6 +327,7 @@ unsafe extern "C-unwind" fn reset_shared(
     context: *mut pg_sys::ParallelContext,
     memory: *mut c_void,
 ) {
+    enter!();
     // SAFETY: after `create_shared`; the workers of the last execution have ended.
     unsafe {
         let execution = execution_of(node);
@@ -353,6 +350,7 @@ unsafe extern "C-unwind" fn attach_shared(
     _table: *mut pg_sys::shm_toc,
     memory: *mut c_void,
 ) {
+    enter!();
     // SAFETY: in a worker, after `begin`; the memory lives until the worker ends.
     unsafe { execution_of(node).shared = Some(Shared::attach(memory, pg_sys::ParallelWorkerNumber as usize)) }
 }
@@ -363,6 +361,7 @@ unsafe extern "C-unwind" fn attach_shared(
 /// Only Postgres calls it.
 #[pg_guard]
 unsafe extern "C-unwind" fn shut_down(node: *mut pg_sys::CustomScanState) {
+    enter!();
     // SAFETY: after `begin`.
     let execution = unsafe { execution_of(node) };
     // SAFETY: set before the worker runs.
@@ -382,6 +381,7 @@ unsafe extern "C-unwind" fn explain_node(
     _ancestors: *mut pg_sys::List,
     state: *mut pg_sys::ExplainState,
 ) {
+    enter!();
     // SAFETY: after `begin`.
     unsafe { explain::show(execution_of(node), state) }
 }

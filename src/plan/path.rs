@@ -7,6 +7,7 @@ use pgrx::{PgList, pg_sys};
 use super::parallel::{self, Reading};
 use super::{Methods, NAME, node};
 use crate::am::cost;
+use crate::error_context::enter;
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
     CustomName: NAME.as_ptr(),
@@ -236,6 +237,7 @@ unsafe fn is_known_when_run(expression: *mut pg_sys::Node) -> bool {
         node: *mut pg_sys::Node,
         context: *mut std::ffi::c_void,
     ) -> bool {
+        enter!();
         // SAFETY: Postgres gives nodes of the expression, or null.
         unsafe {
             !node.is_null()

@@ -13,6 +13,8 @@ use std::ffi::{c_int, c_void};
 
 use pgrx::{PgList, pg_guard, pg_sys};
 
+use crate::error_context::enter;
+
 /// The number of the first vector's placeholder; those of others are below.
 const FIRST: c_int = c_int::MAX;
 
@@ -134,6 +136,7 @@ unsafe fn replace_all(plan: *mut pg_sys::Plan, vectors: *mut pg_sys::List, repla
     /// Only [`replace_all`] and Postgres call it, with a pair as the context.
     #[pg_guard]
     unsafe extern "C-unwind" fn replace(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
+        enter!();
         // SAFETY: Postgres gives nodes of the expression, or null.
         unsafe {
             if node.is_null() {

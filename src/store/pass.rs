@@ -151,6 +151,7 @@ mod stream {
         rest: *mut c_void,
         _per_buffer_data: *mut c_void,
     ) -> pg_sys::BlockNumber {
+        // Calls no function of Postgres's.
         // SAFETY: by the caller's promise; nothing else uses the range while the stream lives.
         unsafe { &mut *rest.cast::<Range<u32>>() }.next().unwrap_or(pg_sys::InvalidBlockNumber)
     }

@@ -6,6 +6,8 @@
 use half::f16;
 use pgrx::{pg_guard, pg_sys};
 
+use crate::error_context::enter;
+
 use super::datum::Call;
 use super::{aggregates, arithmetic, binary, casts, distances, text, validate};
 
@@ -29,6 +31,7 @@ macro_rules! export {
         #[unsafe(export_name = concat!(stringify!($type), "_", stringify!($name)))]
         #[pg_guard]
         pub unsafe extern "C-unwind" fn $name(call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+            enter!();
             // SAFETY: by the caller's promise.
             let $call = unsafe { Call::new(call) };
             let result = $result;

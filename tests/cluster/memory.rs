@@ -104,10 +104,14 @@ fn is_out_of_memory(error: &postgres::Error) -> bool {
 }
 
 /// Runs a statement with every allowance until it succeeds; returns how often it failed.
-fn exhaust(cluster: &Cluster, Statement { before, settings, text, proof }: Statement) -> usize {
+fn exhaust(
+    cluster: &Cluster,
+    Statement { before, settings, text, proof }: Statement,
+    allowances: impl Iterator<Item = u64>,
+) -> usize {
     let mut expected = None;
     let mut failures = 0;
-    for allowance in allowances(32 << 10) {
+    for allowance in allowances {
         let what = format!("{text} with {allowance} bytes");
         cluster.connect().batch_execute(before).unwrap();
         let mut client = cluster.connect();
@@ -140,7 +144,7 @@ fn exhaust_all(statements: &[Statement]) {
     cluster.connect().batch_execute(TABLES).unwrap();
     for statement in statements.iter().copied() {
         let started = std::time::Instant::now();
-        let failures = exhaust(&cluster, statement);
+        let failures = exhaust(&cluster, statement, allowances(32 << 10));
         println!("{failures} failures in {:?}: {}", started.elapsed(), statement.text);
         assert!(failures > 0, "{} has never run out of memory", statement.text);
     }
@@ -160,6 +164,37 @@ fn types() {
         query("", "SELECT md5(avg(v)::text) FROM wide"),
         query("", "SELECT sum(length(binary_quantize(v))) FROM wide"),
     ]);
+}
+
+/// Functions of types that are called in memory contexts which have grown: Postgres asks for a megabyte there at least when it has
+/// to copy an ERROR into them.
+#[test]
+fn in_large_contexts() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLES).unwrap();
+    client
+        .batch_execute(
+            "CREATE TABLE many AS SELECT i AS id, ARRAY[i % 97, i % 7, i % 3, i % 11, 1]::vecf32(5) AS v
+                 FROM generate_series(1, 21800) AS i;
+             CREATE FUNCTION texts(count int) RETURNS text[] LANGUAGE plpgsql AS $$
+                 BEGIN RETURN ARRAY(SELECT (ARRAY[i, 2]::vecf32)::text FROM generate_series(1, count) AS i); END $$",
+        )
+        .unwrap();
+    // In small steps: what is fatal is where a context has just grown, and no larger block can be had.
+    let steps = || (1..60).map(|step| step * (150 << 10)).chain(allowances(16 << 20).skip(1));
+    for text in [
+        "SELECT length(array_agg(v)::text) FROM many",
+        "SELECT cardinality(array_agg(v)::vecf16[]) FROM many",
+        "SELECT sum(length(x)) FROM (SELECT array_agg(v)::text AS x FROM many GROUP BY id % 2) AS texts",
+        "SELECT cardinality(('{' || repeat('\"[1,2,3]\",', 60000) || '\"[1,2]\"}')::vecf32[])",
+        "SELECT length(array_agg(vecf32_send(v))::text) FROM many",
+        "SELECT sum(cardinality(texts(id))) FROM many WHERE id > 21790",
+    ] {
+        let failures = exhaust(&cluster, query("LOAD 'plpgsql'", text), steps());
+        println!("{failures} failures: {text}");
+        assert!(failures > 5, "{text} has run out of memory {failures} times");
+    }
 }
 
 #[test]

@@ -19,9 +19,8 @@ use walia_core::page::{max_level, write_graph};
 
 use super::column;
 use crate::error::OrRaise;
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::guc;
-use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
 use rows::Rows;
@@ -36,12 +35,9 @@ pub unsafe extern "C-unwind" fn ambuild(
     index: pg_sys::Relation,
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index.
     unsafe {
-        let mut room = memory::Room::default();
-        let _room = room.enter();
         let parameters = column::parameters(index).or_raise();
         let memory = pg_sys::maintenance_work_mem as usize * 1024;
         let centroid = sample::centroid(heap, index, info, &parameters);
@@ -82,8 +78,7 @@ pub unsafe extern "C-unwind" fn ambuild(
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: as above; Postgres has made the init fork.
     unsafe {
         let parameters = column::parameters(index).or_raise();
@@ -101,6 +96,7 @@ pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
 /// Only Postgres calls it.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn ambuildphasename(number: i64) -> *mut c_char {
+    // Calls no function of Postgres's.
     // Postgres copies the text.
     progress::phase_name(number).map_or(ptr::null_mut(), |name| name.as_ptr().cast_mut())
 }

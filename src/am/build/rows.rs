@@ -16,7 +16,7 @@ use walia_core::types::{HeapTid, Metric, Parameters};
 use super::progress::{self, Phase};
 use crate::am::column;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
@@ -195,8 +195,7 @@ pub unsafe extern "C-unwind" fn add_row(
     _is_alive: bool,
     state: *mut c_void,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: by the caller's promise; the values are those of the index's only column.
     unsafe {
         let rows = &mut *state.cast::<Rows>();

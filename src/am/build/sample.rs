@@ -10,7 +10,7 @@ use walia_core::types::Parameters;
 
 use crate::am::column;
 use crate::error::OrRaise;
-use crate::error_context::ErrorContext;
+use crate::error_context::enter;
 use crate::memory;
 use crate::store::check_for_interrupts;
 
@@ -85,8 +85,7 @@ unsafe extern "C-unwind" fn add_row(
     _is_alive: bool,
     state: *mut c_void,
 ) {
-    let mut context = ErrorContext::new();
-    let _pushed = context.push();
+    enter!();
     // SAFETY: by the caller's promise; the values are those of the index's only column.
     unsafe {
         let sample = &mut *state.cast::<Sample>();
