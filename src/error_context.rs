@@ -87,7 +87,7 @@ pub struct ErrorContext {
 /// Begins a function that Postgres calls: see the module. It ends with the block that this is in.
 macro_rules! enter {
     () => {
-        let mut context = $crate::error_context::ErrorContext::new();
+        let mut context = $crate::error_context::ErrorContext::default();
         let _entered = context.push();
     };
 }
@@ -97,14 +97,16 @@ pub(crate) use enter;
 /// unwinds, the one that gives back what was kept. It must be dropped: Postgres knows where the callback is.
 pub struct Pushed<'a>(&'a mut ErrorContext);
 
-impl ErrorContext {
+impl Default for ErrorContext {
     /// A callback that is not on the stack.
-    pub fn new() -> Self {
+    fn default() -> Self {
         let (previous, arg) = (ptr::null_mut(), ptr::null_mut());
         let callback = pg_sys::ErrorContextCallback { previous, callback: Some(keep), arg };
         Self { callback, outer: ptr::null_mut() }
     }
+}
 
+impl ErrorContext {
     /// Puts it on the stack. Raises an ERROR where there is no memory for further errors.
     pub fn push(&mut self) -> Pushed<'_> {
         memory::take_room();

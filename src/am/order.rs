@@ -49,8 +49,10 @@ pub unsafe fn has_limit(query: &pg_sys::Query) -> bool {
     // SAFETY: by the caller's promise; the tag says what it is.
     unsafe {
         // LIMIT ALL is a null.
-        !count.is_null()
-            && !((*count).type_ == pg_sys::NodeTag::T_Const && (*count.cast::<pg_sys::Const>()).constisnull)
+        let is_null = |count: *mut pg_sys::Node| {
+            (*count).type_ == pg_sys::NodeTag::T_Const && (*count.cast::<pg_sys::Const>()).constisnull
+        };
+        !count.is_null() && !is_null(count)
     }
 }
 

@@ -6,11 +6,12 @@
 //! format → store → query → link → insert → vacuum → scan → check
 //! ```
 //!
-//! - [`format`]: the bytes of pages and tuples, and nothing else; FORMAT.md in Rust.
+//! - [`mod@format`]: the bytes of pages and tuples, and nothing else; FORMAT.md in Rust.
 //! - [`store`]: where pages are kept, as traits; pages in RAM.
 //! - [`query`]: an open index, what of a node lies on which page, and the graph as one query sees it.
 //! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead links.
-//! - [`insert`], [`vacuum`], [`scan`], [`check`]: the operations. Insertion also writes whole graphs that were built elsewhere.
+//! - [`insert`], [`vacuum`], [`scan`], [`mod@check`]: the operations. Insertion also writes whole graphs that
+//!   were built elsewhere.
 //!
 //! Imports `graph`, `code`, `kernel` and `types`. `make lint` checks the order.
 

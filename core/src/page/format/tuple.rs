@@ -27,7 +27,7 @@ pub const TOMBSTONE: u8 = 1;
 /// Node flag: its insertion has not published it yet. It has no heap TID and no link leads to it.
 pub const PENDING: u8 = 2;
 
-/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a [`Layout`].
+/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a [`Layout`](super::layout::Layout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeHeader {

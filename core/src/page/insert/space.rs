@@ -5,7 +5,7 @@
 use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
 use crate::types::Link;
 
-/// The next free place on a page, counted as [`Page::add_tuple`] fills an empty page.
+/// The next free place on a page, counted as `Page::add_tuple` fills an empty page.
 #[derive(Clone, Copy)]
 pub(super) struct Space {
     block: u32,

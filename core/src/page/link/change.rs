@@ -28,7 +28,7 @@ impl Change {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Changes links of a node on one layer, in one unit on one page. `upper` is where [`Places`]
+    /// Changes links of a node on one layer, in one unit on one page. `upper` is where `Places`
     /// found them.
     ///
     /// What was decided without a lock is tested again under it: a change is left out when the node is gone or dead, when its
