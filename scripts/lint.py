@@ -1,10 +1,14 @@
-"""Formatting, clippy, documentation, and how functions begin that Postgres calls; every warning an error: `make lint`."""
+"""Formatting, clippy, documentation, what modules import, and how functions begin that Postgres calls: `make lint`.
+
+Every warning is an error.
+"""
 
 import os
 import re
 import subprocess
 
 import environment
+import layers
 import postgres
 from environment import CHECKOUT, Failure
 
@@ -24,6 +28,7 @@ def check_entries():
 
 def main():
     check_entries()
+    layers.main()
     environment.require_tools("cargo", "cc")
     installation = postgres.chosen()
     plain = dict(os.environ)

@@ -1,7 +1,7 @@
 //! Errors for users: a SQLSTATE, a message in Postgres's style, and perhaps a DETAIL and a HINT.
 //!
 //! Code below the SQL functions returns `Result` and raises at its outer edge, so that everything it owns is
-//! dropped in order. Imports nothing from this crate.
+//! dropped in order.
 
 use std::borrow::Cow;
 

@@ -4,7 +4,7 @@
 //! carries message, DETAIL, HINT and LOCATION over, and SQLSTATE if it is one of Postgres's own; the lines of CONTEXT from below and
 //! the other fields are kept here, and given back while the ERROR is raised the second time. Both happen where Postgres asks for such lines: in error context
 //! callbacks, which it calls from the innermost to the outermost. There, too, an ERROR that there is no memory gets what its handling
-//! takes. So every function that Postgres calls, and that calls Postgres, begins with [`enter!`]. Imports `memory`.
+//! takes. So every function that Postgres calls, and that calls Postgres, begins with [`enter!`].
 
 use std::any::Any;
 use std::backtrace::Backtrace;

@@ -1,6 +1,4 @@
 //! The settings `walia.*`.
-//!
-//! Imports nothing from this crate.
 
 #[cfg(debug_assertions)]
 use std::ffi::CString;

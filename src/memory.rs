@@ -23,8 +23,6 @@
 //! What libc and the loader allocate for a new thread they take from malloc, and end the process where they cannot;
 //! [`has_room`] is asked before threads are started. Postgres's views of memory contexts do not show Rust's memory: a search's sets
 //! and heaps would have to move into a context as they grow, and lose the growth in place that malloc gives them.
-//!
-//! Imports `error` and walia-core.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;

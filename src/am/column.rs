@@ -1,6 +1,4 @@
 //! What an index's column, operator class and options say: the parameters of its graph, and its vectors.
-//!
-//! Imports `types`, `error` and `options`.
 
 use std::cell::Cell;
 

@@ -1,6 +1,4 @@
 //! What the planner is told: `amcostestimate`.
-//!
-//! Imports `column`, `options`, `order`, `guc` and walia-core.
 
 use pgrx::{PgList, pg_guard, pg_sys};
 use walia_core::page::scan::federation;

@@ -3,7 +3,6 @@
 //! Some commands define an index and build none. ALTER TABLE … ALTER COLUMN … TYPE vecf32 of a vecf32(3) changes no value, so
 //! that Postgres keeps the index's file; ALTER INDEX … SET changes options; a partitioned index has no file. Where nobody
 //! refuses them, the next REINDEX or the restored dump fails. Postgres tells a hook of each of them.
-//! Imports `column`, `handler`, `options` and `types`.
 
 use std::cell::Cell;
 use std::ffi::c_void;

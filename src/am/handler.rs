@@ -1,6 +1,4 @@
 //! The access method's table of callbacks, and the C function that hands it to Postgres.
-//!
-//! Imports the other modules of `am`.
 
 use std::ffi::c_char;
 

@@ -1,6 +1,4 @@
 //! The table's own vectors, for an index whose payloads are less precise.
-//!
-//! Imports `column`, `store` and walia-core.
 
 use pgrx::pg_sys;
 use walia_core::kernel::Measure;

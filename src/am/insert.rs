@@ -1,6 +1,4 @@
 //! `aminsert`: one row of the table, one heap TID of the index.
-//!
-//! Imports `column`, `store` and walia-core.
 
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::Index;

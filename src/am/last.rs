@@ -1,6 +1,6 @@
 //! What this session's last search did, for `walia_last_scan`.
 //!
-//! A search is counted when its scan ends. Scans that are searched as one count together. Imports walia-core.
+//! A search is counted when its scan ends. Scans that are searched as one count together.
 
 use std::cell::Cell;
 use std::time::Duration;

@@ -1,6 +1,4 @@
 //! The access method `walia_hnsw`: what Postgres calls to build, change, search and cost an index.
-//!
-//! Imports `store`, `types`, `guc`, `error` and walia-core.
 
 mod build;
 pub mod column;

@@ -1,6 +1,4 @@
 //! The index options `m`, `ef_construction`, `quantization` and `storage`.
-//!
-//! Imports `error` and walia-core.
 
 use std::ffi::CStr;
 use std::mem::offset_of;

@@ -1,6 +1,4 @@
 //! What the order of a scan may serve: two sorted runs are an order to who wants the nearest rows, and to nobody else.
-//!
-//! Imports nothing from this crate.
 
 use std::ffi::CStr;
 use std::ptr;

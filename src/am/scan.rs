@@ -1,6 +1,4 @@
 //! Index scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
-//!
-//! Imports `column`, `heap`, `last`, `sort`, `guc`, `store` and walia-core.
 
 use std::ptr;
 use std::time::{Duration, Instant};

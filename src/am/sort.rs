@@ -1,6 +1,4 @@
 //! The second run of a scan, sorted by Postgres: within work_mem, and in temporary files past it.
-//!
-//! Imports walia-core.
 
 use std::ptr;
 

@@ -1,6 +1,4 @@
 //! `ambulkdelete` and `amvacuumcleanup`.
-//!
-//! Imports `store` and walia-core.
 
 use std::ffi::{CStr, c_void};
 

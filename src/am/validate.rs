@@ -1,6 +1,4 @@
 //! `amvalidate`: whether an operator class fits walia_hnsw.
-//!
-//! Imports `column` and `types`.
 
 use std::ffi::CStr;
 

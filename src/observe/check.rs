@@ -1,6 +1,4 @@
 //! `walia_check(regclass, bool)`: whether an index is sound.
-//!
-//! Imports `open`, `rows`, `table`, `am`, `store`, `error` and walia-core.
 
 use pgrx::pg_sys;
 use walia_core::page::{Check, Finding, Index, Severity};

@@ -1,6 +1,4 @@
 //! `walia_info(regclass)`: what an index is and holds.
-//!
-//! Imports `open`, `rows`, `am`, `store`, `error` and walia-core.
 
 use pgrx::pg_sys;
 use walia_core::kernel::InstructionSet;

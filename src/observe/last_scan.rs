@@ -1,6 +1,4 @@
 //! `walia_last_scan()`: what this session's last search did.
-//!
-//! Imports `rows` and `am`.
 
 use super::rows::{export, row};
 use crate::am::last;

@@ -1,6 +1,4 @@
 //! SQL functions that tell about an index, or mend it.
-//!
-//! Imports `am`, `store`, `error` and walia-core.
 
 mod check;
 mod info;

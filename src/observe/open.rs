@@ -1,7 +1,7 @@
 //! Opening an index that a user names, with the rights that this takes.
 //!
 //! As Postgres's own commands do, it asks the catalogs whether the user may have a lock before it waits for it: whoever waits
-//! for a lock is in the way of all who come later. Imports `am`, `store` and `error`.
+//! for a lock is in the way of all who come later.
 
 use std::ffi::c_char;
 

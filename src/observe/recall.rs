@@ -1,6 +1,4 @@
 //! `walia_recall(regclass, int, int)`: how much of what an exact search finds an index finds.
-//!
-//! Imports `open`, `rows`, `table`, `am`, `store`, `error` and walia-core.
 
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;

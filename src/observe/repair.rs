@@ -1,6 +1,4 @@
 //! `walia_repair(regclass)`: mends the graph of an index.
-//!
-//! Imports `open`, `rows`, `am`, `store`, `error` and walia-core.
 
 use pgrx::pg_sys;
 use walia_core::page::Index;

@@ -1,7 +1,7 @@
 //! The edge of the functions that return rows.
 //!
 //! A library may be newer or older than the extension's script, which ALTER EXTENSION replaces. So what the catalog says that a
-//! function takes and returns is compared with what it does take and return, before it does anything. Imports `memory`, `error_context` and `error`.
+//! function takes and returns is compared with what it does take and return, before it does anything.
 
 use std::cmp::Ordering;
 use std::ffi::CStr;

@@ -1,6 +1,4 @@
 //! The rows of an index's table, as CREATE INDEX would index them, with the rights of the table's owner.
-//!
-//! Imports `open`, `am`, `store` and walia-core.
 
 use std::ffi::c_void;
 use std::ptr;

@@ -1,6 +1,4 @@
 //! A child of the custom scan: a plan node that gives rows in order, often a scan of a walia_hnsw index.
-//!
-//! Imports `vectors`, `am` and `store`.
 
 use std::ffi::c_int;
 

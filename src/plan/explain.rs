@@ -1,12 +1,10 @@
 //! What EXPLAIN shows of the custom scan.
-//!
-//! Imports `node`.
 
 use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
-use super::node::Execution;
+use super::execution::Execution;
 
 /// Shows the scan's own properties.
 ///
@@ -23,8 +21,8 @@ pub unsafe fn show(execution: &Execution, state: *mut pg_sys::ExplainState) {
     if !analyze || totals.executions == 0 {
         return;
     }
-    let by_leader = execution.merge.members() as u64;
-    let by_worker: Vec<u64> = execution.workers.iter().map(|worker| worker.scans.indexes).collect();
+    let by_leader = execution.indexes();
+    let by_worker = execution.indexes_of_workers();
     integer(c"Indexes Searched as One", by_leader + by_worker.iter().sum::<u64>());
     if verbose && !by_worker.is_empty() {
         integer(c"Indexes Searched by Leader", by_leader);

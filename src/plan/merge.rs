@@ -3,8 +3,7 @@
 //! Children that scan a walia_hnsw index are searched as one by walia-core's [`Federation`]; they give their shares of a round,
 //! and when all of them have, the next round follows. A child's row is fetched from its table only when its turn may have come,
 //! as the index knows the least that its distance can be. Children of other kinds, and scans by another distance than the
-//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims. Imports `child`,
-//! `shared`, `totals`, `am` and `store`.
+//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;

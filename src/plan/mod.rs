@@ -2,9 +2,9 @@
 //! children and of the branches of UNION ALL as one. And the hooks that keep the order of scans from what it cannot serve.
 //!
 //! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before a hook is asked.
-//! Imports `am`, `guc` and walia-core.
 
 mod child;
+mod execution;
 mod explain;
 mod merge;
 mod nearest;

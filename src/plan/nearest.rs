@@ -5,8 +5,6 @@
 //! searching in vain, because it could not know that the others have enough. So rows are shown to the others, by their
 //! distances, as soon as they are found. And as all rows of a process are sorted before the first is given, they need not be
 //! found in their order.
-//!
-//! Imports `merge` and `shared`.
 
 use std::collections::TryReserveError;
 

@@ -2,21 +2,17 @@
 //!
 //! Its children are ordinary plan nodes. It gives their rows merged, and does not change them: what the query asks for besides is
 //! projected here. Where several processes execute it, under a Gather Merge, each gives its part of the rows.
-//!
-//! Imports `merge`, `nearest`, `shared`, `totals`, `vectors` and `explain`.
 
 use std::ffi::{c_int, c_void};
 
 use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
 
+use super::execution::Execution;
 use super::merge::Merge;
 use super::nearest::Nearest;
-use super::shared::{Shared, Terms};
-use super::totals::Totals;
+use super::shared::Shared;
 use super::{Methods, NAME, explain, vectors};
-use crate::am::last;
 use crate::error_context::enter;
-use crate::guc;
 use crate::memory;
 
 /// The planned scan's callbacks.
@@ -47,53 +43,6 @@ struct FederatedScanState {
     custom: pg_sys::CustomScanState,
     /// Lives in the query's memory context from `begin` on.
     execution: *mut Execution,
-}
-
-/// What belongs to the node while it is executed.
-pub struct Execution {
-    /// The rows, or those of the children that this process claims.
-    pub merge: Merge,
-    /// Where several processes may execute it: how many rows are wanted, and those of this process.
-    nearest: Option<(usize, Nearest)>,
-    /// As long as several processes execute it.
-    shared: Option<Shared>,
-    /// What the workers did in the last execution, and in those before.
-    pub workers: Vec<Totals>,
-    workers_before: Totals,
-}
-
-impl Execution {
-    /// The next row, its columns extracted.
-    fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
-        match (&mut self.nearest, &self.shared) {
-            (Some((_, nearest)), Some(shared)) => nearest.next(&mut self.merge, shared),
-            _ => self.merge.next(None, &mut |_| true).map(|(_, row)| row),
-        }
-    }
-
-    /// Begins anew with the next row; the caller rescans the children.
-    fn restart(&mut self) {
-        self.merge.restart();
-        if let Some((_, nearest)) = &mut self.nearest {
-            nearest.restart();
-        }
-    }
-
-    /// Takes note of what the workers have reported.
-    fn take_reports(&mut self) {
-        let before = std::mem::take(&mut self.workers);
-        self.workers_before = before.iter().fold(self.workers_before, Totals::and);
-        if let Some(shared) = &self.shared {
-            self.workers = shared.reports_of_workers();
-            let scans = self.workers.iter().fold(Totals::default(), Totals::and).scans;
-            last::record(self.merge.number().unwrap_or_else(last::SearchNumber::next), scans);
-        }
-    }
-
-    /// What all processes did so far.
-    pub fn totals(&self) -> Totals {
-        self.workers.iter().fold(self.merge.totals().and(&self.workers_before), Totals::and)
-    }
 }
 
 /// The `PlanCustomPath` callback.
@@ -195,13 +144,7 @@ unsafe extern "C-unwind" fn begin(
         if !is_worker || (*executor).es_instrument != 0 {
             merge.initialize();
         }
-        let execution = Execution {
-            merge,
-            nearest,
-            shared: None,
-            workers: Vec::new(),
-            workers_before: Totals::default(),
-        };
+        let execution = Execution::new(merge, nearest);
         let execution = PgMemoryContexts::For(query_context).leak_and_drop_on_delete(execution);
         (*node.cast::<FederatedScanState>()).execution = execution;
     }
@@ -273,21 +216,6 @@ unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
     }
 }
 
-/// What the processes of a parallel execution agree on.
-///
-/// # Safety
-/// As for [`execution_of`]; `context` is that of the execution.
-unsafe fn terms(node: *mut pg_sys::CustomScanState, context: *mut pg_sys::ParallelContext) -> Terms {
-    // SAFETY: by the caller's promise.
-    let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
-    // SAFETY: a setting that Postgres defines.
-    let leader_participates = unsafe { pg_sys::parallel_leader_participation };
-    let limit = execution.nearest.as_ref().map_or(1, |(limit, _)| *limit);
-    let membership = execution.merge.membership();
-    let processes = workers as usize + 1;
-    Terms { processes, ef_search: guc::ef_search(), limit, leader_participates, membership }
-}
-
 /// The `EstimateDSMCustomScan` callback.
 ///
 /// # Safety
@@ -298,8 +226,9 @@ unsafe extern "C-unwind" fn estimate_shared(
     context: *mut pg_sys::ParallelContext,
 ) -> pg_sys::Size {
     enter!();
-    // SAFETY: after `begin`.
-    unsafe { terms(node, context) }.size()
+    // SAFETY: after `begin`; the context is that of the execution.
+    let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
+    execution.terms(workers as usize + 1).size()
 }
 
 /// The `InitializeDSMCustomScan` callback.
@@ -313,8 +242,11 @@ unsafe extern "C-unwind" fn create_shared(
     memory: *mut c_void,
 ) {
     enter!();
-    // SAFETY: after `estimate_shared`, which said how much memory is needed; it lives until after `shut_down`.
-    unsafe { execution_of(node).shared = Some(Shared::create(memory, terms(node, context), context)) }
+    // SAFETY: after `begin`; the context is that of the execution.
+    let (execution, workers) = unsafe { (execution_of(node), (*context).nworkers) };
+    let terms = execution.terms(workers as usize + 1);
+    // SAFETY: `estimate_shared` said how much memory is needed; it lives until after `shut_down`.
+    execution.share(unsafe { Shared::create(memory, terms, context) });
 }
 
 /// The `ReInitializeDSMCustomScan` callback: before the workers of a further execution are started.
@@ -328,15 +260,11 @@ unsafe extern "C-unwind" fn reset_shared(
     memory: *mut c_void,
 ) {
     enter!();
-    // SAFETY: after `create_shared`; the workers of the last execution have ended.
-    unsafe {
-        let execution = execution_of(node);
-        execution.take_reports();
-        if let Some(before) = execution.shared.take() {
-            let leader_participates = pg_sys::parallel_leader_participation;
-            let terms = Terms { leader_participates, ..before.terms() };
-            execution.shared = Some(Shared::create(memory, terms, context));
-        }
+    // SAFETY: after `begin`.
+    let execution = unsafe { execution_of(node) };
+    if let Some(terms) = execution.share_again() {
+        // SAFETY: the memory is that of `create_shared`, whose workers have ended.
+        execution.share(unsafe { Shared::create(memory, terms, context) });
     }
 }
 
@@ -352,7 +280,7 @@ unsafe extern "C-unwind" fn attach_shared(
 ) {
     enter!();
     // SAFETY: in a worker, after `begin`; the memory lives until the worker ends.
-    unsafe { execution_of(node).shared = Some(Shared::attach(memory, pg_sys::ParallelWorkerNumber as usize)) }
+    unsafe { execution_of(node).share(Shared::attach(memory, pg_sys::ParallelWorkerNumber as usize)) }
 }
 
 /// The `ShutdownCustomScan` callback: no more rows are wanted, and what is shared is given back.
@@ -363,12 +291,7 @@ unsafe extern "C-unwind" fn attach_shared(
 unsafe extern "C-unwind" fn shut_down(node: *mut pg_sys::CustomScanState) {
     enter!();
     // SAFETY: after `begin`.
-    let execution = unsafe { execution_of(node) };
-    // SAFETY: set before the worker runs.
-    if unsafe { pg_sys::ParallelWorkerNumber } < 0 && execution.shared.is_some() {
-        execution.take_reports();
-    }
-    execution.shared = None;
+    unsafe { execution_of(node) }.stop_sharing();
 }
 
 /// The `ExplainCustomScan` callback.

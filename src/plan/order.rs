@@ -2,8 +2,6 @@
 //!
 //! Within a query the access method refuses such scans. A subquery has an ORDER BY of its own, which they serve: what is above it
 //! must not know.
-//!
-//! Imports `am`.
 
 use pgrx::{PgList, pg_sys};
 

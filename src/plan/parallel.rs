@@ -1,6 +1,4 @@
 //! The planner's side of a scan by several processes: when it is possible, and what it costs.
-//!
-//! Imports nothing from this crate.
 
 use std::ffi::CStr;
 

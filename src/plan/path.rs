@@ -1,6 +1,4 @@
 //! The planner's side: where a MergeAppend of scans of walia's indexes can be replaced, and what that costs.
-//!
-//! Imports `node`, `parallel` and `am`.
 
 use pgrx::{PgList, pg_sys};
 

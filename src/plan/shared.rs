@@ -3,8 +3,6 @@
 //! It tells which children are still to be claimed, has two boards (of the distances that the searches found, and of those of rows
 //! that passed all conditions), and a report of each process on what it did. Nothing is locked, and nobody waits: all of it
 //! is atomic but the reports, and a report is written once, before it is said to be there.
-//!
-//! Imports `child`, `totals` and walia-core.
 
 use std::collections::TryReserveError;
 use std::ffi::c_void;
@@ -18,6 +16,7 @@ use walia_core::graph::Board;
 
 use super::child::Membership;
 use super::totals::Totals;
+use crate::guc;
 
 /// The most children that a process claims at a time: as many as are searched by turns.
 const MOST_CLAIMED: usize = 16;
@@ -38,6 +37,22 @@ pub struct Terms {
 }
 
 impl Terms {
+    /// As the settings say now.
+    pub fn new(processes: usize, limit: usize, membership: Membership) -> Self {
+        Self {
+            processes,
+            ef_search: guc::ef_search(),
+            limit,
+            leader_participates: leader_participates(),
+            membership,
+        }
+    }
+
+    /// For a further execution.
+    pub fn renewed(self) -> Self {
+        Self { leader_participates: leader_participates(), ..self }
+    }
+
     /// Bytes of memory that they take.
     pub fn size(&self) -> usize {
         size_of::<Header>() + self.processes * size_of::<Report>() + self.slots().end * size_of::<AtomicU64>()
@@ -54,6 +69,11 @@ impl Terms {
     fn slots(&self) -> Range<usize> {
         0..self.processes * (self.ef_search + self.limit)
     }
+}
+
+fn leader_participates() -> bool {
+    // SAFETY: a setting that Postgres defines.
+    unsafe { pg_sys::parallel_leader_participation }
 }
 
 /// The beginning of the memory; a report of each process follows, and then the slots of the boards.
@@ -121,6 +141,11 @@ impl Shared {
     /// What the processes agree on.
     pub fn terms(&self) -> Terms {
         self.header().terms
+    }
+
+    /// Whether this process has started the others.
+    pub fn is_leader(&self) -> bool {
+        matches!(self.role, Role::Leader(_))
     }
 
     /// How many of so many children this process may claim.

@@ -1,4 +1,4 @@
-//! What the searches of a federated scan did. Imports `am`.
+//! What the searches of a federated scan did.
 
 use crate::am::last::LastScan;
 

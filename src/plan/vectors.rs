@@ -6,8 +6,6 @@
 //!
 //! A placeholder is an external parameter with a number that no query can have. Postgres looks external parameters up only
 //! when they are evaluated, which these never are.
-//!
-//! Imports nothing from this crate.
 
 use std::ffi::{c_int, c_void};
 

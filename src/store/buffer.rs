@@ -1,6 +1,4 @@
 //! A shared buffer that is pinned and locked: everything of `store` that touches a page goes through here.
-//!
-//! Imports `recent` and walia-core's page.
 
 use std::thread;
 

@@ -1,13 +1,11 @@
 //! Pages of a fresh index, written once and in order.
-//!
-//! Imports `buffer` and walia-core's page.
 
 use pgrx::pg_sys;
 use walia_core::page::{Page, PageSink};
 use walia_core::types::Result;
 
 use super::buffer::LockedBuffer;
-use super::{check_for_interrupts, needs_wal};
+use super::check_for_interrupts;
 
 /// Pages that one WAL record holds: XLR_MAX_BLOCK_ID, the batch of `log_newpage_range`.
 const LOGGED_AT_ONCE: u32 = 32;
@@ -70,4 +68,29 @@ impl PageSink for BulkWriter {
         }
         Ok(())
     }
+}
+
+/// The constant InvalidSubTransactionId of `c.h`.
+const INVALID_SUBTRANSACTION: pg_sys::SubTransactionId = 0;
+
+/// Whether changes of a relation are WAL-logged: Postgres's macro RelationNeedsWAL.
+///
+/// # Safety
+/// `relation` is open.
+unsafe fn needs_wal(relation: pg_sys::Relation) -> bool {
+    // SAFETY: by the caller's promise.
+    let relation = unsafe { &*relation };
+    // SAFETY: rd_rel is set in every open relation; wal_level is set at start.
+    let (permanent, archived) = unsafe {
+        (
+            (*relation.rd_rel).relpersistence == pg_sys::RELPERSISTENCE_PERMANENT as std::ffi::c_char,
+            pg_sys::wal_level >= pg_sys::WalLevel::WAL_LEVEL_REPLICA as i32,
+        )
+    };
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    let rewritten = relation.rd_firstRelfilenodeSubid;
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    let rewritten = relation.rd_firstRelfilelocatorSubid;
+    let old = |subtransaction| subtransaction == INVALID_SUBTRANSACTION;
+    permanent && (archived || (old(relation.rd_createSubid) && old(rewritten)))
 }

@@ -1,6 +1,4 @@
 //! What a failure below becomes for the user: an ERROR that names the index.
-//!
-//! Imports `error`, `memory` and walia-core's types.
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::types::Error;

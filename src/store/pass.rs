@@ -2,7 +2,7 @@
 //!
 //! From Postgres 17 on a read stream reads ahead, several pages at a time where they lie side by side; before, pages are asked
 //! for in windows. `walia.prefetch_depth` = 0 turns off both. A stream's reads are Postgres's own affair: they are not among the
-//! pages that [`super::prefetch::PrefetchStats`] counts. Imports the rest of `store`.
+//! pages that [`super::prefetch::PrefetchStats`] counts.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use walia_core::types::Result;
 
 #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
 use super::buffer::LockedBuffer;
-use super::{RelationRead, RelationStore};
+use super::relation::{RelationRead, RelationStore};
 
 /// Pages asked for at a time.
 #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
@@ -32,7 +32,7 @@ impl<'s> Pass<'s> {
             #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]
             // SAFETY: the relation and the strategy of a store are open, and the stream ends with the pass.
             stream: store.prefetcher.is_on().then(|| unsafe {
-                stream::Stream::begin(store.index, store.strategy, store.purpose, blocks.clone())
+                stream::Stream::begin(store.index, store.strategy, store.activity, blocks.clone())
             }),
             store,
             blocks,
@@ -78,7 +78,7 @@ mod stream {
 
     use pgrx::{pg_guard, pg_sys};
 
-    use crate::store::Purpose;
+    use crate::store::relation::Activity;
 
     /// One of Postgres's read streams.
     ///
@@ -97,12 +97,12 @@ mod stream {
         pub unsafe fn begin(
             index: pg_sys::Relation,
             strategy: pg_sys::BufferAccessStrategy,
-            purpose: Purpose,
+            activity: Activity,
             blocks: Range<u32>,
         ) -> Self {
-            let flags = match purpose {
-                Purpose::Query => pg_sys::READ_STREAM_DEFAULT,
-                Purpose::Vacuum => pg_sys::READ_STREAM_MAINTENANCE,
+            let flags = match activity {
+                Activity::Query => pg_sys::READ_STREAM_DEFAULT,
+                Activity::Vacuum => pg_sys::READ_STREAM_MAINTENANCE,
             };
             // The callback takes no lock, as batching demands.
             #[cfg(feature = "pg18")]

@@ -1,6 +1,4 @@
 //! Read-ahead, as long as pages have to be read at all.
-//!
-//! Imports `guc`.
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashSet;

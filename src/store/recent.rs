@@ -4,7 +4,6 @@
 //! A search reads its pages in an order that no hardware foresees, and waits longer for a page's memory than it takes to score
 //! what lies there; the table of all buffers is memory to wait for, too. These are hints: a buffer may hold another page by
 //! now, which Postgres tells when it is to be pinned, and whose memory is otherwise asked for in vain.
-//! Imports walia-core's kernel.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::{Cell, RefCell};

@@ -1,6 +1,4 @@
 //! Stop points, in debug builds: where a test holds a backend up between two write units.
-//!
-//! Imports `guc` and walia-core's page.
 
 use pgrx::{IntoDatum, direct_function_call, pg_sys};
 use walia_core::page::STOP_POINTS;

@@ -1,6 +1,4 @@
 //! Write units: changes to a few pages as one generic WAL record.
-//!
-//! Imports `buffer` and walia-core's page.
 
 use std::ptr::{self, NonNull};
 use std::thread;
@@ -11,8 +9,8 @@ use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, WriteUnit};
 use walia_core::types::Result;
 
-use super::RelationStore;
 use super::buffer::LockedBuffer;
+use super::relation::RelationStore;
 
 const _: () = assert!(MAX_UNIT_PAGES == pg_sys::XLR_NORMAL_MAX_BLOCK_ID as usize);
 

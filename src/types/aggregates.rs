@@ -1,4 +1,4 @@
-//! The functions behind `avg`. Imports `arithmetic`, `datum`, `element` and `validate`.
+//! The functions behind `avg`.
 
 use super::datum::State;
 use super::element::Element;

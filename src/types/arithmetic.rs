@@ -1,6 +1,6 @@
 //! Functions of vectors that give vectors, numbers or bits; comparison.
 //!
-//! Elements are computed in float4 and norms in float8. Imports `datum`, `element` and `validate`.
+//! Elements are computed in float4 and norms in float8.
 
 use std::cmp::Ordering;
 

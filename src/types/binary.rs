@@ -1,6 +1,4 @@
 //! Binary input and output, big-endian: dimensions and zero (both int16), then the elements.
-//!
-//! Imports `datum`, `element` and `validate`.
 
 use pgrx::PgSqlErrorCode;
 

@@ -1,6 +1,4 @@
 //! Casts between vectors, arrays and numbers of dimensions. `typmod` is the expected number of dimensions, or −1.
-//!
-//! Imports `datum`, `element` and `validate`.
 
 use pgrx::PgSqlErrorCode;
 

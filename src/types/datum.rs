@@ -1,6 +1,6 @@
 //! The edge to Postgres: arguments and results of the C functions, and the layout of values.
 //!
-//! All of `types`' `unsafe` is here, apart from the C functions themselves. Imports `element`.
+//! All of `types`' `unsafe` is here, apart from the C functions themselves.
 
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::marker::PhantomData;

@@ -1,4 +1,4 @@
-//! Distances, by the same kernels as the index's. Imports `element` and `validate`.
+//! Distances, by the same kernels as the index's.
 
 use std::sync::LazyLock;
 

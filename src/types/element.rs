@@ -1,4 +1,4 @@
-//! What the types differ in: the element. Imports walia-core.
+//! What the types differ in: the element.
 
 use bytemuck::Pod;
 use half::f16;

@@ -1,7 +1,6 @@
 //! The C functions that the install script names: `vecf32_add` and `vecf16_add` are the same `arithmetic::add`.
 //!
-//! Each is declared STRICT in `sql/`, with the argument types that its line here asks for. Imports the whole of
-//! `types`.
+//! Each is declared STRICT in `sql/`, with the argument types that its line here asks for.
 
 use half::f16;
 use pgrx::{pg_guard, pg_sys};

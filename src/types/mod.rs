@@ -4,8 +4,6 @@
 //! unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain functions of
 //! slices; [`functions`] wires them to the C functions that the install script names. Only [`datum`] and
 //! [`functions`] deal with memory that Postgres owns.
-//!
-//! Imports `error` and walia-core.
 
 mod aggregates;
 mod arithmetic;

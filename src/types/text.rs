@@ -1,7 +1,7 @@
 //! Text input and output: `[1,2.5,-3e+20]`.
 //!
 //! Input takes what pgvector takes, decimal numbers only: the same white space, the same numbers, rounded to nearest.
-//! Output prints what float4out prints. Imports `datum`, `element` and `validate`.
+//! Output prints what float4out prints.
 
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;

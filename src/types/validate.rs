@@ -1,6 +1,6 @@
 //! What every vector must be: 1 to 16000 dimensions, as many as the type modifier says, all elements finite.
 //!
-//! The messages are those that pgvector's users know. Imports `datum` and `element`.
+//! The messages are those that pgvector's users know.
 
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;

@@ -1,6 +1,4 @@
 //! What pg_stat_progress_create_index shows.
-//!
-//! Imports nothing from this crate.
 
 use std::ffi::CStr;
 

@@ -1,6 +1,4 @@
 //! The rows of a build: into the arena as long as it has room, then one by one into pages.
-//!
-//! Imports `progress`, `column`, `store` and walia-core.
 
 use std::ffi::c_void;
 

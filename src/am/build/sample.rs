@@ -1,6 +1,4 @@
 //! The centroid of the vectors that are to be indexed, from a sample of the table's pages.
-//!
-//! Imports `column` and walia-core.
 
 use std::ffi::c_void;
 

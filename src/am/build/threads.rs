@@ -2,7 +2,7 @@
 //!
 //! They live no longer than the build, unwinding included: Postgres forks and exits as a process of one thread. Where a
 //! backend is terminated (FATAL) it exits without unwinding and takes the threads with it; they own nothing but memory
-//! of the process. Imports `error` and `memory`.
+//! of the process.
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;

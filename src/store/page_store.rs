@@ -1,0 +1,152 @@
+//! [`RelationStore`] as walia-core's `PageStore`.
+
+use std::ops::Range;
+
+use pgrx::pg_sys;
+use walia_core::page::PageStore;
+use walia_core::page::store::lock_order::Held;
+use walia_core::types::{Link, Result};
+
+use super::buffer::LockedBuffer;
+use super::pass::Pass;
+use super::relation::{Activity, RelationRead, RelationStore};
+#[cfg(debug_assertions)]
+use super::stop;
+use super::write::RelationWrite;
+use super::{check_for_interrupts, processes, recent};
+use crate::memory;
+
+impl PageStore for RelationStore {
+    type Read<'a> = RelationRead;
+    type Write<'a> = RelationWrite<'a>;
+
+    fn block_count(&self) -> Result<u32> {
+        // SAFETY: the relation is open.
+        let blocks =
+            unsafe { pg_sys::RelationGetNumberOfBlocksInFork(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        self.known_blocks.set(blocks);
+        Ok(blocks)
+    }
+
+    fn read(&self, block: u32) -> Result<Self::Read<'_>> {
+        self.check_block(block)?;
+        self.prefetcher.count_read(block);
+        // SAFETY: the relation is open and the strategy alive.
+        Ok(self.count_locked(block, || unsafe {
+            match self.activity {
+                Activity::Query => LockedBuffer::shared_recent(self.index, block),
+                // VACUUM's costs count lookups.
+                Activity::Vacuum => LockedBuffer::shared(self.index, block, self.strategy),
+            }
+        }))
+    }
+
+    fn prefetch(&self, blocks: &[u32]) {
+        let known = self.known_blocks.get();
+        self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
+    }
+
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        Pass::new(self, blocks)
+    }
+
+    fn announce_tuples(&self, tuples: &[Link]) {
+        let known = self.known_blocks.get();
+        self.prefetcher.prefetch(tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known));
+        // SAFETY: the relation is open.
+        recent::announce_tuples(unsafe { (*self.index).rd_id }, tuples);
+    }
+
+    fn prefetch_tuples(&self, tuples: &[Link]) {
+        // SAFETY: the relation is open.
+        recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
+    }
+
+    fn begin(&self) -> Self::Write<'_> {
+        RelationWrite::new(self)
+    }
+
+    fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
+        // SAFETY: the relation is open.
+        let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, bytes) };
+        (block != pg_sys::InvalidBlockNumber).then_some(block)
+    }
+
+    fn record_free_space(&self, block: u32, bytes: usize) {
+        // SAFETY: the relation is open.
+        unsafe {
+            pg_sys::RecordPageWithFreeSpace(self.index, block, bytes);
+            // Searches of the map begin at its root, which only this tells of the page. VACUUM does it once, at its end.
+            if self.activity == Activity::Query {
+                pg_sys::FreeSpaceMapVacuumRange(self.index, block, block + 1);
+            }
+        }
+    }
+
+    fn lower_free_space(&self, block: u32, bytes: usize) {
+        // The root of the map may promise too much: the next search puts that right.
+        // SAFETY: the relation is open.
+        unsafe { pg_sys::RecordPageWithFreeSpace(self.index, block, bytes) }
+    }
+
+    fn target_page(&self) -> Option<u32> {
+        // SAFETY: the relation is open, and Postgres opens its file if need be.
+        let block = unsafe { (*pg_sys::RelationGetSmgr(self.index)).smgr_targblock };
+        (block != pg_sys::InvalidBlockNumber).then_some(block)
+    }
+
+    fn set_target_page(&self, block: Option<u32>) {
+        // SAFETY: as above.
+        unsafe {
+            let file = pg_sys::RelationGetSmgr(self.index);
+            (*file).smgr_targblock = block.unwrap_or(pg_sys::InvalidBlockNumber);
+        }
+    }
+
+    fn interrupt_point(&self) {
+        Held::assert_none(self.identity());
+        match self.activity {
+            Activity::Query => check_for_interrupts(),
+            Activity::Vacuum => {
+                // SAFETY: no content lock is held here, as the trait demands.
+                #[cfg(not(feature = "pg18"))]
+                unsafe {
+                    pg_sys::vacuum_delay_point()
+                };
+                // SAFETY: as above.
+                #[cfg(feature = "pg18")]
+                unsafe {
+                    pg_sys::vacuum_delay_point(false)
+                };
+                memory::check();
+            }
+        }
+    }
+
+    #[cfg(debug_assertions)]
+    fn stop_point(&self, name: &'static str) {
+        Held::assert_none(self.identity());
+        stop::at(name);
+    }
+
+    fn next_transaction(&self) -> u64 {
+        // SAFETY: reads a shared counter.
+        unsafe { pg_sys::ReadNextFullTransactionId().value }
+    }
+
+    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
+        let transaction = pg_sys::FullTransactionId { value: transaction };
+        // SAFETY: the table is open; a null one asks for the snapshots of the whole cluster, which is safe but late.
+        unsafe { pg_sys::GlobalVisCheckRemovableFullXid(self.heap, transaction) }
+    }
+
+    fn is_alone(&self) -> bool {
+        Held::assert_none(self.identity());
+        processes::is_alone()
+    }
+
+    fn affinity(&self) -> usize {
+        // SAFETY: set once, when the backend starts.
+        unsafe { pg_sys::MyProcPid as usize }
+    }
+}
