@@ -3,7 +3,7 @@
 //! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! error | guc → memory → error_context → types → store → am → plan → observe
+//! error | guc → memory → error_context → nodes | types → store → am → plan → observe
 //! ```
 //!
 //! `unsafe` is allowed only in [`store`], where [`types`], [`am`] and [`plan`] meet Postgres's functions and data, in the
@@ -14,6 +14,7 @@ pub mod error;
 pub mod error_context;
 pub mod guc;
 pub mod memory;
+pub mod nodes;
 pub mod observe;
 pub mod plan;
 pub mod store;

@@ -1,12 +1,13 @@
 //! What the planner is told: `amcostestimate`.
 
-use pgrx::{PgList, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::federation;
 
 use super::options::Options;
 use super::{column, order};
 use crate::error_context::enter;
 use crate::guc::{self, IterativeScan};
+use crate::nodes::NodeRef;
 
 /// Without codes: the share of an expanded node's links that lead to nodes not seen before. Measured on sentence embeddings of
 /// 384 dimensions: 0.7 at ef_search 40, 0.6 at 64 and 100, 0.5 at 200 and 400.
@@ -57,32 +58,32 @@ struct Model {
 }
 
 impl Model {
-    /// # Safety
-    /// `index` is one that the planner may use.
-    unsafe fn new(index: &pg_sys::IndexOptInfo, ef_search: f64) -> Self {
+    fn new(index: NodeRef<pg_sys::IndexOptInfo>, ef_search: f64) -> Self {
         let (mut random_page, mut seq_page) = (0.0, 0.0);
-        // SAFETY: by the caller's promise.
-        unsafe {
-            pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random_page, &mut seq_page);
-            let tuples = index.tuples.max(0.0);
-            let (m, m0, codes) = shape(index);
-            Self {
-                tuples,
-                pages: f64::from(index.pages),
-                all_pages: f64::from(index.pages),
-                table_pages: f64::from((*index.rel).pages),
-                m0,
-                // ln N / ln m layers, as the paper draws levels.
-                layers: tuples.max(1.0).ln() / m.ln(),
-                codes,
-                ef_search,
-                iterative: guc::iterative_scan() != IterativeScan::Off,
-                cached_pages: f64::from(pg_sys::effective_cache_size),
-                seq_page,
-                random_page,
-                distance: pg_sys::cpu_index_tuple_cost + pg_sys::cpu_operator_cost,
-                comparison: pg_sys::cpu_operator_cost,
-            }
+        // SAFETY: looks a tablespace up in the catalog.
+        unsafe { pg_sys::get_tablespace_page_costs(index.reltablespace, &mut random_page, &mut seq_page) };
+        // SAFETY: settings that Postgres defines.
+        let (cached_pages, cpu_tuple, comparison) = unsafe {
+            (pg_sys::effective_cache_size, pg_sys::cpu_index_tuple_cost, pg_sys::cpu_operator_cost)
+        };
+        let tuples = index.tuples.max(0.0);
+        let Shape { m, m0, codes } = shape(index);
+        Self {
+            tuples,
+            pages: f64::from(index.pages),
+            all_pages: f64::from(index.pages),
+            table_pages: f64::from(index.rel().pages),
+            m0,
+            // ln N / ln m layers, as the paper draws levels.
+            layers: tuples.max(1.0).ln() / m.ln(),
+            codes,
+            ef_search,
+            iterative: guc::iterative_scan() != IterativeScan::Off,
+            cached_pages: f64::from(cached_pages),
+            seq_page,
+            random_page,
+            distance: cpu_tuple + comparison,
+            comparison,
         }
     }
 
@@ -153,36 +154,38 @@ pub unsafe extern "C-unwind" fn amcostestimate(
     pages: *mut f64,
 ) {
     enter!();
-    // SAFETY: Postgres gives a path of an index of this access method, and places for the answers.
-    unsafe {
-        let keys = PgList::<pg_sys::Node>::from_pg((*path).indexorderbys).len();
-        // Two operators on the one column would match as two keys, of which a scan could follow the first only.
-        if keys != 1 || !order::is_of_answer(root, &*(*(*path).indexinfo).rel, (*path).path.pathkeys) {
-            *startup_cost = REFUSED;
-            *total_cost = REFUSED;
-            *selectivity = 0.0;
-            *correlation = 0.0;
-            *pages = 0.0;
-            #[cfg(feature = "pg18")]
-            {
-                (*path).path.disabled_nodes = REFUSED_NODES;
-            }
-            return;
-        }
+    // SAFETY: Postgres gives its planner's state, and a path of an index of this access method.
+    let (planner, scan) = unsafe { (NodeRef::new(root), NodeRef::new(path)) };
+    let keys = scan.upcast().pathkeys();
+    // Two operators on the one column would match as two keys, of which a scan could follow the first only.
+    let is_refused =
+        scan.indexorderbys().len() != 1 || !order::is_of_answer(planner, scan.indexinfo().rel(), keys);
+    let (mut costs, mut selected, mut index_pages) = ((REFUSED, REFUSED), 0.0, 0.0);
+    if is_refused {
+        // SAFETY: the path is being made.
+        #[cfg(feature = "pg18")]
+        unsafe {
+            (*path).path.disabled_nodes = REFUSED_NODES
+        };
+    } else {
+        let orders = scan.indexorderbys.cast();
         // Postgres looks at the conditions and columns of a table only. A worker has no value for a parameter of an outer query, and
         // would crash on it.
-        if !pg_sys::is_parallel_safe(root, (*path).indexorderbys.cast()) {
-            (*path).path.parallel_safe = false;
-        }
+        // SAFETY: the path is being made.
+        unsafe { (*path).path.parallel_safe &= pg_sys::is_parallel_safe(root, orders) };
         // For the selectivity of a partial index's predicate.
-        let mut generic: pg_sys::GenericCosts = std::mem::zeroed();
-        pg_sys::genericcostestimate(root, path, loop_count, &mut generic);
-
-        let model = Model::new(&*(*path).indexinfo, guc::ef_search() as f64);
-        (*startup_cost, *total_cost) = model.costs();
-        *selectivity = generic.indexSelectivity;
+        let mut generic = pg_sys::GenericCosts::default();
+        // SAFETY: the path is being made; all that is known of its costs is zero.
+        unsafe { pg_sys::genericcostestimate(root, path, loop_count, &mut generic) };
+        let model = Model::new(scan.indexinfo(), guc::ef_search() as f64);
+        (costs, selected, index_pages) = (model.costs(), generic.indexSelectivity, model.pages);
+    }
+    // SAFETY: Postgres gives places for the answers.
+    unsafe {
+        (*startup_cost, *total_cost) = costs;
+        *selectivity = selected;
         *correlation = 0.0;
-        *pages = model.pages;
+        *pages = index_pages;
     }
 }
 
@@ -196,19 +199,14 @@ pub struct Federated {
 }
 
 impl Federated {
-    /// For scans of these indexes.
-    ///
-    /// # Safety
-    /// The paths scan walia_hnsw indexes that the planner may use.
-    pub unsafe fn new(paths: &[*mut pg_sys::IndexPath]) -> Self {
-        // SAFETY: by the caller's promise.
-        let indexes: Vec<_> = paths.iter().map(|path| unsafe { &*(**path).indexinfo }).collect();
+    /// For scans of these walia_hnsw indexes.
+    pub fn new(paths: &[NodeRef<pg_sys::IndexPath>]) -> Self {
+        let indexes: Vec<_> = paths.iter().map(|path| path.indexinfo()).collect();
         let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
         let share = federation::share(guc::ef_search(), indexes.len()) as f64;
         let (mut saved, mut reading) = (0.0, 0.0);
         for index in indexes {
-            // SAFETY: by the caller's promise.
-            let alone = unsafe { Model::new(index, guc::ef_search() as f64) };
+            let alone = Model::new(index, guc::ef_search() as f64);
             let as_one = Model { ef_search: share, all_pages, ..alone };
             saved += alone.costs().0 - as_one.costs().0;
             reading += as_one.reading();
@@ -218,38 +216,40 @@ impl Federated {
 }
 
 /// Whether a path scans a walia_hnsw index.
-///
-/// # Safety
-/// `path` is one of the planner's.
-pub unsafe fn is_scan(path: &pg_sys::IndexPath) -> bool {
-    // SAFETY: by the caller's promise.
-    let function = unsafe { (*path.indexinfo).amcostestimate };
+pub fn is_scan(path: NodeRef<pg_sys::IndexPath>) -> bool {
+    let function = path.indexinfo().amcostestimate;
     // The planner's header declares it without parameters.
     function.is_some_and(|function| function as usize == amcostestimate as *const () as usize)
 }
 
-/// What an index's options say of its graph: m, m0, and whether it has codes.
+/// What the planner has to know of a graph.
+struct Shape {
+    m: f64,
+    m0: f64,
+    codes: bool,
+}
+
+/// What an index's options say of its graph.
 ///
 /// Its pages are not read. After ALTER INDEX the answer is that of the next REINDEX, and where that would be refused, that of
 /// an index without codes. An index that some tool has the planner imagine is taken for one with the defaults.
-///
-/// # Safety
-/// `index` is one that the planner may use: it exists and is locked, or is hypothetical.
-unsafe fn shape(index: &pg_sys::IndexOptInfo) -> (f64, f64, bool) {
+fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     if index.hypothetical {
-        return (16.0, 32.0, true);
+        return Shape { m: 16.0, m0: 32.0, codes: true };
     }
-    // SAFETY: by the caller's promise; the relation is closed before the function returns.
+    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function returns.
     unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let shape = match column::parameters(relation) {
-            Ok(parameters) => (parameters.m, parameters.m0, parameters.code_bits > 0),
+            Ok(parameters) => {
+                Shape { m: parameters.m.into(), m0: parameters.m0.into(), codes: parameters.code_bits > 0 }
+            }
             Err(_) => {
-                let m = Options::of(relation).m as u16;
-                (m, 2 * m, false)
+                let m = Options::of(relation).m.into();
+                Shape { m, m0: 2.0 * m, codes: false }
             }
         };
         pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        (shape.0.into(), shape.1.into(), shape.2)
+        shape
     }
 }

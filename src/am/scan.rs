@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::page::Index;
-use walia_core::page::scan::{IterativeScan, Scan, ScanOptions};
-use walia_core::types::Metric;
+use walia_core::page::scan::{Hit, IterativeScan, Scan, ScanOptions};
+use walia_core::types::{Error, Metric};
 
 use super::column;
 use super::heap::HeapVectors;
@@ -19,6 +19,9 @@ use crate::memory;
 use crate::store::error::index_error;
 use crate::store::{RelationStore, item_pointer};
 
+/// What several scans that are searched as one have of each.
+pub type Search = Scan<RelationStore>;
+
 /// What a scan keeps between calls.
 ///
 /// It is dropped with its memory context, at the end or by an abort. By then nothing in it holds a buffer: core's scan
@@ -27,7 +30,7 @@ struct ScanState {
     /// Child of the context that the scan began in: the executor's own is reset by the row.
     context: pg_sys::MemoryContext,
     /// `None` until the first row is asked for.
-    scan: Option<(Scan<RelationStore>, HeapVectors)>,
+    scan: Option<(Search, HeapVectors)>,
     sorter: Sorter,
     /// The search, and the time that was spent on it.
     number: SearchNumber,
@@ -35,6 +38,38 @@ struct ScanState {
 }
 
 impl ScanState {
+    /// The state of a scan.
+    ///
+    /// # Safety
+    /// `scan` is one of `ambeginscan`'s that has not ended, and nobody else uses its state as long as the reference lives.
+    unsafe fn of<'s>(scan: pg_sys::IndexScanDesc) -> &'s mut Self {
+        // SAFETY: by the caller's promise.
+        unsafe { &mut *(*scan).opaque.cast() }
+    }
+
+    /// Begins the search.
+    ///
+    /// # Safety
+    /// This is the state of `scan`, which `amrescan` has given its keys.
+    unsafe fn begin(&mut self, scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) {
+        // SAFETY: the context of the state; both live until `amendscan`.
+        let begun =
+            unsafe { PgMemoryContexts::For(self.context).switch_to(|_| search(scan, self.context, options)) };
+        self.scan = Some(begun.or_raise());
+        self.number = number;
+    }
+
+    /// The next row, once the search has begun. `index` is the one that is scanned.
+    fn next(&mut self, index: pg_sys::Relation) -> Option<Hit> {
+        let (search, vectors) = self.scan.as_mut()?;
+        // SAFETY: the context of the state.
+        let hit = unsafe {
+            PgMemoryContexts::For(self.context).switch_to(|_| search.next(&mut self.sorter, vectors))
+        };
+        // SAFETY: the index of a scan is open.
+        hit.map_err(|error| unsafe { index_error(index, error) }).or_raise()
+    }
+
     /// What the search did so far.
     fn done(&self) -> LastScan {
         let Some((scan, vectors)) = &self.scan else { return LastScan::default() };
@@ -79,9 +114,8 @@ pub unsafe extern "C-unwind" fn ambeginscan(
     order_bys: i32,
 ) -> pg_sys::IndexScanDesc {
     enter!();
-    // SAFETY: Postgres gives an open index. The state lives as long as its context, which `amendscan` deletes.
-    unsafe {
-        let scan = pg_sys::RelationGetIndexScan(index, keys, order_bys);
+    // SAFETY: Postgres gives an open index; what is made here lives in the current memory context.
+    let (scan, context) = unsafe {
         let context = pg_sys::AllocSetContextCreateInternal(
             pg_sys::CurrentMemoryContext,
             c"walia_hnsw scan".as_ptr(),
@@ -89,11 +123,13 @@ pub unsafe extern "C-unwind" fn ambeginscan(
             pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        let (number, time) = (SearchNumber::default(), Duration::ZERO);
-        let state = ScanState { context, scan: None, sorter: Sorter::new(), number, time };
-        (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast();
-        scan
-    }
+        (pg_sys::RelationGetIndexScan(index, keys, order_bys), context)
+    };
+    let (number, time) = (SearchNumber::default(), Duration::ZERO);
+    let state = ScanState { context, scan: None, sorter: Sorter::new(), number, time };
+    // SAFETY: a new scan. The state lives as long as its context, which `amendscan` deletes.
+    unsafe { (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast() };
+    scan
 }
 
 /// `amrescan`: takes the query; the search itself waits for the first row to be asked for.
@@ -109,11 +145,11 @@ pub unsafe extern "C-unwind" fn amrescan(
     order_by_count: i32,
 ) {
     enter!();
+    // SAFETY: Postgres gives a scan of this access method, and calls one function of it at a time.
+    let (state, scan) = unsafe { (ScanState::of(scan), &mut *scan) };
+    state.end();
     // SAFETY: Postgres gives as many keys as it announced to `ambeginscan`, or none to keep the old ones.
     unsafe {
-        let scan = &mut *scan;
-        let state = &mut *scan.opaque.cast::<ScanState>();
-        state.end();
         if !keys.is_null() && key_count > 0 {
             ptr::copy(keys, scan.keyData, scan.numberOfKeys as usize);
         }
@@ -133,29 +169,23 @@ pub unsafe extern "C-unwind" fn amgettuple(
     _direction: pg_sys::ScanDirection::Type,
 ) -> bool {
     enter!();
-    // SAFETY: `ambeginscan` made the state. The context is switched back below; an ERROR resets it anyway.
-    unsafe {
-        let state = &mut *(*scan).opaque.cast::<ScanState>();
-        let index = (*scan).indexRelation;
-        let started = Instant::now();
-        let caller = pg_sys::MemoryContextSwitchTo(state.context);
-        if state.scan.is_none() {
-            state.number = SearchNumber::next();
-            state.scan = Some(begin(scan, state.context, options(1)).or_raise());
-        }
-        let (walk, vectors) = state.scan.as_mut().expect("begun above");
-        let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
-        pg_sys::MemoryContextSwitchTo(caller);
-        memory::check();
-        state.time += started.elapsed();
-        let Some(hit) = hit else { return false };
-        vectors.count_row(hit.heap_tid);
-        (*scan).xs_heaptid = item_pointer(hit.heap_tid);
-        (*scan).xs_recheck = false;
-        // Distances are exact and in order: the executor need not compute them again.
-        (*scan).xs_recheckorderby = false;
-        true
+    // SAFETY: Postgres gives a scan of this access method, and calls one function of it at a time.
+    let (state, descriptor) = unsafe { (ScanState::of(scan), &mut *scan) };
+    let started = Instant::now();
+    if state.scan.is_none() {
+        // SAFETY: the state of the scan, which has its keys when a row is asked for.
+        unsafe { state.begin(scan, options(1), SearchNumber::next()) };
     }
+    let hit = state.next(descriptor.indexRelation);
+    memory::check();
+    state.time += started.elapsed();
+    let (Some(hit), Some((_, vectors))) = (hit, &state.scan) else { return false };
+    vectors.count_row(hit.heap_tid);
+    descriptor.xs_heaptid = item_pointer(hit.heap_tid);
+    descriptor.xs_recheck = false;
+    // Distances are exact and in order: the executor need not compute them again.
+    descriptor.xs_recheckorderby = false;
+    true
 }
 
 /// `amendscan`.
@@ -165,13 +195,13 @@ pub unsafe extern "C-unwind" fn amgettuple(
 #[pg_guard]
 pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     enter!();
-    // SAFETY: `ambeginscan` made the state and its context, and nobody uses them afterwards.
-    unsafe {
-        let state = (*scan).opaque.cast::<ScanState>();
-        (*state).end();
-        (*scan).opaque = ptr::null_mut();
-        pg_sys::MemoryContextDelete((*state).context);
-    }
+    // SAFETY: Postgres gives a scan of this access method, and calls one function of it at a time.
+    let (state, scan) = unsafe { (ScanState::of(scan), &mut *scan) };
+    state.end();
+    scan.opaque = ptr::null_mut();
+    let context = state.context;
+    // SAFETY: made by `ambeginscan`; nobody uses the state in it any more.
+    unsafe { pg_sys::MemoryContextDelete(context) };
 }
 
 /// How the session's settings say to scan, as one of so many scans that are searched as one.
@@ -224,86 +254,103 @@ fn is_of_this_method(routine: &pg_sys::IndexAmRoutine) -> bool {
     routine.amgettuple.is_some_and(|other| std::ptr::fn_addr_eq(other, method))
 }
 
-/// Begins the search of a scan that is one of several, which a federation does; the scan has had its keys.
-///
-/// # Safety
-/// `scan` is that of an open walia_hnsw index.
-pub unsafe fn begin_member(scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) {
-    // SAFETY: `ambeginscan` made the state. The context is switched back; an ERROR resets it anyway.
-    unsafe {
-        let state = &mut *(*scan).opaque.cast::<ScanState>();
+/// A scan that is one of several which are searched as one: the executor asks it for rows as any other, and the custom scan that
+/// has it for a child searches.
+pub struct Member {
+    scan: pg_sys::IndexScanDesc,
+}
+
+impl Member {
+    /// Begins the search of a scan.
+    ///
+    /// # Safety
+    /// `scan` is one of a walia_hnsw index that has its keys. As long as the member is used it neither ends nor gets other keys, and
+    /// nobody asks it for rows while a reference to its search lives.
+    pub unsafe fn begin(scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) -> Self {
+        let mut member = Self { scan };
         let started = Instant::now();
-        let caller = pg_sys::MemoryContextSwitchTo(state.context);
-        state.scan = Some(begin(scan, state.context, options).or_raise());
-        state.number = number;
-        pg_sys::MemoryContextSwitchTo(caller);
-        state.time += started.elapsed();
+        // SAFETY: by the caller's promise.
+        unsafe { member.state_mut().begin(scan, options, number) };
+        member.add_time(started.elapsed());
+        member
     }
-}
 
-/// The search of a scan, once it has begun.
-///
-/// # Safety
-/// `scan` is that of an open walia_hnsw index; nobody else uses its search as long as the reference lives.
-pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Scan<RelationStore>> {
-    // SAFETY: `ambeginscan` made the state.
-    let state = unsafe { &mut *(*scan).opaque.cast::<ScanState>() };
-    state.scan.as_mut().map(|(search, _)| search)
-}
+    /// Its search.
+    pub fn search(&self) -> &Search {
+        &self.state().scan.as_ref().expect("begun by `begin`").0
+    }
 
-/// What the search of a scan did so far.
-///
-/// # Safety
-/// `scan` is that of an open walia_hnsw index.
-pub unsafe fn done(scan: pg_sys::IndexScanDesc) -> LastScan {
-    // SAFETY: `ambeginscan` made the state.
-    unsafe { (*(*scan).opaque.cast::<ScanState>()).done() }
-}
+    /// Its search, to be continued.
+    pub fn search_mut(&mut self) -> &mut Search {
+        &mut self.state_mut().scan.as_mut().expect("begun by `begin`").0
+    }
 
-/// Adds time that was spent on a scan's search elsewhere.
-///
-/// # Safety
-/// `scan` is that of an open walia_hnsw index.
-pub unsafe fn add_time(scan: pg_sys::IndexScanDesc, time: Duration) {
-    // SAFETY: `ambeginscan` made the state.
-    unsafe { (*(*scan).opaque.cast::<ScanState>()).time += time }
+    /// What its search did so far.
+    pub fn done(&self) -> LastScan {
+        self.state().done()
+    }
+
+    /// Adds time that was spent on its search outside of the access method's functions.
+    pub fn add_time(&mut self, time: Duration) {
+        self.state_mut().time += time;
+    }
+
+    /// The ERROR of a failure in its index.
+    pub fn error(&self, error: Error) -> SqlError {
+        // SAFETY: the index of a scan is open.
+        unsafe { index_error((*self.scan).indexRelation, error) }
+    }
+
+    fn state(&self) -> &ScanState {
+        // SAFETY: by the promise of `begin`, and as this borrows the member.
+        unsafe { ScanState::of(self.scan) }
+    }
+
+    fn state_mut(&mut self) -> &mut ScanState {
+        // SAFETY: as above.
+        unsafe { ScanState::of(self.scan) }
+    }
 }
 
 /// Begins the search that a scan's keys ask for.
 ///
 /// # Safety
 /// `descriptor` is that of a scan that `amrescan` has given its keys, and `context` lives as long.
-unsafe fn begin(
+unsafe fn search(
     descriptor: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
     options: ScanOptions,
-) -> Result<(Scan<RelationStore>, HeapVectors)> {
-    // SAFETY: by the caller's promise; the relations are open as long as the scan.
-    unsafe {
-        let scan = &*descriptor;
-        let snapshot = (*scan.xs_snapshot).snapshot_type;
-        if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
-            && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
-        {
-            // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to come.
-            return Err(SqlError::new(
-                PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-                "walia_hnsw indexes can only be scanned with MVCC snapshots",
-            ));
-        }
-        count_scan(scan);
-        let failed = |error| index_error(scan.indexRelation, error);
-        let index = Index::open(RelationStore::for_scan(scan)).map_err(failed)?;
-        // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
-        let key = (scan.numberOfOrderBys > 0).then(|| &*scan.orderByData);
-        let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
-        let query =
-            key.map(|key| column::query_vector(key.sk_argument, &index.layout.parameters)).transpose()?;
-        let query = query.as_ref().map(|vector| vector.bytes());
-        let parameters = index.layout.parameters;
-        let vectors = HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default());
-        Ok((Scan::new(index, query, options), vectors))
+) -> Result<(Search, HeapVectors)> {
+    // SAFETY: by the caller's promise.
+    let scan = unsafe { &*descriptor };
+    // SAFETY: a scan that has its keys has a snapshot.
+    let snapshot = unsafe { (*scan.xs_snapshot).snapshot_type };
+    if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
+        && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
+    {
+        // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to come.
+        return Err(SqlError::new(
+            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
+            "walia_hnsw indexes can only be scanned with MVCC snapshots",
+        ));
     }
+    // SAFETY: the index of a scan is open.
+    unsafe { count_scan(scan) };
+    // SAFETY: both relations are open as long as the scan, which `ScanState::end` tells the store the end of.
+    let store = unsafe { RelationStore::for_scan(scan) };
+    // SAFETY: the index of a scan is open.
+    let index = Index::open(store).map_err(|error| unsafe { index_error(scan.indexRelation, error) })?;
+    let parameters = index.layout.parameters;
+    // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
+    // SAFETY: the scan has as many keys as it says.
+    let key = (scan.numberOfOrderBys > 0).then(|| unsafe { &*scan.orderByData });
+    let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
+    // SAFETY: the key's argument is of the operator's right type.
+    let query = key.map(|key| unsafe { column::query_vector(key.sk_argument, &parameters) }).transpose()?;
+    let query = query.as_ref().map(|vector| vector.bytes());
+    // SAFETY: the scan's relations are open until `ScanState::end`.
+    let vectors = unsafe { HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default()) };
+    Ok((Scan::new(index, query, options), vectors))
 }
 
 /// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches" from 18 on.

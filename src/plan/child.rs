@@ -1,15 +1,17 @@
 //! A child of the custom scan: a plan node that gives rows in order, often a scan of a walia_hnsw index.
 
 use std::ffi::c_int;
+use std::ptr::{self, NonNull};
 
-use pgrx::pg_sys;
-use walia_core::page::scan::{Scan, ScanOptions};
+use pgrx::{PgMemoryContexts, pg_sys};
+use walia_core::page::scan::ScanOptions;
 use walia_core::types::Metric;
 
+use super::private::Private;
 use super::vectors;
 use crate::am::last::SearchNumber;
-use crate::am::scan;
-use crate::store::RelationStore;
+use crate::am::scan::{self, Member};
+use crate::nodes::NodeRef;
 
 /// Which children are searched as one: those that scan walia_hnsw indexes by the same metric as the first of them.
 #[derive(Clone, Copy)]
@@ -20,105 +22,170 @@ pub struct Membership {
     pub members: usize,
 }
 
+/// A row, its columns extracted. It is its child's, until that gives the next one.
+#[derive(Clone, Copy)]
+pub struct Row(NonNull<pg_sys::TupleTableSlot>);
+
+impl Row {
+    /// The row in a slot; none where that is null or empty.
+    ///
+    /// # Safety
+    /// The slot is null or one of Postgres's, and lives as long as the row is used.
+    pub unsafe fn of_slot(slot: *mut pg_sys::TupleTableSlot) -> Option<Self> {
+        let slot = NonNull::new(slot)?;
+        // SAFETY: by the caller's promise; a slot that is not empty has columns.
+        unsafe {
+            if u32::from(slot.as_ref().tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 {
+                return None;
+            }
+            pg_sys::slot_getallattrs(slot.as_ptr());
+        }
+        Some(Self(slot))
+    }
+
+    /// Where it is.
+    pub fn slot(self) -> *mut pg_sys::TupleTableSlot {
+        self.0.as_ptr()
+    }
+}
+
+/// The custom scan's node.
+#[derive(Clone, Copy)]
+pub struct Parent {
+    node: NonNull<pg_sys::CustomScanState>,
+    /// How its execution began.
+    flags: c_int,
+}
+
+impl Parent {
+    /// A node.
+    ///
+    /// # Safety
+    /// The execution of `node` has begun with these flags; it lives as long as what is returned is used.
+    pub unsafe fn new(node: *mut pg_sys::CustomScanState, flags: c_int) -> Self {
+        Self { node: NonNull::new(node).expect("a node of Postgres's"), flags }
+    }
+
+    /// Its children, which have not been initialized.
+    pub fn children(self) -> Vec<Child> {
+        let child = |plan: NodeRef<pg_sys::Plan>| Child {
+            plan: plan.as_ptr(),
+            state: ptr::null_mut(),
+            member: None,
+            row: None,
+        };
+        self.plan().custom_plans().iter().map(child).collect()
+    }
+
+    fn plan<'p>(self) -> NodeRef<'p, pg_sys::CustomScan> {
+        // SAFETY: by the promise of `new`; a custom scan's state has a custom scan's plan.
+        unsafe { NodeRef::new(self.node.as_ref().ss.ps.plan.cast()) }
+    }
+}
+
 /// A child, as this process executes it.
 pub struct Child {
     plan: *mut pg_sys::Plan,
     /// Null until it is initialized. What is below needs it.
-    pub state: *mut pg_sys::PlanState,
-    /// Whether it is searched together with others.
-    pub is_member: bool,
+    state: *mut pg_sys::PlanState,
+    /// Its search, where that is done together with others.
+    pub member: Option<Member>,
     /// Its row, if it has been fetched.
-    pub row: *mut pg_sys::TupleTableSlot,
+    pub row: Option<Row>,
 }
 
 impl Child {
-    /// A child that has not been initialized.
-    pub fn new(plan: *mut pg_sys::Plan) -> Self {
-        Self { plan, state: std::ptr::null_mut(), is_member: false, row: std::ptr::null_mut() }
-    }
-
-    /// Initializes it, unless that has been done, as a child of `node`.
-    ///
-    /// # Safety
-    /// Its plan is one of the node's plan, whose execution has begun with these flags.
-    pub unsafe fn initialize(&mut self, node: *mut pg_sys::CustomScanState, flags: c_int) {
+    /// Initializes it, unless that has been done, as a child of the node that it is one of.
+    pub fn initialize(&mut self, parent: Parent) {
         if !self.state.is_null() {
             return;
         }
-        // SAFETY: by the caller's promise. The context is switched back; an ERROR ends the query anyway.
+        let Parent { node, flags } = parent;
+        let Private { vectors, .. } = Private::of_plan(parent.plan());
+        // SAFETY: by the promise of `Parent::new`; the plan is one of the node's.
         unsafe {
-            let executor = (*node).ss.ps.state;
-            let caller = pg_sys::MemoryContextSwitchTo((*executor).es_query_cxt);
-            let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
-            if !(*scan).custom_private.is_null() {
-                self.plan = vectors::put_back(self.plan, (*scan).custom_private);
-            }
-            self.state = pg_sys::ExecInitNode(self.plan, executor, flags);
-            (*node).custom_ps = pg_sys::lappend((*node).custom_ps, self.state.cast());
-            pg_sys::MemoryContextSwitchTo(caller);
+            let executor = (*node.as_ptr()).ss.ps.state;
+            PgMemoryContexts::For((*executor).es_query_cxt).switch_to(|_| {
+                if !vectors.is_empty() {
+                    self.plan = vectors::put_back(NodeRef::new(self.plan), vectors).as_ptr();
+                }
+                self.state = pg_sys::ExecInitNode(self.plan, executor, flags);
+                let children = (*node.as_ptr()).custom_ps;
+                (*node.as_ptr()).custom_ps = pg_sys::lappend(children, self.state.cast());
+            });
         }
     }
 
-    /// Its state as that of an index scan; null where it is something else.
-    pub fn index_scan(&self) -> *mut pg_sys::IndexScanState {
-        // SAFETY: an initialized node; the tag says what it is.
-        let is_index_scan = unsafe { (*self.state).type_ } == pg_sys::NodeTag::T_IndexScanState;
-        if is_index_scan { self.state.cast() } else { std::ptr::null_mut() }
+    /// Fetches its next row.
+    pub fn fetch(&mut self) -> Option<Row> {
+        // SAFETY: it has been initialized; its slot lives as long.
+        self.row = unsafe { Row::of_slot(pg_sys::ExecProcNode(self.state)) };
+        self.row
     }
 
     /// The metric of the distances that its rows are ordered by, where it scans a walia_hnsw index.
     pub fn metric(&self) -> Option<Metric> {
+        let state = self.index_scan().filter(|state| state.iss_NumOrderByKeys == 1)?;
         // SAFETY: an initialized index scan has its index open.
-        unsafe {
-            let state = self.index_scan().as_ref()?;
-            (state.iss_NumOrderByKeys == 1).then(|| scan::metric(state.iss_RelationDesc)).flatten()
-        }
+        unsafe { scan::metric(state.iss_RelationDesc) }
     }
 
-    /// # Safety
-    /// It scans an index.
-    pub unsafe fn index(&self) -> pg_sys::Relation {
-        // SAFETY: by the caller's promise.
-        unsafe { (*self.index_scan()).iss_RelationDesc }
-    }
-
-    /// Opens its scan, as the first row that is asked of it would, and begins the search.
-    pub fn open(&self, options: ScanOptions, number: SearchNumber) {
-        let state = self.index_scan();
-        // SAFETY: an initialized scan of a walia_hnsw index; this is what Postgres's node does before its first row.
-        unsafe {
+    /// Opens its scan of a walia_hnsw index, as the first row that is asked of it would, and begins the search.
+    pub fn open(&mut self, options: ScanOptions, number: SearchNumber) {
+        let state = self.index_scan().expect("has a metric").as_ptr();
+        // SAFETY: an initialized scan; this is what Postgres's node does before its first row.
+        let scan = unsafe {
             let keys_missing = (*state).iss_NumRuntimeKeys != 0 && !(*state).iss_RuntimeKeysReady;
             if keys_missing || !(*self.state).chgParam.is_null() {
                 pg_sys::ExecReScan(self.state);
             }
             if (*state).iss_ScanDesc.is_null() {
-                (*state).iss_ScanDesc = pg_sys::index_beginscan(
-                    (*state).ss.ss_currentRelation,
-                    (*state).iss_RelationDesc,
-                    (*(*self.state).state).es_snapshot,
-                    #[cfg(feature = "pg18")]
-                    &raw mut (*state).iss_Instrument,
-                    (*state).iss_NumScanKeys,
-                    (*state).iss_NumOrderByKeys,
-                );
-                pg_sys::index_rescan(
-                    (*state).iss_ScanDesc,
-                    (*state).iss_ScanKeys,
-                    (*state).iss_NumScanKeys,
-                    (*state).iss_OrderByKeys,
-                    (*state).iss_NumOrderByKeys,
-                );
+                begin_scan(&mut *state);
             }
-            scan::begin_member((*state).iss_ScanDesc, options, number);
+            (*state).iss_ScanDesc
+        };
+        // SAFETY: the scan ends with the execution, and gets other keys only when `restart` has forgotten the member.
+        self.member = Some(unsafe { Member::begin(scan, options, number) });
+    }
+
+    /// Called when its search goes on after it has given all rows that it had.
+    pub fn go_on(&mut self) {
+        if let Some(state) = self.index_scan() {
+            // SAFETY: no reference to a field of the state lives.
+            unsafe { (*state.as_ptr()).iss_ReachedEnd = false };
         }
     }
 
-    /// Its search.
-    ///
-    /// # Safety
-    /// It has been opened, and no other reference to its search lives.
-    pub unsafe fn search<'a>(&self) -> &'a mut Scan<RelationStore> {
-        // SAFETY: by the caller's promise.
-        unsafe { scan::search((*self.index_scan()).iss_ScanDesc) }.expect("begun by `open`")
+    /// Its state, where it scans an index and has been initialized.
+    fn index_scan(&self) -> Option<NodeRef<'_, pg_sys::IndexScanState>> {
+        // SAFETY: null or an initialized node.
+        unsafe { NodeRef::or_null(self.state) }?.downcast()
+    }
+}
+
+/// Begins the scan of an index, with its keys.
+///
+/// # Safety
+/// The state is initialized, its keys are ready, and it has no scan.
+unsafe fn begin_scan(state: &mut pg_sys::IndexScanState) {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        state.iss_ScanDesc = pg_sys::index_beginscan(
+            state.ss.ss_currentRelation,
+            state.iss_RelationDesc,
+            (*state.ss.ps.state).es_snapshot,
+            #[cfg(feature = "pg18")]
+            &raw mut state.iss_Instrument,
+            state.iss_NumScanKeys,
+            state.iss_NumOrderByKeys,
+        );
+        let (keys, orders) = (state.iss_ScanKeys, state.iss_OrderByKeys);
+        pg_sys::index_rescan(
+            state.iss_ScanDesc,
+            keys,
+            state.iss_NumScanKeys,
+            orders,
+            state.iss_NumOrderByKeys,
+        );
     }
 }

@@ -1,7 +1,6 @@
 //! What the custom scan does while it is executed, by this process and by those that it shares the work with.
 
-use pgrx::pg_sys;
-
+use super::child::Row;
 use super::merge::Merge;
 use super::nearest::Nearest;
 use super::shared::{Shared, Terms};
@@ -28,8 +27,8 @@ impl Execution {
         Self { merge, nearest, shared: None, workers: Vec::new(), workers_before: Totals::default() }
     }
 
-    /// The next row, its columns extracted.
-    pub fn next(&mut self) -> Option<*mut pg_sys::TupleTableSlot> {
+    /// The next row.
+    pub fn next(&mut self) -> Option<Row> {
         match (&mut self.nearest, &self.shared) {
             (Some((_, nearest)), Some(shared)) => nearest.next(&mut self.merge, shared),
             _ => self.merge.next(None, &mut |_| true).map(|(_, row)| row),
@@ -88,7 +87,7 @@ impl Execution {
 
     /// How many indexes this process searched as one.
     pub fn indexes(&self) -> u64 {
-        self.merge.members() as u64
+        self.merge.members().count() as u64
     }
 
     /// How many indexes each worker searched as one.

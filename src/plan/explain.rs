@@ -5,20 +5,19 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use super::execution::Execution;
+use crate::nodes::NodeRef;
 
 /// Shows the scan's own properties.
-///
-/// # Safety
-/// `state` is EXPLAIN's.
-pub unsafe fn show(execution: &Execution, state: *mut pg_sys::ExplainState) {
+pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
     let totals = execution.totals();
     let integer = |label: &CStr, value: u64| {
-        // SAFETY: by the caller's promise.
-        unsafe { pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state) }
+        // SAFETY: the label is a C string, and there is no unit.
+        unsafe {
+            pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
+        }
     };
-    // SAFETY: by the caller's promise.
-    let (analyze, verbose) = unsafe { ((*state).analyze, (*state).verbose) };
-    if !analyze || totals.executions == 0 {
+    let verbose = state.verbose;
+    if !state.analyze || totals.executions == 0 {
         return;
     }
     let by_leader = execution.indexes();

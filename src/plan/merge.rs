@@ -5,40 +5,32 @@
 //! as the index knows the least that its distance can be. Children of other kinds, and scans by another distance than the
 //! first's, are merged by the rows that they give. Of several processes each merges the children that it claims.
 
-use std::cmp::{Ordering, Reverse};
+use std::cmp::Reverse;
 use std::collections::BinaryHeap;
-use std::ffi::c_int;
 use std::ops::Range;
 use std::time::Instant;
 
-use pgrx::{PgList, pg_sys};
 use walia_core::graph::Board;
-use walia_core::page::scan::{Federation, IterativeScan, Scan, ScanOptions};
+use walia_core::page::scan::{Federation, IterativeScan, ScanOptions};
 use walia_core::types::{Error, Metric};
 
-use super::child::{Child, Membership};
+use super::child::{Child, Membership, Parent, Row};
 use super::shared::Shared;
 use super::totals::Totals;
+use super::value::{Order, Value};
 use crate::am::last::SearchNumber;
-use crate::am::scan;
+use crate::am::scan::{self, Member, Search};
 use crate::error::OrRaise;
-use crate::store::RelationStore;
-use crate::store::error::index_error;
 
 /// A merge of the rows of some plan nodes.
 pub struct Merge {
-    /// The node whose children they are, and how its execution began.
-    node: *mut pg_sys::CustomScanState,
-    flags: c_int,
+    parent: Parent,
     children: Vec<Child>,
-    /// What rows are ordered by, and where it is computed.
-    order: *mut pg_sys::ExprState,
-    expressions: *mut pg_sys::ExprContext,
+    /// What rows are ordered by.
+    order: Order,
     /// The search that was begun last.
     number: Option<SearchNumber>,
-    /// The children that are searched as one, by this process.
-    members: Vec<usize>,
-    /// Their metric, and what they have in common.
+    /// What the children have in common that are searched as one by this process, and their metric.
     federation: Option<(Metric, Federation)>,
     /// Members whose walk the federation does, and those of them that have given their share of the round.
     walking: usize,
@@ -58,75 +50,14 @@ struct Turn {
     child: usize,
 }
 
-/// A double precision in the order of Postgres's btree: NaN after all numbers, then NULL.
-#[derive(Clone, Copy)]
-pub struct Value(f64);
-
-impl Value {
-    /// After all NaN that are given.
-    const NULL: Self = Self(f64::from_bits(i64::MAX as u64 - 1));
-
-    /// Of what is not NULL.
-    pub fn new(value: f64) -> Self {
-        Self(if value.is_nan() { f64::NAN } else { value + 0.0 })
-    }
-
-    /// A number that [`f64::total_cmp`] orders as it is ordered.
-    pub fn to_number(self) -> f64 {
-        self.0
-    }
-
-    /// From such a number.
-    pub fn from_number(number: f64) -> Self {
-        Self(number)
-    }
-}
-
-impl Ord for Value {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Value {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Value {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other) == Ordering::Equal
-    }
-}
-
-impl Eq for Value {}
-
 impl Merge {
     /// A merge that has not begun of the children of a node, which are to be initialized.
-    ///
-    /// # Safety
-    /// The node's execution has begun with these flags, and it lives until the last call. `order` is computed from a child's row in
-    /// `expressions`, and gives a double precision.
-    pub unsafe fn new(
-        node: *mut pg_sys::CustomScanState,
-        flags: c_int,
-        order: *mut pg_sys::ExprState,
-        expressions: *mut pg_sys::ExprContext,
-    ) -> Self {
-        // SAFETY: by the caller's promise.
-        let plans = unsafe {
-            let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
-            PgList::<pg_sys::Plan>::from_pg((*scan).custom_plans)
-        };
+    pub fn new(parent: Parent, order: Order) -> Self {
         Self {
-            node,
-            flags,
-            children: plans.iter_ptr().map(Child::new).collect(),
+            parent,
+            children: parent.children(),
             order,
-            expressions,
             number: None,
-            members: Vec::new(),
             federation: None,
             walking: 0,
             waiting: 0,
@@ -139,8 +70,7 @@ impl Merge {
     /// Initializes all children, as is needed where it is not left to the processes that claim them.
     pub fn initialize(&mut self) {
         for child in &mut self.children {
-            // SAFETY: by the promise of `new`.
-            unsafe { child.initialize(self.node, self.flags) };
+            child.initialize(self.parent);
         }
     }
 
@@ -151,7 +81,7 @@ impl Merge {
         Membership { metric, members: metrics().filter(|of_child| Some(*of_child) == metric).count() }
     }
 
-    /// The next row by its value: the slot of its child, the columns extracted. It is the child's until the next call.
+    /// The next row by its value.
     ///
     /// Of several processes, which share `shared`, this one gives rows of the children that it claims. The rows end as well where none
     /// that is left is `wanted`: the function is asked with the least value that such a row can have.
@@ -159,7 +89,7 @@ impl Merge {
         &mut self,
         shared: Option<&Shared>,
         wanted: &mut dyn FnMut(Value) -> bool,
-    ) -> Option<(Value, *mut pg_sys::TupleTableSlot)> {
+    ) -> Option<(Value, Row)> {
         if self.number.is_none() {
             self.begin(shared);
         } else if let Some(child) = self.current.take() {
@@ -180,7 +110,7 @@ impl Merge {
             }
             if turn.is_fetched {
                 self.current = Some(turn.child);
-                return Some((turn.value, self.children[turn.child].row));
+                return self.children[turn.child].row.map(|row| (turn.value, row));
             }
             self.fetch(turn.child);
         }
@@ -191,9 +121,8 @@ impl Merge {
         self.before = self.totals();
         self.number = None;
         for child in &mut self.children {
-            child.is_member = false;
+            child.member = None;
         }
-        self.members.clear();
         self.federation = None;
         (self.walking, self.waiting) = (0, 0);
         self.turns.clear();
@@ -209,18 +138,16 @@ impl Merge {
     pub fn current_totals(&self) -> Totals {
         let mut totals = Totals { executions: u64::from(self.number.is_some()), ..Totals::default() };
         totals.rounds = self.federation.as_ref().map_or(0, |(_, federation)| federation.rounds());
-        for member in &self.members {
-            // SAFETY: a member has been opened.
-            let done = unsafe { scan::done((*self.children[*member].index_scan()).iss_ScanDesc) };
+        for done in self.members().map(Member::done) {
             totals.contributors += u64::from(done.stats.first_run + done.stats.second_run > 0);
             totals.scans = totals.scans.and(&done);
         }
         totals
     }
 
-    /// How many indexes this process searches as one.
-    pub fn members(&self) -> usize {
-        self.members.len()
+    /// The children that this process searches as one.
+    pub fn members(&self) -> impl Iterator<Item = &Member> {
+        self.children.iter().filter_map(|child| child.member.as_ref())
     }
 
     /// The search that was begun last.
@@ -252,42 +179,40 @@ impl Merge {
                 }
             }
         }
-        if !self.members.is_empty() {
+        if self.members().next().is_some() {
             self.next_round(|| true);
         }
     }
 
     /// Takes in children: those that are searched as one are searched, others give their first rows.
     fn join(&mut self, children: Range<usize>, options: ScanOptions, board: Option<&mut Board>) {
-        let metric = self.federation.as_ref().map(|(metric, _)| *metric);
-        let (mut joining, mut others) = (Vec::new(), Vec::new());
-        for number in children {
-            let child = &mut self.children[number];
-            // SAFETY: by the promise of `new`.
-            unsafe { child.initialize(self.node, self.flags) };
-            child.is_member = metric.is_some() && child.metric() == metric;
-            if child.is_member { &mut joining } else { &mut others }.push(number);
+        let joining = &mut self.children[children.clone()];
+        for child in joining.iter_mut() {
+            child.initialize(self.parent);
         }
-        if let (Some((_, federation)), Some(number)) = (&mut self.federation, self.number) {
-            for member in &joining {
-                self.children[*member].open(options, number);
+        if let (Some((metric, federation)), Some(number)) = (&mut self.federation, self.number) {
+            for child in joining.iter_mut().filter(|child| child.metric() == Some(*metric)) {
+                child.open(options, number);
             }
-            search_together(&self.children, &joining, |searches| federation.join(searches, board));
-            self.members.extend(joining);
+            search_together(joining, |searches| federation.join(searches, board));
         }
-        for child in others {
-            self.fetch(child);
+        for child in children {
+            if self.children[child].member.is_none() {
+                self.fetch(child);
+            }
         }
     }
 
     /// Searches on, and gives every member its turn.
     fn next_round(&mut self, wanted: impl FnMut() -> bool) {
         let Some((_, federation)) = &mut self.federation else { return };
-        search_together(&self.children, &self.members, |searches| federation.next_round(searches, wanted));
-        self.walking = self.members.iter().filter(|member| self.search(**member).is_member()).count();
+        search_together(&mut self.children, |searches| federation.next_round(searches, wanted));
+        self.walking = self.members().filter(|member| member.search().is_member()).count();
         self.waiting = 0;
-        for member in self.members.clone() {
-            self.take_turn(member);
+        for child in 0..self.children.len() {
+            if self.children[child].member.is_some() {
+                self.take_turn(child);
+            }
         }
     }
 
@@ -302,7 +227,7 @@ impl Merge {
 
     /// Puts a child where its next row belongs.
     fn take_turn(&mut self, child: usize) {
-        match self.children[child].is_member.then(|| self.search(child).next_value()).flatten() {
+        match self.children[child].member.as_ref().and_then(|member| member.search().next_value()) {
             Some(value) => {
                 self.turns.push(Reverse(Turn { value: Value::new(value), is_fetched: false, child }))
             }
@@ -311,50 +236,29 @@ impl Merge {
     }
 
     /// Fetches a child's next row.
-    fn fetch(&mut self, child: usize) {
-        // SAFETY: the child has been initialized. A row's columns are extracted before the expression, which may take them for
-        // those of a virtual row, reads them.
-        unsafe {
-            let Child { state, is_member, row, .. } = &mut self.children[child];
-            *row = pg_sys::ExecProcNode(*state);
-            if row.is_null() || u32::from((**row).tts_flags) & pg_sys::TTS_FLAG_EMPTY != 0 {
-                if *is_member && self.search(child).is_member() {
-                    (*self.children[child].index_scan()).iss_ReachedEnd = false;
-                    self.waiting += 1;
-                }
-                return;
-            }
-            pg_sys::slot_getallattrs(*row);
-            (*self.expressions).ecxt_scantuple = *row;
-            let mut is_null = false;
-            let value = pg_sys::ExecEvalExprSwitchContext(self.order, self.expressions, &mut is_null);
-            pg_sys::MemoryContextReset((*self.expressions).ecxt_per_tuple_memory);
-            let value = if is_null { Value::NULL } else { Value::new(f64::from_bits(value.value() as u64)) };
-            self.turns.push(Reverse(Turn { value, is_fetched: true, child }));
+    fn fetch(&mut self, number: usize) {
+        let child = &mut self.children[number];
+        if let Some(row) = child.fetch() {
+            let value = self.order.value(row);
+            self.turns.push(Reverse(Turn { value, is_fetched: true, child: number }));
+        } else if child.member.as_ref().is_some_and(|member| member.search().is_member()) {
+            child.go_on();
+            self.waiting += 1;
         }
-    }
-
-    /// The search of a member.
-    fn search(&self, member: usize) -> &Scan<RelationStore> {
-        // SAFETY: no other reference to it lives while `self` is borrowed, as `next_round` keeps none.
-        unsafe { self.children[member].search() }
     }
 }
 
-/// Does something with the searches of some different children, which have been opened, and raises what fails.
+/// Does something with the searches of the members among some children, and raises what fails.
 fn search_together(
-    children: &[Child],
-    members: &[usize],
-    search: impl FnOnce(&mut [&mut Scan<RelationStore>]) -> Result<(), (usize, Error)>,
+    children: &mut [Child],
+    search: impl FnOnce(&mut [&mut Search]) -> Result<(), (usize, Error)>,
 ) {
-    let Some(first) = members.first() else { return };
+    let mut members: Vec<_> = children.iter_mut().filter_map(|child| child.member.as_mut()).collect();
+    if members.is_empty() {
+        return;
+    }
     let started = Instant::now();
-    // SAFETY: members are different children, each with a search of its own.
-    let searches = members.iter().map(|member| unsafe { children[*member].search() });
-    search(&mut searches.collect::<Vec<_>>())
-        // SAFETY: a member's index is open.
-        .map_err(|(scan, error)| unsafe { index_error(children[members[scan]].index(), error) })
-        .or_raise();
-    // SAFETY: a member has been opened.
-    unsafe { scan::add_time((*children[*first].index_scan()).iss_ScanDesc, started.elapsed()) };
+    let mut searches: Vec<_> = members.iter_mut().map(|member| member.search_mut()).collect();
+    search(&mut searches).map_err(|(member, error)| members[member].error(error)).or_raise();
+    members[0].add_time(started.elapsed());
 }

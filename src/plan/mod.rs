@@ -12,8 +12,10 @@ mod node;
 mod order;
 mod parallel;
 mod path;
+mod private;
 mod shared;
 mod totals;
+mod value;
 mod vectors;
 
 use std::cell::Cell;
@@ -24,6 +26,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::error_context::enter;
 use crate::guc;
+use crate::nodes::NodeRef;
 
 /// The custom scan's name, as EXPLAIN shows it.
 const NAME: &CStr = c"WaliaFederatedScan";
@@ -66,18 +69,22 @@ unsafe extern "C-unwind" fn create_upper_paths(
     extra: *mut std::ffi::c_void,
 ) {
     enter!();
-    // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
-    unsafe {
-        if let Some(previous) = PREVIOUS_UPPER_PATHS.get() {
-            pg_guard_ffi_boundary(|| previous(root, stage, input, output, extra));
-        }
-        if stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED && guc::federated_scan() {
-            path::offer(root, input, output);
-        }
-        #[cfg(any(feature = "pg17", feature = "pg18"))]
-        if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL {
-            order::forget_in_branch(root, output);
-        }
+    if let Some(previous) = PREVIOUS_UPPER_PATHS.get() {
+        // SAFETY: what Postgres gave, and before this hook changes anything.
+        unsafe { pg_guard_ffi_boundary(|| previous(root, stage, input, output, extra)) };
+    }
+    // SAFETY: Postgres gives its planner's state; what is above set operations has no input.
+    let (root, input, output) =
+        unsafe { (NodeRef::new(root), NodeRef::or_null(input), NodeRef::new(output)) };
+    if let Some(input) = input
+        && stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED
+        && guc::federated_scan()
+    {
+        path::offer(root, input, output);
+    }
+    #[cfg(any(feature = "pg17", feature = "pg18"))]
+    if stage == pg_sys::UpperRelationKind::UPPERREL_FINAL {
+        order::forget_in_branch(root, output);
     }
 }
 
@@ -93,13 +100,14 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
     entry: *mut pg_sys::RangeTblEntry,
 ) {
     enter!();
-    // SAFETY: Postgres gives its planner's state, which the hook before and this one see one after the other.
-    unsafe {
-        if let Some(previous) = PREVIOUS_PATHLIST.get() {
-            pg_guard_ffi_boundary(|| previous(root, relation, index, entry));
-        }
-        if matches!((*entry).rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
-            order::forget(root, relation);
-        }
+    if let Some(previous) = PREVIOUS_PATHLIST.get() {
+        // SAFETY: what Postgres gave, and before this hook changes anything.
+        unsafe { pg_guard_ffi_boundary(|| previous(root, relation, index, entry)) };
+    }
+    // SAFETY: Postgres gives its planner's state.
+    let (root, relation, entry) =
+        unsafe { (NodeRef::new(root), NodeRef::new(relation), NodeRef::new(entry)) };
+    if matches!(entry.rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
+        order::forget(root, relation);
     }
 }

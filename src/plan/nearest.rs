@@ -8,20 +8,27 @@
 
 use std::collections::TryReserveError;
 
-use pgrx::pg_sys;
+use pgrx::{PgMemoryContexts, pg_sys};
 use walia_core::graph::{Board, Pool};
 
-use super::merge::{Merge, Value};
+use super::child::Row;
+use super::merge::Merge;
 use super::shared::Shared;
+use super::value::Value;
 use crate::error::OrRaise;
 
-/// A row that was found, with its value and its number among those of the process.
-type Row = (Value, usize, pg_sys::MinimalTuple);
+/// A row that was found.
+struct Found {
+    value: Value,
+    /// Among those of the process.
+    number: usize,
+    row: pg_sys::MinimalTuple,
+}
 
 /// The rows of one process.
 pub struct Nearest {
     /// What is still to be given, in reverse; `None` before the search.
-    rows: Option<Vec<Row>>,
+    rows: Option<Vec<Found>>,
     /// Where rows are given, and where they are kept.
     slot: *mut pg_sys::TupleTableSlot,
     context: pg_sys::MemoryContext,
@@ -37,19 +44,18 @@ impl Nearest {
         Self { rows: None, slot, context }
     }
 
-    /// The next row, its columns extracted. It is there until the next call.
-    pub fn next(&mut self, merge: &mut Merge, shared: &Shared) -> Option<*mut pg_sys::TupleTableSlot> {
+    /// The next row. It is there until the next call.
+    pub fn next(&mut self, merge: &mut Merge, shared: &Shared) -> Option<Row> {
         if self.rows.is_none() {
             self.rows = Some(self.search(merge, shared));
             shared.report(merge.current_totals());
         }
-        let (.., row) = self.rows.as_mut()?.pop()?;
+        let found = self.rows.as_mut()?.pop()?;
         // SAFETY: the row is kept until `restart`, which empties the slot.
         unsafe {
-            pg_sys::ExecStoreMinimalTuple(row, self.slot, false);
-            pg_sys::slot_getallattrs(self.slot);
+            pg_sys::ExecStoreMinimalTuple(found.row, self.slot, false);
+            Row::of_slot(self.slot)
         }
-        Some(self.slot)
     }
 
     /// Begins anew with the next row.
@@ -63,39 +69,37 @@ impl Nearest {
     }
 
     /// All rows of this process, the last first.
-    fn search(&self, merge: &mut Merge, shared: &Shared) -> Vec<Row> {
+    fn search(&self, merge: &mut Merge, shared: &Shared) -> Vec<Found> {
         let limit = shared.terms().limit;
         let mut contest = Contest::new(limit, shared.board_of_rows().or_raise()).or_raise();
-        let mut rows = Vec::new();
+        let mut rows: Vec<Found> = Vec::new();
         while let Some((value, row)) = merge.next(Some(shared), &mut |value| contest.admits(value)) {
             rows.try_reserve(1).or_raise();
-            // SAFETY: the merge gives a row whose columns are extracted.
-            rows.push((value, rows.len(), unsafe { self.copy(row) }));
+            rows.push(Found { value, number: rows.len(), row: self.copy(row) });
             contest.pool.offer(value.to_number());
         }
         // The others are not to miss the last of them.
         contest.exchange();
-        rows.sort_unstable_by_key(|(value, number, _)| (*value, *number));
+        rows.sort_unstable_by_key(|found| (found.value, found.number));
         rows.truncate(limit);
         rows.reverse();
         rows
     }
 
-    /// # Safety
-    /// The columns of the row are extracted, and are those of the slot.
-    unsafe fn copy(&self, row: *mut pg_sys::TupleTableSlot) -> pg_sys::MinimalTuple {
-        // SAFETY: by the caller's promise. The context is switched back; an ERROR resets it anyway.
+    /// A copy of a row, which has the columns of the slot.
+    fn copy(&self, row: Row) -> pg_sys::MinimalTuple {
+        // SAFETY: all children's rows have the columns of the slot, by the promise of `new`; those of a row are extracted.
         unsafe {
-            let caller = pg_sys::MemoryContextSwitchTo(self.context);
-            let copy = pg_sys::heap_form_minimal_tuple(
-                (*self.slot).tts_tupleDescriptor,
-                (*row).tts_values,
-                (*row).tts_isnull,
-                #[cfg(feature = "pg18")]
-                0,
-            );
-            pg_sys::MemoryContextSwitchTo(caller);
-            copy
+            let (columns, row) = ((*self.slot).tts_tupleDescriptor, &*row.slot());
+            PgMemoryContexts::For(self.context).switch_to(|_| {
+                pg_sys::heap_form_minimal_tuple(
+                    columns,
+                    row.tts_values,
+                    row.tts_isnull,
+                    #[cfg(feature = "pg18")]
+                    0,
+                )
+            })
         }
     }
 }

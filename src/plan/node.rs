@@ -5,15 +5,19 @@
 
 use std::ffi::{c_int, c_void};
 
-use pgrx::{PgList, PgMemoryContexts, pg_guard, pg_sys};
+use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 
+use super::child::{Parent, Row};
 use super::execution::Execution;
 use super::merge::Merge;
 use super::nearest::Nearest;
+use super::private::{Encoded, Private};
 use super::shared::Shared;
+use super::value::Order;
 use super::{Methods, NAME, explain, vectors};
 use crate::error_context::enter;
 use crate::memory;
+use crate::nodes::{List, NodeRef};
 
 /// The planned scan's callbacks.
 pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = Methods(pg_sys::CustomScanMethods {
@@ -51,7 +55,7 @@ struct FederatedScanState {
 /// Only Postgres calls it, with a path that `path` made.
 #[pg_guard]
 pub unsafe extern "C-unwind" fn plan(
-    _root: *mut pg_sys::PlannerInfo,
+    root: *mut pg_sys::PlannerInfo,
     _input: *mut pg_sys::RelOptInfo,
     path: *mut pg_sys::CustomPath,
     columns: *mut pg_sys::List,
@@ -59,29 +63,33 @@ pub unsafe extern "C-unwind" fn plan(
     children: *mut pg_sys::List,
 ) -> *mut pg_sys::Plan {
     enter!();
-    // SAFETY: by the caller's promise; palloc0 gives an empty node.
-    unsafe {
-        let scan = pg_sys::palloc0(size_of::<pg_sys::CustomScan>()).cast::<pg_sys::CustomScan>();
-        (*scan).scan.plan.type_ = pg_sys::NodeTag::T_CustomScan;
-        (*scan).scan.plan.targetlist = columns;
-        (*scan).flags = (*path).flags;
-        if (*path).path.parallel_aware {
-            (*scan).custom_private = vectors::take_out(children);
-        }
-        (*scan).custom_plans = children;
-        // Rows as the children give them. `columns` may be missing, where a projection replaces them.
-        let mut rows = PgList::<pg_sys::TargetEntry>::new();
-        let expressions = PgList::<pg_sys::Expr>::from_pg((*(*path).path.pathtarget).exprs);
-        for (number, expression) in (1..).zip(expressions.iter_ptr()) {
-            let copy = pg_sys::copyObjectImpl(expression.cast()).cast();
-            rows.push(pg_sys::makeTargetEntry(copy, number, std::ptr::null_mut(), false));
-        }
-        (*scan).custom_scan_tlist = rows.into_pg();
-        // The order, and in a parallel scan the number of rows that are wanted.
-        (*scan).custom_exprs = pg_sys::copyObjectImpl((*path).custom_private.cast()).cast();
-        (*scan).methods = &raw const SCAN_METHODS.0;
-        scan.cast()
+    // SAFETY: Postgres gives its planner's state and a path of `path`, for whose children it has made plans.
+    let (root, path, children) =
+        unsafe { (NodeRef::new(root), NodeRef::new(path), List::<pg_sys::Plan>::new(children)) };
+    let mut private = Private::of_path(path);
+    private.order = root.copy(private.order);
+    if path.path.parallel_aware {
+        private.vectors = vectors::take_out(root, children);
     }
+    let Encoded { expressions, data } = private.encode();
+    // Rows as the children give them. `columns` may be missing, where a projection replaces them.
+    let row = path.upcast().pathtarget().exprs().iter().zip(1..).map(|(expression, number)| {
+        let column = root.copy(expression.as_node()).as_ptr().cast();
+        // SAFETY: makes a node of the copy.
+        Some(unsafe { NodeRef::new(pg_sys::makeTargetEntry(column, number, std::ptr::null_mut(), false)) })
+    });
+    let mut scan = pg_sys::CustomScan {
+        flags: path.flags,
+        custom_plans: children.as_ptr(),
+        custom_exprs: expressions.as_ptr(),
+        custom_private: data.as_ptr(),
+        custom_scan_tlist: row.collect::<List<_>>().as_ptr(),
+        methods: &raw const SCAN_METHODS.0,
+        ..Default::default()
+    };
+    scan.scan.plan.type_ = pg_sys::NodeTag::T_CustomScan;
+    scan.scan.plan.targetlist = columns;
+    root.allocate(scan).as_ptr().cast()
 }
 
 /// The `CreateCustomScanState` callback.
@@ -118,35 +126,47 @@ unsafe extern "C-unwind" fn begin(
     flags: c_int,
 ) {
     enter!();
-    // SAFETY: the plan is one that `plan` made; the merge lives as long as the query's memory context, as its children do.
+    // SAFETY: Postgres gives the state and the plan of a node of this module, and the executor's state.
+    let (scan, instruments, query_context) = unsafe {
+        let scan = NodeRef::<pg_sys::CustomScan>::new((*node).ss.ps.plan.cast());
+        (scan, (*executor).es_instrument, (*executor).es_query_cxt)
+    };
+    let private = Private::of_plan(scan);
+    let state = node.cast();
+    // SAFETY: the children, and what computes their order, live as long as the query's memory context, and so does what is made here.
+    let (parent, order) = unsafe { (Parent::new(node, flags), Order::new(private.order, state)) };
+    let mut merge = Merge::new(parent, order);
+    // SAFETY: as above.
+    let nearest = private.limit.map(|limit| (limit as usize, unsafe { nearest(node, executor) }));
+    // SAFETY: set before a worker executes anything.
+    let is_worker = scan.scan.plan.parallel_aware && unsafe { pg_sys::ParallelWorkerNumber } >= 0;
+    // A worker has empty caches, and executes some of the children only; but it is to instrument what its leader does.
+    if !is_worker || instruments != 0 {
+        merge.initialize();
+    }
+    let execution = Execution::new(merge, nearest);
+    let execution = PgMemoryContexts::For(query_context).leak_and_drop_on_delete(execution);
+    // SAFETY: a node that `create_state` made.
+    unsafe { (*node.cast::<FederatedScanState>()).execution = execution };
+}
+
+/// Where the rows of one of several processes are kept.
+///
+/// # Safety
+/// The execution of `node` by `executor` has begun; what is returned is used as long as it lasts.
+unsafe fn nearest(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState) -> Nearest {
+    // SAFETY: by the caller's promise.
     unsafe {
-        let scan = (*node).ss.ps.plan.cast::<pg_sys::CustomScan>();
-        let expressions = PgList::<pg_sys::Expr>::from_pg((*scan).custom_exprs);
-        let order = pg_sys::ExecInitExpr(expressions.head().expect("made by `plan`"), &raw mut (*node).ss.ps);
-        let query_context = (*executor).es_query_cxt;
-        let nearest = expressions.get_ptr(1).map(|limit| {
-            let columns = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
-            let slot =
-                pg_sys::ExecInitExtraTupleSlot(executor, columns, &raw const pg_sys::TTSOpsMinimalTuple);
-            let context = pg_sys::AllocSetContextCreateInternal(
-                query_context,
-                NAME.as_ptr(),
-                pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
-                pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
-                pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
-            );
-            let limit = (*limit.cast::<pg_sys::Const>()).constvalue.value();
-            (limit, Nearest::new(slot, context))
-        });
-        let mut merge = Merge::new(node, flags, order, (*node).ss.ps.ps_ExprContext);
-        // A worker has empty caches, and executes some of the children only; but it is to instrument what its leader does.
-        let is_worker = (*scan).scan.plan.parallel_aware && pg_sys::ParallelWorkerNumber >= 0;
-        if !is_worker || (*executor).es_instrument != 0 {
-            merge.initialize();
-        }
-        let execution = Execution::new(merge, nearest);
-        let execution = PgMemoryContexts::For(query_context).leak_and_drop_on_delete(execution);
-        (*node.cast::<FederatedScanState>()).execution = execution;
+        let columns = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
+        let slot = pg_sys::ExecInitExtraTupleSlot(executor, columns, &raw const pg_sys::TTSOpsMinimalTuple);
+        let context = pg_sys::AllocSetContextCreateInternal(
+            (*executor).es_query_cxt,
+            NAME.as_ptr(),
+            pg_sys::ALLOCSET_SMALL_MINSIZE as usize,
+            pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        );
+        Nearest::new(slot, context)
     }
 }
 
@@ -157,26 +177,46 @@ unsafe extern "C-unwind" fn begin(
 #[pg_guard]
 unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut pg_sys::TupleTableSlot {
     enter!();
-    // SAFETY: Postgres made the slots, and a child's slot has the columns of `custom_scan_tlist`.
+    // SAFETY: after `begin`.
+    let row = unsafe { execution_of(node) }.next();
+    memory::check();
+    // SAFETY: Postgres has made the slot, the expression context and the projection, if there is any.
     unsafe {
-        let scan_slot = (*node).ss.ss_ScanTupleSlot;
-        pg_sys::ExecClearTuple(scan_slot);
-        let row = execution_of(node).next();
-        memory::check();
-        let Some(row) = row else { return scan_slot };
-        // The values stay those of the row, which is valid until the next one is asked for.
-        let columns = (*(*scan_slot).tts_tupleDescriptor).natts as usize;
-        (*scan_slot).tts_values.copy_from_nonoverlapping((*row).tts_values, columns);
-        (*scan_slot).tts_isnull.copy_from_nonoverlapping((*row).tts_isnull, columns);
-        pg_sys::ExecStoreVirtualTuple(scan_slot);
-        if (*node).ss.ps.ps_ProjInfo.is_null() {
-            return scan_slot;
+        let state = &(*node).ss;
+        let slot = state.ss_ScanTupleSlot;
+        pg_sys::ExecClearTuple(slot);
+        let Some(row) = row else { return slot };
+        store(row, slot);
+        if state.ps.ps_ProjInfo.is_null() {
+            return slot;
         }
-        let expressions = (*node).ss.ps.ps_ExprContext;
-        pg_sys::MemoryContextReset((*expressions).ecxt_per_tuple_memory);
-        (*expressions).ecxt_scantuple = scan_slot;
-        pg_sys::ExecProject((*node).ss.ps.ps_ProjInfo)
+        let expressions = &mut *state.ps.ps_ExprContext;
+        pg_sys::MemoryContextReset(expressions.ecxt_per_tuple_memory);
+        expressions.ecxt_scantuple = slot;
+        pg_sys::ExecProject(state.ps.ps_ProjInfo)
     }
+}
+
+/// Stores a child's row. The values stay those of the row, which is valid until the next one is asked for.
+///
+/// # Safety
+/// `slot` is an empty one for virtual rows, with the columns of `custom_scan_tlist`, as the row has them.
+unsafe fn store(row: Row, slot: *mut pg_sys::TupleTableSlot) {
+    // SAFETY: by the caller's promise; a row's columns are extracted.
+    unsafe {
+        let (from, to) = (&*row.slot(), &*slot);
+        let columns = (*to.tts_tupleDescriptor).natts as usize;
+        to.tts_values.copy_from_nonoverlapping(from.tts_values, columns);
+        to.tts_isnull.copy_from_nonoverlapping(from.tts_isnull, columns);
+        pg_sys::ExecStoreVirtualTuple(slot);
+    }
+}
+
+/// # Safety
+/// `node` is one of this module, after `begin`.
+unsafe fn children_of<'p>(node: *mut pg_sys::CustomScanState) -> List<'p, pg_sys::PlanState> {
+    // SAFETY: `Child::initialize` has put the children there.
+    unsafe { List::new((*node).custom_ps) }
 }
 
 /// The `EndCustomScan` callback.
@@ -186,11 +226,10 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
 #[pg_guard]
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
     enter!();
-    // SAFETY: the children that were initialized.
-    unsafe {
-        for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
-            pg_sys::ExecEndNode(child);
-        }
+    // SAFETY: after `begin`.
+    for child in unsafe { children_of(node) }.iter() {
+        // SAFETY: ends what was initialized, once.
+        unsafe { pg_sys::ExecEndNode(child.as_ptr()) };
     }
 }
 
@@ -201,16 +240,19 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 #[pg_guard]
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
     enter!();
-    // SAFETY: the children that were initialized.
-    unsafe {
-        execution_of(node).restart();
-        for child in PgList::<pg_sys::PlanState>::from_pg((*node).custom_ps).iter_ptr() {
-            if !(*node).ss.ps.chgParam.is_null() {
-                pg_sys::UpdateChangedParamSet(child, (*node).ss.ps.chgParam);
+    // SAFETY: after `begin`.
+    let (execution, children, changed) =
+        unsafe { (execution_of(node), children_of(node), (*node).ss.ps.chgParam) };
+    execution.restart();
+    for child in children.iter() {
+        // SAFETY: the child was initialized, and nobody uses its search any more. With changed parameters it is rescanned when it is
+        // first asked for a row.
+        unsafe {
+            if !changed.is_null() {
+                pg_sys::UpdateChangedParamSet(child.as_ptr(), changed);
             }
-            // With changed parameters it is rescanned when it is first asked for a row.
-            if (*child).chgParam.is_null() {
-                pg_sys::ExecReScan(child);
+            if child.chgParam.is_null() {
+                pg_sys::ExecReScan(child.as_ptr());
             }
         }
     }
@@ -305,6 +347,7 @@ unsafe extern "C-unwind" fn explain_node(
     state: *mut pg_sys::ExplainState,
 ) {
     enter!();
-    // SAFETY: after `begin`.
-    unsafe { explain::show(execution_of(node), state) }
+    // SAFETY: after `begin`; Postgres gives EXPLAIN's state.
+    let (execution, state) = unsafe { (execution_of(node), NodeRef::new(state)) };
+    explain::show(execution, state);
 }

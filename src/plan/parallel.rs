@@ -4,6 +4,9 @@ use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
+use super::private::Private;
+use crate::nodes::NodeRef;
+
 /// What a child costs of what starting a worker does: its plan is written as text for the workers and read again, and the process that
 /// claims it opens its table and index with empty caches.
 const OPEN_CHILD: f64 = 0.005;
@@ -54,88 +57,75 @@ fn processor_time() -> f64 {
     if in_huge_pages { PROCESSOR_TIME } else { PROCESSOR_TIME_IN_SMALL_PAGES }
 }
 
-/// The scan that is executed by workers and the leader under a Gather Merge; `None` where it cannot be.
+/// The scan that is executed by workers and the leader under a Gather Merge; `None` where it cannot be. It is offered for `output`, that
+/// of UPPERREL_ORDERED, as `scan` could be.
 ///
 /// It gives no more rows than are wanted of it: so it is known how many that is.
-///
-/// # Safety
-/// `scan` is a path that could be offered for `output`, of the same planner, and `output` is that of UPPERREL_ORDERED.
-pub unsafe fn with_workers(
-    root: *mut pg_sys::PlannerInfo,
-    output: *mut pg_sys::RelOptInfo,
-    scan: *mut pg_sys::CustomPath,
+pub fn with_workers<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    output: NodeRef<pg_sys::RelOptInfo>,
+    scan: NodeRef<'p, pg_sys::CustomPath>,
     reading: Reading,
-) -> Option<*mut pg_sys::Path> {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let serial = &(*scan).path;
-        let limit = constant_limit(&*(*root).parse)?;
-        let row_size =
-            f64::from((*serial.pathtarget).width) + size_of::<pg_sys::HeapTupleHeaderData>() as f64;
-        let children = pg_sys::list_length((*scan).custom_paths);
+) -> Option<NodeRef<'p, pg_sys::Path>> {
+    let serial = scan.upcast();
+    let limit = constant_limit(root.parse())?;
+    let children = scan.custom_paths().len() as i32;
+    // SAFETY: settings that Postgres defines.
+    let (leader, most_workers, memory, setup_cost) = unsafe {
         let leader = i32::from(pg_sys::parallel_leader_participation);
-        let workers = pg_sys::max_parallel_workers_per_gather.min(children - leader);
-        let is_safe =
-            (*output).consider_parallel && (*serial.parent).consider_parallel && serial.parallel_safe;
-        if !is_safe || workers < 1 || limit * row_size > f64::from(pg_sys::work_mem) * 1024.0 {
-            return None;
-        }
-        let distracted = 1.0 - LEADER_DISTRACTION * f64::from(workers);
-        let processes = f64::from(workers) + f64::from(leader) * distracted.max(0.0);
-        let opening = f64::from(children) * OPEN_CHILD * pg_sys::parallel_setup_cost;
-        let rest = (serial.total_cost - serial.startup_cost) * (limit / serial.rows).min(1.0);
+        (leader, pg_sys::max_parallel_workers_per_gather, pg_sys::work_mem, pg_sys::parallel_setup_cost)
+    };
+    let workers = most_workers.min(children - leader);
+    let row_size = f64::from(serial.pathtarget().width) + size_of::<pg_sys::HeapTupleHeaderData>() as f64;
+    let is_safe = output.consider_parallel && serial.parent().consider_parallel && serial.parallel_safe;
+    if !is_safe || workers < 1 || limit * row_size > f64::from(memory) * 1024.0 {
+        return None;
+    }
+    let distracted = 1.0 - LEADER_DISTRACTION * f64::from(workers);
+    let processes = f64::from(workers) + f64::from(leader) * distracted.max(0.0);
+    let opening = f64::from(children) * OPEN_CHILD * setup_cost;
+    let rest = (serial.total_cost - serial.startup_cost) * (limit / serial.rows).min(1.0);
+    // All is done before the first row is given.
+    let (read, computed) = (reading.cost, (serial.startup_cost - reading.cost).max(0.0) + rest);
+    let saved = computed * processor_time() * (1.0 - 1.0 / processes)
+        + read * (1.0 - 1.0 / reading.speedup(processes));
 
-        let path = pg_sys::palloc0(size_of::<pg_sys::CustomPath>()).cast::<pg_sys::CustomPath>();
-        *path = *scan;
-        // All is done before the first row is given.
-        let (read, computed) = (reading.cost, (serial.startup_cost - reading.cost).max(0.0) + rest);
-        let saved = computed * processor_time() * (1.0 - 1.0 / processes)
-            + read * (1.0 - 1.0 / reading.speedup(processes));
-        (*path).path.startup_cost = serial.startup_cost + rest + opening - saved;
-        (*path).path.total_cost = (*path).path.startup_cost;
-        (*path).path.rows = limit.min(serial.rows);
-        (*path).path.parallel_aware = true;
-        (*path).path.parallel_workers = workers;
-        let mut rows = (*path).path.rows;
-        let limit = pg_sys::makeConst(
-            pg_sys::INT8OID,
-            -1,
-            pg_sys::InvalidOid,
-            size_of::<i64>() as i32,
-            pg_sys::Datum::from(limit as i64),
-            false,
-            true,
-        );
-        (*path).custom_private = pg_sys::lappend(pg_sys::list_copy((*scan).custom_private), limit.cast());
+    let mut path = *scan;
+    path.path.startup_cost = serial.startup_cost + rest + opening - saved;
+    path.path.total_cost = path.path.startup_cost;
+    path.path.rows = limit.min(serial.rows);
+    path.path.parallel_aware = true;
+    path.path.parallel_workers = workers;
+    path.custom_private =
+        Private { limit: Some(limit as i64), ..Private::of_path(scan) }.encode().into_path();
+    let mut rows = path.path.rows;
+    let path = root.allocate(path).upcast();
+    // SAFETY: the path is the planner's, and safe to execute in workers; all rows of a table are meant, whatever the query above.
+    unsafe {
         let gather = pg_sys::create_gather_merge_path(
-            root,
-            output,
-            path.cast(),
+            root.as_ptr(),
+            output.as_ptr(),
+            path.as_ptr(),
             serial.pathtarget,
             serial.pathkeys,
             std::ptr::null_mut(),
             &mut rows,
         );
-        Some(gather.cast())
+        Some(NodeRef::new(gather.cast()))
     }
 }
 
 /// The number of rows that a query wants, those of its OFFSET included; `None` where that is open, or all of them are wanted.
-///
-/// # Safety
-/// The query is planned.
-unsafe fn constant_limit(query: &pg_sys::Query) -> Option<f64> {
-    let constant = |node: *mut pg_sys::Node| {
-        // SAFETY: by the caller's promise; the tag says what it is, and both clauses are of type bigint.
-        unsafe {
-            let constant = node.cast::<pg_sys::Const>();
-            ((*node).type_ == pg_sys::NodeTag::T_Const && !(*constant).constisnull)
-                .then(|| (*constant).constvalue.value() as i64 as f64)
-        }
+fn constant_limit(query: NodeRef<pg_sys::Query>) -> Option<f64> {
+    // Both clauses are of type bigint.
+    let constant = |node: NodeRef<pg_sys::Node>| {
+        let constant = node.downcast::<pg_sys::Const>().filter(|constant| !constant.constisnull)?;
+        Some(constant.constvalue.value() as i64 as f64)
     };
-    if query.limitCount.is_null() || query.limitOption != pg_sys::LimitOption::LIMIT_OPTION_COUNT {
+    if query.limitOption != pg_sys::LimitOption::LIMIT_OPTION_COUNT {
         return None;
     }
-    let offset = if query.limitOffset.is_null() { 0.0 } else { constant(query.limitOffset)? };
-    Some(constant(query.limitCount)?.max(0.0) + offset.max(0.0)).filter(|limit| *limit >= 1.0)
+    let count = constant(query.limitCount()?)?;
+    let offset = query.limitOffset().map_or(Some(0.0), constant)?;
+    Some(count.max(0.0) + offset.max(0.0)).filter(|limit| *limit >= 1.0)
 }

@@ -7,164 +7,114 @@
 //! A placeholder is an external parameter with a number that no query can have. Postgres looks external parameters up only
 //! when they are evaluated, which these never are.
 
-use std::ffi::{c_int, c_void};
+use std::ffi::c_int;
 
-use pgrx::{PgList, pg_guard, pg_sys};
+use pgrx::pg_sys;
 
-use crate::error_context::enter;
+use crate::nodes::{self, List, NodeRef};
 
 /// The number of the first vector's placeholder; those of others are below.
 const FIRST: c_int = c_int::MAX;
 
-/// Takes the vectors by which scans of indexes order out of plans, and leaves placeholders where they are operands. What it returns is a
-/// list of constants, for [`put_back`].
-///
-/// # Safety
-/// The plans have just been made.
-pub unsafe fn take_out(plans: *mut pg_sys::List) -> *mut pg_sys::List {
-    let mut vectors = std::ptr::null_mut();
-    // SAFETY: by the caller's promise; the tags say what plans and operands are.
-    unsafe {
-        for plan in PgList::<pg_sys::Plan>::from_pg(plans).iter_ptr() {
-            let Some(scan) = index_scan(plan) else { continue };
-            let orders = PgList::<pg_sys::OpExpr>::from_pg((*scan).indexorderby);
-            for operand in orders.iter_ptr().filter_map(|order| operands(order.cast())?.get_ptr(1)) {
-                if is_long_constant(operand) {
-                    vectors = pg_sys::list_append_unique(vectors, operand.cast());
-                }
-            }
-        }
-        for plan in PgList::<pg_sys::Plan>::from_pg(plans).iter_ptr() {
-            replace_all(plan, vectors, |operand, vectors| {
-                let position =
-                    vectors.iter_ptr().position(|vector| pg_sys::equal(vector.cast(), operand.cast()));
-                position.map(|position| placeholder(vectors.get_ptr(position).expect("just seen"), position))
-            });
+/// Takes the vectors by which scans of indexes order out of plans that have just been made, and leaves placeholders where they are
+/// operands. What it returns is for [`put_back`].
+pub fn take_out<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    plans: List<'p, pg_sys::Plan>,
+) -> List<'p, pg_sys::Const> {
+    let scans = || plans.iter().filter_map(NodeRef::downcast::<pg_sys::IndexScan>);
+    let place_of = |vectors: &[NodeRef<pg_sys::Const>], operand: NodeRef<pg_sys::Node>| {
+        // SAFETY: compares expressions.
+        let is_equal = |vector: &NodeRef<pg_sys::Const>| unsafe {
+            pg_sys::equal(vector.as_ptr().cast(), operand.as_ptr().cast())
+        };
+        vectors.iter().position(is_equal)
+    };
+    let mut vectors = Vec::new();
+    for order in scans().flat_map(|scan| scan.indexorderby().iter()) {
+        let operand = operands(order).and_then(|operands| operands.get(1));
+        if let Some(vector) = operand.and_then(long_constant)
+            && place_of(&vectors, vector.upcast()).is_none()
+        {
+            vectors.push(vector);
         }
     }
-    vectors
-}
-
-/// A copy of a plan that has been through [`take_out`], with the vectors in their places.
-///
-/// # Safety
-/// `vectors` is what [`take_out`] returned, or a copy of it, and lives as long as the plan.
-pub unsafe fn put_back(plan: *mut pg_sys::Plan, vectors: *mut pg_sys::List) -> *mut pg_sys::Plan {
-    // SAFETY: by the caller's promise; the tag says what an operand is.
-    unsafe {
-        // Others may execute this plan later.
-        let plan = pg_sys::copyObjectImpl(plan.cast()).cast();
-        replace_all(plan, vectors, |operand, vectors| {
-            let parameter = operand.cast::<pg_sys::Param>();
-            let is_placeholder = (*operand).type_ == pg_sys::NodeTag::T_Param
-                && (*parameter).paramkind == pg_sys::ParamKind::PARAM_EXTERN;
-            let position = is_placeholder.then(|| (FIRST - (*parameter).paramid) as usize)?;
-            vectors.get_ptr(position).map(|vector| vector.cast())
+    for scan in scans() {
+        replace_all(scan, &|operand| {
+            let place = place_of(&vectors, operand)?;
+            Some(root.allocate(placeholder(vectors[place], place)).upcast())
         });
-        plan
     }
+    vectors.into_iter().map(Some).collect()
 }
 
-/// A plan as a scan of an index.
-///
-/// # Safety
-/// It is a plan.
-unsafe fn index_scan(plan: *mut pg_sys::Plan) -> Option<*mut pg_sys::IndexScan> {
-    // SAFETY: by the caller's promise; the tag says what it is.
-    unsafe { ((*plan).type_ == pg_sys::NodeTag::T_IndexScan).then_some(plan.cast()) }
+/// A plan that has been through [`take_out`], with the vectors in their places. Others may execute the plan later: so it is a copy, in
+/// the current memory context.
+pub fn put_back<'p>(
+    plan: NodeRef<'p, pg_sys::Plan>,
+    vectors: List<'p, pg_sys::Const>,
+) -> NodeRef<'p, pg_sys::Plan> {
+    // SAFETY: copies a plan.
+    let plan = unsafe { NodeRef::new(pg_sys::copyObjectImpl(plan.as_ptr().cast()).cast::<pg_sys::Plan>()) };
+    if let Some(scan) = plan.downcast() {
+        replace_all(scan, &|operand| {
+            let parameter = operand.downcast::<pg_sys::Param>()?;
+            let is_placeholder = parameter.paramkind == pg_sys::ParamKind::PARAM_EXTERN;
+            let place = is_placeholder.then(|| (FIRST - parameter.paramid) as usize)?;
+            vectors.get(place).map(NodeRef::upcast)
+        });
+    }
+    plan
 }
 
 /// The operands of an operator or a function.
-///
-/// # Safety
-/// `expression` is one.
-unsafe fn operands(expression: *mut pg_sys::Node) -> Option<PgList<pg_sys::Node>> {
-    // SAFETY: by the caller's promise; the tag says what it is.
-    let operands = unsafe {
-        match (*expression).type_ {
-            pg_sys::NodeTag::T_OpExpr => (*expression.cast::<pg_sys::OpExpr>()).args,
-            pg_sys::NodeTag::T_FuncExpr => (*expression.cast::<pg_sys::FuncExpr>()).args,
-            _ => return None,
-        }
-    };
-    // SAFETY: a list of expressions.
-    Some(unsafe { PgList::from_pg(operands) })
+fn operands(expression: NodeRef<pg_sys::Node>) -> Option<List<pg_sys::Node>> {
+    let of_operator = expression.downcast::<pg_sys::OpExpr>().map(NodeRef::<pg_sys::OpExpr>::args);
+    of_operator.or_else(|| expression.downcast::<pg_sys::FuncExpr>().map(NodeRef::<pg_sys::FuncExpr>::args))
 }
 
-/// Whether an operand is a constant of a type without a fixed length.
-///
-/// # Safety
-/// It is an expression.
-unsafe fn is_long_constant(operand: *mut pg_sys::Node) -> bool {
-    let constant = operand.cast::<pg_sys::Const>();
-    // SAFETY: by the caller's promise; the tag says what it is.
-    unsafe {
-        (*operand).type_ == pg_sys::NodeTag::T_Const && !(*constant).constisnull && (*constant).constlen == -1
-    }
+/// An operand that is a constant of a type without a fixed length.
+fn long_constant(operand: NodeRef<pg_sys::Node>) -> Option<NodeRef<pg_sys::Const>> {
+    operand.downcast::<pg_sys::Const>().filter(|constant| !constant.constisnull && constant.constlen == -1)
 }
 
 /// What stands for a vector.
-///
-/// # Safety
-/// The vector is a constant.
-unsafe fn placeholder(vector: *mut pg_sys::Const, position: usize) -> *mut pg_sys::Node {
-    // SAFETY: by the caller's promise; palloc0 gives an empty node.
-    unsafe {
-        let parameter = pg_sys::palloc0(size_of::<pg_sys::Param>()).cast::<pg_sys::Param>();
-        (*parameter).xpr.type_ = pg_sys::NodeTag::T_Param;
-        (*parameter).paramkind = pg_sys::ParamKind::PARAM_EXTERN;
-        (*parameter).paramid = FIRST - position as c_int;
-        (*parameter).paramtype = (*vector).consttype;
-        (*parameter).paramtypmod = (*vector).consttypmod;
-        (*parameter).paramcollid = (*vector).constcollid;
-        (*parameter).location = -1;
-        parameter.cast()
-    }
+fn placeholder(vector: NodeRef<pg_sys::Const>, place: usize) -> pg_sys::Param {
+    let mut parameter = pg_sys::Param {
+        paramkind: pg_sys::ParamKind::PARAM_EXTERN,
+        paramid: FIRST - place as c_int,
+        paramtype: vector.consttype,
+        paramtypmod: vector.consttypmod,
+        paramcollid: vector.constcollid,
+        location: -1,
+        ..Default::default()
+    };
+    parameter.xpr.type_ = pg_sys::NodeTag::T_Param;
+    parameter
 }
 
-/// What takes an operand's place, if anything does.
-type Replacement = unsafe fn(*mut pg_sys::Node, &PgList<pg_sys::Const>) -> Option<*mut pg_sys::Node>;
-
-/// Replaces operands in all expressions of a scan of an index; other plans stay as they are.
-///
-/// # Safety
-/// The plan is nobody else's, but its expressions may be; `vectors` is a list of constants.
-unsafe fn replace_all(plan: *mut pg_sys::Plan, vectors: *mut pg_sys::List, replacement: Replacement) {
-    /// # Safety
-    /// Only [`replace_all`] and Postgres call it, with a pair as the context.
-    #[pg_guard]
-    unsafe extern "C-unwind" fn replace(node: *mut pg_sys::Node, context: *mut c_void) -> bool {
-        enter!();
-        // SAFETY: Postgres gives nodes of the expression, or null.
-        unsafe {
-            if node.is_null() {
-                return false;
-            }
-            let (vectors, replacement) = &*context.cast::<(PgList<pg_sys::Const>, Replacement)>();
-            if let Some(operands) = operands(node) {
-                let cells = operands.into_pg();
-                for cell in 0..pg_sys::list_length(cells) as usize {
-                    let operand = &mut (*(*cells).elements.add(cell)).ptr_value;
-                    if let Some(other) = replacement((*operand).cast(), vectors) {
-                        *operand = other.cast();
-                    }
+/// Replaces operands in all expressions of a scan that is nobody else's, but whose expressions may be.
+fn replace_all<'p>(
+    scan: NodeRef<'p, pg_sys::IndexScan>,
+    replacement: &dyn Fn(NodeRef<'p, pg_sys::Node>) -> Option<NodeRef<'p, pg_sys::Node>>,
+) {
+    // SAFETY: no reference to a field of the scan lives.
+    let pg_sys::IndexScan { scan, indexorderby, indexorderbyorig, .. } = unsafe { &mut *scan.as_ptr() };
+    for list in [&mut scan.plan.targetlist, &mut scan.plan.qual, indexorderby, indexorderbyorig] {
+        // SAFETY: copies expressions.
+        let copy = unsafe { pg_sys::copyObjectImpl((*list).cast()) };
+        *list = copy.cast();
+        // SAFETY: a list is a node; an empty one is null.
+        let Some(expressions) = (unsafe { NodeRef::or_null(copy.cast()) }) else { continue };
+        nodes::any(expressions, &mut |node| {
+            let Some(operands) = operands(node) else { return false };
+            for place in 0..operands.len() {
+                if let Some(other) = operands.get(place).and_then(replacement) {
+                    // SAFETY: the list is one of the copy.
+                    unsafe { operands.replace(place, other) };
                 }
             }
-            pg_sys::expression_tree_walker(node, Some(replace), context)
-        }
-    }
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let Some(scan) = index_scan(plan) else { return };
-        let mut context = (PgList::<pg_sys::Const>::from_pg(vectors), replacement);
-        for expressions in [
-            &mut (*plan).targetlist,
-            &mut (*plan).qual,
-            &mut (*scan).indexorderby,
-            &mut (*scan).indexorderbyorig,
-        ] {
-            *expressions = pg_sys::copyObjectImpl((*expressions).cast()).cast();
-            replace((*expressions).cast(), (&raw mut context).cast());
-        }
+            false
+        });
     }
 }
