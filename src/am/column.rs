@@ -110,6 +110,13 @@ fn fit_again(
     }
 }
 
+/// Whether a vector is zero under cosine, so that the graph has no place for it: by what [`Measure::prepare`] says of it.
+///
+/// [`Measure::prepare`]: walia_core::kernel::Measure::prepare
+pub fn is_zero(parameters: &Parameters, prepared: f32) -> bool {
+    parameters.metric == Metric::Cosine && prepared == 0.0
+}
+
 /// The vector of a datum that an index with these parameters is to hold.
 ///
 /// # Safety

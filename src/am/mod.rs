@@ -12,5 +12,6 @@ pub mod options;
 pub mod order;
 pub mod scan;
 mod sort;
+pub mod table;
 pub mod vacuum;
 mod validate;

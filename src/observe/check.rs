@@ -6,11 +6,10 @@ use walia_core::types::Result;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
-use super::table::{Sees, for_each_row};
-use crate::am::column;
+use super::table::for_each_row;
+use crate::am::table::Extent;
 use crate::error::OrRaise;
 use crate::store::RelationStore;
-use crate::store::error::index_error;
 
 row! {
     /// Something that is not as it should be.
@@ -27,8 +26,7 @@ export!("walia_check_wrapper": call(REGCLASSOID, BOOLOID) -> Found => walia_chec
 /// Everything that is not as it should be. With `heapallindexed`, the table is read as well.
 fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item = Found> {
     let opened = OpenIndex::new(index, Purpose::Check).or_raise();
-    // SAFETY: the index is open as long as `opened`.
-    let failed = |error| unsafe { index_error(opened.relation(), error) };
+    let failed = |error| opened.error(error);
     if heapallindexed {
         opened.check_valid().or_raise();
     }
@@ -50,12 +48,12 @@ fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item =
 /// What is wrong with an index that can be opened.
 fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool) -> Result<Vec<Finding>> {
     let mut check = Check::new(index)?;
-    // SAFETY: the index is open as long as `opened`.
-    let declared = unsafe { column::parameters(opened.relation()) }.or_raise();
+    let declared = opened.declared_parameters().or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
-        for_each_row(opened, &index.layout.parameters, Sees::Everything, |heap_tid, value| {
-            check.row(heap_tid, value.vector().as_ref().map(|vector| vector.bytes()));
+        for_each_row(opened, &index.layout.parameters, Extent::Everything, |row| {
+            check.row(row.heap_tid, row.vector()?.as_ref().map(|vector| vector.bytes()));
+            Ok(())
         });
     }
     check.findings()

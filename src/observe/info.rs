@@ -9,7 +9,6 @@ use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
-use crate::store::error::index_error;
 
 row! {
     /// About an index.
@@ -46,8 +45,7 @@ export!("walia_info_wrapper": call(REGCLASSOID) -> Info => [walia_info(call.oid(
 /// What an index is and holds; it reads all of its pages, and follows all links.
 fn walia_info(index: pg_sys::Oid) -> Info {
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
-    // SAFETY: the index is open as long as `opened`.
-    let failed = |error| unsafe { index_error(opened.relation(), error) };
+    let failed = |error| opened.error(error);
     let index = Index::open(opened.store()).map_err(failed).or_raise();
     let counts = statistics(&index).map_err(failed).or_raise();
     let parameters = index.layout.parameters;

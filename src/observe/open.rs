@@ -6,11 +6,12 @@
 use std::ffi::c_char;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
+use walia_core::types::{Error, Parameters};
 
-use crate::am::scan;
+use crate::am::{column, scan};
 use crate::error::{Result, SqlError};
 use crate::store::RelationStore;
-use crate::store::error::relation_name;
+use crate::store::error::{index_error, relation_name};
 
 /// What an index is opened for.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -88,6 +89,18 @@ impl OpenIndex {
     /// Its table.
     pub fn heap(&self) -> pg_sys::Relation {
         self.heap
+    }
+
+    /// The ERROR of a failure in it.
+    pub fn error(&self, error: Error) -> SqlError {
+        // SAFETY: open as long as `self`.
+        unsafe { index_error(self.index, error) }
+    }
+
+    /// The parameters that it would be built with.
+    pub fn declared_parameters(&self) -> Result<Parameters> {
+        // SAFETY: open as long as `self`.
+        unsafe { column::parameters(self.index) }
     }
 
     /// Its pages.

@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
-use walia_core::types::{HeapTid, Metric, Parameters};
+use walia_core::types::{HeapTid, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
-use super::table::{AsOwner, Sees, for_each_row};
-use crate::am::column::DISTANCE_PROCEDURE;
+use super::table::{AsOwner, for_each_row};
+use crate::am::column::{DISTANCE_PROCEDURE, is_zero};
 use crate::am::heap::Reader;
+use crate::am::table::Extent;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::store::error::index_error;
 use crate::store::heap_tid;
 use crate::types::RawVector;
 
@@ -66,19 +66,17 @@ fn walia_recall(index: pg_sys::Oid, k: i32, samples: i32) -> Recall {
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     opened.check_valid().or_raise();
     opened.check_row_security().or_raise();
-    // SAFETY: the index is open as long as `opened`.
-    let failed = |error| unsafe { index_error(opened.relation(), error) };
+    let failed = |error| opened.error(error);
     let parameters = Index::open(opened.store()).map_err(failed).or_raise().layout.parameters;
     check_arguments(k, samples, &parameters).or_raise();
     let k = k as usize;
     let mut samples = sample(&opened, &parameters, samples as usize);
     search_exactly(&opened, &parameters, k, &mut samples);
-    // SAFETY: the index is open as long as `opened`.
-    let (found, mut times) = unsafe { search_by_index(&opened, &parameters, &samples) };
+    let Searched { right, mut times } = search_by_index(&opened, &parameters, &samples);
     let expected: usize = samples.iter().map(|sample| sample.nearest.len()).sum();
     times.sort_unstable();
     let median = times.get(times.len() / 2).map(|time| time.as_secs_f64() * 1000.0);
-    let recall = (expected > 0).then(|| found as f64 / expected as f64);
+    let recall = (expected > 0).then(|| right as f64 / expected as f64);
     Recall { recall, samples: samples.len() as i32, median_ms: median }
 }
 
@@ -110,94 +108,129 @@ fn check_arguments(k: i32, samples: i32, parameters: &Parameters) -> Result<()> 
 fn sample(opened: &OpenIndex, parameters: &Parameters, count: usize) -> Vec<Sample> {
     let measure = Measure::new(parameters.metric, parameters.element);
     let mut samples = BinaryHeap::<Sample>::new();
-    for_each_row(opened, parameters, Sees::Snapshot, |heap_tid, value| {
-        let hash = xxh3_64(bytemuck::bytes_of(&heap_tid));
+    for_each_row(opened, parameters, Extent::Snapshot, |row| {
+        let (heap_tid, hash) = (row.heap_tid, xxh3_64(bytemuck::bytes_of(&row.heap_tid)));
         if samples.len() == count && samples.peek().is_some_and(|last| hash >= last.hash) {
-            return;
+            return Ok(());
         }
-        let Some(vector) = value.vector() else { return };
+        let Some(vector) = row.vector()? else { return Ok(()) };
         let prepared = measure.prepare(vector.bytes());
-        if is_in_graph(parameters, prepared) {
-            samples.try_reserve(1).or_raise();
+        if !is_zero(parameters, prepared) {
+            samples.try_reserve(1)?;
             samples.push(Sample { hash, heap_tid, vector: vector.copied(), prepared, nearest: Vec::new() });
         }
         if samples.len() > count {
             samples.pop();
         }
+        Ok(())
     });
     samples.into_vec()
-}
-
-/// Whether the graph has a place for a vector, given what [`Measure::prepare`] says of it.
-fn is_in_graph(parameters: &Parameters, prepared: f32) -> bool {
-    parameters.metric != Metric::Cosine || prepared > 0.0
 }
 
 /// Compares each row with all samples, in one pass over the table.
 fn search_exactly(opened: &OpenIndex, parameters: &Parameters, k: usize, samples: &mut [Sample]) {
     let measure = Measure::new(parameters.metric, parameters.element);
-    for_each_row(opened, parameters, Sees::Snapshot, |heap_tid, value| {
-        let Some(vector) = value.vector() else { return };
-        if !is_in_graph(parameters, measure.prepare(vector.bytes())) {
-            return;
+    for_each_row(opened, parameters, Extent::Snapshot, |row| {
+        let Some(vector) = row.vector()? else { return Ok(()) };
+        if is_zero(parameters, measure.prepare(vector.bytes())) {
+            return Ok(());
         }
-        for sample in samples.iter_mut().filter(|sample| sample.heap_tid != heap_tid) {
+        for sample in samples.iter_mut().filter(|sample| sample.heap_tid != row.heap_tid) {
             sample.add(measure.distance_from(sample.vector.bytes(), sample.prepared, vector.bytes()), k);
         }
+        Ok(())
     });
 }
 
-/// Searches the index for the nearest rows of each sample, as a query does. Returns how many of the rows found are as near as
-/// they must be, and the time of each search.
-///
-/// # Safety
-/// The index is open.
-unsafe fn search_by_index(
-    opened: &OpenIndex,
-    parameters: &Parameters,
-    samples: &[Sample],
-) -> (usize, Vec<Duration>) {
-    let (heap, index) = (opened.heap(), opened.relation());
+/// What searches by the index came to.
+struct Searched {
+    /// Rows found that are as near as they must be.
+    right: usize,
+    /// Of each search.
+    times: Vec<Duration>,
+}
+
+/// Searches the index for the nearest rows of each sample, as a query does.
+fn search_by_index(opened: &OpenIndex, parameters: &Parameters, samples: &[Sample]) -> Searched {
     let measure = Measure::new(parameters.metric, parameters.element);
-    let _owner = AsOwner::new(heap);
-    let (mut right, mut times) = (0, Vec::new());
-    times.try_reserve_exact(samples.len()).or_raise();
-    // SAFETY: by the caller's promise; what is begun here is ended here, or by the abort after an ERROR.
-    unsafe {
-        let mut key = pg_sys::ScanKeyData::default();
-        let procedure = pg_sys::index_getprocid(index, 1, DISTANCE_PROCEDURE);
-        let collation = *(*index).rd_indcollation;
-        let order_by = pg_sys::SK_ORDER_BY as i32;
-        let none = (pg_sys::InvalidOid, pg_sys::Datum::from(0));
-        pg_sys::ScanKeyEntryInitialize(&mut key, order_by, 1, 1, none.0, collation, procedure, none.1);
-        let snapshot = pg_sys::GetActiveSnapshot();
-        #[cfg(feature = "pg18")]
-        let scan = pg_sys::index_beginscan(heap, index, snapshot, ptr::null_mut(), 0, 1);
-        #[cfg(not(feature = "pg18"))]
-        let scan = pg_sys::index_beginscan(heap, index, snapshot, 0, 1);
-        let mut reader = Reader::open(scan, pg_sys::CurrentMemoryContext);
-        for sample in samples {
-            let query = sample.vector.bytes();
-            let start = Instant::now();
-            key.sk_argument = sample.vector.datum();
-            pg_sys::index_rescan(scan, ptr::null_mut(), 0, &mut key, 1);
-            let mut found = 0;
-            while found < sample.nearest.len() {
-                let item = pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection);
-                let Some(heap_tid) = item.as_ref().map(heap_tid) else { break };
-                let distance_from = |vector: &[u8]| measure.distance_from(query, sample.prepared, vector);
-                let distance = reader.vector(heap_tid, parameters, distance_from);
-                if let Some(distance) = distance.filter(|_| heap_tid != sample.heap_tid) {
-                    found += 1;
-                    right += usize::from(sample.nearest.last().is_some_and(|last| distance <= *last));
-                }
+    let _owner = AsOwner::new(opened.heap());
+    let mut searched = Searched { right: 0, times: Vec::new() };
+    searched.times.try_reserve_exact(samples.len()).or_raise();
+    let mut scan = IndexScan::begin(opened);
+    for sample in samples {
+        let query = sample.vector.bytes();
+        let start = Instant::now();
+        scan.search(&sample.vector);
+        let mut found = 0;
+        while found < sample.nearest.len() {
+            let Some(heap_tid) = scan.next() else { break };
+            let distance_from = |vector: &[u8]| measure.distance_from(query, sample.prepared, vector);
+            let distance = scan.reader.vector(heap_tid, parameters, distance_from);
+            if let Some(distance) = distance.filter(|_| heap_tid != sample.heap_tid) {
+                found += 1;
+                searched.right += usize::from(sample.nearest.last().is_some_and(|last| distance <= *last));
             }
-            times.push(start.elapsed());
         }
-        reader.end();
-        pg_sys::index_endscan(scan);
+        searched.times.push(start.elapsed());
     }
-    (right, times)
+    scan.end();
+    searched
+}
+
+/// A scan of an index in the order of distances, and the rows of its table. An abort after an ERROR ends it, too.
+struct IndexScan<'o> {
+    scan: pg_sys::IndexScanDesc,
+    key: pg_sys::ScanKeyData,
+    reader: Reader,
+    _opened: &'o OpenIndex,
+}
+
+impl<'o> IndexScan<'o> {
+    fn begin(opened: &'o OpenIndex) -> Self {
+        let (heap, index) = (opened.heap(), opened.relation());
+        let mut key = pg_sys::ScanKeyData::default();
+        let (flags, none) = (pg_sys::SK_ORDER_BY as i32, pg_sys::InvalidOid);
+        // SAFETY: the index is open and has one column; the argument follows before each search.
+        unsafe {
+            let procedure = pg_sys::index_getprocid(index, 1, DISTANCE_PROCEDURE);
+            let (collation, argument) = (*(*index).rd_indcollation, pg_sys::Datum::from(0));
+            pg_sys::ScanKeyEntryInitialize(&mut key, flags, 1, 1, none, collation, procedure, argument);
+        }
+        // SAFETY: both relations are open, and a query has a snapshot.
+        let scan = unsafe {
+            let snapshot = pg_sys::GetActiveSnapshot();
+            #[cfg(feature = "pg18")]
+            let scan = pg_sys::index_beginscan(heap, index, snapshot, ptr::null_mut(), 0, 1);
+            #[cfg(not(feature = "pg18"))]
+            let scan = pg_sys::index_beginscan(heap, index, snapshot, 0, 1);
+            scan
+        };
+        // SAFETY: the scan, its relations and the current memory context last until `end`.
+        let reader = unsafe { Reader::open(scan, pg_sys::CurrentMemoryContext) };
+        Self { scan, key, reader, _opened: opened }
+    }
+
+    /// Begins a search for what is near to a vector, which lives until the next one.
+    fn search(&mut self, vector: &RawVector) {
+        self.key.sk_argument = vector.datum();
+        // SAFETY: the scan has one key to order by, which is copied.
+        unsafe { pg_sys::index_rescan(self.scan, ptr::null_mut(), 0, &mut self.key, 1) };
+    }
+
+    /// The next row.
+    fn next(&mut self) -> Option<HeapTid> {
+        // SAFETY: the scan has its key; the heap TID is the scan's.
+        unsafe {
+            let forward = pg_sys::ScanDirection::ForwardScanDirection;
+            pg_sys::index_getnext_tid(self.scan, forward).as_ref().map(heap_tid)
+        }
+    }
+
+    fn end(self) {
+        self.reader.end();
+        // SAFETY: begun by `begin`.
+        unsafe { pg_sys::index_endscan(self.scan) };
+    }
 }
 
 impl Ord for Sample {

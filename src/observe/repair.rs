@@ -8,7 +8,6 @@ use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
-use crate::store::error::index_error;
 
 row! {
     /// What was mended.
@@ -28,13 +27,12 @@ export!("walia_repair_wrapper": call(REGCLASSOID) -> Repaired => [walia_repair(c
 /// Mends what vacuum would, and every link that leads nowhere. It sleeps as VACUUM does.
 fn walia_repair(index: pg_sys::Oid) -> Repaired {
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
-    // SAFETY: the index is open as long as `opened`.
-    let failed = |error| unsafe { index_error(opened.relation(), error) };
+    let failed = |error| opened.error(error);
     let delay = CostBasedDelay::begin();
     let index = Index::open(opened.store_for_maintenance()).map_err(failed).or_raise();
     let done = repair(&index, memory()).map_err(failed).or_raise();
     drop(delay);
-    // SAFETY: as above.
+    // SAFETY: the index is open as long as `opened`.
     unsafe { pg_sys::IndexFreeSpaceMapVacuum(opened.relation()) }
     Repaired {
         lists_repaired: done.lists_repaired as i64,

@@ -1,103 +1,28 @@
 //! The rows of an index's table, as CREATE INDEX would index them, with the rights of the table's owner.
 
-use std::ffi::c_void;
-use std::ptr;
-
-use pgrx::{pg_guard, pg_sys};
-use walia_core::types::{HeapTid, Parameters};
+use pgrx::pg_sys;
+use walia_core::types::Parameters;
 
 use super::open::OpenIndex;
-use crate::am::column;
-use crate::error::OrRaise;
-use crate::error_context::enter;
-use crate::memory;
-use crate::types::RawVector;
+use crate::am::table::{Extent, IndexedTable, Row};
+use crate::error::Result;
 
-/// Which rows of the table are meant.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub enum Sees {
-    /// Those that the query's snapshot sees.
-    Snapshot,
-    /// All that an index must hold, also rows that only others still see. Nobody may write to the table.
-    Everything,
-}
-
-/// What an index holds of a row.
-pub struct Value<'a> {
-    datum: Option<pg_sys::Datum>,
-    parameters: &'a Parameters,
-}
-
-impl Value<'_> {
-    /// The vector; `None` for NULL.
-    pub fn vector(&self) -> Option<RawVector> {
-        // SAFETY: the datum is what the index's column is computed to, and lives as long as `self`, which only the function
-        // that is called for a row gets.
-        self.datum.map(|datum| unsafe { column::vector(datum, self.parameters) }.or_raise())
-    }
-}
-
-/// Calls a function for every row of the table that the index is to hold: the heap TID is the one that the index has, which of
-/// a chain of HOT updates is the first. Rows that a partial index leaves out are left out.
+/// Calls a function for every row of the table that the index is to hold.
 ///
 /// Expressions and predicates of the index are computed as the table's owner, as in CREATE INDEX: they may be anybody's code.
 pub fn for_each_row(
     opened: &OpenIndex,
     parameters: &Parameters,
-    sees: Sees,
-    mut row: impl FnMut(HeapTid, &Value),
+    extent: Extent,
+    row: impl FnMut(Row) -> Result<()>,
 ) {
     let _owner = AsOwner::new(opened.heap());
-    let mut call: Callback = (&mut row, parameters);
-    // SAFETY: both relations are open as long as `opened`, and the state is what `add_row` expects. Given a scan by a snapshot,
-    // Postgres asks for the mark of a concurrent build; it ends the scan.
-    unsafe {
+    // SAFETY: both relations are open as long as `opened`.
+    let table = unsafe {
         let info = pg_sys::BuildIndexInfo(opened.relation());
-        let scan = match sees {
-            Sees::Everything => ptr::null_mut(),
-            Sees::Snapshot => {
-                (*info).ii_Concurrent = true;
-                let snapshot = pg_sys::GetActiveSnapshot();
-                pg_sys::table_beginscan_strat(opened.heap(), snapshot, 0, ptr::null_mut(), true, true)
-            }
-        };
-        pg_sys::table_index_build_scan(
-            opened.heap(),
-            opened.relation(),
-            info,
-            true,
-            false,
-            Some(add_row),
-            (&raw mut call).cast::<c_void>(),
-            scan,
-        );
-    }
-}
-
-/// The function to call, and what it takes to read a vector.
-type Callback<'a> = (&'a mut dyn FnMut(HeapTid, &Value), &'a Parameters);
-
-/// The callback of `table_index_build_scan`.
-///
-/// # Safety
-/// Only Postgres calls it, with a `Callback` as state.
-#[pg_guard]
-unsafe extern "C-unwind" fn add_row(
-    _index: pg_sys::Relation,
-    item: pg_sys::ItemPointer,
-    values: *mut pg_sys::Datum,
-    is_null: *mut bool,
-    _is_alive: bool,
-    state: *mut c_void,
-) {
-    enter!();
-    // SAFETY: by the caller's promise; the values are those of the index's only column.
-    unsafe {
-        let (row, parameters) = &mut *state.cast::<Callback>();
-        let datum = (!*is_null).then_some(*values);
-        row(crate::store::heap_tid(&*item), &Value { datum, parameters });
-        memory::check();
-    }
+        IndexedTable::new(opened.heap(), opened.relation(), info, *parameters)
+    };
+    table.for_each(extent, row);
 }
 
 /// As long as it lives, the table's owner is the current user, who may do nothing but compute.

@@ -8,7 +8,7 @@ mod rows;
 mod sample;
 mod threads;
 
-use std::ffi::{c_char, c_void};
+use std::ffi::c_char;
 use std::ptr;
 use std::sync::atomic::AtomicBool;
 
@@ -17,6 +17,7 @@ use walia_core::arena::{self, Arena, Settings};
 use walia_core::page::{max_level, write_graph};
 
 use super::column;
+use super::table::{Extent, IndexedTable};
 use crate::error::OrRaise;
 use crate::error_context::enter;
 use crate::guc;
@@ -35,39 +36,30 @@ pub unsafe extern "C-unwind" fn ambuild(
     info: *mut pg_sys::IndexInfo,
 ) -> *mut pg_sys::IndexBuildResult {
     enter!();
-    // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index.
+    // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index, and a setting.
+    let (parameters, memory) = unsafe { (column::parameters(index), pg_sys::maintenance_work_mem) };
+    // SAFETY: as above; the build ends before this function does.
+    let table = unsafe { IndexedTable::new(heap, index, info, parameters.or_raise()) };
+    let (parameters, memory) = (table.parameters, memory as usize * 1024);
+    let centroid = sample::centroid(&table);
+    let max_level = max_level(&parameters).map_err(|error| table.error(error)).or_raise();
+    let settings = Settings::new(parameters, &centroid, max_level, memory);
+    let build = |pool: &_| {
+        let stop = AtomicBool::new(false);
+        let (_, counts) = arena::build(settings, &stop, pool, |feeder| {
+            let mut rows = Rows::new(&table, feeder);
+            let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
+            rows.finish().map(|indexed| (scanned, indexed))
+        });
+        counts
+    };
+    let (heap_tuples, index_tuples) = threads::with_pool(guc::build_threads(), build).flatten().or_raise();
+    let result = pg_sys::IndexBuildResult { heap_tuples, index_tuples };
+    // SAFETY: palloc gives memory for any struct.
     unsafe {
-        let parameters = column::parameters(index).or_raise();
-        let memory = pg_sys::maintenance_work_mem as usize * 1024;
-        let centroid = sample::centroid(heap, index, info, &parameters);
-        let max_level = max_level(&parameters).map_err(|error| index_error(index, error)).or_raise();
-        let settings = Settings::new(parameters, &centroid, max_level, memory);
-        let build = |pool: &_| {
-            let stop = AtomicBool::new(false);
-            let (_, counts) = arena::build(settings, &stop, pool, |feeder| {
-                let mut rows = Rows::new(heap, index, parameters, feeder);
-                let state = (&raw mut rows).cast::<c_void>();
-                let scanned = pg_sys::table_index_build_scan(
-                    heap,
-                    index,
-                    info,
-                    true,
-                    true,
-                    Some(rows::add_row),
-                    state,
-                    ptr::null_mut(),
-                );
-                rows.finish().map(|indexed| (scanned, indexed))
-            });
-            counts
-        };
-        let (heap_tuples, index_tuples) =
-            threads::with_pool(guc::build_threads(), build).flatten().or_raise();
-        let result = pg_sys::palloc0(size_of::<pg_sys::IndexBuildResult>());
-        let result = result.cast::<pg_sys::IndexBuildResult>();
-        (*result).heap_tuples = heap_tuples;
-        (*result).index_tuples = index_tuples;
-        result
+        let memory = pg_sys::palloc(size_of::<pg_sys::IndexBuildResult>()).cast::<pg_sys::IndexBuildResult>();
+        memory.write(result);
+        memory
     }
 }
 
@@ -78,15 +70,14 @@ pub unsafe extern "C-unwind" fn ambuild(
 #[pg_guard]
 pub unsafe extern "C-unwind" fn ambuildempty(index: pg_sys::Relation) {
     enter!();
-    // SAFETY: as above; Postgres has made the init fork.
-    unsafe {
-        let parameters = column::parameters(index).or_raise();
-        let mut writer = BulkWriter::new(index, pg_sys::ForkNumber::INIT_FORKNUM);
-        write_graph(&Arena::empty(parameters), &[], &mut writer, &mut |_| ())
-            .map_err(|error| index_error(index, error))
-            .or_raise();
-        writer.finish();
-    }
+    // SAFETY: Postgres gives an open index, locked so that nobody else uses it, and has made the init fork.
+    let (parameters, mut writer) =
+        unsafe { (column::parameters(index), BulkWriter::new(index, pg_sys::ForkNumber::INIT_FORKNUM)) };
+    write_graph(&Arena::empty(parameters.or_raise()), &[], &mut writer, &mut |_| ())
+        // SAFETY: as above.
+        .map_err(|error| unsafe { index_error(index, error) })
+        .or_raise();
+    writer.finish();
 }
 
 /// `ambuildphasename`.

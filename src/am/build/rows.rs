@@ -1,24 +1,20 @@
 //! The rows of a build: into the arena as long as it has room, then one by one into pages.
 
-use std::ffi::c_void;
-
 use pgrx::pg_sys::panic::ErrorReport;
-use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
 use walia_core::arena::{Arena, Feeder};
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
-use walia_core::types::{HeapTid, Metric, Parameters};
+use walia_core::types::HeapTid;
 
 use super::progress::{self, Phase};
-use crate::am::column;
-use crate::error::{OrRaise, Result, SqlError};
-use crate::error_context::enter;
-use crate::memory;
+use crate::am::column::is_zero;
+use crate::am::table::{IndexedTable, Row};
+use crate::error::{Result, SqlError};
 use crate::store::bulk::BulkWriter;
-use crate::store::error::index_error;
-use crate::store::{RelationStore, check_for_interrupts, heap_tid};
+use crate::store::{RelationStore, check_for_interrupts};
 
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
@@ -40,9 +36,7 @@ enum Place<'v> {
 
 /// The state of a build while the table is read.
 pub struct Rows<'a, 'scope> {
-    heap: pg_sys::Relation,
-    index: pg_sys::Relation,
-    parameters: Parameters,
+    table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a, 'scope>>,
     /// Rows outside of the graph, while it is in memory.
@@ -55,24 +49,13 @@ pub struct Rows<'a, 'scope> {
 
 impl<'a, 'scope> Rows<'a, 'scope> {
     /// No rows yet.
-    ///
-    /// # Safety
-    /// Both relations are open as long as this lives.
-    pub unsafe fn new(
-        heap: pg_sys::Relation,
-        index: pg_sys::Relation,
-        parameters: Parameters,
-        feeder: Feeder<'a, 'scope>,
-    ) -> Self {
-        // SAFETY: by the caller's promise.
-        let expected = unsafe { expected_rows(heap) };
+    pub fn new(table: &'a IndexedTable, feeder: Feeder<'a, 'scope>) -> Self {
+        let expected = table.expected_rows();
         progress::begin(Phase::BuildingGraph);
         progress::rows_total(expected as u64);
         Self {
-            heap,
-            index,
-            parameters,
-            measure: Measure::new(parameters.metric, parameters.element),
+            table,
+            measure: Measure::new(table.parameters.metric, table.parameters.element),
             stage: Some(Stage::Arena(feeder)),
             asides: Vec::new(),
             rows: 0,
@@ -90,12 +73,15 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         Ok(self.rows as f64)
     }
 
-    /// Adds a row; `None` is NULL.
-    fn add(&mut self, vector: Option<&[u8]>, tid: HeapTid) -> Result<()> {
+    /// Adds a row.
+    pub fn add(&mut self, row: &Row) -> Result<()> {
         self.rows += 1;
-        let place = match vector {
+        let (vector, tid) = (row.vector()?, row.heap_tid);
+        let place = match vector.as_ref().map(|vector| vector.bytes()) {
             None => Place::Aside(AsideKind::Null),
-            Some(vector) if self.is_zero(vector) => Place::Aside(AsideKind::ZeroVector),
+            Some(vector) if is_zero(&self.table.parameters, self.measure.prepare(vector)) => {
+                Place::Aside(AsideKind::ZeroVector)
+            }
             Some(vector) => Place::Graph(vector),
         };
         if let Some(Stage::Arena(feeder)) = &mut self.stage {
@@ -119,19 +105,14 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             Place::Aside(kind) => index.insert_aside(kind, tid),
         };
         progress::rows_done(self.rows);
-        inserted.map_err(|error| self.error(error))
-    }
-
-    /// Whether the graph has no place for a vector.
-    fn is_zero(&self, vector: &[u8]) -> bool {
-        self.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0
+        inserted.map_err(|error| self.table.error(error))
     }
 
     /// Writes the graph as far as it is built, and says that the rest will be slow.
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let per_row = Arena::memory_per_row(&self.parameters) as f64;
+        let per_row = Arena::memory_per_row(&self.table.parameters) as f64;
         let megabytes = (per_row * self.expected.max(rows as f64) / f64::from(1 << 20)).ceil();
         ErrorReport::new(
             PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
@@ -145,9 +126,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         .report(PgLogLevel::NOTICE);
         self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
-        // SAFETY: both relations are open as long as `self` lives.
-        let store = unsafe { RelationStore::new(self.index, self.heap) };
-        let index = Index::open(store).map_err(|error| self.error(error))?;
+        let index = Index::open(self.table.store()).map_err(|error| self.table.error(error))?;
         self.stage = Some(Stage::Pages(index));
         Ok(())
     }
@@ -158,7 +137,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             progress::rows_done(inserted.into());
             check_for_interrupts();
         });
-        let arena = arena.map_err(|error| self.error(error))?.ok_or_else(|| {
+        let arena = arena.map_err(|error| self.table.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "the threads of the index build ended unexpectedly",
@@ -166,55 +145,11 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         })?;
         progress::begin(Phase::WritingPages);
         // SAFETY: the index is open, and nobody else sees it.
-        let mut writer = unsafe { BulkWriter::new(self.index, pg_sys::ForkNumber::MAIN_FORKNUM) };
+        let mut writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
         let asides = std::mem::take(&mut self.asides);
         write_graph(arena, &asides, &mut writer, &mut |_| check_for_interrupts())
-            .map_err(|error| self.error(error))?;
+            .map_err(|error| self.table.error(error))?;
         writer.finish();
         Ok(())
     }
-
-    fn error(&self, error: walia_core::types::Error) -> SqlError {
-        // SAFETY: the index is open as long as `self` lives.
-        unsafe { index_error(self.index, error) }
-    }
-}
-
-/// Takes one row of the table: the callback of `table_index_build_scan`.
-///
-/// # Safety
-/// Only Postgres calls it, with a `Rows` as state.
-#[pg_guard]
-pub unsafe extern "C-unwind" fn add_row(
-    _index: pg_sys::Relation,
-    item: pg_sys::ItemPointer,
-    values: *mut pg_sys::Datum,
-    is_null: *mut bool,
-    _is_alive: bool,
-    state: *mut c_void,
-) {
-    enter!();
-    // SAFETY: by the caller's promise; the values are those of the index's only column.
-    unsafe {
-        let rows = &mut *state.cast::<Rows>();
-        let tid = heap_tid(&*item);
-        if *is_null {
-            rows.add(None, tid).or_raise();
-        } else {
-            let vector = column::vector(*values, &rows.parameters).or_raise();
-            rows.add(Some(vector.bytes()), tid).or_raise();
-        }
-        memory::check();
-    }
-}
-
-/// Rows that a table is thought to have, as the planner thinks.
-///
-/// # Safety
-/// `heap` is open.
-unsafe fn expected_rows(heap: pg_sys::Relation) -> f64 {
-    let (mut pages, mut rows, mut visible) = (0, 0.0, 0.0);
-    // SAFETY: by the caller's promise; widths of columns are not asked for.
-    unsafe { pg_sys::estimate_rel_size(heap, std::ptr::null_mut(), &mut pages, &mut rows, &mut visible) };
-    rows
 }
