@@ -1,4 +1,4 @@
-"""Formatting, clippy, documentation, what modules import, and how functions begin that Postgres calls: `make lint`.
+"""Formatting, clippy, documentation, what modules import, how functions begin that Postgres calls, and unsafe code: `make lint`.
 
 Every warning is an error.
 """
@@ -13,6 +13,11 @@ import postgres
 from environment import CHECKOUT, Failure
 
 DENY = ["--", "-D", "warnings"]
+# Files of the extension without unsafe code.
+SAFE = (r"error\.rs|(store|am|observe)/mod\.rs|am/(last|build/sample)\.rs|plan/(execution|merge|totals)\.rs"
+        r"|types/(?!(call|datum|decimal|functions)\.rs).*|observe/(check|info|last_scan)\.rs")
+# The longest block of unsafe code: one proof for a few lines, or for a call with many arguments.
+UNSAFE_LINES = 14
 LIBRARIES = ["--package=walia-core", "--package=walia-bench"]
 
 
@@ -26,8 +31,22 @@ def check_entries():
                 raise Failure(f"{path.relative_to(CHECKOUT)}: {name} does not begin with enter!()")
 
 
+def check_unsafe():
+    """Fail where the extension's unsafe code is not as CONTRIBUTING.md demands."""
+    source = CHECKOUT / "src"
+    for path in sorted(source.rglob("*.rs")):
+        name, text = path.relative_to(source).as_posix(), path.read_text()
+        if re.search(r"\bunsafe\b", text) and re.fullmatch(SAFE, name):
+            raise Failure(f"src/{name}: has unsafe code, which is to be elsewhere")
+        for block in re.finditer(r"^( *)(?:\S.*)?\bunsafe \{\n((?:\1 .*\n|\n)*)", text, re.MULTILINE):
+            if block[2].count("\n") > UNSAFE_LINES:
+                line = text.count("\n", 0, block.end(1)) + 1
+                raise Failure(f"src/{name}:{line}: a block of unsafe code has more than {UNSAFE_LINES} lines")
+
+
 def main():
     check_entries()
+    check_unsafe()
     layers.main()
     environment.require_tools("cargo", "cc")
     installation = postgres.chosen()

@@ -196,17 +196,18 @@ unsafe extern "C-unwind" fn keep(this: *mut c_void) {
     if unsafe { postgres::geterrcode() } == PgSqlErrorCode::ERRCODE_OUT_OF_MEMORY as c_int {
         memory::give_room();
     }
+    PASSING.set(ptr::null_mut());
+    let context = CONTEXT.get();
+    if context.is_null() {
+        // The library is being loaded.
+        return;
+    }
     // SAFETY: the copy is in a context that only this function resets. There is no frame here that an ERROR for want of memory
     // must not jump over.
     unsafe {
-        PASSING.set(ptr::null_mut());
-        if CONTEXT.get().is_null() {
-            // The library is being loaded.
-            return;
-        }
         let caller = pg_sys::CurrentMemoryContext;
-        postgres::MemoryContextReset(CONTEXT.get());
-        pg_sys::CurrentMemoryContext = CONTEXT.get();
+        postgres::MemoryContextReset(context);
+        pg_sys::CurrentMemoryContext = context;
         let data = postgres::CopyErrorData();
         pg_sys::CurrentMemoryContext = caller;
         if (*data).elevel == PgLogLevel::ERROR as c_int {
@@ -221,15 +222,19 @@ unsafe extern "C-unwind" fn keep(this: *mut c_void) {
 /// Only Postgres calls it, while it raises an error.
 unsafe extern "C-unwind" fn give_back(_argument: *mut c_void) {
     let text = c"%s".as_ptr();
-    // SAFETY: functions for error context callbacks; all strings are C strings, which they copy.
-    unsafe {
-        if let Some(message) = PANIC.take() {
+    if let Some(message) = PANIC.take() {
+        let hint = c"This is a bug of the extension. Please report it, with LOCATION (\\errverbose in psql) and the statement.";
+        // SAFETY: an error is being raised; both are C strings, which Postgres copies.
+        unsafe {
             postgres::errmsg_internal(c"internal error in walia: %s".as_ptr(), message.as_ptr());
-            let hint = c"This is a bug of the extension. Please report it, with LOCATION (\\errverbose in psql) and the statement.";
             postgres::errhint(text, hint.as_ptr());
-            return;
         }
-        let Some(data) = PASSING.replace(ptr::null_mut()).as_ref() else { return };
+        return;
+    }
+    // SAFETY: kept by `keep`, which alone resets its memory.
+    let Some(data) = (unsafe { PASSING.replace(ptr::null_mut()).as_ref() }) else { return };
+    // SAFETY: an error is being raised; all strings are C strings, which Postgres copies.
+    unsafe {
         postgres::errcode(data.sqlerrcode);
         if !data.context.is_null() {
             postgres::errcontext_msg(text, data.context);
@@ -237,17 +242,21 @@ unsafe extern "C-unwind" fn give_back(_argument: *mut c_void) {
         if !data.detail_log.is_null() {
             postgres::errdetail_log(text, data.detail_log);
         }
-        for (field, value) in [
-            (pg_sys::PG_DIAG_SCHEMA_NAME, data.schema_name),
-            (pg_sys::PG_DIAG_TABLE_NAME, data.table_name),
-            (pg_sys::PG_DIAG_COLUMN_NAME, data.column_name),
-            (pg_sys::PG_DIAG_DATATYPE_NAME, data.datatype_name),
-            (pg_sys::PG_DIAG_CONSTRAINT_NAME, data.constraint_name),
-        ] {
-            if !value.is_null() {
-                postgres::err_generic_string(field.into(), value);
-            }
+    }
+    for (field, value) in [
+        (pg_sys::PG_DIAG_SCHEMA_NAME, data.schema_name),
+        (pg_sys::PG_DIAG_TABLE_NAME, data.table_name),
+        (pg_sys::PG_DIAG_COLUMN_NAME, data.column_name),
+        (pg_sys::PG_DIAG_DATATYPE_NAME, data.datatype_name),
+        (pg_sys::PG_DIAG_CONSTRAINT_NAME, data.constraint_name),
+    ] {
+        if !value.is_null() {
+            // SAFETY: as above.
+            unsafe { postgres::err_generic_string(field.into(), value) };
         }
+    }
+    // SAFETY: as above; the query is null or a C string.
+    unsafe {
         postgres::errposition(data.cursorpos);
         postgres::internalerrposition(data.internalpos);
         postgres::internalerrquery(data.internalquery);

@@ -209,7 +209,7 @@ macro_rules! tags {
 }
 
 tags! {
-    Node: pg_sys::Const = T_Const, pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr,
+    Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::Const = T_Const, pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr,
         pg_sys::FuncExpr = T_FuncExpr, pg_sys::List = T_List;
     Path: pg_sys::IndexPath = T_IndexPath, pg_sys::CustomPath = T_CustomPath, pg_sys::AppendPath = T_AppendPath,
         pg_sys::MergeAppendPath = T_MergeAppendPath, pg_sys::JoinPath = T_NestPath | T_MergePath,

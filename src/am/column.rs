@@ -31,17 +31,27 @@ pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
     // SAFETY: an open index has one column at least.
     unsafe {
         let descriptor = pgrx::PgTupleDesc::from_pg_unchecked((*index).rd_att);
-        let column = descriptor.get(0).map_or((pg_sys::InvalidOid, -1), |it| (it.atttypid, it.atttypmod));
+        let column = descriptor.get(0).expect("an index has a column");
+        let column = Column { type_oid: column.atttypid, type_modifier: column.atttypmod };
         declared_parameters(column, &Options::of(index), measure(index))
     }
 }
 
-/// The parameters that an index is to be built with, whose column has a type and a type modifier.
+/// The type of an index's column.
+#[derive(Clone, Copy)]
+pub struct Column {
+    /// The type, perhaps a domain.
+    pub type_oid: pg_sys::Oid,
+    /// Its type modifier, or -1.
+    pub type_modifier: i32,
+}
+
+/// The parameters that an index of a column is to be built with.
 ///
 /// # Safety
 /// Called in a transaction; the type exists.
 pub unsafe fn declared_parameters(
-    (type_oid, mut type_modifier): (pg_sys::Oid, i32),
+    Column { type_oid, mut type_modifier }: Column,
     options: &Options,
     measure: Option<(Metric, ElementType)>,
 ) -> Result<Parameters> {
@@ -84,30 +94,33 @@ pub unsafe fn declared_parameters(
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
-    Ok(fit_again((dimensions, element), metric, (m, ef_construction), quantization, storage))
+    Ok(fit_again(Wishes { dimensions, element, metric, m, ef_construction, quantization, storage }))
+}
+
+/// What [`fit()`] is given.
+#[derive(Clone, Copy, PartialEq)]
+struct Wishes {
+    dimensions: u16,
+    element: ElementType,
+    metric: Metric,
+    m: u16,
+    ef_construction: u16,
+    quantization: Quantization,
+    storage: Storage,
 }
 
 /// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are alike.
-fn fit_again(
-    column: (u16, ElementType),
-    metric: Metric,
-    graph: (u16, u16),
-    quantization: Quantization,
-    storage: Storage,
-) -> Parameters {
-    type Wishes = ((u16, ElementType), Metric, (u16, u16), Quantization, Storage);
+fn fit_again(wishes: Wishes) -> Parameters {
     thread_local! {
         static LAST: Cell<Option<(Wishes, Parameters)>> = const { Cell::new(None) };
     }
-    let wishes = (column, metric, graph, quantization, storage);
-    match LAST.get() {
-        Some((last, parameters)) if last == wishes => parameters,
-        _ => {
-            let parameters = fit(column, metric, graph, quantization, storage);
-            LAST.set(Some((wishes, parameters)));
-            parameters
-        }
+    if let Some((_, parameters)) = LAST.get().filter(|(last, _)| *last == wishes) {
+        return parameters;
     }
+    let Wishes { dimensions, element, metric, m, ef_construction, quantization, storage } = wishes;
+    let parameters = fit((dimensions, element), metric, (m, ef_construction), quantization, storage);
+    LAST.set(Some((wishes, parameters)));
+    parameters
 }
 
 /// Whether a vector is zero under cosine, so that the graph has no place for it: by what [`Measure::prepare`] says of it.

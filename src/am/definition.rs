@@ -11,7 +11,7 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 use walia_core::types::{ElementType, Metric};
 
-use super::column::{DISTANCE_PROCEDURE, declared_parameters};
+use super::column::{Column, DISTANCE_PROCEDURE, declared_parameters};
 use super::handler::walia_hnsw_handler;
 use super::options::Options;
 use crate::error::{OrRaise, Result};
@@ -47,29 +47,27 @@ unsafe extern "C-unwind" fn object_access(
     argument: *mut c_void,
 ) {
     enter!();
-    // SAFETY: Postgres calls it in a transaction, with the argument that belongs to the kind of access.
-    unsafe {
-        if let Some(previous) = PREVIOUS.get() {
-            pg_guard_ffi_boundary(|| previous(access, class, object, column, argument));
-        }
-        // pg_upgrade takes over indexes that their old server let pass. They can be searched and written to.
-        if class != pg_sys::RelationRelationId || column != 0 || pg_sys::IsBinaryUpgrade {
-            return;
-        }
-        match access {
-            pg_sys::ObjectAccessType::OAT_POST_CREATE => {
-                let made = argument.cast::<pg_sys::ObjectAccessPostCreate>().as_ref();
-                let made_by = if made.is_some_and(|made| made.is_internal) {
-                    Command::OfTable
-                } else {
-                    Command::CreateIndex
-                };
-                check(object, made_by).or_raise();
-            }
-            pg_sys::ObjectAccessType::OAT_POST_ALTER => check(object, Command::AlterIndex).or_raise(),
-            _ => (),
-        }
+    if let Some(previous) = PREVIOUS.get() {
+        // SAFETY: what Postgres gave.
+        unsafe { pg_guard_ffi_boundary(|| previous(access, class, object, column, argument)) };
     }
+    // pg_upgrade takes over indexes that their old server let pass. They can be searched and written to.
+    // SAFETY: set when the server starts.
+    if class != pg_sys::RelationRelationId || column != 0 || unsafe { pg_sys::IsBinaryUpgrade } {
+        return;
+    }
+    let command = match access {
+        pg_sys::ObjectAccessType::OAT_POST_CREATE => {
+            // SAFETY: the argument that belongs to this kind of access, or null.
+            let made = unsafe { argument.cast::<pg_sys::ObjectAccessPostCreate>().as_ref() };
+            let is_of_table = made.is_some_and(|made| made.is_internal);
+            if is_of_table { Command::OfTable } else { Command::CreateIndex }
+        }
+        pg_sys::ObjectAccessType::OAT_POST_ALTER => Command::AlterIndex,
+        _ => return,
+    };
+    // SAFETY: in a transaction; the relation has just been defined.
+    unsafe { check(object, command) }.or_raise();
 }
 
 /// What defined an index.
@@ -86,87 +84,145 @@ enum Command {
 /// # Safety
 /// Called in a transaction; the relation exists.
 unsafe fn check(relation: pg_sys::Oid, command: Command) -> Result<()> {
-    // SAFETY: by the caller's promise. The rows are those of the catalogs asked for.
-    unsafe {
-        let options = with_row(
-            pg_sys::RelationRelationId,
-            pg_sys::ClassOidIndexId,
-            relation,
-            &[],
-            |row, descriptor| {
-                let class = &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>();
-                let kinds = [pg_sys::RELKIND_INDEX, pg_sys::RELKIND_PARTITIONED_INDEX];
-                let ours = kinds.contains(&(class.relkind as u8)) && is_walia_hnsw(class.relam);
-                ours.then(|| {
-                    (Options::of_row(row, descriptor), pgrx::name_data_to_str(&class.relname).to_owned())
+    // SAFETY: by the caller's promise.
+    let Some(defined) = (unsafe { Defined::by(relation) }) else { return Ok(()) };
+    // It may have been let pass by an earlier version: its name and owner may change.
+    // SAFETY: as above.
+    if command == Command::AlterIndex && unsafe { options_before(relation) } == Some(defined.options) {
+        return Ok(());
+    }
+    // SAFETY: as above.
+    let (column, measure) = unsafe { (indexed_column(relation), measure_of_index(relation)) };
+    let (Some(column), Some(measure)) = (column, measure) else { return Ok(()) };
+    // SAFETY: as above; a column's type exists.
+    let declared = unsafe { declared_parameters(column, &defined.options, measure) };
+    declared.map(drop).map_err(|error| match command {
+        Command::OfTable => error.detail(format!("Index \"{}\" could not be built.", defined.name)),
+        Command::CreateIndex | Command::AlterIndex => error,
+    })
+}
+
+/// A walia_hnsw index as it has just been defined.
+struct Defined {
+    name: String,
+    options: Options,
+}
+
+impl Defined {
+    /// `None` where the relation is no such index.
+    ///
+    /// # Safety
+    /// As for [`check`].
+    unsafe fn by(relation: pg_sys::Oid) -> Option<Self> {
+        let catalog = Catalog { table: pg_sys::RelationRelationId, index: pg_sys::ClassOidIndexId };
+        let of_row = |row, descriptor| {
+            // SAFETY: a row of pg_class.
+            let class = unsafe { &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>() };
+            let kinds = [pg_sys::RELKIND_INDEX, pg_sys::RELKIND_PARTITIONED_INDEX];
+            // SAFETY: in a transaction, by the caller's promise; the options of an index of this access method.
+            unsafe {
+                (kinds.contains(&(class.relkind as u8)) && is_walia_hnsw(class.relam)).then(|| Self {
+                    name: pgrx::name_data_to_str(&class.relname).to_owned(),
+                    options: Options::of_row(row, descriptor),
                 })
-            },
-        );
-        let Some((options, name)) = options.flatten() else { return Ok(()) };
-        if command == Command::AlterIndex && Some(options) == options_before(relation) {
-            // It may have been let pass by an earlier version: its name and owner may change.
-            return Ok(());
-        }
-        let first = [(pg_sys::Anum_pg_attribute_attnum, pg_sys::F_INT2EQ, pg_sys::Datum::from(1i16))];
-        let attributes = (pg_sys::AttributeRelationId, pg_sys::AttributeRelidNumIndexId);
-        let column = with_row(attributes.0, attributes.1, relation, &first, |row, _| {
-            let attribute = &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_attribute>();
-            (attribute.atttypid, attribute.atttypmod)
-        });
-        let class =
-            with_row(pg_sys::IndexRelationId, pg_sys::IndexRelidIndexId, relation, &[], |row, descriptor| {
-                let mut is_null = false;
-                let classes = pg_sys::heap_getattr(
-                    row,
-                    pg_sys::Anum_pg_index_indclass as i32,
-                    descriptor,
-                    &mut is_null,
-                );
-                let classes = classes.cast_mut_ptr::<pg_sys::oidvector>();
-                *(&raw const (*classes).values).cast::<pg_sys::Oid>()
-            });
-        let (Some(column), Some(class)) = (column, class) else { return Ok(()) };
-        declared_parameters(column, &options, measure_of_class(class)).map(drop).map_err(
-            |error| match command {
-                Command::OfTable => error.detail(format!("Index \"{name}\" could not be built.")),
-                Command::CreateIndex | Command::AlterIndex => error,
-            },
-        )
+            }
+        };
+        // SAFETY: the catalog's index has the OID alone.
+        unsafe { catalog.with_row(relation, None, of_row) }.flatten()
     }
 }
 
-/// Gives a function the row of a system catalog with this OID in its first column, and further keys of the index, as the command
-/// that is running has left it: nobody else sees that before the command's end.
+/// The column of an index.
 ///
 /// # Safety
-/// The catalog has that index, with columns of these numbers, that these functions compare.
-unsafe fn with_row<T>(
-    catalog: pg_sys::Oid,
+/// As for [`check`].
+unsafe fn indexed_column(relation: pg_sys::Oid) -> Option<Column> {
+    let catalog = Catalog { table: pg_sys::AttributeRelationId, index: pg_sys::AttributeRelidNumIndexId };
+    let first = Key {
+        column: pg_sys::Anum_pg_attribute_attnum,
+        equal: pg_sys::F_INT2EQ,
+        value: pg_sys::Datum::from(1i16),
+    };
+    let of_row = |row, _| {
+        // SAFETY: a row of pg_attribute.
+        let column = unsafe { &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_attribute>() };
+        Column { type_oid: column.atttypid, type_modifier: column.atttypmod }
+    };
+    // SAFETY: the catalog's index has the OID and the number of a column.
+    unsafe { catalog.with_row(relation, Some(first), of_row) }
+}
+
+/// What an index measures, as its operator class says; `None` where that does not exist any more.
+///
+/// # Safety
+/// As for [`check`].
+unsafe fn measure_of_index(relation: pg_sys::Oid) -> Option<Option<(Metric, ElementType)>> {
+    let catalog = Catalog { table: pg_sys::IndexRelationId, index: pg_sys::IndexRelidIndexId };
+    let of_row = |row, descriptor| {
+        let (mut is_null, number) = (false, pg_sys::Anum_pg_index_indclass as i32);
+        // SAFETY: a row of pg_index, whose column `indclass` is a vector of at least one OID.
+        unsafe {
+            let classes = pg_sys::heap_getattr(row, number, descriptor, &mut is_null);
+            let classes = classes.cast_mut_ptr::<pg_sys::oidvector>();
+            measure_of_class(*(&raw const (*classes).values).cast::<pg_sys::Oid>())
+        }
+    };
+    // SAFETY: the catalog's index has the OID alone.
+    unsafe { catalog.with_row(relation, None, of_row) }
+}
+
+/// A system catalog and an index of it, whose first column is an OID.
+struct Catalog {
+    table: pg_sys::Oid,
     index: u32,
-    oid: pg_sys::Oid,
-    further: &[(u32, u32, pg_sys::Datum)],
-    use_row: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> T,
-) -> Option<T> {
-    // SAFETY: by the caller's promise. The row is on a page that is pinned until the scan ends.
-    unsafe {
+}
+
+/// A further column of the index, the function that compares it, and what it is compared with.
+struct Key {
+    column: u32,
+    equal: u32,
+    value: pg_sys::Datum,
+}
+
+impl Catalog {
+    /// Gives a function the row with this OID, and perhaps another key, as the command that is running has left it: nobody else
+    /// sees that before the command's end.
+    ///
+    /// # Safety
+    /// The catalog has that index, with these columns, that these functions compare.
+    unsafe fn with_row<T>(
+        &self,
+        oid: pg_sys::Oid,
+        further: Option<Key>,
+        use_row: impl FnOnce(pg_sys::HeapTuple, pg_sys::TupleDesc) -> T,
+    ) -> Option<T> {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
-        let first = (1, pg_sys::F_OIDEQ, pg_sys::Datum::from(oid));
-        let keys = std::iter::once(&first).chain(further).map(|(column, equal, value)| {
-            let mut key = pg_sys::ScanKeyData::default();
-            let strategy = pg_sys::BTEqualStrategyNumber as u16;
-            pg_sys::ScanKeyInit(&mut key, *column as i16, strategy, pg_sys::Oid::from(*equal), *value);
-            key
-        });
-        let mut keys: Vec<_> = keys.collect();
-        let relation = pg_sys::table_open(catalog, lock);
-        let (index, snapshot) = (pg_sys::Oid::from(index), &raw mut pg_sys::SnapshotSelfData);
-        let count = keys.len() as i32;
-        let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, count, keys.as_mut_ptr());
-        let row = pg_sys::systable_getnext(scan);
-        let used = (!row.is_null()).then(|| use_row(row, (*relation).rd_att));
-        pg_sys::systable_endscan(scan);
-        pg_sys::table_close(relation, lock);
-        used
+        let first = Key { column: 1, equal: pg_sys::F_OIDEQ, value: pg_sys::Datum::from(oid) };
+        let mut keys: Vec<_> = std::iter::once(first).chain(further).map(|key| key.scan_key()).collect();
+        let (index, count) = (pg_sys::Oid::from(self.index), keys.len() as i32);
+        // SAFETY: by the caller's promise. The row is on a page that is pinned until the scan ends.
+        unsafe {
+            let relation = pg_sys::table_open(self.table, lock);
+            let snapshot = &raw mut pg_sys::SnapshotSelfData;
+            let scan = pg_sys::systable_beginscan(relation, index, true, snapshot, count, keys.as_mut_ptr());
+            let row = pg_sys::systable_getnext(scan);
+            let used = (!row.is_null()).then(|| use_row(row, (*relation).rd_att));
+            pg_sys::systable_endscan(scan);
+            pg_sys::table_close(relation, lock);
+            used
+        }
+    }
+}
+
+impl Key {
+    fn scan_key(self) -> pg_sys::ScanKeyData {
+        let (mut key, strategy) = (pg_sys::ScanKeyData::default(), pg_sys::BTEqualStrategyNumber as u16);
+        // SAFETY: looks a function of Postgres's up.
+        unsafe {
+            let equal = pg_sys::Oid::from(self.equal);
+            pg_sys::ScanKeyInit(&mut key, self.column as i16, strategy, equal, self.value);
+        }
+        key
     }
 }
 
@@ -175,17 +231,17 @@ unsafe fn with_row<T>(
 /// # Safety
 /// Called in a transaction.
 unsafe fn options_before(index: pg_sys::Oid) -> Option<Options> {
+    let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
+    let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
     // SAFETY: by the caller's promise. The cache's copy is released when it has been read.
     unsafe {
-        let cache = pg_sys::SysCacheIdentifier::RELOID as i32;
         let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(index));
         if row.is_null() {
             return None;
         }
-        let catalog =
-            pg_sys::table_open(pg_sys::RelationRelationId, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        let catalog = pg_sys::table_open(pg_sys::RelationRelationId, lock);
         let options = Options::of_row(row, (*catalog).rd_att);
-        pg_sys::table_close(catalog, pg_sys::AccessShareLock as pg_sys::LOCKMODE);
+        pg_sys::table_close(catalog, lock);
         pg_sys::ReleaseSysCache(row);
         Some(options)
     }
@@ -196,20 +252,22 @@ unsafe fn options_before(index: pg_sys::Oid) -> Option<Options> {
 /// # Safety
 /// Called in a transaction.
 unsafe fn is_walia_hnsw(method: pg_sys::Oid) -> bool {
+    let cache = pg_sys::SysCacheIdentifier::AMOID as i32;
     // SAFETY: by the caller's promise; the cache's copy is released when it has been read.
-    unsafe {
-        let row =
-            pg_sys::SearchSysCache1(pg_sys::SysCacheIdentifier::AMOID as i32, pg_sys::Datum::from(method));
+    let handler = unsafe {
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(method));
         if row.is_null() {
             return false;
         }
         let handler = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_am>()).amhandler;
         pg_sys::ReleaseSysCache(row);
-        let mut info = pg_sys::FmgrInfo::default();
-        pg_sys::fmgr_info(handler, &mut info);
-        let ours: CFunction = walia_hnsw_handler;
-        info.fn_addr.is_some_and(|function| std::ptr::fn_addr_eq(function, ours))
-    }
+        handler
+    };
+    let mut info = pg_sys::FmgrInfo::default();
+    // SAFETY: by the caller's promise; an access method has a handler.
+    unsafe { pg_sys::fmgr_info(handler, &mut info) };
+    let ours: CFunction = walia_hnsw_handler;
+    info.fn_addr.is_some_and(|function| std::ptr::fn_addr_eq(function, ours))
 }
 
 /// The metric and the element type of an operator class; `None` where it is none of walia's distances.

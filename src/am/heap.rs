@@ -1,6 +1,6 @@
 //! The table's own vectors, for an index whose payloads are less precise.
 
-use pgrx::pg_sys;
+use pgrx::{PgMemoryContexts, pg_sys};
 use walia_core::kernel::Measure;
 use walia_core::page::scan::ColumnVectors;
 use walia_core::types::{HeapTid, Parameters};
@@ -101,7 +101,7 @@ impl Reader {
     /// # Safety
     /// `scan` and its relations are open, and `context` lives, until [`Reader::end`].
     pub unsafe fn open(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
-        // SAFETY: by the caller's promise. The context is switched back; an ERROR resets it anyway.
+        // SAFETY: by the caller's promise. All that is opened lives in the new context until `end`.
         unsafe {
             let context = pg_sys::AllocSetContextCreateInternal(
                 context,
@@ -110,7 +110,15 @@ impl Reader {
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
             );
-            let caller = pg_sys::MemoryContextSwitchTo(context);
+            PgMemoryContexts::For(context).switch_to(|_| Self::open_in(scan, context))
+        }
+    }
+
+    /// # Safety
+    /// As for [`Reader::open`]; the context is the current one.
+    unsafe fn open_in(scan: pg_sys::IndexScanDesc, context: pg_sys::MemoryContext) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe {
             let (heap, index) = ((*scan).heapRelation, (*scan).indexRelation);
             let fetch = pg_sys::table_index_fetch_begin(heap);
             let slot = pg_sys::table_slot_create(heap, std::ptr::null_mut());
@@ -118,7 +126,6 @@ impl Reader {
             let executor = pg_sys::CreateExecutorState();
             let expressions = pg_sys::MakePerTupleExprContext(executor);
             (*expressions).ecxt_scantuple = slot;
-            pg_sys::MemoryContextSwitchTo(caller);
             Self { scan, context, fetch, slot, info, executor, expressions }
         }
     }
@@ -131,28 +138,32 @@ impl Reader {
         parameters: &Parameters,
         look: impl FnOnce(&[u8]) -> T,
     ) -> Option<T> {
-        // SAFETY: the scan is open, by the promise of `open`. What an expression needs is freed with the context that is reset,
-        // after the vector was looked at.
-        unsafe {
-            let mut item = item_pointer(heap_tid);
-            let (mut again, mut dead) = (false, false);
+        let mut item = item_pointer(heap_tid);
+        let (mut again, mut dead) = (false, false);
+        // SAFETY: the scan is open, by the promise of `open`.
+        let found = unsafe {
             let snapshot = (*self.scan).xs_snapshot;
-            let found = pg_sys::table_index_fetch_tuple(
-                self.fetch, &mut item, snapshot, self.slot, &mut again, &mut dead,
-            );
-            let mut seen = None;
-            if found {
-                let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
-                let caller = pg_sys::MemoryContextSwitchTo(per_tuple);
+            pg_sys::table_index_fetch_tuple(self.fetch, &mut item, snapshot, self.slot, &mut again, &mut dead)
+        };
+        let seen = if found { self.vector_of_slot(parameters, look) } else { None };
+        // The page does not stay pinned until the next row is asked for: a vacuum, or a standby's replay, may wait for it.
+        // SAFETY: as above.
+        unsafe { pg_sys::table_index_fetch_reset(self.fetch) };
+        seen
+    }
+
+    /// Shows the vector of the row in the slot, and empties the slot.
+    fn vector_of_slot<T>(&mut self, parameters: &Parameters, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
+        // SAFETY: opened by `open`. What an expression needs is freed with the context that is reset, after the vector was looked at.
+        unsafe {
+            let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
+            let seen = PgMemoryContexts::For(per_tuple).switch_to(|_| {
                 let (mut value, mut is_null) = (pg_sys::Datum::from(0), true);
                 pg_sys::FormIndexDatum(self.info, self.slot, self.executor, &mut value, &mut is_null);
-                seen = (!is_null).then(|| look(column::vector(value, parameters).or_raise().bytes()));
-                pg_sys::MemoryContextSwitchTo(caller);
-                pg_sys::MemoryContextReset(per_tuple);
-                pg_sys::ExecClearTuple(self.slot);
-            }
-            // The page does not stay pinned until the next row is asked for: a vacuum, or a standby's replay, may wait for it.
-            pg_sys::table_index_fetch_reset(self.fetch);
+                (!is_null).then(|| look(column::vector(value, parameters).or_raise().bytes()))
+            });
+            pg_sys::MemoryContextReset(per_tuple);
+            pg_sys::ExecClearTuple(self.slot);
             seen
         }
     }

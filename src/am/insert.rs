@@ -31,18 +31,20 @@ pub unsafe extern "C-unwind" fn aminsert(
     _info: *mut pg_sys::IndexInfo,
 ) -> bool {
     enter!();
-    // SAFETY: Postgres gives open relations, and the values of the index's only column.
-    unsafe {
-        let failed = |error| index_error(relation, error);
-        let tid = heap_tid(&*item);
-        let index = Index::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();
-        if *is_null {
-            index.insert_aside(AsideKind::Null, tid).map_err(failed).or_raise();
-        } else {
-            let vector = column::vector(*values, &index.layout.parameters).or_raise();
+    // SAFETY: Postgres gives open relations; what is made of them does not outlive this function.
+    let failed = |error| unsafe { index_error(relation, error) };
+    // SAFETY: as above; the values are those of the index's only column.
+    let (store, tid, value) =
+        unsafe { (RelationStore::new(relation, heap), heap_tid(&*item), (!*is_null).then_some(*values)) };
+    let index = Index::open(store).map_err(failed).or_raise();
+    match value {
+        None => index.insert_aside(AsideKind::Null, tid).map_err(failed).or_raise(),
+        Some(value) => {
+            // SAFETY: the value of the index's column.
+            let vector = unsafe { column::vector(value, &index.layout.parameters) }.or_raise();
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
-        memory::check();
     }
+    memory::check();
     false
 }

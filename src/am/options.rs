@@ -103,27 +103,27 @@ pub enum StoredAs {
     Sq8,
 }
 
+/// What ALTER INDEX takes to change an option.
+const LOCK: pg_sys::LOCKMODE = pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE;
+
 /// What Postgres calls this access method's options by.
 static KIND: OnceLock<pg_sys::relopt_kind::Type> = OnceLock::new();
 
 /// Defines the options; called once, when the library is loaded.
 pub fn define() {
-    // SAFETY: called while the library is loaded, with C strings that live for ever.
-    KIND.get_or_init(|| unsafe {
-        let kind = pg_sys::add_reloption_kind();
-        for option in &OPTIONS {
-            pg_sys::add_int_reloption(
-                kind,
-                option.name.as_ptr(),
-                option.description.as_ptr(),
-                option.default,
-                option.min,
-                option.max,
-                pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
-            );
+    KIND.get_or_init(|| {
+        // SAFETY: in the backend's only thread.
+        let kind = unsafe { pg_sys::add_reloption_kind() };
+        for IntOption { name, description, default, min, max, .. } in OPTIONS {
+            let (name, description) = (name.as_ptr(), description.as_ptr());
+            // SAFETY: C strings that live for ever.
+            unsafe { pg_sys::add_int_reloption(kind, name, description, default, min, max, LOCK) };
         }
-        define_enum(kind, &QUANTIZATION);
-        define_enum(kind, &STORAGE);
+        // SAFETY: the library is being loaded.
+        unsafe {
+            define_enum(kind, &QUANTIZATION);
+            define_enum(kind, &STORAGE);
+        }
         kind
     });
 }
@@ -148,7 +148,7 @@ unsafe fn define_enum<T>(kind: pg_sys::relopt_kind::Type, option: &EnumOption<T>
             members.leak().as_mut_ptr(),
             0,
             option.detail.as_ptr(),
-            pg_sys::AccessExclusiveLock as pg_sys::LOCKMODE,
+            LOCK,
         );
     }
 }
@@ -219,16 +219,10 @@ pub unsafe extern "C-unwind" fn amoptions(reloptions: pg_sys::Datum, validate: b
         word(STORAGE.name, STORAGE.offset),
     ];
     let kind = *KIND.get().expect("defined when the library was loaded");
+    let (size, count) = (size_of::<Options>(), elements.len() as i32);
     // SAFETY: the elements describe fields of `Options`; the result is null or a palloc'd `Options`.
     let (parsed, options) = unsafe {
-        let parsed = pg_sys::build_reloptions(
-            reloptions,
-            validate,
-            kind,
-            size_of::<Options>(),
-            elements.as_ptr(),
-            elements.len() as i32,
-        );
+        let parsed = pg_sys::build_reloptions(reloptions, validate, kind, size, elements.as_ptr(), count);
         (parsed, parsed.cast::<Options>().as_ref())
     };
     if let Some(options) = options

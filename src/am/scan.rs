@@ -358,17 +358,21 @@ unsafe fn search(
 /// # Safety
 /// The scan's index is open.
 unsafe fn count_scan(scan: &pg_sys::IndexScanDescData) {
-    // SAFETY: by the caller's promise. The statistics entry is null or lives as long as the relation is open.
+    let index = scan.indexRelation;
+    #[cfg(feature = "pg18")]
+    // SAFETY: null or EXPLAIN's.
+    if let Some(instrument) = unsafe { scan.instrument.as_mut() } {
+        instrument.nsearches += 1;
+    }
+    #[cfg(not(feature = "pg14"))]
+    // SAFETY: by the caller's promise.
     unsafe {
-        #[cfg(feature = "pg18")]
-        if let Some(instrument) = scan.instrument.as_mut() {
-            instrument.nsearches += 1;
-        }
-        let index = scan.indexRelation;
-        #[cfg(not(feature = "pg14"))]
         if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
             pg_sys::pgstat_assoc_relation(index);
         }
+    }
+    // SAFETY: by the caller's promise. The statistics entry is null or lives as long as the relation is open.
+    unsafe {
         if let Some(statistics) = (*index).pgstat_info.as_mut() {
             #[cfg(any(feature = "pg14", feature = "pg15"))]
             let count = &mut statistics.t_counts.t_numscans;

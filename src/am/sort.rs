@@ -38,16 +38,18 @@ impl Sorter {
         let options = false;
         #[cfg(not(feature = "pg14"))]
         let options = pg_sys::TUPLESORT_NONE as i32;
+        let (less, collation) = (pg_sys::Oid::from_u32(BYTEA_LESS), pg_sys::InvalidOid);
         if self.state.is_null() {
             // SAFETY: a sort by a built-in operator, without coordination of workers.
             self.state = unsafe {
+                let (memory, alone) = (pg_sys::work_mem, ptr::null_mut());
                 pg_sys::tuplesort_begin_datum(
                     pg_sys::BYTEAOID,
-                    pg_sys::Oid::from_u32(BYTEA_LESS),
-                    pg_sys::InvalidOid,
+                    less,
+                    collation,
                     false,
-                    pg_sys::work_mem,
-                    ptr::null_mut(),
+                    memory,
+                    alone,
                     options,
                 )
             };
@@ -74,23 +76,25 @@ impl RunSorter for Sorter {
     }
 
     fn next(&mut self) -> Option<Hit> {
-        let (mut value, mut is_null) = (pg_sys::Datum::from(0), false);
-        let abbreviated = ptr::null_mut();
-        // SAFETY: sorted; the value is the caller's copy.
-        unsafe {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
-            let found = pg_sys::tuplesort_getdatum(self.state, true, &mut value, &mut is_null, abbreviated);
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-            let found =
-                pg_sys::tuplesort_getdatum(self.state, true, true, &mut value, &mut is_null, abbreviated);
-            if !found {
-                return None;
-            }
+        let (mut value, mut is_null, abbreviated) = (pg_sys::Datum::from(0), false, ptr::null_mut());
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        // SAFETY: sorted; a copy is what these versions give.
+        let found =
+            unsafe { pg_sys::tuplesort_getdatum(self.state, true, &mut value, &mut is_null, abbreviated) };
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        // SAFETY: sorted; a copy is asked for.
+        let found = unsafe {
+            pg_sys::tuplesort_getdatum(self.state, true, true, &mut value, &mut is_null, abbreviated)
+        };
+        found.then(|| {
             let encoded = value.cast_mut_ptr::<Encoded>();
-            let hit = (*encoded).hit();
-            pg_sys::pfree(encoded.cast());
-            Some(hit)
-        }
+            // SAFETY: the value is this function's own copy of what `add` gave.
+            unsafe {
+                let hit = (*encoded).hit();
+                pg_sys::pfree(encoded.cast());
+                hit
+            }
+        })
     }
 }
 

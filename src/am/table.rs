@@ -104,21 +104,25 @@ impl IndexedTable {
             Extent::Block(block) => (block, 1),
             _ => (0, pg_sys::InvalidBlockNumber),
         };
+        let joins_others = !matches!(extent, Extent::Block(_));
+        let shows_progress = extent == Extent::Build;
+        let scan = if extent == Extent::Snapshot { self.begin_scan() } else { ptr::null_mut() };
         let mut callback = Callback { row: &mut row, parameters: &self.parameters };
+        let (add_row, state) = (Some(add_row as _), (&raw mut callback).cast());
+        let Self { heap, index, info, .. } = *self;
         // SAFETY: both relations are open; Postgres gives the state to `add_row` before it returns.
         unsafe {
-            let scan = if extent == Extent::Snapshot { self.begin_scan() } else { ptr::null_mut() };
             pg_sys::table_index_build_range_scan(
-                self.heap,
-                self.index,
-                self.info,
-                !matches!(extent, Extent::Block(_)),
+                heap,
+                index,
+                info,
+                joins_others,
                 false,
-                extent == Extent::Build,
+                shows_progress,
                 first,
                 count,
-                Some(add_row),
-                (&raw mut callback).cast(),
+                add_row,
+                state,
                 scan,
             )
         }

@@ -27,18 +27,22 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     callback_state: *mut c_void,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     enter!();
-    // SAFETY: Postgres gives an open index and a callback for heap TIDs; `stats` is null or an earlier result.
+    // SAFETY: Postgres gives an open index, and a result or null.
+    let (info, store) = unsafe { (&*info, RelationStore::for_vacuum(info)) };
+    // SAFETY: as above.
+    let failed = |error| unsafe { index_error(info.index, error) };
+    let callback = callback.expect("Postgres gives a callback");
+    let index = Index::open(store).map_err(failed).or_raise();
+    let mut is_dead = |tid| {
+        let mut item = item_pointer(tid);
+        // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's frames.
+        // SAFETY: the callback takes a heap TID, and the state that was given with it.
+        unsafe { pg_guard_ffi_boundary(|| callback(&mut item, callback_state)) }
+    };
+    let done = vacuum::bulk_delete(&index, memory(), &mut is_dead).map_err(failed).or_raise();
+    // SAFETY: as above.
     unsafe {
-        let failed = |error| index_error((*info).index, error);
-        let callback = callback.expect("Postgres gives a callback");
-        let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
-        let mut is_dead = |tid| {
-            let mut item = item_pointer(tid);
-            // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's frames.
-            pg_guard_ffi_boundary(|| callback(&mut item, callback_state))
-        };
-        let done = vacuum::bulk_delete(&index, memory(), &mut is_dead).map_err(failed).or_raise();
-        tell(&*info, &done);
+        tell(info, &done);
         let stats = or_new(stats);
         count(&mut *stats, &done);
         stats
@@ -55,22 +59,26 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     stats: *mut pg_sys::IndexBulkDeleteResult,
 ) -> *mut pg_sys::IndexBulkDeleteResult {
     enter!();
+    // SAFETY: Postgres gives an open index, and a result or null.
+    let (info, store) = unsafe { (&*info, RelationStore::for_vacuum(info)) };
+    if info.analyze_only {
+        return stats;
+    }
+    // SAFETY: as above.
+    let failed = |error| unsafe { index_error(info.index, error) };
+    let index = Index::open(store).map_err(failed).or_raise();
+    let done = vacuum::cleanup(&index, memory()).map_err(failed).or_raise();
+    let blocks = index.store.block_count().map_err(failed).or_raise();
     // SAFETY: as above.
     unsafe {
-        if (*info).analyze_only {
-            return stats;
-        }
-        let failed = |error| index_error((*info).index, error);
-        let index = Index::open(RelationStore::for_vacuum(info)).map_err(failed).or_raise();
-        let done = vacuum::cleanup(&index, memory()).map_err(failed).or_raise();
-        pg_sys::IndexFreeSpaceMapVacuum((*info).index);
+        pg_sys::IndexFreeSpaceMapVacuum(info.index);
         let stats = if done.is_some() { or_new(stats) } else { stats };
         if let Some(stats) = stats.as_mut() {
             done.inspect(|done| {
-                tell(&*info, done);
+                tell(info, done);
                 count(stats, done);
             });
-            stats.num_pages = index.store.block_count().map_err(failed).or_raise();
+            stats.num_pages = blocks;
         }
         stats
     }

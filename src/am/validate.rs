@@ -22,40 +22,43 @@ pub unsafe extern "C-unwind" fn amvalidate(class: pg_sys::Oid) -> bool {
         false
     };
     // SAFETY: looks up catalogs by OID; what is not there gives an ERROR or an invalid OID.
-    unsafe {
-        let name = || text(pg_sys::generate_opclass_name(class));
-        let family = pg_sys::get_opclass_family(class);
-        let input = pg_sys::get_opclass_input_type(class);
-        let function = pg_sys::get_opfamily_proc(family, input, input, DISTANCE_PROCEDURE as i16);
-        if function == pg_sys::InvalidOid {
-            return complain(format!(
-                "operator class \"{}\" lacks support function {DISTANCE_PROCEDURE}",
-                name()
-            ));
+    let (family, input) =
+        unsafe { (pg_sys::get_opclass_family(class), pg_sys::get_opclass_input_type(class)) };
+    // SAFETY: as above; the name is a C string.
+    let name = || unsafe { text(pg_sys::generate_opclass_name(class)) };
+    // SAFETY: as above.
+    let function = unsafe { pg_sys::get_opfamily_proc(family, input, input, DISTANCE_PROCEDURE as i16) };
+    if function == pg_sys::InvalidOid {
+        let name = name();
+        return complain(format!("operator class \"{name}\" lacks support function {DISTANCE_PROCEDURE}"));
+    }
+    let mut info = pg_sys::FmgrInfo::default();
+    // SAFETY: as above.
+    unsafe { pg_sys::fmgr_info(function, &mut info) };
+    if info.fn_addr.and_then(measure_of).is_none() {
+        // SAFETY: as above; the name is a C string.
+        let name = unsafe { text(pg_sys::format_procedure(function)) };
+        return complain(format!("support function {name} is not a distance function of walia"));
+    }
+    // SAFETY: in a transaction.
+    let operators = unsafe { operators(family, input) };
+    if operators.is_empty() {
+        return complain(format!("operator class \"{}\" lacks an ordering operator", name()));
+    }
+    for operator in operators {
+        // SAFETY: as above; the name is a C string.
+        let name = unsafe { text(pg_sys::format_operator(operator.amopopr)) };
+        if operator.amoppurpose as u8 != pg_sys::AMOP_ORDER {
+            return complain(format!("operator {name} is not FOR ORDER BY"));
         }
-        let mut info = pg_sys::FmgrInfo::default();
-        pg_sys::fmgr_info(function, &mut info);
-        if info.fn_addr.and_then(measure_of).is_none() {
-            let name = text(pg_sys::format_procedure(function));
-            return complain(format!("support function {name} is not a distance function of walia"));
-        }
-        let operators = operators(family, input);
-        if operators.is_empty() {
-            return complain(format!("operator class \"{}\" lacks an ordering operator", name()));
-        }
-        for operator in operators {
-            let name = text(pg_sys::format_operator(operator.amopopr));
-            if operator.amoppurpose as u8 != pg_sys::AMOP_ORDER {
-                return complain(format!("operator {name} is not FOR ORDER BY"));
-            }
+        let (family, less) = (operator.amopsortfamily, pg_sys::BTLessStrategyNumber as i16);
+        // SAFETY: as above.
+        let (result, order) = unsafe {
             let result = pg_sys::get_op_rettype(operator.amopopr);
-            let less = pg_sys::BTLessStrategyNumber as i16;
-            if result != pg_sys::FLOAT8OID
-                || pg_sys::get_opfamily_member(operator.amopsortfamily, result, result, less)
-                    == pg_sys::InvalidOid
-            {
-                return complain(format!("operator {name} does not order by float8"));
-            }
+            (result, pg_sys::get_opfamily_member(family, result, result, less))
+        };
+        if result != pg_sys::FLOAT8OID || order == pg_sys::InvalidOid {
+            return complain(format!("operator {name} does not order by float8"));
         }
     }
     true

@@ -169,43 +169,45 @@ impl Drop for OpenIndex {
 /// Called in a transaction.
 unsafe fn permitted(index: pg_sys::Oid, purpose: Purpose) -> Result<pg_sys::Oid> {
     let refused = |code, message: String| Err(SqlError::new(code, message));
-    // SAFETY: by the caller's promise. A catalog's row is copied before it is released.
-    unsafe {
-        let table = pg_sys::IndexGetRelation(index, true);
-        let (table_row, row) = (class_row(table), class_row(index));
-        let Some(row) = row else { return Err(no_relation(index)) };
-        let name = pgrx::name_data_to_str(&row.relname);
-        let is_partitioned = row.relkind == pg_sys::RELKIND_PARTITIONED_INDEX as c_char;
-        let is_index = row.relkind == pg_sys::RELKIND_INDEX as c_char || is_partitioned;
-        if !is_index || !scan::is_handled_here(row.relam) {
-            let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
-            return refused(code, format!("\"{name}\" is not a walia_hnsw index"));
-        }
-        if is_partitioned {
-            let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
-            return refused(code, format!("\"{name}\" is a partitioned index"))
-                .map_err(|error| error.hint("Ask for the index of a partition."));
-        }
-        let Some(table_row) = table_row else { return Err(no_relation(index)) };
+    // SAFETY: by the caller's promise.
+    let (table, row) = unsafe { (pg_sys::IndexGetRelation(index, true), class_row(index)) };
+    let Some(row) = row else { return Err(no_relation(index)) };
+    let name = pgrx::name_data_to_str(&row.relname);
+    let is_partitioned = row.relkind == pg_sys::RELKIND_PARTITIONED_INDEX as c_char;
+    let is_index = row.relkind == pg_sys::RELKIND_INDEX as c_char || is_partitioned;
+    // SAFETY: by the caller's promise.
+    if !is_index || !unsafe { scan::is_handled_here(row.relam) } {
+        let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
+        return refused(code, format!("\"{name}\" is not a walia_hnsw index"));
+    }
+    if is_partitioned {
+        let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
+        return refused(code, format!("\"{name}\" is a partitioned index"))
+            .map_err(|error| error.hint("Ask for the index of a partition."));
+    }
+    // SAFETY: by the caller's promise.
+    let Some(table_row) = (unsafe { class_row(table) }) else { return Err(no_relation(index)) };
+    // SAFETY: by the caller's promise.
+    let may = unsafe {
         let user = pg_sys::GetUserId();
-        let may = match purpose {
+        match purpose {
             Purpose::Read => may(table, user, pg_sys::ACL_SELECT),
             Purpose::Check | Purpose::Repair => may_maintain(table, user),
-        };
-        if !may {
-            let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
-            let table_name = pgrx::name_data_to_str(&table_row.relname);
-            return refused(code, format!("permission denied for table {table_name}"));
         }
-        if row.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char
-            && pg_sys::isOtherTempNamespace(row.relnamespace)
-        {
-            // Its pages are in that session's own buffers.
-            let code = PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
-            return refused(code, "cannot access temporary indexes of other sessions".into());
-        }
-        Ok(table)
+    };
+    if !may {
+        let code = PgSqlErrorCode::ERRCODE_INSUFFICIENT_PRIVILEGE;
+        let table_name = pgrx::name_data_to_str(&table_row.relname);
+        return refused(code, format!("permission denied for table {table_name}"));
     }
+    // SAFETY: looks a schema up.
+    let is_of_others = || unsafe { pg_sys::isOtherTempNamespace(row.relnamespace) };
+    if row.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char && is_of_others() {
+        // Its pages are in that session's own buffers.
+        let code = PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+        return refused(code, "cannot access temporary indexes of other sessions".into());
+    }
+    Ok(table)
 }
 
 /// A relation's row of pg_class, as far as its columns have a fixed length; `None` where there is no such relation.

@@ -12,6 +12,7 @@ use pgrx::pg_sys::Datum;
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, Spi, pg_sys};
 
 use crate::error::{Result, SqlError};
+use crate::nodes::NodeRef;
 
 /// A row that a function returns.
 pub trait Row {
@@ -70,6 +71,8 @@ pub(super) use export;
 /// The call of a function that is declared as the library has it.
 pub struct Call {
     call: pg_sys::FunctionCallInfo,
+    /// Where the caller wants the rows.
+    info: *mut pg_sys::ReturnSetInfo,
     /// The declared result, of a life as long as the query's.
     descriptor: pg_sys::TupleDesc,
 }
@@ -81,25 +84,28 @@ impl Call {
     /// `call` is what Postgres gave to a function.
     pub unsafe fn new<R: Row>(call: pg_sys::FunctionCallInfo, arguments: &[pg_sys::Oid]) -> Result<Self> {
         // SAFETY: by the caller's promise; the node's tag tells what it is.
-        unsafe {
-            let function = (*(*call).flinfo).fn_oid;
-            let info = (*call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            if info.is_null()
-                || (*info).type_ != pg_sys::NodeTag::T_ReturnSetInfo
-                || (*info).allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32 == 0
-            {
-                let message = "set-valued function called in context that cannot accept a set";
-                return Err(SqlError::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message));
-            }
-            let mut descriptor = ptr::null_mut();
-            let result = PgMemoryContexts::For((*(*info).econtext).ecxt_per_query_memory)
-                .switch_to(|_| pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor));
-            let composite = result == pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE;
-            if arguments != arguments_of(function) || !composite || !fits::<R>(descriptor) {
-                return Err(other_declaration(function));
-            }
-            Ok(Self { call, descriptor })
+        let (function, info) = unsafe {
+            let info = NodeRef::<pg_sys::Node>::or_null((*call).resultinfo);
+            ((*(*call).flinfo).fn_oid, info.and_then(NodeRef::downcast::<pg_sys::ReturnSetInfo>))
+        };
+        let materialize = pg_sys::SetFunctionReturnMode::SFRM_Materialize as i32;
+        let Some(info) = info.filter(|info| info.allowedModes & materialize != 0) else {
+            let message = "set-valued function called in context that cannot accept a set";
+            return Err(SqlError::new(PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED, message));
+        };
+        let mut descriptor = ptr::null_mut();
+        // SAFETY: the call's; the memory context is that of the query.
+        let result = unsafe {
+            PgMemoryContexts::For((*info.econtext).ecxt_per_query_memory)
+                .switch_to(|_| pg_sys::get_call_result_type(call, ptr::null_mut(), &mut descriptor))
+        };
+        let composite = result == pg_sys::TypeFuncClass::TYPEFUNC_COMPOSITE;
+        // SAFETY: in a transaction; a composite result has a descriptor.
+        if !composite || unsafe { arguments != arguments_of(function) || !fits::<R>(descriptor) } {
+            // SAFETY: in a transaction.
+            return Err(unsafe { other_declaration(function) });
         }
+        Ok(Self { call, info: info.as_ptr(), descriptor })
     }
 
     /// An oid argument.
@@ -124,26 +130,28 @@ impl Call {
 
     /// Returns the rows.
     pub fn give<R: Row>(&self, rows: impl IntoIterator<Item = R>) -> Datum {
-        // SAFETY: `new` has seen that the caller takes a set, and that the rows are as its descriptor says. What the query
-        // keeps lives in its memory context.
-        unsafe {
-            let info = &mut *(*self.call).resultinfo.cast::<pg_sys::ReturnSetInfo>();
-            let random =
-                info.allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
-            let store = PgMemoryContexts::For((*info.econtext).ecxt_per_query_memory)
-                .switch_to(|_| pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem));
-            info.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
-            info.setResult = store;
-            info.setDesc = self.descriptor;
-            for row in rows {
-                let datums = row.datums();
-                let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
-                let mut values: Vec<Datum> =
-                    datums.into_iter().map(|datum| datum.unwrap_or(Datum::from(0))).collect();
-                pg_sys::tuplestore_putvalues(store, self.descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
-            }
-            pgrx::fcinfo::pg_return_null(self.call)
+        // SAFETY: the caller's, by the promise of `new`; nobody else uses it during the call.
+        let info = unsafe { &mut *self.info };
+        let random = info.allowedModes & pg_sys::SetFunctionReturnMode::SFRM_Materialize_Random as i32 != 0;
+        // SAFETY: what the query keeps lives in its memory context.
+        let store = unsafe {
+            PgMemoryContexts::For((*info.econtext).ecxt_per_query_memory)
+                .switch_to(|_| pg_sys::tuplestore_begin_heap(random, false, pg_sys::work_mem))
+        };
+        info.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
+        info.setResult = store;
+        info.setDesc = self.descriptor;
+        for row in rows {
+            let datums = row.datums();
+            let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
+            let mut values: Vec<Datum> =
+                datums.into_iter().map(|datum| datum.unwrap_or(Datum::from(0))).collect();
+            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
+            // SAFETY: `new` has seen that rows are as the descriptor says.
+            unsafe { pg_sys::tuplestore_putvalues(store, self.descriptor, values, nulls) };
         }
+        // SAFETY: the call is Postgres's.
+        unsafe { pgrx::fcinfo::pg_return_null(self.call) }
     }
 }
 

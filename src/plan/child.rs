@@ -168,24 +168,22 @@ impl Child {
 /// # Safety
 /// The state is initialized, its keys are ready, and it has no scan.
 unsafe fn begin_scan(state: &mut pg_sys::IndexScanState) {
+    let (keys, orders) = (state.iss_NumScanKeys, state.iss_NumOrderByKeys);
     // SAFETY: by the caller's promise.
-    unsafe {
-        state.iss_ScanDesc = pg_sys::index_beginscan(
+    state.iss_ScanDesc = unsafe {
+        pg_sys::index_beginscan(
             state.ss.ss_currentRelation,
             state.iss_RelationDesc,
             (*state.ss.ps.state).es_snapshot,
             #[cfg(feature = "pg18")]
             &raw mut state.iss_Instrument,
-            state.iss_NumScanKeys,
-            state.iss_NumOrderByKeys,
-        );
-        let (keys, orders) = (state.iss_ScanKeys, state.iss_OrderByKeys);
-        pg_sys::index_rescan(
-            state.iss_ScanDesc,
             keys,
-            state.iss_NumScanKeys,
             orders,
-            state.iss_NumOrderByKeys,
-        );
+        )
+    };
+    let scan = state.iss_ScanDesc;
+    // SAFETY: as above; the scan is the one that has begun.
+    unsafe {
+        pg_sys::index_rescan(scan, state.iss_ScanKeys, keys, state.iss_OrderByKeys, orders);
     }
 }

@@ -4,7 +4,7 @@
 
 use std::cmp::Ordering;
 
-use super::datum::Bits;
+use super::call::Bits;
 use super::element::Element;
 use super::validate::{check_dimensions, check_same, overflow, underflow};
 use crate::error::Result;

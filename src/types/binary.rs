@@ -2,7 +2,7 @@
 
 use pgrx::PgSqlErrorCode;
 
-use super::datum::{Bytes, Message};
+use super::call::{Bytes, Message};
 use super::element::Element;
 use super::validate::{check_dimensions, check_expected, finite};
 use crate::error::{Result, SqlError};

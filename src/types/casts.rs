@@ -2,7 +2,8 @@
 
 use pgrx::PgSqlErrorCode;
 
-use super::datum::{Array, RealArray};
+use super::call::RealArray;
+use super::datum::Array;
 use super::element::Element;
 use super::validate::{check_dimensions, check_expected, element};
 use crate::error::{Result, SqlError};

@@ -7,7 +7,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use crate::error_context::enter;
 
-use super::datum::Call;
+use super::call::Call;
 use super::{aggregates, arithmetic, binary, casts, distances, text, validate};
 
 /// A function that Postgres can call.

@@ -6,7 +6,7 @@
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;
 
-use super::datum::append_shortest;
+use super::decimal::append_shortest;
 use super::element::Element;
 use super::validate::{check_dimensions, check_expected, finite, out_of_range, shown};
 use crate::error::{Result, SqlError};

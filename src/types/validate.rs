@@ -5,7 +5,7 @@
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;
 
-use super::datum::shortest;
+use super::decimal::shortest;
 use super::element::Element;
 use crate::error::{Result, SqlError};
 
