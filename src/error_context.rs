@@ -1,10 +1,12 @@
 //! What pgrx does not pass on of an error that unwinds through this library.
 //!
-//! An ERROR of Postgres that is raised below one of our callbacks becomes a panic, and at the callback's edge an ERROR again. pgrx
-//! carries message, DETAIL, HINT and LOCATION over, and SQLSTATE if it is one of Postgres's own; the lines of CONTEXT from below and
-//! the other fields are kept here, and given back while the ERROR is raised the second time. Both happen where Postgres asks for such lines: in error context
-//! callbacks, which it calls from the innermost to the outermost. There, too, an ERROR that there is no memory gets what its handling
-//! takes. So every function that Postgres calls, and that calls Postgres, begins with [`enter!`].
+//! An ERROR of Postgres that is raised below one of our callbacks becomes a panic, and at the callback's edge
+//! an ERROR again. pgrx carries message, DETAIL, HINT and LOCATION over, and SQLSTATE if it is one of
+//! Postgres's own; the lines of CONTEXT from below and the other fields are kept here, and given back while
+//! the ERROR is raised the second time. Both happen where Postgres asks for such lines: in error context
+//! callbacks, which it calls from the innermost to the outermost. There, too, an ERROR that there is no
+//! memory gets what its handling takes. So every function that Postgres calls, and that calls Postgres,
+//! begins with [`enter!`].
 
 use std::any::Any;
 use std::backtrace::Backtrace;
@@ -29,8 +31,8 @@ thread_local! {
     static PANIC: Cell<Option<CString>> = const { Cell::new(None) };
 }
 
-/// The callback of ours that Postgres calls first. Only the backend's own thread uses it: not of the thread, as each call of a distance
-/// would have to look for it.
+/// The callback of ours that Postgres calls first. Only the backend's own thread uses it: not of the thread,
+/// as each call of a distance would have to look for it.
 static INNERMOST: AtomicPtr<c_void> = AtomicPtr::new(ptr::null_mut());
 
 /// Takes care of errors from now on; called when the library is loaded, again where that failed after this.
@@ -61,8 +63,9 @@ pub fn define() {
     }));
 }
 
-/// pgrx puts a backtrace into the DETAIL of errors, for users to see, where `RUST_BACKTRACE` is in the server's environment. The
-/// standard library, of which this library has a copy of its own, asks for the variables once: when the first one is wanted.
+/// pgrx puts a backtrace into the DETAIL of errors, for users to see, where `RUST_BACKTRACE` is in the
+/// server's environment. The standard library, of which this library has a copy of its own, asks for the
+/// variables once: when the first one is wanted.
 fn without_backtraces() {
     const VARIABLE: &str = "RUST_LIB_BACKTRACE";
     let before = env::var_os(VARIABLE);
@@ -93,8 +96,9 @@ macro_rules! enter {
 }
 pub(crate) use enter;
 
-/// A callback on Postgres's stack of them. When this is dropped, the callback leaves the stack; in its place comes, while an error
-/// unwinds, the one that gives back what was kept. It must be dropped: Postgres knows where the callback is.
+/// A callback on Postgres's stack of them. When this is dropped, the callback leaves the stack; in its place
+/// comes, while an error unwinds, the one that gives back what was kept. It must be dropped: Postgres knows
+/// where the callback is.
 pub struct Pushed<'a>(&'a mut ErrorContext);
 
 impl Default for ErrorContext {
@@ -126,7 +130,8 @@ impl ErrorContext {
 impl Drop for Pushed<'_> {
     fn drop(&mut self) {
         INNERMOST.store(self.0.outer, Ordering::Relaxed);
-        // SAFETY: the stack as it was when this was pushed: what was pushed since has been taken away, here or by pgrx.
+        // SAFETY: the stack as it was when this was pushed: what was pushed since has been taken away, here
+        // or by pgrx.
         unsafe { pg_sys::error_context_stack = self.0.callback.previous }
         if std::thread::panicking() {
             GIVE_BACK.push();
@@ -134,8 +139,8 @@ impl Drop for Pushed<'_> {
     }
 }
 
-/// The callback that is on the stack from the moment when an error unwinds until it is raised again: whoever catches it there
-/// restores the stack.
+/// The callback that is on the stack from the moment when an error unwinds until it is raised again: whoever
+/// catches it there restores the stack.
 struct GiveBack(UnsafeCell<pg_sys::ErrorContextCallback>);
 
 // SAFETY: only the backend's own thread uses it.
@@ -202,8 +207,8 @@ unsafe extern "C-unwind" fn keep(this: *mut c_void) {
         // The library is being loaded.
         return;
     }
-    // SAFETY: the copy is in a context that only this function resets. There is no frame here that an ERROR for want of memory
-    // must not jump over.
+    // SAFETY: the copy is in a context that only this function resets. There is no frame here that an ERROR
+    // for want of memory must not jump over.
     unsafe {
         let caller = pg_sys::CurrentMemoryContext;
         postgres::MemoryContextReset(context);

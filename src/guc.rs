@@ -32,10 +32,12 @@ static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
-/// A session may have set what is defined when its first parallel query loads the library. Postgres would forget that, with a warning.
+/// A session may have set what is defined when its first parallel query loads the library. Postgres would
+/// forget that, with a warning.
 const FLAGS: GucFlags = GucFlags::from_bits_retain(pg_sys::GUC_ALLOW_IN_PARALLEL as i32);
 
-/// How many settings are defined: a library that could not be loaded, for want of memory, is loaded again from the start.
+/// How many settings are defined: a library that could not be loaded, for want of memory, is loaded again
+/// from the start.
 static DEFINED: AtomicUsize = AtomicUsize::new(0);
 
 /// Defines the settings; called when the library is loaded.
@@ -45,7 +47,7 @@ pub fn define() {
             GucRegistry::define_int_guc(
                 c"walia.ef_search",
                 c"Sets the number of candidates that a search keeps.",
-                c"A larger number finds more of the true neighbors and takes more time.",
+                c"Higher values find more of the nearest rows and take more time.",
                 &EF_SEARCH,
                 1,
                 10_000,
@@ -56,8 +58,8 @@ pub fn define() {
         || {
             GucRegistry::define_enum_guc(
                 c"walia.iterative_scan",
-                c"Sets how a scan goes on after its first walia.ef_search rows.",
-                c"Valid values are \"strict_order\" and \"relaxed_order\", which go on for as long as rows are asked for, and \"off\", which stops.",
+                c"Sets how an index scan continues after its first walia.ef_search rows.",
+                c"\"strict_order\" returns further rows in the order of their distances, \"relaxed_order\" in the order in which they are found, and \"off\" returns none.",
                 &ITERATIVE_SCAN,
                 GucContext::Userset,
                 FLAGS,
@@ -66,8 +68,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.max_scan_tuples",
-                c"Sets the number of rows that a scan takes from the graph before it reads and sorts all rows that are left.",
-                c"",
+                c"Sets the maximum number of rows that an index scan takes from the graph.",
+                c"After that, the scan reads and sorts all remaining rows.",
                 &MAX_SCAN_TUPLES,
                 1,
                 i32::MAX,
@@ -78,8 +80,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.prefetch_depth",
-                c"Sets the number of pages that a search asks for ahead of reading them.",
-                c"-1 means to use effective_io_concurrency of the tablespace, but at least 16. 0 turns read-ahead off.",
+                c"Sets the maximum number of pages that a search prefetches at a time.",
+                c"-1 means to use effective_io_concurrency of the tablespace, but at least 16. 0 disables prefetching.",
                 &PREFETCH_DEPTH,
                 -1,
                 1000,
@@ -90,8 +92,8 @@ pub fn define() {
         || {
             GucRegistry::define_bool_guc(
                 c"walia.federated_scan",
-                c"Enables the search of the indexes of many tables as one.",
-                c"Applies to partitions, inheritance children and the branches of UNION ALL.",
+                c"Enables the planner's use of one search over the indexes of many tables.",
+                c"Applies to partitions, inheritance children, and the branches of UNION ALL.",
                 &FEDERATED_SCAN,
                 GucContext::Userset,
                 FLAGS,
@@ -100,8 +102,8 @@ pub fn define() {
         || {
             GucRegistry::define_bool_guc(
                 c"walia.heal",
-                c"Enables the repair of links that lead nowhere by the scans that meet them.",
-                c"A scan does it when it ends, also in a read-only transaction, but never during recovery.",
+                c"Enables index scans to repair links that lead nowhere.",
+                c"Links are repaired at the end of a scan, even in a read-only transaction, but not during recovery.",
                 &HEAL,
                 GucContext::Userset,
                 FLAGS,
@@ -110,7 +112,7 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.heal_budget",
-                c"Sets the maximum number of nodes whose links a scan repairs.",
+                c"Sets the maximum number of nodes whose links an index scan repairs.",
                 c"",
                 &HEAL_BUDGET,
                 1,
@@ -122,8 +124,8 @@ pub fn define() {
         || {
             GucRegistry::define_int_guc(
                 c"walia.build_threads",
-                c"Sets the maximum number of threads that build an index.",
-                c"0 means to use one more than max_parallel_maintenance_workers. No build has more threads than max_worker_processes and one.",
+                c"Sets the maximum number of threads per index build.",
+                c"0 means to use max_parallel_maintenance_workers plus one. The number never exceeds max_worker_processes plus one.",
                 &BUILD_THREADS,
                 0,
                 1024,
@@ -135,8 +137,8 @@ pub fn define() {
         || {
             GucRegistry::define_string_guc(
                 c"walia.stop_points",
-                c"Sets the moments between two changes at which the session waits for an advisory lock.",
-                c"For tests: only debug builds have it.",
+                c"Sets the stop points at which the session waits for an advisory lock.",
+                c"Only debug builds have it, for testing.",
                 &STOP_POINTS,
                 GucContext::Suset,
                 FLAGS,
@@ -199,7 +201,8 @@ pub fn stops_at(name: &str) -> bool {
 
 /// Threads that build an index, at least 1.
 ///
-/// Parallel workers, which they stand for, come from a pool whose size only the administrator sets, whatever a user wishes.
+/// Parallel workers, which they stand for, come from a pool whose size only the administrator sets, whatever
+/// a user wishes.
 pub fn build_threads() -> usize {
     // SAFETY: settings that Postgres defines.
     let (workers, pool) = unsafe { (pg_sys::max_parallel_maintenance_workers, pg_sys::max_worker_processes) };

@@ -1,13 +1,14 @@
 //! walia: an HNSW index for Postgres.
 //!
-//! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its left:
+//! Everything that touches Postgres is in this crate; data flows one way, and a module imports only from its
+//! left:
 //!
 //! ```text
 //! error | guc → memory → error_context → nodes | types → store → am → plan → observe
 //! ```
 //!
-//! `unsafe` is where Postgres's memory and functions are met, in blocks of a few lines with a proof each: CONTRIBUTING.md says where,
-//! and `make lint` looks.
+//! `unsafe` is where Postgres's memory and functions are met, in blocks of a few lines with a proof each:
+//! CONTRIBUTING.md says where, and `make lint` looks.
 
 pub mod am;
 pub mod error;

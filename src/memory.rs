@@ -1,28 +1,35 @@
 //! Memory of this library, and what happens where there is no more.
 //!
-//! Rust ends the process where an allocation fails, and Postgres restarts all sessions where a process ends so. Postgres's own
-//! allocator raises an ERROR, but a global allocator must not unwind. So there are two ways here:
+//! Rust ends the process where an allocation fails, and Postgres restarts all sessions where a process ends
+//! so. Postgres's own allocator raises an ERROR, but a global allocator must not unwind. So there are two
+//! ways here:
 //!
-//! * What grows with data, or has a size that comes from outside, is allocated by `try_reserve` and the like. Where that fails there
-//!   is an error value (walia-core's `Error::OutOfMemory`), which becomes an ERROR as any other.
-//! * All else is small: messages, boxes, queues of threads, vectors (64 kB) and their text (256 kB), pages, what m, ef_search and
-//!   dimensions bound. It is served from a **reserve** where the system has no more. That is noted, and becomes an ERROR where one
-//!   may be raised next: [`check`]. Until then no more is drawn than one step of a search, a row of a build, or one function takes.
+//! * What grows with data, or has a size that comes from outside, is allocated by `try_reserve` and the like.
+//!   Where that fails there is an error value (walia-core's `Error::OutOfMemory`), which becomes an ERROR as
+//!   any other.
+//! * All else is small: messages, boxes, queues of threads, vectors (64 kB) and their text (256 kB), pages,
+//!   what m, ef_search and dimensions bound. It is served from a **reserve** where the system has no more.
+//!   That is noted, and becomes an ERROR where one may be raised next: [`check`]. Until then no more is drawn
+//!   than one step of a search, a row of a build, or one function takes.
 //!
-//! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind. Before that, pgrx has
-//! Postgres copy an ERROR that Postgres raised, into the memory context that was current when Postgres was called, and while its
-//! own handler is still in force. If that copy is out of memory, its ERROR goes to the same handler, which copies again: the fifth time
-//! is a PANIC of the server. So there is further memory, the **room for errors**: when Postgres raises an ERROR of this kind below one of
-//! our functions, a portion of it is given back to the system ([`give_room`]). What is given is taken again when the next function is
-//! entered ([`take_room`]), or that one fails. Each function through which the ERROR passes copies it once: for each there is a portion.
+//! What is done because of an ERROR draws on the reserve too: pgrx copies its texts and boxes it to unwind.
+//! Before that, pgrx has Postgres copy an ERROR that Postgres raised, into the memory context that was
+//! current when Postgres was called, and while its own handler is still in force. If that copy is out of
+//! memory, its ERROR goes to the same handler, which copies again: the fifth time is a PANIC of the server.
+//! So there is further memory, the **room for errors**: when Postgres raises an ERROR of this kind below one
+//! of our functions, a portion of it is given back to the system ([`give_room`]). What is given is taken
+//! again when the next function is entered ([`take_room`]), or that one fails. Each function through which
+//! the ERROR passes copies it once: for each there is a portion.
 //!
-//! The reserve is private memory, mapped when the library is loaded and not touched: it costs address space, and what the system
-//! commits, but no memory. Its parts are in `walia_core::reserve`, which is free of malloc's lists: any part can be taken and given back
-//! by any thread. A mark that nobody has turned into an ERROR is forgotten with the (sub)transaction.
+//! The reserve is private memory, mapped when the library is loaded and not touched: it costs address space,
+//! and what the system commits, but no memory. Its parts are in `walia_core::reserve`, which is free of
+//! malloc's lists: any part can be taken and given back by any thread. A mark that nobody has turned into an
+//! ERROR is forgotten with the (sub)transaction.
 //!
-//! What libc and the loader allocate for a new thread they take from malloc, and end the process where they cannot;
-//! [`has_room`] is asked before threads are started. Postgres's views of memory contexts do not show Rust's memory: a search's sets
-//! and heaps would have to move into a context as they grow, and lose the growth in place that malloc gives them.
+//! What libc and the loader allocate for a new thread they take from malloc, and end the process where they
+//! cannot; [`has_room`] is asked before threads are started. Postgres's views of memory contexts do not show
+//! Rust's memory: a search's sets and heaps would have to move into a context as they grow, and lose the
+//! growth in place that malloc gives them.
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::UnsafeCell;
@@ -43,10 +50,12 @@ const WORDS: usize = 512;
 const SIZE: usize = Units::<WORDS>::COUNT * UNIT;
 /// The largest request that is served from it. Where more is wanted, the caller can do without.
 const MOST: usize = 1 << 20;
-/// Portions of the room for errors: that many functions of ours may be running, each in a memory context that has grown.
+/// Portions of the room for errors: that many functions of ours may be running, each in a memory context that
+/// has grown.
 const PORTIONS: usize = 4;
-/// Bytes of a portion. A memory context that has grown asks for a block of a megabyte at least, and malloc for 128 kB more; it does not
-/// have room for the larger blocks that the context asks for first, and would waste.
+/// Bytes of a portion. A memory context that has grown asks for a block of a megabyte at least, and malloc
+/// for 128 kB more; it does not have room for the larger blocks that the context asks for first, and would
+/// waste.
 const PORTION: usize = (1 << 20) + (256 << 10);
 
 #[global_allocator]
@@ -136,8 +145,8 @@ impl Allocator {
     }
 }
 
-// SAFETY: memory is malloc's or a run of units that are nobody else's until it is given back, as large and as aligned as asked for;
-// nothing here unwinds.
+// SAFETY: memory is malloc's or a run of units that are nobody else's until it is given back, as large and as
+// aligned as asked for; nothing here unwinds.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         // SAFETY: by the caller's promise.
@@ -182,7 +191,8 @@ unsafe impl GlobalAlloc for Allocator {
     }
 }
 
-/// Maps the reserve and the room for errors, once; called when the library is loaded, before anything else of it.
+/// Maps the reserve and the room for errors, once; called when the library is loaded, before anything else of
+/// it.
 pub fn define() {
     if ALLOCATOR.reserve.load(Ordering::Relaxed) == 0 {
         match map(SIZE) {
@@ -198,16 +208,16 @@ pub fn define() {
     }
 }
 
-/// Raises an ERROR where the reserve was drawn on since the last call. Called where an ERROR may be raised, by the backend's own
-/// thread.
+/// Raises an ERROR where the reserve was drawn on since the last call. Called where an ERROR may be raised,
+/// by the backend's own thread.
 pub fn check() {
     if ALLOCATOR.drawn.load(Ordering::Relaxed) != 0 {
         raise();
     }
 }
 
-/// Called when Postgres calls one of our functions: takes what was given of the room for errors. Raises an ERROR where there is no
-/// memory for it yet.
+/// Called when Postgres calls one of our functions: takes what was given of the room for errors. Raises an
+/// ERROR where there is no memory for it yet.
 #[inline]
 pub fn take_room() {
     if ROOM[PORTIONS - 1].load(Ordering::Relaxed) == 0 {
@@ -225,7 +235,8 @@ fn refill() {
     }
 }
 
-/// Gives a portion of the room for errors back to the system, for the copy of an ERROR that there is no memory.
+/// Gives a portion of the room for errors back to the system, for the copy of an ERROR that there is no
+/// memory.
 pub fn give_room() {
     let there = ROOM.iter().rev().find(|portion| portion.load(Ordering::Relaxed) != 0);
     if let Some(portion) = there {

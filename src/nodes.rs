@@ -1,8 +1,9 @@
 //! Postgres's nodes and lists of them, read without `unsafe`.
 //!
-//! What the planner and the executor hand out are pointers to structs that lead to others: nodes, told apart by their tags, and lists
-//! whose type says nothing of their elements. Here they have types. Who makes a [`NodeRef`] promises that Postgres has made the node;
-//! what its fields point to then follows from Postgres's headers, as the table below repeats them.
+//! What the planner and the executor hand out are pointers to structs that lead to others: nodes, told apart
+//! by their tags, and lists whose type says nothing of their elements. Here they have types. Who makes a
+//! [`NodeRef`] promises that Postgres has made the node; what its fields point to then follows from
+//! Postgres's headers, as the table below repeats them.
 
 use std::ffi::c_void;
 use std::marker::PhantomData;
@@ -20,7 +21,8 @@ impl<'p, T> NodeRef<'p, T> {
     /// A node.
     ///
     /// # Safety
-    /// `node` is one of Postgres's. It and all that it leads to live for `'p`, and are not changed while a reference to a field lives.
+    /// `node` is one of Postgres's. It and all that it leads to live for `'p`, and are not changed while a
+    /// reference to a field lives.
     pub unsafe fn new(node: *mut T) -> Self {
         Self(NonNull::new(node).expect("a node of Postgres's"), PhantomData)
     }
@@ -57,7 +59,8 @@ impl<'p, T> NodeRef<'p, T> {
 impl<'p> NodeRef<'p, pg_sys::PlannerInfo> {
     /// A new node, in the memory that the planner gives back when it has ended.
     pub fn allocate<T>(self, node: T) -> NodeRef<'p, T> {
-        // SAFETY: palloc gives memory for any struct, in the planner's memory context, which is current while it plans.
+        // SAFETY: palloc gives memory for any struct, in the planner's memory context, which is current while
+        // it plans.
         unsafe {
             let memory = pg_sys::palloc(size_of::<T>()).cast::<T>();
             memory.write(node);
@@ -209,13 +212,14 @@ macro_rules! tags {
 }
 
 tags! {
-    Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::Const = T_Const, pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr,
-        pg_sys::FuncExpr = T_FuncExpr, pg_sys::List = T_List;
-    Path: pg_sys::IndexPath = T_IndexPath, pg_sys::CustomPath = T_CustomPath, pg_sys::AppendPath = T_AppendPath,
-        pg_sys::MergeAppendPath = T_MergeAppendPath, pg_sys::JoinPath = T_NestPath | T_MergePath,
-        pg_sys::SubqueryScanPath = T_SubqueryScanPath, pg_sys::ProjectionPath = T_ProjectionPath,
-        UnaryPath = T_IncrementalSortPath | T_ProjectionPath | T_ProjectSetPath | T_MaterialPath | T_WindowAggPath
-            | T_LockRowsPath | T_LimitPath | T_GatherMergePath;
+    Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::List = T_List, pg_sys::Const = T_Const,
+        pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr;
+    Path: pg_sys::IndexPath = T_IndexPath, pg_sys::CustomPath = T_CustomPath,
+        pg_sys::AppendPath = T_AppendPath, pg_sys::MergeAppendPath = T_MergeAppendPath,
+        pg_sys::JoinPath = T_NestPath | T_MergePath, pg_sys::SubqueryScanPath = T_SubqueryScanPath,
+        pg_sys::ProjectionPath = T_ProjectionPath,
+        UnaryPath = T_IncrementalSortPath | T_ProjectionPath | T_ProjectSetPath | T_MaterialPath
+            | T_WindowAggPath | T_LockRowsPath | T_LimitPath | T_GatherMergePath;
     Plan: pg_sys::IndexScan = T_IndexScan, pg_sys::CustomScan = T_CustomScan;
     PlanState: pg_sys::IndexScanState = T_IndexScanState;
 }

@@ -13,7 +13,8 @@ use crate::types::{Element, RawVector, measure_of};
 /// Support function 1: the distance.
 pub const DISTANCE_PROCEDURE: u16 = 1;
 
-/// The metric and the element type of an index's operator class; `None` where it is none of walia's distances.
+/// The metric and the element type of an index's operator class; `None` where it is none of walia's
+/// distances.
 ///
 /// # Safety
 /// `index` is an open walia_hnsw index.
@@ -109,7 +110,8 @@ struct Wishes {
     storage: Storage,
 }
 
-/// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are alike.
+/// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are
+/// alike.
 fn fit_again(wishes: Wishes) -> Parameters {
     thread_local! {
         static LAST: Cell<Option<(Wishes, Parameters)>> = const { Cell::new(None) };
@@ -123,7 +125,8 @@ fn fit_again(wishes: Wishes) -> Parameters {
     parameters
 }
 
-/// Whether a vector is zero under cosine, so that the graph has no place for it: by what [`Measure::prepare`] says of it.
+/// Whether a vector is zero under cosine, so that the graph has no place for it: by what [`Measure::prepare`]
+/// says of it.
 ///
 /// [`Measure::prepare`]: walia_core::kernel::Measure::prepare
 pub fn is_zero(parameters: &Parameters, prepared: f32) -> bool {

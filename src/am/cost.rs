@@ -9,20 +9,20 @@ use crate::error_context::enter;
 use crate::guc::{self, IterativeScan};
 use crate::nodes::NodeRef;
 
-/// Without codes: the share of an expanded node's links that lead to nodes not seen before. Measured on sentence embeddings of
-/// 384 dimensions: 0.7 at ef_search 40, 0.6 at 64 and 100, 0.5 at 200 and 400.
+/// Without codes: the share of an expanded node's links that lead to nodes not seen before.
+/// docs/BENCHMARKS.md says how this and the next were found.
 const UNSEEN_NEIGHBOURS: f64 = 0.6;
-/// With codes: the nodes that are expanded on layer 0 for each of `ef_search`, as estimates err and a beam goes ahead. Measured
-/// on 120,000 sentence embeddings of 384 dimensions with 1 bit: 1.9 pages from `ef_search` 40 to 400, and some 25 besides for
-/// the layers above. Where payloads lie apart, some 40 more are read at the end, which is not modelled.
+/// With codes: the nodes that are expanded on layer 0 for each of `ef_search`, as estimates err and a beam
+/// goes ahead. What is read at the end where payloads lie apart is not modelled.
 const EXPANDED: f64 = 1.9;
 /// With codes: the pages of a layer above 0, where each node has a second tuple.
 const PAGES_OF_LAYER: f64 = 6.0;
 
-/// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled. Costs are computed from
-/// it, which infinity would not bear.
+/// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
+/// Costs are computed from it, which infinity would not bear.
 const REFUSED: f64 = 1e100;
-/// The same in disabled nodes, which count for more than costs; those of thousands of partitions are added up.
+/// The same in disabled nodes, which count for more than costs; those of thousands of partitions are added
+/// up.
 #[cfg(feature = "pg18")]
 const REFUSED_NODES: i32 = 10_000;
 
@@ -105,8 +105,9 @@ impl Model {
 
     /// Costs of the first row, and of all rows.
     ///
-    /// The first row costs the whole of a first search. All rows cost the second run besides: a pass over the index and
-    /// a sort. Postgres itself adds what fetching rows from the heap costs, at random as correlation is 0.
+    /// The first row costs the whole of a first search. All rows cost the second run besides: a pass over the
+    /// index and a sort. Postgres itself adds what fetching rows from the heap costs, at random as
+    /// correlation is 0.
     fn costs(&self) -> (f64, f64) {
         let (visits, computing) = self.visits();
         let startup = self.pages_read(visits) * self.page_costs().0 + self.reading() + visits * computing;
@@ -119,18 +120,19 @@ impl Model {
         (startup, startup + rest)
     }
 
-    /// Distinct pages that hold `visited` nodes at random (Mackert and Lohman's approximation, for one scan and a large
-    /// cache).
+    /// Distinct pages that hold `visited` nodes at random (Mackert and Lohman's approximation, for one scan
+    /// and a large cache).
     ///
-    /// No more than the table has: a sequential scan is priced without the TOASTed vectors that it would read, so an
-    /// index that holds the same vectors in its own pages would always look dearer than it is.
+    /// No more than the table has: a sequential scan is priced without the TOASTed vectors that it would
+    /// read, so an index that holds the same vectors in its own pages would always look dearer than it is.
     fn pages_read(&self, visited: f64) -> f64 {
         let distinct = 2.0 * self.pages * visited / (2.0 * self.pages + visited).max(1.0);
         distinct.min(self.pages).min(self.table_pages.max(1.0))
     }
 
-    /// What a page costs on average because it is cached, and because it has to be read. Searches walk through the same hubs and
-    /// upper layers again and again: pages that fit the cache cost what the next page of a sequential scan does.
+    /// What a page costs on average because it is cached, and because it has to be read. Searches walk
+    /// through the same hubs and upper layers again and again: pages that fit the cache cost what the next
+    /// page of a sequential scan does.
     fn page_costs(&self) -> (f64, f64) {
         let cached = (self.cached_pages / self.all_pages.max(1.0)).min(1.0);
         (cached * self.seq_page, (1.0 - cached) * self.random_page)
@@ -169,8 +171,8 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         };
     } else {
         let orders = scan.indexorderbys.cast();
-        // Postgres looks at the conditions and columns of a table only. A worker has no value for a parameter of an outer query, and
-        // would crash on it.
+        // Postgres looks at the conditions and columns of a table only. A worker has no value for a parameter
+        // of an outer query, and would crash on it.
         // SAFETY: the path is being made.
         unsafe { (*path).path.parallel_safe &= pg_sys::is_parallel_safe(root, orders) };
         // For the selectivity of a partial index's predicate.
@@ -231,13 +233,15 @@ struct Shape {
 
 /// What an index's options say of its graph.
 ///
-/// Its pages are not read. After ALTER INDEX the answer is that of the next REINDEX, and where that would be refused, that of
-/// an index without codes. An index that some tool has the planner imagine is taken for one with the defaults.
+/// Its pages are not read. After ALTER INDEX the answer is that of the next REINDEX, and where that would be
+/// refused, that of an index without codes. An index that some tool has the planner imagine is taken for one
+/// with the defaults.
 fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     if index.hypothetical {
         return Shape { m: 16.0, m0: 32.0, codes: true };
     }
-    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function returns.
+    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
+    // returns.
     unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let shape = match column::parameters(relation) {

@@ -1,8 +1,9 @@
 //! Indexes that could not be built as they are defined: refused when they are defined so.
 //!
-//! Some commands define an index and build none. ALTER TABLE … ALTER COLUMN … TYPE vecf32 of a vecf32(3) changes no value, so
-//! that Postgres keeps the index's file; ALTER INDEX … SET changes options; a partitioned index has no file. Where nobody
-//! refuses them, the next REINDEX or the restored dump fails. Postgres tells a hook of each of them.
+//! Some commands define an index and build none. ALTER TABLE … ALTER COLUMN … TYPE vecf32 of a vecf32(3)
+//! changes no value, so that Postgres keeps the index's file; ALTER INDEX … SET changes options; a
+//! partitioned index has no file. Where nobody refuses them, the next REINDEX or the restored dump fails.
+//! Postgres tells a hook of each of them.
 
 use std::cell::Cell;
 use std::ffi::c_void;
@@ -24,8 +25,8 @@ thread_local! {
     static PREVIOUS: Cell<pg_sys::object_access_hook_type> = const { Cell::new(None) };
 }
 
-/// Sets the hook; called once, when the library is loaded. Whoever defines an index has loaded it, to ask for the access
-/// method or its options, before Postgres looks for a hook.
+/// Sets the hook; called once, when the library is loaded. Whoever defines an index has loaded it, to ask for
+/// the access method or its options, before Postgres looks for a hook.
 pub fn define() {
     // SAFETY: the backend's only thread is in _PG_init.
     unsafe {
@@ -119,7 +120,8 @@ impl Defined {
             // SAFETY: a row of pg_class.
             let class = unsafe { &*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_class>() };
             let kinds = [pg_sys::RELKIND_INDEX, pg_sys::RELKIND_PARTITIONED_INDEX];
-            // SAFETY: in a transaction, by the caller's promise; the options of an index of this access method.
+            // SAFETY: in a transaction, by the caller's promise; the options of an index of this access
+            // method.
             unsafe {
                 (kinds.contains(&(class.relkind as u8)) && is_walia_hnsw(class.relam)).then(|| Self {
                     name: pgrx::name_data_to_str(&class.relname).to_owned(),
@@ -185,8 +187,8 @@ struct Key {
 }
 
 impl Catalog {
-    /// Gives a function the row with this OID, and perhaps another key, as the command that is running has left it: nobody else
-    /// sees that before the command's end.
+    /// Gives a function the row with this OID, and perhaps another key, as the command that is running has
+    /// left it: nobody else sees that before the command's end.
     ///
     /// # Safety
     /// The catalog has that index, with these columns, that these functions compare.
@@ -226,7 +228,8 @@ impl Key {
     }
 }
 
-/// The options of a walia_hnsw index before the command that is running; `None` where that has made the index.
+/// The options of a walia_hnsw index before the command that is running; `None` where that has made the
+/// index.
 ///
 /// # Safety
 /// Called in a transaction.

@@ -14,7 +14,8 @@ const ROUTINE: pg_sys::IndexAmRoutine = pg_sys::IndexAmRoutine {
     amstrategies: 0,
     amsupport: 1,
     amcanorderbyop: true,
-    // An index scan needs no condition on the column: ORDER BY is enough, and rows with NULL are in the index.
+    // An index scan needs no condition on the column: ORDER BY is enough, and rows with NULL are in the
+    // index.
     amoptionalkey: true,
     // A cleanup mostly has nothing to do, and is no reason to start a process.
     amparallelvacuumoptions: pg_sys::VACUUM_OPTION_PARALLEL_BULKDEL as u8,

@@ -12,8 +12,8 @@ use crate::store::prefetch::{PrefetchStats, Prefetcher};
 
 /// The distances of rows from one query.
 ///
-/// Reading begins with the first row that is asked for, in the memory context of its scan, and is to be ended with
-/// [`HeapVectors::end`]; dropping it does nothing, because an abort releases what it holds.
+/// Reading begins with the first row that is asked for, in the memory context of its scan, and is to be ended
+/// with [`HeapVectors::end`]; dropping it does nothing, because an abort releases what it holds.
 pub struct HeapVectors {
     parameters: Parameters,
     measure: Measure,
@@ -86,7 +86,8 @@ impl ColumnVectors for HeapVectors {
 /// It is to be ended with [`Reader::end`]; dropping it does nothing, because an abort releases what it holds.
 pub struct Reader {
     scan: pg_sys::IndexScanDesc,
-    /// Of all that is opened: a scan begins anew as often as a nested loop asks for it, and not all of this can be freed by itself.
+    /// Of all that is opened: a scan begins anew as often as a nested loop asks for it, and not all of this
+    /// can be freed by itself.
     context: pg_sys::MemoryContext,
     fetch: *mut pg_sys::IndexFetchTableData,
     slot: *mut pg_sys::TupleTableSlot,
@@ -130,8 +131,8 @@ impl Reader {
         }
     }
 
-    /// Shows the vector of a row; `None` for a row that the scan's snapshot does not see, or whose value is NULL. Called without
-    /// any page of the index.
+    /// Shows the vector of a row; `None` for a row that the scan's snapshot does not see, or whose value is
+    /// NULL. Called without any page of the index.
     pub fn vector<T>(
         &mut self,
         heap_tid: HeapTid,
@@ -146,7 +147,8 @@ impl Reader {
             pg_sys::table_index_fetch_tuple(self.fetch, &mut item, snapshot, self.slot, &mut again, &mut dead)
         };
         let seen = if found { self.vector_of_slot(parameters, look) } else { None };
-        // The page does not stay pinned until the next row is asked for: a vacuum, or a standby's replay, may wait for it.
+        // The page does not stay pinned until the next row is asked for: a vacuum, or a standby's replay, may
+        // wait for it.
         // SAFETY: as above.
         unsafe { pg_sys::table_index_fetch_reset(self.fetch) };
         seen
@@ -154,7 +156,8 @@ impl Reader {
 
     /// Shows the vector of the row in the slot, and empties the slot.
     fn vector_of_slot<T>(&mut self, parameters: &Parameters, look: impl FnOnce(&[u8]) -> T) -> Option<T> {
-        // SAFETY: opened by `open`. What an expression needs is freed with the context that is reset, after the vector was looked at.
+        // SAFETY: opened by `open`. What an expression needs is freed with the context that is reset, after
+        // the vector was looked at.
         unsafe {
             let per_tuple = (*self.expressions).ecxt_per_tuple_memory;
             let seen = PgMemoryContexts::For(per_tuple).switch_to(|_| {

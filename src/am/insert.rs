@@ -14,7 +14,8 @@ use crate::store::heap_tid;
 
 /// `aminsert`. The access method is never unique: it always answers false.
 ///
-/// All that is palloc'd on the way is freed by the value that owns it, so that no memory context of its own is needed.
+/// All that is palloc'd on the way is freed by the value that owns it, so that no memory context of its own
+/// is needed.
 ///
 /// # Safety
 /// Only Postgres calls it.

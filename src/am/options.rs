@@ -139,7 +139,8 @@ unsafe fn define_enum<T>(kind: pg_sys::relopt_kind::Type, option: &EnumOption<T>
         .map(|((word, _), symbol_val)| pg_sys::relopt_enum_elt_def { string_val: word.as_ptr(), symbol_val })
         .chain([end])
         .collect();
-    // SAFETY: Postgres keeps the members, which are leaked, and copies the strings or keeps them, which are constants.
+    // SAFETY: Postgres keeps the members, which are leaked, and copies the strings or keeps them, which are
+    // constants.
     unsafe {
         pg_sys::add_enum_reloption(
             kind,

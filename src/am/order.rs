@@ -1,4 +1,5 @@
-//! What the order of a scan may serve: two sorted runs are an order to who wants the nearest rows, and to nobody else.
+//! What the order of a scan may serve: two sorted runs are an order to who wants the nearest rows, and to
+//! nobody else.
 
 use std::ffi::CStr;
 
@@ -9,11 +10,11 @@ use crate::nodes::{List, NodeRef};
 /// Window functions that tell the place of a row in the order of the window.
 const RANKS: [u32; 3] = [pg_sys::F_ROW_NUMBER, pg_sys::F_RANK_, pg_sys::F_DENSE_RANK_];
 
-/// Whether an order that `relation` gives, by the path keys of one of its paths, can serve the ORDER BY of its query, and nothing
-/// else.
+/// Whether an order that `relation` gives, by the path keys of one of its paths, can serve the ORDER BY of
+/// its query, and nothing else.
 ///
-/// What groups rows, joins them or looks at all of them takes rows with equal values for neighbours, and none for less than the one
-/// before. Two runs may hold equal values each.
+/// What groups rows, joins them or looks at all of them takes rows with equal values for neighbours, and none
+/// for less than the one before. Two runs may hold equal values each.
 pub fn is_of_answer(
     root: NodeRef<pg_sys::PlannerInfo>,
     relation: NodeRef<pg_sys::RelOptInfo>,
@@ -42,7 +43,8 @@ pub fn has_limit(query: NodeRef<pg_sys::Query>) -> bool {
     query.limitCount().is_some_and(|count| !is_null(count))
 }
 
-/// Whether the query is the one, made by Postgres, for the first row in the order of the argument of min() or max().
+/// Whether the query is the one, made by Postgres, for the first row in the order of the argument of min() or
+/// max().
 fn is_of_minimum(root: NodeRef<pg_sys::PlannerInfo>) -> bool {
     let Some(parent) = root.parent_root() else { return false };
     let targets = root.parse().targetList();
@@ -69,7 +71,8 @@ fn is_joined(relation: NodeRef<pg_sys::RelOptInfo>, class: NodeRef<pg_sys::Equiv
             .any(|clause| is_of_clause(clause.left_ec()) || is_of_clause(clause.right_ec()))
 }
 
-/// Whether all that windows do with an order, that of the query's ORDER BY, is to number the nearest rows, as they are given.
+/// Whether all that windows do with an order, that of the query's ORDER BY, is to number the nearest rows, as
+/// they are given.
 fn windows_only_rank(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::PathKey>) -> bool {
     let (query, targets) = (root.parse(), root.processed_tlist().as_ptr());
     let windows = query.windowClause();

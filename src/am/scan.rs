@@ -24,8 +24,8 @@ pub type Search = Scan<RelationStore>;
 
 /// What a scan keeps between calls.
 ///
-/// It is dropped with its memory context, at the end or by an abort. By then nothing in it holds a buffer: core's scan
-/// gives every page back before it returns.
+/// It is dropped with its memory context, at the end or by an abort. By then nothing in it holds a buffer:
+/// core's scan gives every page back before it returns.
 struct ScanState {
     /// Child of the context that the scan began in: the executor's own is reset by the row.
     context: pg_sys::MemoryContext,
@@ -41,7 +41,8 @@ impl ScanState {
     /// The state of a scan.
     ///
     /// # Safety
-    /// `scan` is one of `ambeginscan`'s that has not ended, and nobody else uses its state as long as the reference lives.
+    /// `scan` is one of `ambeginscan`'s that has not ended, and nobody else uses its state as long as the
+    /// reference lives.
     unsafe fn of<'s>(scan: pg_sys::IndexScanDesc) -> &'s mut Self {
         // SAFETY: by the caller's promise.
         unsafe { &mut *(*scan).opaque.cast() }
@@ -254,8 +255,8 @@ fn is_of_this_method(routine: &pg_sys::IndexAmRoutine) -> bool {
     routine.amgettuple.is_some_and(|other| std::ptr::fn_addr_eq(other, method))
 }
 
-/// A scan that is one of several which are searched as one: the executor asks it for rows as any other, and the custom scan that
-/// has it for a child searches.
+/// A scan that is one of several which are searched as one: the executor asks it for rows as any other, and
+/// the custom scan that has it for a child searches.
 pub struct Member {
     scan: pg_sys::IndexScanDesc,
 }
@@ -264,8 +265,8 @@ impl Member {
     /// Begins the search of a scan.
     ///
     /// # Safety
-    /// `scan` is one of a walia_hnsw index that has its keys. As long as the member is used it neither ends nor gets other keys, and
-    /// nobody asks it for rows while a reference to its search lives.
+    /// `scan` is one of a walia_hnsw index that has its keys. As long as the member is used it neither ends
+    /// nor gets other keys, and nobody asks it for rows while a reference to its search lives.
     pub unsafe fn begin(scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) -> Self {
         let mut member = Self { scan };
         let started = Instant::now();
@@ -328,7 +329,8 @@ unsafe fn search(
     if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
         && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
     {
-        // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to come.
+        // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to
+        // come.
         return Err(SqlError::new(
             PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
             "walia_hnsw indexes can only be scanned with MVCC snapshots",
@@ -353,7 +355,8 @@ unsafe fn search(
     Ok((Scan::new(index, query, options), vectors))
 }
 
-/// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches" from 18 on.
+/// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches"
+/// from 18 on.
 ///
 /// # Safety
 /// The scan's index is open.

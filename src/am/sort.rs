@@ -9,10 +9,12 @@ use walia_core::types::HeapTid;
 /// Bytes of a hit as it is sorted, after the varlena header.
 const ENCODED: usize = 1 + 8 + 4 + 2 + 4;
 
-/// A sort of hits by class, then least distance, then heap TID: encoded as `bytea`, whose order is that of its bytes.
+/// A sort of hits by class, then least distance, then heap TID: encoded as `bytea`, whose order is that of
+/// its bytes.
 ///
-/// It must begin in the memory context of its scan, and is to be ended with [`Sorter::end`]; dropping it does nothing,
-/// because the context and the transaction free its memory and its temporary files if the scan is given up.
+/// It must begin in the memory context of its scan, and is to be ended with [`Sorter::end`]; dropping it does
+/// nothing, because the context and the transaction free its memory and its temporary files if the scan is
+/// given up.
 pub struct Sorter {
     state: *mut pg_sys::Tuplesortstate,
 }

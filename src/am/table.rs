@@ -17,7 +17,8 @@ use crate::types::RawVector;
 /// Which rows are read. Those that a partial index leaves out are left out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub enum Extent {
-    /// All that the index must hold, while pg_stat_progress_create_index shows how many blocks have been read.
+    /// All that the index must hold, while pg_stat_progress_create_index shows how many blocks have been
+    /// read.
     Build,
     /// Those in a block.
     Block(u32),
@@ -38,8 +39,8 @@ pub struct Row<'a> {
 impl Row<'_> {
     /// The vector; `None` for NULL.
     pub fn vector(&self) -> Result<Option<RawVector>> {
-        // SAFETY: the value is what the index's column is computed to. It lives as long as `self`, which only the function that is
-        // called for a row gets.
+        // SAFETY: the value is what the index's column is computed to. It lives as long as `self`, which only
+        // the function that is called for a row gets.
         self.value.map(|value| unsafe { column::vector(value, self.parameters) }).transpose()
     }
 }
@@ -98,7 +99,8 @@ impl IndexedTable {
         rows
     }
 
-    /// Calls a function for every row. Returns how many rows the table has there, those included that the index leaves out.
+    /// Calls a function for every row. Returns how many rows the table has there, those included that the
+    /// index leaves out.
     pub fn for_each(&self, extent: Extent, mut row: impl FnMut(Row) -> Result<()>) -> f64 {
         let (first, count) = match extent {
             Extent::Block(block) => (block, 1),
@@ -130,7 +132,8 @@ impl IndexedTable {
 
     /// Begins a scan of the table by the query's snapshot, which ends with all rows read.
     fn begin_scan(&self) -> pg_sys::TableScanDesc {
-        // SAFETY: the table is open, and a query has a snapshot. Given a scan, Postgres asks for the mark of a concurrent build.
+        // SAFETY: the table is open, and a query has a snapshot. Given a scan, Postgres asks for the mark of
+        // a concurrent build.
         unsafe {
             (*self.info).ii_Concurrent = true;
             pg_sys::table_beginscan_strat(

@@ -14,8 +14,8 @@ use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
 use crate::store::item_pointer;
 
-/// `ambulkdelete`: forgets the rows that the callback calls dead. Every heap TID is shown to it exactly once, which CREATE
-/// INDEX CONCURRENTLY relies on.
+/// `ambulkdelete`: forgets the rows that the callback calls dead. Every heap TID is shown to it exactly once,
+/// which CREATE INDEX CONCURRENTLY relies on.
 ///
 /// # Safety
 /// Only Postgres calls it.
@@ -35,7 +35,8 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     let index = Index::open(store).map_err(failed).or_raise();
     let mut is_dead = |tid| {
         let mut item = item_pointer(tid);
-        // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's frames.
+        // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's
+        // frames.
         // SAFETY: the callback takes a heap TID, and the state that was given with it.
         unsafe { pg_guard_ffi_boundary(|| callback(&mut item, callback_state)) }
     };
@@ -84,10 +85,11 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     }
 }
 
-/// Bytes that this process may take for a vacuum: `maintenance_work_mem`, of which Postgres gives each worker of a parallel
-/// vacuum its share, or in an autovacuum worker `autovacuum_work_mem`.
+/// Bytes that this process may take for a vacuum: `maintenance_work_mem`, of which Postgres gives each worker
+/// of a parallel vacuum its share, or in an autovacuum worker `autovacuum_work_mem`.
 pub fn memory() -> usize {
-    // SAFETY: variables of this process, and a setting that Postgres defines; it is given as a number of kilobytes.
+    // SAFETY: variables of this process, and a setting that Postgres defines; it is given as a number of
+    // kilobytes.
     let kilobytes = unsafe {
         let autovacuum = if pg_sys::MyBackendType == pg_sys::BackendType::B_AUTOVAC_WORKER {
             let setting = pg_sys::GetConfigOption(c"autovacuum_work_mem".as_ptr(), false, false);
@@ -107,7 +109,8 @@ fn count(stats: &mut pg_sys::IndexBulkDeleteResult, done: &VacuumStatistics) {
     stats.tuples_removed += done.heap_tids_removed as f64;
 }
 
-/// Tells what one pass over the index did, at the level that VACUUM asks for: DEBUG2 since Postgres 15, before INFO if VERBOSE.
+/// Tells what one pass over the index did, at the level that VACUUM asks for: DEBUG2 since Postgres 15,
+/// before INFO if VERBOSE.
 ///
 /// # Safety
 /// The index of `info` is open.

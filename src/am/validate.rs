@@ -8,8 +8,8 @@ use super::column::DISTANCE_PROCEDURE;
 use crate::error_context::enter;
 use crate::types::measure_of;
 
-/// `amvalidate`: every operator orders by a float8, and support function 1 is one of walia's distances. What is wrong is
-/// reported as INFO.
+/// `amvalidate`: every operator orders by a float8, and support function 1 is one of walia's distances. What
+/// is wrong is reported as INFO.
 ///
 /// # Safety
 /// Only Postgres calls it.

@@ -1,7 +1,7 @@
 //! Opening an index that a user names, with the rights that this takes.
 //!
-//! As Postgres's own commands do, it asks the catalogs whether the user may have a lock before it waits for it: whoever waits
-//! for a lock is in the way of all who come later.
+//! As Postgres's own commands do, it asks the catalogs whether the user may have a lock before it waits for
+//! it: whoever waits for a lock is in the way of all who come later.
 
 use std::ffi::c_char;
 
@@ -54,7 +54,8 @@ impl Purpose {
     }
 }
 
-/// An index and its table, open and locked. Dropping it closes them; the locks stay until the transaction ends.
+/// An index and its table, open and locked. Dropping it closes them; the locks stay until the transaction
+/// ends.
 pub struct OpenIndex {
     heap: pg_sys::Relation,
     index: pg_sys::Relation,
@@ -64,8 +65,8 @@ impl OpenIndex {
     /// Opens a walia_hnsw index.
     pub fn new(index: pg_sys::Oid, purpose: Purpose) -> Result<Self> {
         purpose.prevent_where_impossible();
-        // SAFETY: in a transaction. The table is locked first, as every other command does. With the locks, both relations are there
-        // as long as the catalogs say so.
+        // SAFETY: in a transaction. The table is locked first, as every other command does. With the locks,
+        // both relations are there as long as the catalogs say so.
         let opened = unsafe {
             let [table_lock, index_lock] = purpose.locks();
             let table = permitted(index, purpose)?;
@@ -121,7 +122,8 @@ impl OpenIndex {
         self.check_flag(unsafe { (*(*self.index).rd_index).indisvalid })
     }
 
-    /// Fails where the index is not as it must be: before it is ready it has no pages, before it is valid not all rows.
+    /// Fails where the index is not as it must be: before it is ready it has no pages, before it is valid not
+    /// all rows.
     fn check_flag(&self, is_set: bool) -> Result<()> {
         if is_set {
             return Ok(());
@@ -210,7 +212,8 @@ unsafe fn permitted(index: pg_sys::Oid, purpose: Purpose) -> Result<pg_sys::Oid>
     Ok(table)
 }
 
-/// A relation's row of pg_class, as far as its columns have a fixed length; `None` where there is no such relation.
+/// A relation's row of pg_class, as far as its columns have a fixed length; `None` where there is no such
+/// relation.
 ///
 /// # Safety
 /// Called in a transaction.
@@ -243,8 +246,8 @@ unsafe fn may(table: pg_sys::Oid, user: pg_sys::Oid, privilege: u32) -> bool {
     unsafe { pg_sys::pg_class_aclcheck(table, user, privilege.into()) == pg_sys::AclResult::ACLCHECK_OK }
 }
 
-/// Whether a user may VACUUM a table that is not shared among databases: its owner, the database's owner, and from 17 on whoever
-/// has MAINTAIN.
+/// Whether a user may VACUUM a table that is not shared among databases: its owner, the database's owner, and
+/// from 17 on whoever has MAINTAIN.
 ///
 /// # Safety
 /// Called in a transaction.

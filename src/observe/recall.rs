@@ -103,8 +103,8 @@ fn check_arguments(k: i32, samples: i32, parameters: &Parameters) -> Result<()> 
     Ok(())
 }
 
-/// The rows with the least hashes of their heap TIDs: chosen at random, each with the same chance, and the same ones in the next
-/// call as long as they stay where they are. Rows outside of the graph are not chosen.
+/// The rows with the least hashes of their heap TIDs: chosen at random, each with the same chance, and the
+/// same ones in the next call as long as they stay where they are. Rows outside of the graph are not chosen.
 fn sample(opened: &OpenIndex, parameters: &Parameters, count: usize) -> Vec<Sample> {
     let measure = Measure::new(parameters.metric, parameters.element);
     let mut samples = BinaryHeap::<Sample>::new();
@@ -177,7 +177,8 @@ fn search_by_index(opened: &OpenIndex, parameters: &Parameters, samples: &[Sampl
     searched
 }
 
-/// A scan of an index in the order of distances, and the rows of its table. An abort after an ERROR ends it, too.
+/// A scan of an index in the order of distances, and the rows of its table. An abort after an ERROR ends it,
+/// too.
 struct IndexScan<'o> {
     scan: pg_sys::IndexScanDesc,
     key: pg_sys::ScanKeyData,

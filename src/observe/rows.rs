@@ -1,7 +1,8 @@
 //! The edge of the functions that return rows.
 //!
-//! A library may be newer or older than the extension's script, which ALTER EXTENSION replaces. So what the catalog says that a
-//! function takes and returns is compared with what it does take and return, before it does anything.
+//! A library may be newer or older than the extension's script, which ALTER EXTENSION replaces. So what the
+//! catalog says that a function takes and returns is compared with what it does take and return, before it
+//! does anything.
 
 use std::cmp::Ordering;
 use std::ffi::CStr;
@@ -78,7 +79,8 @@ pub struct Call {
 }
 
 impl Call {
-    /// The call that Postgres makes; an error where the function is not declared with these arguments and columns.
+    /// The call that Postgres makes; an error where the function is not declared with these arguments and
+    /// columns.
     ///
     /// # Safety
     /// `call` is what Postgres gave to a function.
@@ -200,7 +202,7 @@ unsafe fn other_declaration(function: pg_sys::Oid) -> SqlError {
     let Some(version) = version else {
         return error
             .detail("It does not belong to an extension.")
-            .hint("CREATE EXTENSION walia declares the functions of the library.");
+            .hint("Run CREATE EXTENSION walia to declare the functions of the library.");
     };
     let declared = format!("The extension's objects in this database are those of version {version}.");
     match numbers(&version).cmp(&numbers(library)) {

@@ -9,7 +9,8 @@ use crate::error::Result;
 
 /// Calls a function for every row of the table that the index is to hold.
 ///
-/// Expressions and predicates of the index are computed as the table's owner, as in CREATE INDEX: they may be anybody's code.
+/// Expressions and predicates of the index are computed as the table's owner, as in CREATE INDEX: they may be
+/// anybody's code.
 pub fn for_each_row(
     opened: &OpenIndex,
     parameters: &Parameters,
@@ -27,7 +28,8 @@ pub fn for_each_row(
 
 /// As long as it lives, the table's owner is the current user, who may do nothing but compute.
 ///
-/// Dropping it makes the former user the current one again; while an ERROR unwinds, the abort of the (sub)transaction does.
+/// Dropping it makes the former user the current one again; while an ERROR unwinds, the abort of the
+/// (sub)transaction does.
 pub struct AsOwner {
     user: pg_sys::Oid,
     context: i32,

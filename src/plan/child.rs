@@ -13,7 +13,8 @@ use crate::am::last::SearchNumber;
 use crate::am::scan::{self, Member};
 use crate::nodes::NodeRef;
 
-/// Which children are searched as one: those that scan walia_hnsw indexes by the same metric as the first of them.
+/// Which children are searched as one: those that scan walia_hnsw indexes by the same metric as the first of
+/// them.
 #[derive(Clone, Copy)]
 pub struct Membership {
     /// Their metric, if there are any.
@@ -130,7 +131,8 @@ impl Child {
         unsafe { scan::metric(state.iss_RelationDesc) }
     }
 
-    /// Opens its scan of a walia_hnsw index, as the first row that is asked of it would, and begins the search.
+    /// Opens its scan of a walia_hnsw index, as the first row that is asked of it would, and begins the
+    /// search.
     pub fn open(&mut self, options: ScanOptions, number: SearchNumber) {
         let state = self.index_scan().expect("has a metric").as_ptr();
         // SAFETY: an initialized scan; this is what Postgres's node does before its first row.
@@ -144,7 +146,8 @@ impl Child {
             }
             (*state).iss_ScanDesc
         };
-        // SAFETY: the scan ends with the execution, and gets other keys only when `restart` has forgotten the member.
+        // SAFETY: the scan ends with the execution, and gets other keys only when `restart` has forgotten the
+        // member.
         self.member = Some(unsafe { Member::begin(scan, options, number) });
     }
 

@@ -11,8 +11,8 @@ use crate::am::last;
 pub struct Execution {
     /// The rows, or those of the children that this process claims.
     merge: Merge,
-    /// Where several processes may execute it: how many rows are wanted, and those of this process.
-    nearest: Option<(usize, Nearest)>,
+    /// The rows of this process, where several may execute it.
+    nearest: Option<Nearest>,
     /// As long as several processes execute it.
     shared: Option<Shared>,
     /// What the workers did in the last execution, and in those before.
@@ -21,16 +21,16 @@ pub struct Execution {
 }
 
 impl Execution {
-    /// An execution that has not begun. Where several processes may take part, `nearest` is how many rows are wanted, and the place for
-    /// those of this process.
-    pub fn new(merge: Merge, nearest: Option<(usize, Nearest)>) -> Self {
+    /// An execution that has not begun; where several processes may take part, with a place for the rows of
+    /// this one.
+    pub fn new(merge: Merge, nearest: Option<Nearest>) -> Self {
         Self { merge, nearest, shared: None, workers: Vec::new(), workers_before: Totals::default() }
     }
 
     /// The next row.
     pub fn next(&mut self) -> Option<Row> {
         match (&mut self.nearest, &self.shared) {
-            (Some((_, nearest)), Some(shared)) => nearest.next(&mut self.merge, shared),
+            (Some(nearest), Some(shared)) => nearest.next(&mut self.merge, shared),
             _ => self.merge.next(None, &mut |_| true).map(|(_, row)| row),
         }
     }
@@ -38,14 +38,14 @@ impl Execution {
     /// Begins anew with the next row; the caller rescans the children.
     pub fn restart(&mut self) {
         self.merge.restart();
-        if let Some((_, nearest)) = &mut self.nearest {
+        if let Some(nearest) = &mut self.nearest {
             nearest.restart();
         }
     }
 
     /// What so many processes are to agree on.
     pub fn terms(&self, processes: usize) -> Terms {
-        let limit = self.nearest.as_ref().map_or(1, |(limit, _)| *limit);
+        let limit = self.nearest.as_ref().map_or(1, Nearest::limit);
         Terms::new(processes, limit, self.merge.membership())
     }
 
@@ -54,8 +54,8 @@ impl Execution {
         self.shared = Some(shared);
     }
 
-    /// Called by the leader when the workers of an execution have ended, and further ones are to be started: what all are to agree on
-    /// then, unless this process has stopped sharing.
+    /// Called by the leader when the workers of an execution have ended, and further ones are to be started:
+    /// what all are to agree on then, unless this process has stopped sharing.
     pub fn share_again(&mut self) -> Option<Terms> {
         self.take_reports();
         Some(self.shared.take()?.terms().renewed())

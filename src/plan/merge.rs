@@ -1,9 +1,10 @@
 //! The rows of many children in one order: a heap of the children by their next rows.
 //!
-//! Children that scan a walia_hnsw index are searched as one by walia-core's [`Federation`]; they give their shares of a round,
-//! and when all of them have, the next round follows. A child's row is fetched from its table only when its turn may have come,
-//! as the index knows the least that its distance can be. Children of other kinds, and scans by another distance than the
-//! first's, are merged by the rows that they give. Of several processes each merges the children that it claims.
+//! Children that scan a walia_hnsw index are searched as one by walia-core's [`Federation`]; they give their
+//! shares of a round, and when all of them have, the next round follows. A child's row is fetched from its
+//! table only when its turn may have come, as the index knows the least that its distance can be. Children of
+//! other kinds, and scans by another distance than the first's, are merged by the rows that they give. Of
+//! several processes each merges the children that it claims.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -83,8 +84,9 @@ impl Merge {
 
     /// The next row by its value.
     ///
-    /// Of several processes, which share `shared`, this one gives rows of the children that it claims. The rows end as well where none
-    /// that is left is `wanted`: the function is asked with the least value that such a row can have.
+    /// Of several processes, which share `shared`, this one gives rows of the children that it claims. The
+    /// rows end as well where none that is left is `wanted`: the function is asked with the least value that
+    /// such a row can have.
     pub fn next(
         &mut self,
         shared: Option<&Shared>,

@@ -1,7 +1,9 @@
-//! One search over many tables: the planner's hook and the custom scan that searches the indexes of partitions, of inheritance
-//! children and of the branches of UNION ALL as one. And the hooks that keep the order of scans from what it cannot serve.
+//! One search over many tables: the planner's hook and the custom scan that searches the indexes of
+//! partitions, of inheritance children and of the branches of UNION ALL as one. And the hooks that keep the
+//! order of scans from what it cannot serve.
 //!
-//! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before a hook is asked.
+//! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before a
+//! hook is asked.
 
 mod child;
 mod execution;
@@ -56,7 +58,8 @@ pub fn define() {
     }
 }
 
-/// The hook for what is above the tables: offers the custom scan where rows of many tables are wanted in order.
+/// The hook for what is above the tables: offers the custom scan where rows of many tables are wanted in
+/// order.
 ///
 /// # Safety
 /// Only Postgres calls it.

@@ -1,10 +1,12 @@
-//! The part of a process in a parallel scan: the rows of the children that it has claimed, as far as they may be wanted.
+//! The part of a process in a parallel scan: the rows of the children that it has claimed, as far as they may
+//! be wanted.
 //!
-//! No process gives a row before it has all that it will give: at most as many as the query wants of all tables, and fewer where the others
-//! have nearer ones. For a Gather Merge above gives the first row when each process has given one; a process that had none yet would go on
-//! searching in vain, because it could not know that the others have enough. So rows are shown to the others, by their
-//! distances, as soon as they are found. And as all rows of a process are sorted before the first is given, they need not be
-//! found in their order.
+//! No process gives a row before it has all that it will give: at most as many as the query wants of all
+//! tables, and fewer where the others have nearer ones. For a Gather Merge above gives the first row when
+//! each process has given one; a process that had none yet would go on searching in vain, because it could
+//! not know that the others have enough. So rows are shown to the others, by their distances, as soon as they
+//! are found. And as all rows of a process are sorted before the first is given, they need not be found in
+//! their order.
 
 use std::collections::TryReserveError;
 
@@ -27,6 +29,8 @@ struct Found {
 
 /// The rows of one process.
 pub struct Nearest {
+    /// How many rows are wanted of all processes.
+    limit: usize,
     /// What is still to be given, in reverse; `None` before the search.
     rows: Option<Vec<Found>>,
     /// Where rows are given, and where they are kept.
@@ -35,13 +39,22 @@ pub struct Nearest {
 }
 
 impl Nearest {
-    /// Before the search.
+    /// Before the search for so many rows.
     ///
     /// # Safety
-    /// `slot` is for minimal tuples with the columns of all children's rows, and nobody else uses it; `context` is for this alone. Both
-    /// live until the last call.
-    pub unsafe fn new(slot: *mut pg_sys::TupleTableSlot, context: pg_sys::MemoryContext) -> Self {
-        Self { rows: None, slot, context }
+    /// `slot` is for minimal tuples with the columns of all children's rows, and nobody else uses it;
+    /// `context` is for this alone. Both live until the last call.
+    pub unsafe fn new(
+        limit: usize,
+        slot: *mut pg_sys::TupleTableSlot,
+        context: pg_sys::MemoryContext,
+    ) -> Self {
+        Self { limit, rows: None, slot, context }
+    }
+
+    /// How many rows are wanted.
+    pub fn limit(&self) -> usize {
+        self.limit
     }
 
     /// The next row. It is there until the next call.
@@ -88,7 +101,8 @@ impl Nearest {
 
     /// A copy of a row, which has the columns of the slot.
     fn copy(&self, row: Row) -> pg_sys::MinimalTuple {
-        // SAFETY: all children's rows have the columns of the slot, by the promise of `new`; those of a row are extracted.
+        // SAFETY: all children's rows have the columns of the slot, by the promise of `new`; those of a row
+        // are extracted.
         unsafe {
             let (columns, row) = ((*self.slot).tts_tupleDescriptor, &*row.slot());
             PgMemoryContexts::For(self.context).switch_to(|_| {

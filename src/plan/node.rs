@@ -1,7 +1,8 @@
 //! The custom scan as a plan node and as Postgres's executor sees it.
 //!
-//! Its children are ordinary plan nodes. It gives their rows merged, and does not change them: what the query asks for besides is
-//! projected here. Where several processes execute it, under a Gather Merge, each gives its part of the rows.
+//! Its children are ordinary plan nodes. It gives their rows merged, and does not change them: what the query
+//! asks for besides is projected here. Where several processes execute it, under a Gather Merge, each gives
+//! its part of the rows.
 
 use std::ffi::{c_int, c_void};
 
@@ -109,7 +110,8 @@ unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut
 }
 
 /// # Safety
-/// `node` is one of this module, after `begin`; nobody else uses its execution as long as the reference lives.
+/// `node` is one of this module, after `begin`; nobody else uses its execution as long as the reference
+/// lives.
 unsafe fn execution_of<'a>(node: *mut pg_sys::CustomScanState) -> &'a mut Execution {
     // SAFETY: by the caller's promise.
     unsafe { &mut *(*node.cast::<FederatedScanState>()).execution }
@@ -133,14 +135,16 @@ unsafe extern "C-unwind" fn begin(
     };
     let private = Private::of_plan(scan);
     let state = node.cast();
-    // SAFETY: the children, and what computes their order, live as long as the query's memory context, and so does what is made here.
+    // SAFETY: the children, and what computes their order, live as long as the query's memory context, and so
+    // does what is made here.
     let (parent, order) = unsafe { (Parent::new(node, flags), Order::new(private.order, state)) };
     let mut merge = Merge::new(parent, order);
     // SAFETY: as above.
-    let nearest = private.limit.map(|limit| (limit as usize, unsafe { nearest(node, executor) }));
+    let nearest = private.limit.map(|limit| unsafe { nearest(limit as usize, node, executor) });
     // SAFETY: set before a worker executes anything.
     let is_worker = scan.scan.plan.parallel_aware && unsafe { pg_sys::ParallelWorkerNumber } >= 0;
-    // A worker has empty caches, and executes some of the children only; but it is to instrument what its leader does.
+    // A worker has empty caches, and executes some of the children only; but it is to instrument what its
+    // leader does.
     if !is_worker || instruments != 0 {
         merge.initialize();
     }
@@ -154,7 +158,11 @@ unsafe extern "C-unwind" fn begin(
 ///
 /// # Safety
 /// The execution of `node` by `executor` has begun; what is returned is used as long as it lasts.
-unsafe fn nearest(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState) -> Nearest {
+unsafe fn nearest(
+    limit: usize,
+    node: *mut pg_sys::CustomScanState,
+    executor: *mut pg_sys::EState,
+) -> Nearest {
     // SAFETY: by the caller's promise.
     unsafe {
         let columns = (*(*node).ss.ss_ScanTupleSlot).tts_tupleDescriptor;
@@ -166,7 +174,7 @@ unsafe fn nearest(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::ESt
             pg_sys::ALLOCSET_SMALL_INITSIZE as usize,
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
-        Nearest::new(slot, context)
+        Nearest::new(limit, slot, context)
     }
 }
 
@@ -245,8 +253,8 @@ unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
         unsafe { (execution_of(node), children_of(node), (*node).ss.ps.chgParam) };
     execution.restart();
     for child in children.iter() {
-        // SAFETY: the child was initialized, and nobody uses its search any more. With changed parameters it is rescanned when it is
-        // first asked for a row.
+        // SAFETY: the child was initialized, and nobody uses its search any more. With changed parameters it
+        // is rescanned when it is first asked for a row.
         unsafe {
             if !changed.is_null() {
                 pg_sys::UpdateChangedParamSet(child.as_ptr(), changed);

@@ -1,7 +1,8 @@
-//! Claims of an order that rests on a scan of a walia_hnsw index, and that a query above could use for more than its ORDER BY.
+//! Claims of an order that rests on a scan of a walia_hnsw index, and that a query above could use for more
+//! than its ORDER BY.
 //!
-//! Within a query the access method refuses such scans. A subquery has an ORDER BY of its own, which they serve: what is above it
-//! must not know.
+//! Within a query the access method refuses such scans. A subquery has an ORDER BY of its own, which they
+//! serve: what is above it must not know.
 
 use pgrx::pg_sys;
 
@@ -10,14 +11,15 @@ use crate::nodes::{List, NodeRef, UnaryPath};
 
 /// Takes the claims of a subquery or CTE of the query away. A path that claims less is valid.
 ///
-/// An ORDER BY above is not served either where the subquery has a LIMIT: few rows are to be sorted, and then are one run. Nor above a CTE,
-/// as in versions before 17.
+/// An ORDER BY above is not served either where the subquery has a LIMIT: few rows are to be sorted, and then
+/// are one run. Nor above a CTE, as in versions before 17.
 pub fn forget(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) {
     for path in relation.pathlist().iter().filter(|path| !path.pathkeys().is_empty()) {
         let keys = path.pathkeys();
         let is_of_answer = if let Some(scan) = path.downcast::<pg_sys::SubqueryScanPath>() {
             !order::has_limit(relation.subroot().parse())
-                // A key is left out where a condition makes it a constant: then the next one, which no run follows, is the first.
+                // A key is left out where a condition makes it a constant: then the next one, which no run
+                // follows, is the first.
                 && scan.subpath().pathkeys().len() == keys.len()
                 && order::is_of_answer(root, relation, keys)
         } else {
@@ -31,8 +33,8 @@ pub fn forget(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelO
     }
 }
 
-/// Takes the claims of a branch of UNION, INTERSECT or EXCEPT away, which from version 17 on may be merged with the others; called for
-/// the paths of its whole query.
+/// Takes the claims of a branch of UNION, INTERSECT or EXCEPT away, which from version 17 on may be merged
+/// with the others; called for the paths of its whole query.
 #[cfg(any(feature = "pg17", feature = "pg18"))]
 pub fn forget_in_branch(root: NodeRef<pg_sys::PlannerInfo>, output: NodeRef<pg_sys::RelOptInfo>) {
     if root.setop_pathkeys.is_null() {
@@ -60,7 +62,8 @@ pub fn forget_in_branch(root: NodeRef<pg_sys::PlannerInfo>, output: NodeRef<pg_s
     unsafe { (*output.as_ptr()).pathlist = paths.as_ptr() };
 }
 
-/// Whether the order of a path's rows is that of a scan of a walia_hnsw index. The path is complete, and of a query that `root` plans.
+/// Whether the order of a path's rows is that of a scan of a walia_hnsw index. The path is complete, and of a
+/// query that `root` plans.
 fn rests_on_scan(root: NodeRef<pg_sys::PlannerInfo>, path: NodeRef<pg_sys::Path>) -> bool {
     let any_of = |paths: List<pg_sys::Path>| paths.iter().any(|path| rests_on_scan(root, path));
     if let Some(scan) = path.downcast::<pg_sys::IndexPath>() {

@@ -7,19 +7,19 @@ use pgrx::pg_sys;
 use super::private::Private;
 use crate::nodes::NodeRef;
 
-/// What a child costs of what starting a worker does: its plan is written as text for the workers and read again, and the process that
-/// claims it opens its table and index with empty caches.
+/// What a child costs of what starting a worker does: its plan is written as text for the workers and read
+/// again, and the process that claims it opens its table and index with empty caches.
 const OPEN_CHILD: f64 = 0.005;
 
 /// The part of a process's time that its leader spends on the rows of each worker, as Postgres thinks.
 const LEADER_DISTRACTION: f64 = 0.3;
 
-/// What workers can save of the computing and of the pages in the cache, beside `parallel_setup_cost`, which stands for the 11 milliseconds
-/// that starting them took: warm searches of 16 and 64 indexes took 4 microseconds for a cost of 1.
+/// What workers can save of the computing and of the pages in the cache, beside `parallel_setup_cost`, which
+/// stands for starting them. docs/BENCHMARKS.md says how this and the next were found.
 const PROCESSOR_TIME: f64 = 0.25;
 
-/// The same where shared buffers are not in huge pages. A worker then has to map each small page that it touches, and unmaps it when it
-/// ends, which takes as long as to search there: workers paid from 80 milliseconds on, and from 40 with huge pages.
+/// The same where shared buffers are not in huge pages. A worker then has to map each small page that it
+/// touches, and unmaps it when it ends.
 const PROCESSOR_TIME_IN_SMALL_PAGES: f64 = 0.12;
 
 /// Reads that one process begins together: those of as many indexes as are searched by turns.
@@ -57,8 +57,8 @@ fn processor_time() -> f64 {
     if in_huge_pages { PROCESSOR_TIME } else { PROCESSOR_TIME_IN_SMALL_PAGES }
 }
 
-/// The scan that is executed by workers and the leader under a Gather Merge; `None` where it cannot be. It is offered for `output`, that
-/// of UPPERREL_ORDERED, as `scan` could be.
+/// The scan that is executed by workers and the leader under a Gather Merge; `None` where it cannot be. It is
+/// offered for `output`, that of UPPERREL_ORDERED, as `scan` could be.
 ///
 /// It gives no more rows than are wanted of it: so it is known how many that is.
 pub fn with_workers<'p>(
@@ -100,7 +100,8 @@ pub fn with_workers<'p>(
         Private { limit: Some(limit as i64), ..Private::of_path(scan) }.encode().into_path();
     let mut rows = path.path.rows;
     let path = root.allocate(path).upcast();
-    // SAFETY: the path is the planner's, and safe to execute in workers; all rows of a table are meant, whatever the query above.
+    // SAFETY: the path is the planner's, and safe to execute in workers; all rows of a table are meant,
+    // whatever the query above.
     unsafe {
         let gather = pg_sys::create_gather_merge_path(
             root.as_ptr(),
@@ -115,7 +116,8 @@ pub fn with_workers<'p>(
     }
 }
 
-/// The number of rows that a query wants, those of its OFFSET included; `None` where that is open, or all of them are wanted.
+/// The number of rows that a query wants, those of its OFFSET included; `None` where that is open, or all of
+/// them are wanted.
 fn constant_limit(query: NodeRef<pg_sys::Query>) -> Option<f64> {
     // Both clauses are of type bigint.
     let constant = |node: NodeRef<pg_sys::Node>| {

@@ -18,8 +18,8 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
 /// The one column that the rows are ordered by is a double precision, and so is what the scan compares.
 const ORDERED_BY: pg_sys::Oid = pg_sys::FLOAT8OID;
 
-/// Offers the custom scan in place of each MergeAppend that could give the rows of `input` in the order of `output`, which is that of
-/// UPPERREL_ORDERED.
+/// Offers the custom scan in place of each MergeAppend that could give the rows of `input` in the order of
+/// `output`, which is that of UPPERREL_ORDERED.
 pub fn offer(
     root: NodeRef<pg_sys::PlannerInfo>,
     input: NodeRef<pg_sys::RelOptInfo>,
@@ -27,7 +27,8 @@ pub fn offer(
 ) {
     let query = root.parse();
     let order = root.sort_pathkeys();
-    // A row that was changed meanwhile would have to be looked at again by itself, which a MergeAppend's children can do.
+    // A row that was changed meanwhile would have to be looked at again by itself, which a MergeAppend's
+    // children can do.
     if input.reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
         || order.len() != 1
         || query.commandType != pg_sys::CmdType::CMD_SELECT
@@ -37,8 +38,8 @@ pub fn offer(
     {
         return;
     }
-    // The paths of `input` may have been freed: those that are in order are paths of `output`, too, which forgets the dearer
-    // ones. For the same reason all replacements are made before the first is offered.
+    // The paths of `input` may have been freed: those that are in order are paths of `output`, too, which
+    // forgets the dearer ones. For the same reason all replacements are made before the first is offered.
     let replacements: Vec<_> = output
         .pathlist()
         .iter()
@@ -86,7 +87,8 @@ struct Replacement<'p> {
     reading: Reading,
 }
 
-/// The custom scan that does what a path of `input` does, if that is a MergeAppend; `None` where it could not, or would be of no use.
+/// The custom scan that does what a path of `input` does, if that is a MergeAppend; `None` where it could
+/// not, or would be of no use.
 fn replacement<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     input: NodeRef<pg_sys::RelOptInfo>,
@@ -108,7 +110,8 @@ fn replacement<'p>(
     let keys = merge.upcast().pathkeys();
     let sorted = |child: NodeRef<pg_sys::Path>| {
         let (planner, limit) = (root.as_ptr(), merge.limit_tuples);
-        // SAFETY: the child is a path of its parent's, whose rows can be sorted by the keys of the MergeAppend.
+        // SAFETY: the child is a path of its parent's, whose rows can be sorted by the keys of the
+        // MergeAppend.
         unsafe {
             let sort = pg_sys::create_sort_path(planner, child.parent, child.as_ptr(), keys.as_ptr(), limit);
             NodeRef::new(sort.cast())
@@ -185,8 +188,8 @@ fn order_expression<'p>(
         .find(|expression| is_computable(*expression))
 }
 
-/// Whether a MergeAppend may leave out partitions when it is run, as only Postgres's own Append nodes can: a condition on a
-/// partition key has a value then that it has not when the query is planned.
+/// Whether a MergeAppend may leave out partitions when it is run, as only Postgres's own Append nodes can: a
+/// condition on a partition key has a value then that it has not when the query is planned.
 fn may_prune_when_run(root: NodeRef<pg_sys::PlannerInfo>, input: NodeRef<pg_sys::RelOptInfo>) -> bool {
     // SAFETY: the planner's array of relations, which has nulls.
     let relations = unsafe {
@@ -234,8 +237,8 @@ unsafe fn columns(expression: *mut pg_sys::Node, relation: pg_sys::Index) -> *mu
     columns
 }
 
-/// Whether an expression has another value, or any, only when the query is run: it has a parameter or a function that is not
-/// immutable.
+/// Whether an expression has another value, or any, only when the query is run: it has a parameter or a
+/// function that is not immutable.
 fn is_known_when_run(expression: NodeRef<pg_sys::Node>) -> bool {
     // SAFETY: looks at an expression of the planner's.
     let is_mutable = unsafe { pg_sys::contain_mutable_functions(expression.as_ptr()) };

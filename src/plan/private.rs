@@ -1,16 +1,16 @@
 //! What the planner tells the executor of a custom scan, and how that travels in Postgres's nodes.
 //!
-//! Postgres copies a plan, writes it as text for parallel workers and replaces the columns of its expressions, without knowing what
-//! it is for. So there are two lists: of expressions, in which it replaces columns, and of data that it leaves alone. Only this module
-//! knows what lies where in them.
+//! Postgres copies a plan, writes it as text for parallel workers and replaces the columns of its
+//! expressions, without knowing what it is for. So there are two lists: of expressions, in which it replaces
+//! columns, and of data that it leaves alone. Only this module knows what lies where in them.
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
 use crate::error::{OrRaise, Result, SqlError};
 use crate::nodes::{List, NodeRef};
 
-/// Raised whenever the lists change, or the memory that the processes of a parallel scan share. A worker loads the library anew,
-/// which may have been replaced since its leader has loaded it.
+/// Raised whenever the lists change, or the memory that the processes of a parallel scan share. A worker
+/// loads the library anew, which may have been replaced since its leader has loaded it.
 const VERSION: i64 = 1;
 
 /// What the planner tells the executor.

@@ -1,8 +1,10 @@
-//! The memory that the processes of a parallel scan share: a piece of the dynamic shared memory of their query.
+//! The memory that the processes of a parallel scan share: a piece of the dynamic shared memory of their
+//! query.
 //!
-//! It tells which children are still to be claimed, has two boards (of the distances that the searches found, and of those of rows
-//! that passed all conditions), and a report of each process on what it did. Nothing is locked, and nobody waits: all of it
-//! is atomic but the reports, and a report is written once, before it is said to be there.
+//! It tells which children are still to be claimed, has two boards (of the distances that the searches found,
+//! and of those of rows that passed all conditions), and a report of each process on what it did. Nothing is
+//! locked, and nobody waits: all of it is atomic but the reports, and a report is written once, before it is
+//! said to be there.
 
 use std::collections::TryReserveError;
 use std::ffi::c_void;
@@ -109,8 +111,8 @@ impl Shared {
     /// The leader's access to new memory, or to that of an execution whose workers have all ended.
     ///
     /// # Safety
-    /// `memory` is as large as the terms say and aligned for everything. It lives as long as what is returned is used, as does
-    /// `context`, and nobody else uses it but by [`Shared::attach`].
+    /// `memory` is as large as the terms say and aligned for everything. It lives as long as what is returned
+    /// is used, as does `context`, and nobody else uses it but by [`Shared::attach`].
     pub unsafe fn create(memory: *mut c_void, terms: Terms, context: *mut pg_sys::ParallelContext) -> Self {
         let header = NonNull::new(memory.cast::<Header>()).expect("Postgres gives memory");
         let shared = Self { header, role: Role::Leader(context) };
@@ -131,8 +133,8 @@ impl Shared {
     /// The access of a worker; they are numbered from 0.
     ///
     /// # Safety
-    /// The leader has given `memory` to [`Shared::create`], for this worker as well, and it lives as long as what is returned is used.
-    /// The worker attaches once.
+    /// The leader has given `memory` to [`Shared::create`], for this worker as well, and it lives as long as
+    /// what is returned is used. The worker attaches once.
     pub unsafe fn attach(memory: *mut c_void, worker: usize) -> Self {
         let header = NonNull::new(memory.cast()).expect("Postgres gives memory");
         Self { header, role: Role::Worker(worker) }
@@ -150,9 +152,9 @@ impl Shared {
 
     /// How many of so many children this process may claim.
     ///
-    /// Searches may be short and what follows long: the leader, which is there before its workers, leaves them their parts. It
-    /// knows how many they are, and takes the parts of those that were not started. Where it takes no part itself the workers claim
-    /// all.
+    /// Searches may be short and what follows long: the leader, which is there before its workers, leaves
+    /// them their parts. It knows how many they are, and takes the parts of those that were not started.
+    /// Where it takes no part itself the workers claim all.
     pub fn allowance(&self, children: usize) -> usize {
         let of_worker = match self.terms().leader_participates {
             true => children.div_ceil(self.terms().processes),
@@ -168,8 +170,8 @@ impl Shared {
         }
     }
 
-    /// Some of so many children, which are this process's from now on, and are taken off its allowance; `None` when there are none
-    /// left.
+    /// Some of so many children, which are this process's from now on, and are taken off its allowance;
+    /// `None` when there are none left.
     ///
     /// Each time some part of what is left, so that the processes end at about the same time.
     pub fn claim(&self, children: usize, allowance: &mut usize) -> Option<Range<usize>> {

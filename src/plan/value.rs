@@ -61,7 +61,8 @@ impl Order {
     /// By an expression of the children's columns that gives a double precision.
     ///
     /// # Safety
-    /// The expression belongs to the plan of `node`, whose execution has begun. Both live as long as what is returned is used.
+    /// The expression belongs to the plan of `node`, whose execution has begun. Both live as long as what is
+    /// returned is used.
     pub unsafe fn new(expression: NodeRef<pg_sys::Node>, node: *mut pg_sys::PlanState) -> Self {
         // SAFETY: by the caller's promise; every scan has an expression context.
         unsafe {
@@ -73,8 +74,8 @@ impl Order {
     /// The value of a row.
     pub fn value(&mut self, row: Row) -> Value {
         let mut is_null = false;
-        // SAFETY: by the promise of `new`. The row's columns are extracted, as for an expression that may take them for those of a
-        // virtual row; the value is not a pointer into the memory that is reset.
+        // SAFETY: by the promise of `new`. The row's columns are extracted, as for an expression that may
+        // take them for those of a virtual row; the value is not a pointer into the memory that is reset.
         let value = unsafe {
             let context = &mut *self.context;
             context.ecxt_scantuple = row.slot();

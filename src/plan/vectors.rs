@@ -1,11 +1,12 @@
 //! The query vectors of a plan that workers execute: written once, not in each child.
 //!
-//! A plan goes to a worker as text, and each child has the vector some three times: where it orders, for EXPLAIN, and among its
-//! columns. For 64 children and 384 dimensions that is a megabyte, which takes longer to write and read than to search their indexes. So
-//! the children are planned with placeholders, which each process replaces when it begins to execute a child.
+//! A plan goes to a worker as text, and each child has the vector some three times: where it orders, for
+//! EXPLAIN, and among its columns. For 64 children and 384 dimensions that is a megabyte, which takes longer
+//! to write and read than to search their indexes. So the children are planned with placeholders, which each
+//! process replaces when it begins to execute a child.
 //!
-//! A placeholder is an external parameter with a number that no query can have. Postgres looks external parameters up only
-//! when they are evaluated, which these never are.
+//! A placeholder is an external parameter with a number that no query can have. Postgres looks external
+//! parameters up only when they are evaluated, which these never are.
 
 use std::ffi::c_int;
 
@@ -16,8 +17,8 @@ use crate::nodes::{self, List, NodeRef};
 /// The number of the first vector's placeholder; those of others are below.
 const FIRST: c_int = c_int::MAX;
 
-/// Takes the vectors by which scans of indexes order out of plans that have just been made, and leaves placeholders where they are
-/// operands. What it returns is for [`put_back`].
+/// Takes the vectors by which scans of indexes order out of plans that have just been made, and leaves
+/// placeholders where they are operands. What it returns is for [`put_back`].
 pub fn take_out<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     plans: List<'p, pg_sys::Plan>,
@@ -48,8 +49,8 @@ pub fn take_out<'p>(
     vectors.into_iter().map(Some).collect()
 }
 
-/// A plan that has been through [`take_out`], with the vectors in their places. Others may execute the plan later: so it is a copy, in
-/// the current memory context.
+/// A plan that has been through [`take_out`], with the vectors in their places. Others may execute the plan
+/// later: so it is a copy, in the current memory context.
 pub fn put_back<'p>(
     plan: NodeRef<'p, pg_sys::Plan>,
     vectors: List<'p, pg_sys::Const>,

@@ -9,8 +9,9 @@ use super::recent;
 
 /// A pinned buffer under a content lock; both are given back when it is dropped.
 ///
-/// **While unwinding, dropping does nothing.** An ERROR resets the count of held-off interrupts, so that releasing a
-/// lock afterwards would underflow it; the abort of the (sub)transaction releases locks and pins itself.
+/// **While unwinding, dropping does nothing.** An ERROR resets the count of held-off interrupts, so that
+/// releasing a lock afterwards would underflow it; the abort of the (sub)transaction releases locks and pins
+/// itself.
 pub struct LockedBuffer(pg_sys::Buffer);
 
 impl LockedBuffer {
@@ -79,7 +80,8 @@ impl LockedBuffer {
     }
 
     /// # Safety
-    /// The caller gives away a pin on a buffer that this process has not locked; `mode` is one of Postgres's two lock modes.
+    /// The caller gives away a pin on a buffer that this process has not locked; `mode` is one of Postgres's
+    /// two lock modes.
     unsafe fn lock_pinned(buffer: pg_sys::Buffer, mode: u32) -> Self {
         // SAFETY: by the caller's promise.
         unsafe { pg_sys::LockBuffer(buffer, mode as i32) };
@@ -139,8 +141,8 @@ impl LockedBuffer {
 
     /// The page.
     pub fn page(&self) -> &Page {
-        // SAFETY: a buffer is BLCKSZ = size_of::<Page>() bytes, MAXALIGNed to 8; it is pinned, and while it is locked
-        // nobody changes it but through `page_mut`.
+        // SAFETY: a buffer is BLCKSZ = size_of::<Page>() bytes, MAXALIGNed to 8; it is pinned, and while it
+        // is locked nobody changes it but through `page_mut`.
         unsafe { &*pg_sys::BufferGetPage(self.0).cast::<Page>() }
     }
 

@@ -12,8 +12,8 @@ const LOGGED_AT_ONCE: u32 = 32;
 
 /// Appends pages to an index that nobody else can see, through shared buffers.
 ///
-/// The pages are WAL-logged in batches, as whole pages, while they are still in the cache. [`BulkWriter::finish`] logs
-/// the last batch: without it the index must not be committed.
+/// The pages are WAL-logged in batches, as whole pages, while they are still in the cache.
+/// [`BulkWriter::finish`] logs the last batch: without it the index must not be committed.
 pub struct BulkWriter {
     index: pg_sys::Relation,
     fork: pg_sys::ForkNumber::Type,
@@ -54,8 +54,8 @@ impl PageSink for BulkWriter {
     fn append(&mut self, page: &Page) -> Result<()> {
         // What is not logged is appended without any other point where the build can be cancelled.
         check_for_interrupts();
-        // SAFETY: `new`'s promise. The new buffer is locked exclusively; until it is logged below, its changes are
-        // covered by the rule that an aborted or crashed CREATE INDEX leaves nothing behind.
+        // SAFETY: `new`'s promise. The new buffer is locked exclusively; until it is logged below, its
+        // changes are covered by the rule that an aborted or crashed CREATE INDEX leaves nothing behind.
         unsafe {
             let mut buffer = LockedBuffer::extend(self.index, self.fork);
             debug_assert_eq!(buffer.block(), self.written);

@@ -1,7 +1,7 @@
 //! An index's pages in Postgres: shared buffers, content locks, generic WAL, the free space map.
 //!
-//! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build. Content locks and pins
-//! are held by Rust values that give them back, except while an ERROR unwinds.
+//! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build. Content locks
+//! and pins are held by Rust values that give them back, except while an ERROR unwinds.
 
 pub mod buffer;
 pub mod bulk;
@@ -25,8 +25,8 @@ pub use relation::RelationStore;
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
 
-/// Called when the library is loaded. libc takes memory when a thread first uses a variable of its own that is to be dropped, and ends
-/// the process where there is none: this is done beforehand.
+/// Called when the library is loaded. libc takes memory when a thread first uses a variable of its own that
+/// is to be dropped, and ends the process where there is none: this is done beforehand.
 pub fn define() {
     Held::assert_none(0);
     recent::define();

@@ -76,7 +76,8 @@ impl PageStore for RelationStore {
         // SAFETY: the relation is open.
         unsafe {
             pg_sys::RecordPageWithFreeSpace(self.index, block, bytes);
-            // Searches of the map begin at its root, which only this tells of the page. VACUUM does it once, at its end.
+            // Searches of the map begin at its root, which only this tells of the page. VACUUM does it once,
+            // at its end.
             if self.activity == Activity::Query {
                 pg_sys::FreeSpaceMapVacuumRange(self.index, block, block + 1);
             }
@@ -136,7 +137,8 @@ impl PageStore for RelationStore {
 
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
         let transaction = pg_sys::FullTransactionId { value: transaction };
-        // SAFETY: the table is open; a null one asks for the snapshots of the whole cluster, which is safe but late.
+        // SAFETY: the table is open; a null one asks for the snapshots of the whole cluster, which is safe
+        // but late.
         unsafe { pg_sys::GlobalVisCheckRemovableFullXid(self.heap, transaction) }
     }
 

@@ -1,8 +1,8 @@
 //! Linear passes: pages in the order of their blocks, read ahead.
 //!
-//! From Postgres 17 on a read stream reads ahead, several pages at a time where they lie side by side; before, pages are asked
-//! for in windows. `walia.prefetch_depth` = 0 turns off both. A stream's reads are Postgres's own affair: they are not among the
-//! pages that [`super::prefetch::PrefetchStats`] counts.
+//! From Postgres 17 on a read stream reads ahead, several pages at a time where they lie side by side;
+//! before, pages are asked for in windows. `walia.prefetch_depth` = 0 turns off both. A stream's reads are
+//! Postgres's own affair: they are not among the pages that [`super::prefetch::PrefetchStats`] counts.
 
 use std::ops::Range;
 
@@ -82,8 +82,8 @@ mod stream {
 
     /// One of Postgres's read streams.
     ///
-    /// **While unwinding, dropping does nothing**: the abort of the (sub)transaction gives back the pins, and memory goes with its
-    /// context.
+    /// **While unwinding, dropping does nothing**: the abort of the (sub)transaction gives back the pins, and
+    /// memory goes with its context.
     pub struct Stream {
         stream: *mut pg_sys::ReadStream,
         /// What the stream has not asked for.
@@ -92,8 +92,8 @@ mod stream {
 
     impl Stream {
         /// # Safety
-        /// `index` is open and has the blocks, `strategy` is null or alive, and the memory context that is current now lives, until
-        /// the stream is dropped.
+        /// `index` is open and has the blocks, `strategy` is null or alive, and the memory context that is
+        /// current now lives, until the stream is dropped.
         pub unsafe fn begin(
             index: pg_sys::Relation,
             strategy: pg_sys::BufferAccessStrategy,

@@ -7,13 +7,14 @@ use pgrx::pg_sys;
 
 use crate::guc;
 
-/// What searches ask for ahead at least, where the tablespace decides: effective_io_concurrency was 1 by default up to 17.
+/// What searches ask for ahead at least, where the tablespace decides: effective_io_concurrency was 1 by
+/// default up to 17.
 const LEAST_DEPTH: usize = 16;
 
 /// Asks for pages of one relation before they are read.
 ///
-/// Asking for a page that is cached costs as much as finding it does. So read-ahead pauses as soon as nothing that it asked
-/// for had to be read, and goes on when this backend has had to read a page again.
+/// Asking for a page that is cached costs as much as finding it does. So read-ahead pauses as soon as nothing
+/// that it asked for had to be read, and goes on when this backend has had to read a page again.
 #[derive(Clone)]
 pub struct Prefetcher {
     relation: pg_sys::Relation,

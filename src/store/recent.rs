@@ -1,9 +1,10 @@
-//! Where pages were in shared buffers when this backend read them last, so that they are found there without a lookup, and
-//! their memory can be asked for before they are pinned.
+//! Where pages were in shared buffers when this backend read them last, so that they are found there without
+//! a lookup, and their memory can be asked for before they are pinned.
 //!
-//! A search reads its pages in an order that no hardware foresees, and waits longer for a page's memory than it takes to score
-//! what lies there; the table of all buffers is memory to wait for, too. These are hints: a buffer may hold another page by
-//! now, which Postgres tells when it is to be pinned, and whose memory is otherwise asked for in vain.
+//! A search reads its pages in an order that no hardware foresees, and waits longer for a page's memory than
+//! it takes to score what lies there; the table of all buffers is memory to wait for, too. These are hints: a
+//! buffer may hold another page by now, which Postgres tells when it is to be pinned, and whose memory is
+//! otherwise asked for in vain.
 
 use std::alloc::{Layout, alloc_zeroed};
 use std::cell::{Cell, RefCell};
@@ -14,9 +15,11 @@ use walia_core::kernel::prefetch_range;
 use walia_core::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE};
 use walia_core::types::{Link, PAGE_SIZE};
 
-/// The most pages remembered, 4 bytes each: twice as many as there are buffers, as two pages may want one place, but no more than this.
+/// The most pages remembered, 4 bytes each: twice as many as there are buffers, as two pages may want one
+/// place, but no more than this.
 const MOST: usize = 1 << 20;
-/// Of so many reads one is looked up: only that counts as a use of the page, by which Postgres keeps it in its buffers.
+/// Of so many reads one is looked up: only that counts as a use of the page, by which Postgres keeps it in
+/// its buffers.
 const LOOKED_UP: u32 = 4;
 /// The same as long as nothing has to be read, so that all stays where it is.
 const LOOKED_UP_IN_CACHE: u32 = 16;
@@ -24,7 +27,8 @@ const LOOKED_UP_IN_CACHE: u32 = 16;
 const CACHED: u32 = 1000;
 
 thread_local! {
-    /// Buffers by a hash of relation and block; 0 is none. Empty until the first page is remembered, then a power of two.
+    /// Buffers by a hash of relation and block; 0 is none. Empty until the first page is remembered, then a
+    /// power of two.
     static BUFFERS: RefCell<Vec<pg_sys::Buffer>> = const { RefCell::new(Vec::new()) };
     /// Reads since this backend has had to read a page, and how many it had read by then.
     static READS: Cell<(u32, i64)> = const { Cell::new((0, 0)) };
@@ -59,10 +63,12 @@ fn looks_up() -> bool {
     reads.is_multiple_of(if reads < CACHED { LOOKED_UP } else { LOOKED_UP_IN_CACHE })
 }
 
-/// So many zeros from the system: a session that reads few pages touches little of it. None where there is no memory.
+/// So many zeros from the system: a session that reads few pages touches little of it. None where there is no
+/// memory.
 fn zeros(places: usize) -> Vec<pg_sys::Buffer> {
     let Ok(layout) = Layout::array::<pg_sys::Buffer>(places) else { return Vec::new() };
-    // SAFETY: the layout has a size, as `places` is positive; zeros are numbers, and a vector frees memory of this layout.
+    // SAFETY: the layout has a size, as `places` is positive; zeros are numbers, and a vector frees memory of
+    // this layout.
     unsafe {
         let memory = alloc_zeroed(layout).cast::<pg_sys::Buffer>();
         if memory.is_null() { Vec::new() } else { Vec::from_raw_parts(memory, places, places) }
@@ -110,7 +116,8 @@ pub unsafe fn pin(index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer>
     pinned.then_some(seen)
 }
 
-/// Counts a page that was found in a buffer, as a lookup does: Postgres's macros pgstat_count_buffer_read and _hit.
+/// Counts a page that was found in a buffer, as a lookup does: Postgres's macros pgstat_count_buffer_read and
+/// _hit.
 ///
 /// # Safety
 /// `index` is open.
@@ -133,8 +140,8 @@ unsafe fn count_hit(index: pg_sys::Relation) {
 /// Where a page is thought to be.
 fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
     let buffer = seen(index, block);
-    // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server runs; only an
-    // address is computed.
+    // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server
+    // runs; only an address is computed.
     (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
 }
 
@@ -159,8 +166,8 @@ pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
         if let Some(page) = page(index, tuple.block)
             && at + LINE_POINTER_SIZE <= PAGE_SIZE
         {
-            // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the same time: a single
-            // atomic load gives some value, which is not relied on.
+            // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the
+            // same time: a single atomic load gives some value, which is not relied on.
             let word = unsafe { AtomicU32::from_ptr(page.add(at).cast()) }.load(Ordering::Relaxed);
             let (start, length) = (word as usize & 0x7fff, word as usize >> 17);
             if start + length <= PAGE_SIZE {

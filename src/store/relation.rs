@@ -42,7 +42,8 @@ impl RelationStore {
     /// The store of an index that is read or inserted into.
     ///
     /// # Safety
-    /// `index` is an open walia_hnsw index, and `heap` its open table or null, as long as the store or a clone lives.
+    /// `index` is an open walia_hnsw index, and `heap` its open table or null, as long as the store or a
+    /// clone lives.
     pub unsafe fn new(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
         Self {
             index,
@@ -60,11 +61,12 @@ impl RelationStore {
 
     /// The store of an index that is scanned.
     ///
-    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. Such a scan must fail where a
-    /// page has been changed since: it may lack rows.
+    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. Such a
+    /// scan must fail where a page has been changed since: it may lack rows.
     ///
     /// # Safety
-    /// The scan has not ended as long as the store or a clone lives, or [`RelationStore::forget_snapshot`] has been called.
+    /// The scan has not ended as long as the store or a clone lives, or [`RelationStore::forget_snapshot`]
+    /// has been called.
     pub unsafe fn for_scan(scan: &pg_sys::IndexScanDescData) -> Self {
         // SAFETY: by the caller's promise.
         let store = unsafe { Self::new(scan.indexRelation, scan.heapRelation) };
@@ -84,7 +86,8 @@ impl RelationStore {
     /// # Safety
     /// As [`RelationStore::new`].
     pub unsafe fn for_maintenance(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
-        // SAFETY: by the caller's promise; the strategy lives in the current memory context, as long as the statement.
+        // SAFETY: by the caller's promise; the strategy lives in the current memory context, as long as the
+        // statement.
         let (store, strategy) = unsafe {
             (Self::new(index, heap), pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_VACUUM))
         };
@@ -128,8 +131,9 @@ impl RelationStore {
         self.reads.set(self.reads.get() + 1);
         let _held = Held::new(self.identity(), block, Access::Share);
         let buffer = lock();
-        // SAFETY: the setting never changes while the server runs; the snapshot, where there is one, is that of a scan that goes
-        // on, and the page is locked. An ERROR unwinds through the guard, which then does nothing.
+        // SAFETY: the setting never changes while the server runs; the snapshot, where there is one, is that
+        // of a scan that goes on, and the page is locked. An ERROR unwinds through the guard, which then does
+        // nothing.
         #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
         unsafe {
             if pg_sys::old_snapshot_threshold >= 0 && !self.snapshot.get().is_null() {

@@ -3,8 +3,8 @@
 use pgrx::{IntoDatum, direct_function_call, pg_sys};
 use walia_core::page::STOP_POINTS;
 
-/// The advisory lock that a backend takes, and gives back, at a stop point that `walia.stop_points` names: whoever holds it stops
-/// the backend there, and pg_locks shows that it waits.
+/// The advisory lock that a backend takes, and gives back, at a stop point that `walia.stop_points` names:
+/// whoever holds it stops the backend there, and pg_locks shows that it waits.
 const LOCK: i64 = 0x77_616c_6961;
 
 /// Waits at a stop point if it is one of those that the session is to stop at.

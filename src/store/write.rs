@@ -37,8 +37,9 @@ impl UnitPage {
 
 /// A write unit over shared buffers.
 ///
-/// Pages are locked and shown as they are; the generic WAL record (65 KB of memory) begins with the first edit. Dropped
-/// without commit the record is forgotten. While unwinding, nothing is done: see [`LockedBuffer`].
+/// Pages are locked and shown as they are; the generic WAL record (65 KB of memory) begins with the first
+/// edit. Dropped without commit the record is forgotten. While unwinding, nothing is done: see
+/// [`LockedBuffer`].
 pub struct RelationWrite<'s> {
     store: &'s RelationStore,
     record: *mut pg_sys::GenericXLogState,
@@ -104,8 +105,8 @@ impl WriteUnit for RelationWrite<'_> {
         let page = &mut self.pages[at];
         let copy = *page.copy.get_or_insert_with(|| {
             let flags = if page.new { pg_sys::GENERIC_XLOG_FULL_IMAGE as i32 } else { 0 };
-            // SAFETY: the relation is open, the buffer locked exclusively and registered once. The record's copies of
-            // pages are aligned as buffers are, and never null.
+            // SAFETY: the relation is open, the buffer locked exclusively and registered once. The record's
+            // copies of pages are aligned as buffers are, and never null.
             unsafe {
                 if self.record.is_null() {
                     self.record = pg_sys::GenericXLogStart(self.store.index);

@@ -36,7 +36,8 @@ impl Call {
     /// The call that Postgres makes.
     ///
     /// # Safety
-    /// `call` is what Postgres gave to a function, and the arguments asked for have the types that SQL declares.
+    /// `call` is what Postgres gave to a function, and the arguments asked for have the types that SQL
+    /// declares.
     pub unsafe fn new(call: pg_sys::FunctionCallInfo) -> Self {
         Self(call)
     }
@@ -96,7 +97,8 @@ impl Call {
         })
     }
 
-    /// The first argument of a transition function: an aggregate's state may change in place, any other is copied.
+    /// The first argument of a transition function: an aggregate's state may change in place, any other is
+    /// copied.
     pub fn transition_state(&self, caller: &str) -> Result<State> {
         let mut state = self.state(0, caller)?;
         // SAFETY: `new`'s promise; a null pointer asks for no memory context.
@@ -105,7 +107,8 @@ impl Call {
         Ok(state)
     }
 
-    /// What the C function returns. Raises the ERROR of a result that is one, and that of memory that was missing on the way.
+    /// What the C function returns. Raises the ERROR of a result that is one, and that of memory that was
+    /// missing on the way.
     pub fn result<R: Return>(&self, result: R) -> Datum {
         let result = result.into_result();
         memory::check();

@@ -1,4 +1,5 @@
-//! Casts between vectors, arrays and numbers of dimensions. `typmod` is the expected number of dimensions, or −1.
+//! Casts between vectors, arrays and numbers of dimensions. `typmod` is the expected number of dimensions, or
+//! −1.
 
 use pgrx::PgSqlErrorCode;
 

@@ -172,7 +172,8 @@ impl State {
         let header: &[i32] = bytemuck::cast_slice(&value[..value.len().min(ARRAY_HEADER)]);
         let elements = value.len().saturating_sub(ARRAY_HEADER) / size_of::<f64>();
         let float8 = pg_sys::FLOAT8OID.to_u32() as i32;
-        // One dimension, no bitmap of nulls, float8, as many as there are (at least the count), any lower bound.
+        // One dimension, no bitmap of nulls, float8, as many as there are (at least the count), any lower
+        // bound.
         let is_state = elements > 0 && header.starts_with(&[1, 0, float8, elements as i32]);
         is_state.then_some(Self { writable: value.owned, value })
     }
@@ -203,7 +204,8 @@ impl DerefMut for State {
     fn deref_mut(&mut self) -> &mut [f64] {
         assert!(self.writable, "only a transition function's state may change");
         let values = self.len();
-        // SAFETY: the same bytes as `deref`'s, which are f64 and aligned as it has checked, and only this call's.
+        // SAFETY: the same bytes as `deref`'s, which are f64 and aligned as it has checked, and only this
+        // call's.
         unsafe {
             let contents = self.value.pointer.as_ptr().cast::<u8>().add(pg_sys::VARHDRSZ);
             slice::from_raw_parts_mut(contents.add(ARRAY_HEADER).cast(), values)
@@ -266,8 +268,8 @@ impl Array {
         Self { dimensions: ndim as usize, has_nulls, length, element_type: elemtype, elements, _value: value }
     }
 
-    /// The elements as float4; `None` where they are not int4, float4, float8 or numeric. A numeric without a float4
-    /// raises an ERROR, as its own cast does.
+    /// The elements as float4; `None` where they are not int4, float4, float8 or numeric. A numeric without a
+    /// float4 raises an ERROR, as its own cast does.
     pub fn floats(&self) -> Option<impl Iterator<Item = f32>> {
         let to_f32: fn(Datum) -> f32 = match self.element_type {
             pg_sys::INT4OID => |datum| datum.value() as i32 as f32,

@@ -1,4 +1,5 @@
-//! The C functions that the install script names: `vecf32_add` and `vecf16_add` are the same `arithmetic::add`.
+//! The C functions that the install script names: `vecf32_add` and `vecf16_add` are the same
+//! `arithmetic::add`.
 //!
 //! Each is declared STRICT in `sql/`, with the argument types that its line here asks for.
 

@@ -8,8 +8,8 @@ use super::functions::{CFunction, vecf16, vecf32};
 
 /// The metric and the element type of an operator class, by the C function of its support function 1.
 ///
-/// An operator class for another type of the same layout (pgvector's) names the same C functions. `None` where the
-/// function is not one of walia's distances.
+/// An operator class for another type of the same layout (pgvector's) names the same C functions. `None`
+/// where the function is not one of walia's distances.
 pub fn measure_of(function: CFunction) -> Option<(Metric, ElementType)> {
     let distances: [(CFunction, Metric, ElementType); 8] = [
         (vecf32::l2_distance, Metric::L2, ElementType::F32),

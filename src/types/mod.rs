@@ -1,9 +1,9 @@
 //! The SQL types `vecf32(n)` and `vecf16(n)`: input and output, casts, operators, functions, aggregates.
 //!
-//! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions and an
-//! unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain functions of
-//! slices; [`functions`] wires them to the C functions that the install script names. Only [`datum`], [`call`], [`decimal`]
-//! and [`functions`] deal with memory that Postgres owns.
+//! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions
+//! and an unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain
+//! functions of slices; [`functions`] wires them to the C functions that the install script names. Only
+//! [`datum`], [`call`], [`decimal`] and [`functions`] deal with memory that Postgres owns.
 
 mod aggregates;
 mod arithmetic;

@@ -1,7 +1,7 @@
 //! Text input and output: `[1,2.5,-3e+20]`.
 //!
-//! Input takes what pgvector takes, decimal numbers only: the same white space, the same numbers, rounded to nearest.
-//! Output prints what float4out prints.
+//! Input takes what pgvector takes, decimal numbers only: the same white space, the same numbers, rounded to
+//! nearest. Output prints what float4out prints.
 
 use pgrx::PgSqlErrorCode;
 use walia_core::types::MAX_DIMENSIONS;
@@ -61,7 +61,8 @@ fn parse_element<E: Element>(number: &[u8]) -> Option<Result<E>> {
     Some(if overflowed { Err(out_of_range::<E>(&shown(number.as_bytes()))) } else { finite(element) })
 }
 
-/// Length of the longest prefix that is a decimal number, an infinity or a NaN by strtof's rules; 0 where none is.
+/// Length of the longest prefix that is a decimal number, an infinity or a NaN by strtof's rules; 0 where
+/// none is.
 fn number_length(text: &[u8]) -> usize {
     let sign = sign_length(text);
     let unsigned = &text[sign..];

@@ -67,7 +67,8 @@ pub fn element<E: Element>(value: f32) -> Result<E> {
     finite(element)
 }
 
-/// Text as a message shows it: all of it, but of what may have any length the beginning. Messages are copied more than once.
+/// Text as a message shows it: all of it, but of what may have any length the beginning. Messages are copied
+/// more than once.
 pub fn shown(text: &[u8]) -> String {
     const MOST: usize = 1000;
     let mut length = text.len();

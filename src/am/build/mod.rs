@@ -1,7 +1,7 @@
 //! `ambuild` and `ambuildempty`: CREATE INDEX.
 //!
-//! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a pool insert
-//! into the graph; then it writes the pages. The threads never call Postgres.
+//! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a
+//! pool insert into the graph; then it writes the pages. The threads never call Postgres.
 
 mod progress;
 mod rows;

@@ -10,8 +10,8 @@ const PAGES: u32 = 256;
 /// Rows that are taken of a page: TOASTed vectors are small on it and costly to read.
 const ROWS_OF_PAGE: u32 = 32;
 
-/// The mean of some of a table's vectors (under cosine, of their directions); empty where the index has no codes, zero where
-/// the table has no vectors.
+/// The mean of some of a table's vectors (under cosine, of their directions); empty where the index has no
+/// codes, zero where the table has no vectors.
 pub fn centroid(table: &IndexedTable) -> Vec<f32> {
     if table.parameters.code_bits == 0 {
         return Vec::new();

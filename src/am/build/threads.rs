@@ -1,8 +1,8 @@
 //! The threads of one build.
 //!
-//! They live no longer than the build, unwinding included: Postgres forks and exits as a process of one thread. Where a
-//! backend is terminated (FATAL) it exits without unwinding and takes the threads with it; they own nothing but memory
-//! of the process.
+//! They live no longer than the build, unwinding included: Postgres forks and exits as a process of one
+//! thread. Where a backend is terminated (FATAL) it exits without unwinding and takes the threads with it;
+//! they own nothing but memory of the process.
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;
@@ -39,8 +39,8 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
             |thread| thread.run(),
             |pool| {
                 drop(signals);
-                // Each thread has taken what it needs before the work takes memory: where libc has none for what a thread registers
-                // for its end, it ends the process.
+                // Each thread has taken what it needs before the work takes memory: where libc has none for
+                // what a thread registers for its end, it ends the process.
                 pool.broadcast(|_| ());
                 work(pool)
             },
@@ -48,8 +48,8 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
         .map_err(|error| not_started(&error))
 }
 
-/// All signals, blocked in this thread until dropped. Threads that it starts meanwhile inherit the mask: Postgres's signal
-/// handlers must only ever run in the backend's own thread.
+/// All signals, blocked in this thread until dropped. Threads that it starts meanwhile inherit the mask:
+/// Postgres's signal handlers must only ever run in the backend's own thread.
 struct BlockedSignals(libc::sigset_t);
 
 impl BlockedSignals {
