@@ -13,11 +13,10 @@ use pgrx::{pg_guard, pg_sys};
 use walia_core::types::{ElementType, Metric};
 
 use super::column::{Column, DISTANCE_PROCEDURE, declared_parameters};
-use super::handler::walia_hnsw_handler;
 use super::options::Options;
+use super::scan;
 use crate::error::{OrRaise, Result};
 use crate::error_context::enter;
-use crate::types::functions::CFunction;
 use crate::types::measure_of;
 
 thread_local! {
@@ -123,7 +122,7 @@ impl Defined {
             // SAFETY: in a transaction, by the caller's promise; the options of an index of this access
             // method.
             unsafe {
-                (kinds.contains(&(class.relkind as u8)) && is_walia_hnsw(class.relam)).then(|| Self {
+                (kinds.contains(&(class.relkind as u8)) && scan::is_handled_here(class.relam)).then(|| Self {
                     name: pgrx::name_data_to_str(&class.relname).to_owned(),
                     options: Options::of_row(row, descriptor),
                 })
@@ -248,29 +247,6 @@ unsafe fn options_before(index: pg_sys::Oid) -> Option<Options> {
         pg_sys::ReleaseSysCache(row);
         Some(options)
     }
-}
-
-/// Whether an access method is this one, whatever its name: its handler tells.
-///
-/// # Safety
-/// Called in a transaction.
-unsafe fn is_walia_hnsw(method: pg_sys::Oid) -> bool {
-    let cache = pg_sys::SysCacheIdentifier::AMOID as i32;
-    // SAFETY: by the caller's promise; the cache's copy is released when it has been read.
-    let handler = unsafe {
-        let row = pg_sys::SearchSysCache1(cache, pg_sys::Datum::from(method));
-        if row.is_null() {
-            return false;
-        }
-        let handler = (*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_am>()).amhandler;
-        pg_sys::ReleaseSysCache(row);
-        handler
-    };
-    let mut info = pg_sys::FmgrInfo::default();
-    // SAFETY: by the caller's promise; an access method has a handler.
-    unsafe { pg_sys::fmgr_info(handler, &mut info) };
-    let ours: CFunction = walia_hnsw_handler;
-    info.fn_addr.is_some_and(|function| std::ptr::fn_addr_eq(function, ours))
 }
 
 /// The metric and the element type of an operator class; `None` where it is none of walia's distances.

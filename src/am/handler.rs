@@ -50,7 +50,7 @@ extern "C" fn pg_finfo_walia_hnsw_handler() -> &'static pg_sys::Pg_finfo_record 
 /// Only Postgres calls it.
 #[unsafe(no_mangle)]
 #[pg_guard]
-pub unsafe extern "C-unwind" fn walia_hnsw_handler(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
+unsafe extern "C-unwind" fn walia_hnsw_handler(_call: pg_sys::FunctionCallInfo) -> pg_sys::Datum {
     enter!();
     // SAFETY: palloc gives enough writable memory, aligned for any struct; Postgres frees it.
     unsafe {
