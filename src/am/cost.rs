@@ -3,7 +3,7 @@
 //! Imports `column`, `options`, `order`, `guc` and walia-core.
 
 use pgrx::{PgList, pg_guard, pg_sys};
-use walia_core::page::scan::federation;
+use walia_core::page::scan::share;
 
 use super::options::Options;
 use super::{column, order};
@@ -206,7 +206,7 @@ impl Federated {
         // SAFETY: by the caller's promise.
         let indexes: Vec<_> = paths.iter().map(|path| unsafe { &*(**path).indexinfo }).collect();
         let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
-        let share = federation::share(guc::ef_search(), indexes.len()) as f64;
+        let share = share(guc::ef_search(), indexes.len()) as f64;
         let (mut saved, mut reading) = (0.0, 0.0);
         for index in indexes {
             // SAFETY: by the caller's promise.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
 use walia_core::page::Index;
-use walia_core::page::scan::{IterativeScan, Scan, ScanOptions};
+use walia_core::page::scan::{IterativeScan, Next, Scan, ScanOptions, Walk};
 use walia_core::types::Metric;
 
 use super::column;
@@ -21,6 +21,9 @@ use crate::memory;
 use crate::store::error::index_error;
 use crate::store::{RelationStore, item_pointer};
 
+/// Core's scan, with Postgres's sort and the rows of the table.
+type IndexScan = Scan<RelationStore, Sorter, HeapVectors>;
+
 /// What a scan keeps between calls.
 ///
 /// It is dropped with its memory context, at the end or by an abort. By then nothing in it holds a buffer: core's scan
@@ -29,8 +32,7 @@ struct ScanState {
     /// Child of the context that the scan began in: the executor's own is reset by the row.
     context: pg_sys::MemoryContext,
     /// `None` until the first row is asked for.
-    scan: Option<(Scan<RelationStore>, HeapVectors)>,
-    sorter: Sorter,
+    scan: Option<IndexScan>,
     /// The search, and the time that was spent on it.
     number: SearchNumber,
     time: Duration,
@@ -39,8 +41,8 @@ struct ScanState {
 impl ScanState {
     /// What the search did so far.
     fn done(&self) -> LastScan {
-        let Some((scan, vectors)) = &self.scan else { return LastScan::default() };
-        let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
+        let Some(scan) = &self.scan else { return LastScan::default() };
+        let (index, table) = (scan.store().prefetch_stats(), scan.table.prefetch_stats());
         LastScan {
             indexes: 1,
             stats: scan.stats(),
@@ -54,8 +56,8 @@ impl ScanState {
     /// Ends the search, if one has begun.
     fn end(&mut self) {
         let mut done = self.done();
-        if let Some((mut scan, mut vectors)) = self.scan.take() {
-            vectors.end();
+        if let Some(mut scan) = self.scan.take() {
+            scan.table.end();
             scan.store().forget_snapshot();
             // SAFETY: asks for the state of the server.
             if guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() } {
@@ -65,8 +67,8 @@ impl ScanState {
             done.stats = scan.stats();
             last::record(self.number, done);
             self.time = Duration::ZERO;
+            scan.sorter.end();
         }
-        self.sorter.end();
     }
 }
 
@@ -92,7 +94,7 @@ pub unsafe extern "C-unwind" fn ambeginscan(
             pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
         );
         let (number, time) = (SearchNumber::default(), Duration::ZERO);
-        let state = ScanState { context, scan: None, sorter: Sorter::new(), number, time };
+        let state = ScanState { context, scan: None, number, time };
         (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast();
         scan
     }
@@ -145,13 +147,13 @@ pub unsafe extern "C-unwind" fn amgettuple(
             state.number = SearchNumber::next();
             state.scan = Some(begin(scan, state.context, options(1)).or_raise());
         }
-        let (walk, vectors) = state.scan.as_mut().expect("begun above");
-        let hit = walk.next(&mut state.sorter, vectors).map_err(|error| index_error(index, error)).or_raise();
+        let scanned = state.scan.as_mut().expect("begun above");
+        let next = scanned.next().map_err(|error| index_error(index, error)).or_raise();
         pg_sys::MemoryContextSwitchTo(caller);
         memory::check();
         state.time += started.elapsed();
-        let Some(hit) = hit else { return false };
-        vectors.count_row(hit.heap_tid);
+        let Next::Row(hit) = next else { return false };
+        scanned.table.count_row(hit.heap_tid);
         (*scan).xs_heaptid = item_pointer(hit.heap_tid);
         (*scan).xs_recheck = false;
         // Distances are exact and in order: the executor need not compute them again.
@@ -243,14 +245,14 @@ pub unsafe fn begin_member(scan: pg_sys::IndexScanDesc, options: ScanOptions, nu
     }
 }
 
-/// The search of a scan, once it has begun.
+/// The walk of a scan, once it has begun.
 ///
 /// # Safety
 /// `scan` is that of an open walia_hnsw index; nobody else uses its search as long as the reference lives.
-pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Scan<RelationStore>> {
+pub unsafe fn search<'a>(scan: pg_sys::IndexScanDesc) -> Option<&'a mut Walk<RelationStore>> {
     // SAFETY: `ambeginscan` made the state.
     let state = unsafe { &mut *(*scan).opaque.cast::<ScanState>() };
-    state.scan.as_mut().map(|(search, _)| search)
+    state.scan.as_mut().map(|scan| &mut scan.walk)
 }
 
 /// What the search of a scan did so far.
@@ -279,7 +281,7 @@ unsafe fn begin(
     descriptor: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
     options: ScanOptions,
-) -> Result<(Scan<RelationStore>, HeapVectors)> {
+) -> Result<IndexScan> {
     // SAFETY: by the caller's promise; the relations are open as long as the scan.
     unsafe {
         let scan = &*descriptor;
@@ -304,7 +306,7 @@ unsafe fn begin(
         let query = query.as_ref().map(|vector| vector.bytes());
         let parameters = index.layout.parameters;
         let vectors = HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default());
-        Ok((Scan::new(index, query, options), vectors))
+        Ok(Scan::new(index, query, options, Sorter::new(), vectors))
     }
 }
 

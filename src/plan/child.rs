@@ -5,7 +5,7 @@
 use std::ffi::c_int;
 
 use pgrx::pg_sys;
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{ScanOptions, Walk};
 use walia_core::types::Metric;
 
 use super::vectors;
@@ -119,7 +119,7 @@ impl Child {
     ///
     /// # Safety
     /// It has been opened, and no other reference to its search lives.
-    pub unsafe fn search<'a>(&self) -> &'a mut Scan<RelationStore> {
+    pub unsafe fn search<'a>(&self) -> &'a mut Walk<RelationStore> {
         // SAFETY: by the caller's promise.
         unsafe { scan::search((*self.index_scan()).iss_ScanDesc) }.expect("begun by `open`")
     }

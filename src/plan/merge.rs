@@ -14,7 +14,7 @@ use std::time::Instant;
 
 use pgrx::{PgList, pg_sys};
 use walia_core::graph::Board;
-use walia_core::page::scan::{Federation, IterativeScan, Scan, ScanOptions};
+use walia_core::page::scan::{Federation, IterativeScan, ScanOptions, Walk};
 use walia_core::types::{Error, Metric};
 
 use super::child::{Child, Membership};
@@ -336,7 +336,7 @@ impl Merge {
     }
 
     /// The search of a member.
-    fn search(&self, member: usize) -> &Scan<RelationStore> {
+    fn search(&self, member: usize) -> &Walk<RelationStore> {
         // SAFETY: no other reference to it lives while `self` is borrowed, as `next_round` keeps none.
         unsafe { self.children[member].search() }
     }
@@ -346,7 +346,7 @@ impl Merge {
 fn search_together(
     children: &[Child],
     members: &[usize],
-    search: impl FnOnce(&mut [&mut Scan<RelationStore>]) -> Result<(), (usize, Error)>,
+    search: impl FnOnce(&mut [&mut Walk<RelationStore>]) -> Result<(), (usize, Error)>,
 ) {
     let Some(first) = members.first() else { return };
     let started = Instant::now();

@@ -1,12 +1,12 @@
 //! Operations on a damaged index: each gives an answer or an error, none panics, and none runs for ever.
 
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, coded, exact_scan, parameters};
 use rand::Rng;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 use walia_core::page::format::tuple::AsideKind;
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{Index, MemoryStore, Page, PageStore, check, statistics};
 use walia_core::types::{HeapTid, Metric, Parameters, PayloadEncoding, Result};
@@ -58,8 +58,8 @@ fn use_everything(store: &MemoryStore, opened: &Index<()>, query: &[u8]) {
 }
 
 fn scan(index: Index<&MemoryStore>, query: &[u8], options: ScanOptions) -> Result<()> {
-    let (mut scan, mut sorter) = (Scan::new(index, Some(query), options), RamSorter::default());
-    while scan.next(&mut sorter, &mut NotAsked)?.is_some() {}
+    let mut scan = exact_scan(index, Some(query), options);
+    while scan.next()? != Next::End {}
     Ok(())
 }
 

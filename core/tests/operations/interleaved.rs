@@ -1,12 +1,12 @@
 //! One operation at every point of another, in one thread.
 
 use crate::repair::make_stale;
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, coded, exact_scan, parameters};
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::page::format::node::{Node, Owned};
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, ScanOptions};
 use walia_core::page::store::memory::{MemoryRead, MemoryUnit};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{Index, MemoryStore, Meta, PageStore, WriteUnit, statistics};
@@ -140,9 +140,9 @@ fn a_chain_is_read_while_it_changes() {
                 };
                 let session = Session::new(&table.store, others);
                 let options = ScanOptions { max_tuples, ..OPTIONS };
-                let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&vector), options);
-                let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-                while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+                let mut scan = exact_scan(Index::open(&session).unwrap(), Some(&vector), options);
+                let mut seen = BTreeSet::new();
+                while let Next::Row(hit) = scan.next().unwrap() {
                     assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
                 }
                 assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
@@ -171,9 +171,9 @@ fn rows_aside_are_read_while_they_move() {
             }
         };
         let session = Session::new(&table.store, others);
-        let mut scan = Scan::new(Index::open(&session).unwrap(), None, OPTIONS);
-        let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-        while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+        let mut scan = exact_scan(Index::open(&session).unwrap(), None, OPTIONS);
+        let mut seen = BTreeSet::new();
+        while let Next::Row(hit) = scan.next().unwrap() {
             assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
         }
         assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
@@ -371,8 +371,8 @@ fn healing_beside_a_vacuum() {
                 }
             };
             let session = Session::new(&table.store, others);
-            let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&query), OPTIONS);
-            assert!(scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().is_some());
+            let mut scan = exact_scan(Index::open(&session).unwrap(), Some(&query), OPTIONS);
+            assert!(matches!(scan.next().unwrap(), Next::Row(_)));
             begun.set(Some(session.steps.get()));
             scan.heal(usize::MAX).unwrap();
             if session.steps.get() <= begun.get().unwrap_or_default() + at {

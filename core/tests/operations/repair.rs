@@ -1,9 +1,9 @@
 //! Whatever is wrong with the graph, a repair mends it.
 
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, coded, exact_scan, parameters};
 use std::sync::Barrier;
 use walia_core::page::format::node::{Node, NodeMut};
-use walia_core::page::scan::{Scan, ScanOptions, ScanStats};
+use walia_core::page::scan::{Next, ScanOptions, ScanStats};
 use walia_core::page::{MemoryStore, Meta, PageStore, WriteUnit};
 use walia_core::types::{Link, Metric, Parameters, PayloadEncoding};
 
@@ -55,9 +55,9 @@ pub fn make_stale(table: &Table) -> u64 {
 /// Searches for ten rows, then mends up to `lists` lists.
 fn search_and_heal(table: &mut Table, lists: usize) -> ScanStats {
     let query = table.random_vector();
-    let mut scan = Scan::new(table.index(), Some(&query), OPTIONS);
+    let mut scan = exact_scan(table.index(), Some(&query), OPTIONS);
     for _ in 0..10 {
-        assert!(scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().is_some());
+        assert!(matches!(scan.next().unwrap(), Next::Row(_)));
     }
     scan.heal(lists).unwrap();
     scan.stats()
@@ -89,8 +89,8 @@ fn healing_waits_for_nobody() {
     let table = filled(parameters(8, Metric::L2));
     make_stale(&table);
     let query = table.rows.values().next().unwrap().clone().unwrap();
-    let mut scan = Scan::new(table.index(), Some(&query), OPTIONS);
-    scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap();
+    let mut scan = exact_scan(table.index(), Some(&query), OPTIONS);
+    scan.next().unwrap();
     let store = &table.store;
     let blocks = 2..store.block_count().unwrap();
     let barrier = &Barrier::new(blocks.len() + 1);

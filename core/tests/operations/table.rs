@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::{
-    ColumnVectors, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions, ScanStats,
+    ColumnVectors, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions, ScanStats,
 };
 use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
-use walia_core::page::{Index, MemoryStore, Quantization, Severity, Storage, check, fit};
+use walia_core::page::{Index, MemoryStore, PageStore, Quantization, Severity, Storage, check, fit};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
 /// A row's value: a vector's bytes, or NULL.
@@ -96,6 +96,15 @@ impl ColumnVectors for NotAsked {
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         panic!("{heap_tid:?} has an exact payload")
     }
+}
+
+/// A scan of an index whose payloads are exact.
+pub fn exact_scan<Store: PageStore>(
+    index: Index<Store>,
+    query: Option<&[u8]>,
+    options: ScanOptions,
+) -> Scan<Store, RamSorter, NotAsked> {
+    Scan::new(index, query, options, RamSorter::default(), NotAsked)
 }
 
 /// A table with an index.
@@ -219,10 +228,10 @@ impl Table {
     /// All rows that a scan gives.
     pub fn scan(&self, query: Option<&[u8]>, options: ScanOptions) -> Result<(Vec<Hit>, ScanStats)> {
         let measure = Measure::new(self.parameters.metric, self.parameters.element);
-        let mut rows = Rows { rows: &self.rows, measure, query };
-        let (mut scan, mut sorter) = (Scan::new(self.index(), query, options), RamSorter::default());
+        let rows = Rows { rows: &self.rows, measure, query };
+        let mut scan = Scan::new(self.index(), query, options, RamSorter::default(), rows);
         let mut hits = Vec::new();
-        while let Some(hit) = scan.next(&mut sorter, &mut rows)? {
+        while let Next::Row(hit) = scan.next()? {
             hits.push(hit);
         }
         Ok((hits, scan.stats()))

@@ -5,23 +5,23 @@ use crate::page::query::access::Places;
 use crate::page::query::index::Index;
 use crate::page::query::stale::StaleLinks;
 use crate::page::query::vectors::Vectors;
-use crate::page::scan::Scan;
+use crate::page::scan::{ColumnVectors, RunSorter, Scan};
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
 
-impl<Store: PageStore> Scan<Store> {
+impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sorter, Table> {
     /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given. Only on a primary.
     ///
     /// A page is changed only where its lock is free. The lists are looked for among the nodes that were expanded: only a scan
     /// that met stale links reads their pages again.
     pub fn heal(&mut self, lists: usize) -> Result<()> {
-        let StaleLinks { links, count, walked } = self.query.take_stale();
-        self.stats.stale_links += count;
+        let StaleLinks { links, count, walked } = self.walk.query.take_stale();
+        self.walk.stats.stale_links += count;
         if links.is_empty() {
             return Ok(());
         }
-        let index = &self.query.index;
+        let index = &self.walk.query.index;
         let mut vectors = Vectors::new(index);
         let mut left = lists;
         for node in walked {
@@ -38,7 +38,7 @@ impl<Store: PageStore> Scan<Store> {
             }
             if !dead.is_empty() {
                 left -= 1;
-                self.stats.healed_links += index.heal(&mut vectors, node, &places, &dead)?;
+                self.walk.stats.healed_links += index.heal(&mut vectors, node, &places, &dead)?;
             }
         }
         Ok(())

@@ -4,7 +4,7 @@
 //! greater than that of the next. Where it can, its exact distance is asked for, and it waits again with that. So the fewest
 //! rows are measured, and what is given is in the order of the exact distances.
 
-use super::Hit;
+use super::hit::Hit;
 use crate::graph::Candidate;
 use crate::types::{HeapTid, Result};
 use std::cmp::{Ordering, Reverse};
