@@ -15,7 +15,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, check, write_graph};
+use walia_core::page::{Index, MemoryStore, Meta, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -124,7 +124,9 @@ const OPTIONS: ScanOptions = ScanOptions {
 
 fn begin(store: &MemoryStore, options: ScanOptions) -> Result<Scan<&MemoryStore, Counter, NoTable>> {
     let query = bytemuck::cast_slice(&QUERY);
-    Ok(Scan::new(Index::open(store)?, Some(query), options, Counter::default(), NoTable))
+    let meta = Meta::read(&store)?;
+    let index = Index::with_meta(store, &meta, &())?;
+    Ok(Scan::new(index, meta, Some(query), options, Counter::default(), NoTable))
 }
 
 /// Rows that a scan gives or has sorted.
@@ -178,7 +180,7 @@ fn what_grows_may_fail() {
         assert_eq!(limited(MOST, || search_together([&store, &other])), Err(OUT_OF_MEMORY));
         assert!(search_together([&store, &other]).unwrap() > 0);
 
-        let index = Index::open(&store).unwrap();
+        let index = Index::open(&store, &()).unwrap();
         assert_eq!(limited(MOST, || check(&index)), Err(OUT_OF_MEMORY));
         assert_eq!(check(&index).unwrap(), []);
         let counts = limited(MOST, || statistics(&index)).unwrap();

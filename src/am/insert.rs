@@ -3,16 +3,15 @@
 //! Imports `column`, `store` and walia-core.
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
 use crate::error_context::enter;
 use crate::memory;
-use crate::store::RelationStore;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
+use crate::store::{self, RelationStore};
 
 /// `aminsert`. The access method is never unique: it always answers false.
 ///
@@ -37,11 +36,11 @@ pub unsafe extern "C-unwind" fn aminsert(
     unsafe {
         let failed = |error| index_error(relation, error);
         let tid = heap_tid(&*item);
-        let index = Index::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();
+        let index = store::open(RelationStore::new(relation, heap)).map_err(failed).or_raise();
         if *is_null {
             index.insert_aside(AsideKind::Null, tid).map_err(failed).or_raise();
         } else {
-            let vector = column::vector(*values, &index.layout.parameters).or_raise();
+            let vector = column::vector(*values, &index.schema.layout.parameters).or_raise();
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
         memory::check();

@@ -6,7 +6,6 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
-use walia_core::page::Index;
 use walia_core::page::scan::{IterativeScan, Next, Scan, ScanOptions, Walk};
 use walia_core::types::Metric;
 
@@ -19,7 +18,7 @@ use crate::error_context::enter;
 use crate::guc;
 use crate::memory;
 use crate::store::error::index_error;
-use crate::store::{RelationStore, item_pointer};
+use crate::store::{self, RelationStore, item_pointer};
 
 /// Core's scan, with Postgres's sort and the rows of the table.
 type IndexScan = Scan<RelationStore, Sorter, HeapVectors>;
@@ -297,16 +296,17 @@ unsafe fn begin(
         }
         count_scan(scan);
         let failed = |error| index_error(scan.indexRelation, error);
-        let index = Index::open(RelationStore::for_scan(scan)).map_err(failed)?;
+        let (index, meta) = store::open_with_meta(RelationStore::for_scan(scan)).map_err(failed)?;
         // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
         let key = (scan.numberOfOrderBys > 0).then(|| &*scan.orderByData);
         let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
-        let query =
-            key.map(|key| column::query_vector(key.sk_argument, &index.layout.parameters)).transpose()?;
+        let query = key
+            .map(|key| column::query_vector(key.sk_argument, &index.schema.layout.parameters))
+            .transpose()?;
         let query = query.as_ref().map(|vector| vector.bytes());
-        let parameters = index.layout.parameters;
+        let parameters = index.schema.layout.parameters;
         let vectors = HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default());
-        Ok(Scan::new(index, query, options, Sorter::new(), vectors))
+        Ok(Scan::new(index, meta, query, options, Sorter::new(), vectors))
     }
 }
 

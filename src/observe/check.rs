@@ -11,8 +11,8 @@ use super::rows::{export, row};
 use super::table::{Sees, for_each_row};
 use crate::am::column;
 use crate::error::OrRaise;
-use crate::store::RelationStore;
 use crate::store::error::index_error;
+use crate::store::{self, RelationStore};
 
 row! {
     /// Something that is not as it should be.
@@ -34,7 +34,7 @@ fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item =
     if heapallindexed {
         opened.check_valid().or_raise();
     }
-    let findings = match Index::open(opened.store()) {
+    let findings = match store::open(opened.store()) {
         Ok(index) => check(&opened, &index, heapallindexed).map_err(failed).or_raise(),
         Err(error) => vec![Finding::of(error).map_err(failed).or_raise()],
     };
@@ -56,7 +56,7 @@ fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool)
     let declared = unsafe { column::parameters(opened.relation()) }.or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
-        for_each_row(opened, &index.layout.parameters, Sees::Everything, |heap_tid, value| {
+        for_each_row(opened, &index.schema.layout.parameters, Sees::Everything, |heap_tid, value| {
             check.row(heap_tid, value.vector().as_ref().map(|vector| vector.bytes()));
         });
     }

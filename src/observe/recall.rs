@@ -9,7 +9,6 @@ use std::time::{Duration, Instant};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::kernel::Measure;
-use walia_core::page::Index;
 use walia_core::types::{HeapTid, Metric, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -19,8 +18,8 @@ use super::table::{AsOwner, Sees, for_each_row};
 use crate::am::column::DISTANCE_PROCEDURE;
 use crate::am::heap::Reader;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::store::error::index_error;
 use crate::store::heap_tid;
+use crate::store::{self, error::index_error};
 use crate::types::RawVector;
 
 /// The greatest number of neighbours, as of `walia.ef_search`.
@@ -70,7 +69,7 @@ fn walia_recall(index: pg_sys::Oid, k: i32, samples: i32) -> Recall {
     opened.check_row_security().or_raise();
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
-    let parameters = Index::open(opened.store()).map_err(failed).or_raise().layout.parameters;
+    let parameters = store::open(opened.store()).map_err(failed).or_raise().schema.layout.parameters;
     check_arguments(k, samples, &parameters).or_raise();
     let k = k as usize;
     let mut samples = sample(&opened, &parameters, samples as usize);

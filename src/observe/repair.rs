@@ -3,14 +3,13 @@
 //! Imports `open`, `rows`, `am`, `store`, `error` and walia-core.
 
 use pgrx::pg_sys;
-use walia_core::page::Index;
 use walia_core::page::vacuum::repair;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
-use crate::store::error::index_error;
+use crate::store::{self, error::index_error};
 
 row! {
     /// What was mended.
@@ -33,13 +32,13 @@ fn walia_repair(index: pg_sys::Oid) -> Repaired {
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.relation(), error) };
     let delay = CostBasedDelay::begin();
-    let index = Index::open(opened.store_for_maintenance()).map_err(failed).or_raise();
+    let index = store::open(opened.store_for_maintenance()).map_err(failed).or_raise();
     let done = repair(&index, memory()).map_err(failed).or_raise();
     drop(delay);
     // SAFETY: as above.
     unsafe { pg_sys::IndexFreeSpaceMapVacuum(opened.relation()) }
     Repaired {
-        lists_repaired: done.lists_repaired as i64,
+        lists_repaired: done.lists_mended as i64,
         dead_links: done.dead_links as i64,
         duplicate_links: done.duplicate_links as i64,
         nodes_relinked: done.nodes_relinked as i64,

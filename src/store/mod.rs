@@ -9,6 +9,7 @@ pub mod error;
 mod pass;
 pub mod prefetch;
 mod processes;
+mod quantizers;
 mod recent;
 #[cfg(debug_assertions)]
 mod stop;
@@ -18,8 +19,10 @@ use std::cell::Cell;
 use std::ops::{Deref, Range};
 
 use pgrx::pg_sys;
+#[cfg(debug_assertions)]
+use walia_core::page::StopPoint;
 use walia_core::page::store::lock_order::{Access, Held};
-use walia_core::page::{Page, PageStore};
+use walia_core::page::{FreeSpace, Index, Meta, Page, Pages, Prefetch, Session};
 use walia_core::types::{Error, HeapTid, Link, PAGE_SIZE, Result};
 
 use crate::memory;
@@ -35,6 +38,17 @@ const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 
 pub fn define() {
     Held::assert_none(0);
     recent::define();
+}
+
+/// Opens an index.
+pub fn open(store: RelationStore) -> Result<Index<RelationStore>> {
+    Index::open(store, &quantizers::OfProcess)
+}
+
+/// Opens an index to be scanned, from its meta page.
+pub fn open_with_meta(store: RelationStore) -> Result<(Index<RelationStore>, Meta)> {
+    let meta = Meta::read(&store)?;
+    Ok((Index::with_meta(store, &meta, &quantizers::OfProcess)?, meta))
 }
 
 /// Who uses the store; it decides where to sleep.
@@ -189,7 +203,7 @@ impl Deref for RelationRead {
     }
 }
 
-impl PageStore for RelationStore {
+impl Pages for RelationStore {
     type Read<'a> = RelationRead;
     type Write<'a> = RelationWrite<'a>;
 
@@ -214,13 +228,19 @@ impl PageStore for RelationStore {
         }))
     }
 
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        Pass::new(self, blocks)
+    }
+
+    fn begin(&self) -> Self::Write<'_> {
+        RelationWrite::new(self)
+    }
+}
+
+impl Prefetch for RelationStore {
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
         self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
-    }
-
-    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
-        Pass::new(self, blocks)
     }
 
     fn announce_tuples(&self, tuples: &[Link]) {
@@ -234,11 +254,9 @@ impl PageStore for RelationStore {
         // SAFETY: the relation is open.
         recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
     }
+}
 
-    fn begin(&self) -> Self::Write<'_> {
-        RelationWrite::new(self)
-    }
-
+impl FreeSpace for RelationStore {
     fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
         // SAFETY: the relation is open.
         let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, bytes) };
@@ -275,7 +293,9 @@ impl PageStore for RelationStore {
             (*file).smgr_targblock = block.unwrap_or(pg_sys::InvalidBlockNumber);
         }
     }
+}
 
+impl Session for RelationStore {
     fn interrupt_point(&self) {
         Held::assert_none(self.identity());
         match self.purpose {
@@ -297,9 +317,9 @@ impl PageStore for RelationStore {
     }
 
     #[cfg(debug_assertions)]
-    fn stop_point(&self, name: &'static str) {
+    fn stop_point(&self, point: StopPoint) {
         Held::assert_none(self.identity());
-        stop::at(name);
+        stop::at(point);
     }
 
     fn next_transaction(&self) -> u64 {

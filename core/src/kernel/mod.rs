@@ -146,6 +146,11 @@ impl Measure {
         }
     }
 
+    /// Whether the vector has no distance from any other: a zero vector under cosine, which has no direction.
+    pub fn is_undefined(&self, vector: &[u8]) -> bool {
+        self.metric == Metric::Cosine && self.prepare(vector) == 0.0
+    }
+
     /// The value that ranks `a` and `b`; smaller is nearer.
     ///
     /// L2 gives the squared distance, and the inner product is negated; both are infinite (or NaN) where f32 overflows.

@@ -13,7 +13,7 @@
 //! - [`insert`], [`vacuum`], [`scan`], [`mod@check`]: the operations. Insertion also writes whole graphs that
 //!   were built elsewhere.
 //!
-//! Imports `graph`, `code`, `kernel` and `types`. `make lint` checks the order.
+//! `make lint` checks the order.
 
 pub mod check;
 pub mod format;
@@ -27,10 +27,12 @@ pub mod vacuum;
 pub use check::statistics::{Statistics, statistics};
 pub use check::{Check, Finding, Severity, check};
 pub use format::fit::{Quantization, Storage, fit, max_level};
-pub use format::hints::Counters;
+pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::slotted::Page;
 pub use insert::bulk::write_graph;
 pub use query::index::Index;
+pub use query::schema::{Quantizers, Schema};
+#[cfg(feature = "memory-store")]
 pub use store::memory::MemoryStore;
-pub use store::{PageSink, PageStore, STOP_POINTS, WriteUnit};
+pub use store::{FreeSpace, PageSink, PageStore, Pages, Prefetch, Session, StopPoint, WriteUnit};

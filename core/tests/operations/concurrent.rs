@@ -61,7 +61,7 @@ impl Shared {
                     }
                 }
             }
-            Index::open(&self.store).unwrap().insert(&vector, tid, unchanged).unwrap();
+            Index::open(&self.store, &()).unwrap().insert(&vector, tid, unchanged).unwrap();
             self.heap.lock().unwrap().rows.insert(tid, vector);
         }
     }
@@ -80,7 +80,7 @@ impl Shared {
                 (clock, heap.rows.keys().copied().collect::<BTreeSet<_>>())
             };
             let options = ScanOptions { ef_search: 20, max_tuples: random.random_range(0..400), ..OPTIONS };
-            let mut scan = exact_scan(Index::open(&self.store).unwrap(), Some(&query), options);
+            let mut scan = exact_scan(Index::open(&self.store, &()).unwrap(), Some(&query), options);
             let mut seen = BTreeSet::new();
             while let Next::Row(hit) = scan.next().unwrap() {
                 if visible.contains(&hit.heap_tid) {
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     fn vacuum(&self) {
-        let index = Index::open(&self.store).unwrap();
+        let index = Index::open(&self.store, &()).unwrap();
         let dead: BTreeSet<HeapTid> = {
             let heap = self.heap.lock().unwrap();
             let oldest = heap.snapshots.iter().copied().min().unwrap_or(u64::MAX);

@@ -10,7 +10,7 @@ use walia_core::page::scan::{
     ColumnVectors, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions, ScanStats,
 };
 use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
-use walia_core::page::{Index, MemoryStore, PageStore, Quantization, Severity, Storage, check, fit};
+use walia_core::page::{Index, MemoryStore, Meta, PageStore, Quantization, Severity, Storage, check, fit};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
 /// A row's value: a vector's bytes, or NULL.
@@ -104,7 +104,8 @@ pub fn exact_scan<Store: PageStore>(
     query: Option<&[u8]>,
     options: ScanOptions,
 ) -> Scan<Store, RamSorter, NotAsked> {
-    Scan::new(index, query, options, RamSorter::default(), NotAsked)
+    let meta = Meta::read(&index.store).unwrap();
+    Scan::new(index, meta, query, options, RamSorter::default(), NotAsked)
 }
 
 /// A table with an index.
@@ -143,7 +144,7 @@ impl Table {
 
     /// The index.
     pub fn index(&self) -> Index<&MemoryStore> {
-        Index::open(&self.store).unwrap()
+        Index::open(&self.store, &()).unwrap()
     }
 
     /// A vector with elements around one of sixteen centres.
@@ -229,7 +230,8 @@ impl Table {
     pub fn scan(&self, query: Option<&[u8]>, options: ScanOptions) -> Result<(Vec<Hit>, ScanStats)> {
         let measure = Measure::new(self.parameters.metric, self.parameters.element);
         let rows = Rows { rows: &self.rows, measure, query };
-        let mut scan = Scan::new(self.index(), query, options, RamSorter::default(), rows);
+        let meta = Meta::read(&self.store)?;
+        let mut scan = Scan::new(self.index(), meta, query, options, RamSorter::default(), rows);
         let mut hits = Vec::new();
         while let Next::Row(hit) = scan.next()? {
             hits.push(hit);

@@ -11,7 +11,7 @@ use walia_core::kernel::Measure;
 use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
-use walia_core::types::{HeapTid, Metric, Parameters};
+use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
 use crate::am::column;
@@ -20,7 +20,7 @@ use crate::error_context::enter;
 use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
-use crate::store::{RelationStore, check_for_interrupts, heap_tid};
+use crate::store::{self, RelationStore, check_for_interrupts, heap_tid};
 
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
@@ -126,7 +126,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
 
     /// Whether the graph has no place for a vector.
     fn is_zero(&self, vector: &[u8]) -> bool {
-        self.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0
+        self.measure.is_undefined(vector)
     }
 
     /// Writes the graph as far as it is built, and says that the rest will be slow.
@@ -149,7 +149,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         progress::begin(Phase::InsertingRows);
         // SAFETY: both relations are open as long as `self` lives.
         let store = unsafe { RelationStore::new(self.index, self.heap) };
-        let index = Index::open(store).map_err(|error| self.error(error))?;
+        let index = store::open(store).map_err(|error| self.error(error))?;
         self.stage = Some(Stage::Pages(index));
         Ok(())
     }

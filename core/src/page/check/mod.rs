@@ -46,7 +46,9 @@ impl Finding {
         let (block, slot, what) = match error {
             Error::Corrupt { block, slot, what } => (block, slot, what.into()),
             Error::Version { .. } | Error::Features { .. } => (META_BLOCK, 0, error.to_string().into()),
-            Error::Crashed | Error::OutOfMemory => return Err(error),
+            Error::OutOfMemory => return Err(error),
+            #[cfg(feature = "memory-store")]
+            Error::Crashed => return Err(error),
         };
         Ok(Self { severity: Severity::Error, block, slot, what })
     }
@@ -81,7 +83,7 @@ impl<'i, Store: PageStore> Check<'i, Store> {
     /// differ: then no row can be compared.
     pub fn column(&mut self, dimensions: u16, element: ElementType, metric: Metric) -> bool {
         let Parameters { dimensions: found, element: found_element, metric: found_metric, .. } =
-            self.index.layout.parameters;
+            self.index.schema.layout.parameters;
         let agrees = (found, found_element, found_metric) == (dimensions, element, metric);
         if !agrees {
             let what = "meta page with other dimensions, element type or metric than the column's";

@@ -23,8 +23,8 @@ impl<Store: PageStore> Check<'_, Store> {
     pub fn row(&mut self, heap_tid: HeapTid, vector: Option<&[u8]>) {
         let expected = match vector {
             None => Expected::Aside(AsideKind::Null),
-            Some(vector) if self.index.is_aside(vector) => Expected::Aside(AsideKind::ZeroVector),
-            Some(vector) => Expected::Vector(hash(&self.index.encode(vector))),
+            Some(vector) if self.index.schema.is_aside(vector) => Expected::Aside(AsideKind::ZeroVector),
+            Some(vector) => Expected::Vector(hash(&self.index.schema.encode(vector))),
         };
         let (block, offset) = (heap_tid.block(), heap_tid.offset());
         let Some((at, place)) = self.facts.place_of(heap_tid) else {

@@ -1,9 +1,10 @@
 //! What an index holds, counted.
 
 use crate::code::Moments;
-use crate::page::format::node::{Node, Owned};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::slotted::PageKind;
-use crate::page::format::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
+use crate::page::format::tuple::{AsideKind, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::page::vacuum::count_unreachable;
@@ -94,7 +95,7 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         counts.data_pages += 1;
         counts.free_bytes += page.free_space() as u64;
         for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&index.layout, &page, block, slot)? {
+            if let Some(node) = Node::in_slot(&index.schema.layout, &page, block, slot)? {
                 counts.add_node(&node);
                 sample.note(&node, block, slot);
             } else if let Some(owned) = Owned::in_slot(&page, block, slot)? {
@@ -120,7 +121,7 @@ struct Sample {
 
 impl Sample {
     fn new<Store>(index: &Index<Store>, blocks: u32) -> Self {
-        let moments = index.quantizer.is_some().then(|| Moments::new(&index.layout.parameters));
+        let moments = index.schema.quantizer.is_some().then(|| Moments::new(&index.schema.layout.parameters));
         Self { moments, one_in: (u64::from(blocks) / SAMPLED_PAGES).max(1), noted: Vec::new() }
     }
 
@@ -135,14 +136,14 @@ impl Sample {
     fn read_noted<Store: PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
         for node in self.noted.drain(..) {
             if let Some((moments, payload)) = self.moments.as_mut().zip(index.payload(node)?) {
-                moments.add(&index.decode(&payload));
+                moments.add(&index.schema.decode(&payload));
             }
         }
         Ok(())
     }
 
     fn drift<Store>(&self, index: &Index<Store>) -> Option<f64> {
-        self.moments.as_ref()?.drift(index.quantizer.as_deref()?.centroid())
+        self.moments.as_ref()?.drift(index.schema.quantizer.as_deref()?.centroid())
     }
 }
 
@@ -150,9 +151,9 @@ impl Statistics {
     fn add_node(&mut self, node: &Node) {
         let header = node.header();
         self.heap_tids += u64::from(header.tid_count);
-        if header.flags & TOMBSTONE != 0 {
+        if header.is_tombstone() {
             self.tombstones += 1;
-        } else if header.flags & PENDING != 0 {
+        } else if header.is_pending() {
             self.pending_nodes += 1;
         } else {
             self.nodes_by_level[usize::from(header.level)] += 1;

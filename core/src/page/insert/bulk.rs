@@ -9,10 +9,11 @@
 
 use crate::graph::BuiltGraph;
 use crate::page::format::chain;
-use crate::page::format::hints::Counters;
+use crate::page::format::hints::Hints;
 use crate::page::format::layout::Layout;
-use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::format::node::{NodeMut, OwnedMut};
+use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::node::NodeMut;
+use crate::page::format::owned::OwnedMut;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
@@ -24,7 +25,7 @@ use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
 /// The first block after meta and counters page.
-const FIRST_FREE_BLOCK: u32 = COUNTERS_BLOCK + 1;
+const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
 
 /// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far, again
 /// and again; it may unwind, and so may `sink`, which a node of many rows keeps busy alone.
@@ -51,8 +52,8 @@ pub fn write_graph<Graph: BuiltGraph>(
     let mut page = empty_page(PageKind::Meta);
     meta.write(&mut page);
     sink.append(&page)?;
-    let mut page = empty_page(PageKind::Counters);
-    Counters::EMPTY.write(&mut page);
+    let mut page = empty_page(PageKind::Hints);
+    Hints::EMPTY.write(&mut page);
     sink.append(&page)?;
     for page in &chain {
         sink.append(page)?;

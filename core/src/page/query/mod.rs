@@ -2,8 +2,10 @@
 
 pub mod access;
 pub mod chain;
+mod expand;
 pub mod heap_tids;
 pub mod index;
+pub mod notes;
 pub mod paged;
-pub mod stale;
+pub mod schema;
 pub mod vectors;

@@ -177,7 +177,7 @@ impl<Store: PageStore> Walk<Store> {
     /// cut or in its second run.
     pub fn next_value(&self) -> Option<f64> {
         let bounds = if self.heap_tids.is_empty() { self.round.peek()? } else { self.bounds };
-        Some(self.query.index.layout.parameters.metric.operator_value(bounds.low))
+        Some(self.query.index.schema.layout.parameters.metric.operator_value(bounds.low))
     }
 
     /// Prepares the search of the topmost layer.
@@ -185,7 +185,7 @@ impl<Store: PageStore> Walk<Store> {
         if let Some(member) = self.member
             && let Some(entry) = self.query.entry_point()?
         {
-            self.enter_layer(member, entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
+            self.enter_layer(member, entry.level, Candidate::unknown(entry.node));
         }
         Ok(())
     }

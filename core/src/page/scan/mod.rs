@@ -35,6 +35,7 @@ pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter};
 pub use options::{IterativeScan, ScanOptions, ScanStats, share};
 pub use walk::Walk;
 
+use crate::page::format::meta::Meta;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::types::Result;
@@ -60,18 +61,19 @@ enum Phase {
 
 impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sorter, Table> {
     /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet; the search begins where the
-    /// index's meta page said when it was opened, which was after the scan's snapshot was taken: as long as that is held, the
-    /// entry point may die, but is not reused. (On a standby it may be: its version tells, and the second run gives all rows.)
+    /// meta page said, which was read after the scan's snapshot was taken: as long as that is held, the entry point may die,
+    /// but is not reused. (On a standby it may be: its version tells, and the second run gives all rows.)
     pub fn new(
         index: Index<Store>,
+        meta: Meta,
         query: Option<&[u8]>,
         options: ScanOptions,
         sorter: Sorter,
         table: Table,
     ) -> Self {
         // Where no distance is defined, for NULL and for a zero vector under cosine, there is no walk.
-        let query = query.filter(|vector| !index.is_aside(vector));
-        let walk = Walk::new(index, query, options);
+        let query = query.filter(|vector| !index.schema.is_aside(vector));
+        let walk = Walk::new(index, meta, query, options);
         Self { walk, second_run: SecondRun::default(), phase: Phase::FirstRun, sorter, table }
     }
 

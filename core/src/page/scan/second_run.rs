@@ -4,10 +4,12 @@ use super::hit::{ColumnVectors, Hit, HitClass, RunSorter};
 use super::options::ScanStats;
 use super::order::{Bounds, Waiting};
 use super::walk::Walk;
-use crate::page::format::node::{Node, Owned};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, TupleKind};
 use crate::page::query::heap_tids::HeapTids;
+use crate::page::query::notes::ScanNotes;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
 use crate::types::{Error, HeapTid, Link, Result};
@@ -55,7 +57,7 @@ impl SecondRun {
                 let mut bounds = match bounds {
                     Some(bounds) => bounds,
                     None if !index.read_payload(node, payload, &mut found.payload)? => continue,
-                    None => Bounds::of(&query.measure(node, true, &found.payload, &mut found.decoded)),
+                    None => Bounds::of(&query.measure(node, &found.payload, &mut found.decoded)),
                 };
                 found.heap_tids.set_node(node);
                 let mut has_many = false;
@@ -130,7 +132,7 @@ struct FoundNode {
 impl FoundOnPage {
     fn collect<Store: PageStore>(
         &mut self,
-        query: &PagedQuery<Store>,
+        query: &PagedQuery<Store, ScanNotes>,
         ranked: bool,
         given: &HashSet<Link>,
         page: &Page,
@@ -140,14 +142,14 @@ impl FoundOnPage {
             return Ok(());
         }
         for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&query.index.layout, page, block, slot)? {
+            if let Some(node) = Node::in_slot(&query.index.schema.layout, page, block, slot)? {
                 let link = Link { block, slot, version: node.header().version };
                 if !node.is_live() || given.contains(&link) {
                     continue;
                 }
                 let bounds = match node.payload() {
                     _ if !ranked => Some(Bounds::exact(f64::NAN)),
-                    Some(payload) => Some(Bounds::of(&query.measure(link, true, payload, &mut self.decoded))),
+                    Some(payload) => Some(Bounds::of(&query.measure(link, payload, &mut self.decoded))),
                     None => None,
                 };
                 match bounds {
@@ -160,10 +162,10 @@ impl FoundOnPage {
             } else if let Some(tuple) = Owned::in_slot(page, block, slot)?
                 && tuple.header().kind == TupleKind::Aside as u8
             {
-                let class = match tuple.header().tag {
-                    tag if tag == AsideKind::ZeroVector as u16 => HitClass::ZeroVector,
-                    tag if tag == AsideKind::Null as u16 => HitClass::Null,
-                    _ => return Err(Error::Corrupt { block, slot, what: "aside tuple of unknown kind" }),
+                let class = match AsideKind::from_code(tuple.header().tag) {
+                    Some(AsideKind::ZeroVector) => HitClass::ZeroVector,
+                    Some(AsideKind::Null) => HitClass::Null,
+                    None => return Err(Error::Corrupt { block, slot, what: "aside tuple of unknown kind" }),
                 };
                 let hits = tuple.heap_tids().iter().map(|tid| (class, Bounds::exact(f64::NAN).hit(*tid)));
                 self.rows.extend(hits);

@@ -4,8 +4,10 @@ use super::hit::{ColumnVectors, Hit, Next};
 use super::options::{IterativeScan, ScanOptions, ScanStats, share};
 use super::order::{Bounds, Waiting};
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, descend};
+use crate::page::format::meta::Meta;
 use crate::page::query::heap_tids::HeapTids;
 use crate::page::query::index::Index;
+use crate::page::query::notes::ScanNotes;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
@@ -22,8 +24,8 @@ const ROWS_AHEAD: usize = 10;
 
 /// The first run of a scan.
 pub struct Walk<Store: PageStore> {
-    pub(super) query: PagedQuery<Store>,
-    pub(super) search: LayerSearch<PagedQuery<Store>>,
+    pub(super) query: PagedQuery<Store, ScanNotes>,
+    pub(super) search: LayerSearch<PagedQuery<Store, ScanNotes>>,
     pub(super) options: ScanOptions,
     pub(super) state: State,
     /// Set while a federation does its search.
@@ -67,8 +69,8 @@ pub(super) struct Member {
 
 impl<Store: PageStore> Walk<Store> {
     /// Before the first round. Without a vector there is none.
-    pub(super) fn new(index: Index<Store>, vector: Option<&[u8]>, options: ScanOptions) -> Self {
-        let query = PagedQuery::new(index, vector.unwrap_or_default());
+    pub(super) fn new(index: Index<Store>, meta: Meta, vector: Option<&[u8]>, options: ScanOptions) -> Self {
+        let query = PagedQuery::new(index, meta, vector.unwrap_or_default(), ScanNotes::default());
         let share = share(options.ef_search, options.members);
         let resumable = options.iterative != IterativeScan::Off;
         let search = query.search(Purpose::Scan { resumable }, share);
@@ -92,7 +94,7 @@ impl<Store: PageStore> Walk<Store> {
 
     /// What the scan did so far, its second run left out.
     pub(super) fn stats(&self) -> ScanStats {
-        let stale_links = self.stats.stale_links + self.query.stale_links();
+        let stale_links = self.stats.stale_links + self.query.notes().stale.count;
         ScanStats { search: self.search.stats, stale_links, ..self.stats }
     }
 
@@ -157,11 +159,12 @@ impl<Store: PageStore> Walk<Store> {
     pub(super) fn begin_round(&mut self, results: Vec<Candidate<Link>>) -> Result<()> {
         self.state = State::Round;
         self.stats.rounds += 1;
-        self.query.sort_rows();
-        let rows = results.iter().rev().filter_map(|result| self.query.only_row(result.node));
         self.upcoming.clear();
         self.upcoming.try_reserve(results.len())?;
+        let notes = self.query.notes();
+        let rows = results.iter().rev().filter_map(|result| notes.only_rows.get(&result.node));
         self.upcoming.extend(rows.map(|row| row.block()));
+        drop(notes);
         self.ahead = 0;
         self.round.reserve(results.len())?;
         self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
@@ -192,7 +195,8 @@ impl<Store: PageStore> Walk<Store> {
                 continue;
             }
             self.read_ahead(table);
-            match self.query.only_row(node) {
+            let only_row = self.query.notes().only_rows.get(&node).copied();
+            match only_row {
                 Some(heap_tid) => self.heap_tids.set_one(heap_tid),
                 // The node is read again; by now it may be gone.
                 None => self.heap_tids.set_node(node),
