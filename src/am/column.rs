@@ -5,7 +5,7 @@
 use std::cell::Cell;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
-use walia_core::page::{Quantization, Storage, fit};
+use walia_core::page::{Quantization, Storage, Wishes, fit};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use super::options::{Options, StoredAs};
@@ -86,26 +86,18 @@ pub unsafe fn declared_parameters(
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
-    Ok(fit_again((dimensions, element), metric, (m, ef_construction), quantization, storage))
+    Ok(fit_again(Wishes { dimensions, element, metric, m, ef_construction, quantization, storage }))
 }
 
 /// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are alike.
-fn fit_again(
-    column: (u16, ElementType),
-    metric: Metric,
-    graph: (u16, u16),
-    quantization: Quantization,
-    storage: Storage,
-) -> Parameters {
-    type Wishes = ((u16, ElementType), Metric, (u16, u16), Quantization, Storage);
+fn fit_again(wishes: Wishes) -> Parameters {
     thread_local! {
         static LAST: Cell<Option<(Wishes, Parameters)>> = const { Cell::new(None) };
     }
-    let wishes = (column, metric, graph, quantization, storage);
     match LAST.get() {
         Some((last, parameters)) if last == wishes => parameters,
         _ => {
-            let parameters = fit(column, metric, graph, quantization, storage);
+            let parameters = fit(wishes);
             LAST.set(Some((wishes, parameters)));
             parameters
         }

@@ -1,7 +1,7 @@
 //! HNSW over any [`NodeStore`]: search of a layer, choice of neighbours, descent, a new node's neighbours.
 //!
-//! The algorithms are those of Malkov & Yashunin (arXiv 1603.09320), written once: the arena and the pages are the two
-//! stores.
+//! The algorithms are those of Malkov & Yashunin (arXiv 1603.09320), written once: the arena and the pages
+//! are the two stores.
 
 mod built;
 mod insert;
@@ -43,7 +43,8 @@ pub enum Precision {
 }
 
 impl<Node> Candidate<Node> {
-    /// A candidate that was measured; normalizes the distance so that the total order of floats is the order of distances.
+    /// A candidate that was measured; normalizes the distance so that the total order of floats is the order
+    /// of distances.
     pub fn new(distance: f64, node: Node) -> Self {
         let distance = if distance.is_nan() { f64::NAN } else { distance + 0.0 };
         Self { distance, node, precision: Precision::Exact }
@@ -124,7 +125,8 @@ pub trait Visited<Node> {
     fn insert(&mut self, node: Node) -> bool;
     /// Whether `node` is marked.
     fn contains(&self, node: Node) -> bool;
-    /// Makes room for so many more nodes. Fails as well where a node could not be marked since the last call, for want of room.
+    /// Makes room for so many more nodes. Fails as well where a node could not be marked since the last call,
+    /// for want of room.
     fn reserve(&mut self, additional: usize) -> Result<()>;
     /// Forgets all nodes and keeps the memory.
     fn clear(&mut self);
@@ -160,7 +162,8 @@ impl<Node: Eq + Hash, S: BuildHasher> Visited<Node> for HashSet<Node, S> {
 
 /// A graph as one query sees it: where to begin, and what lies around a node and how far.
 ///
-/// An implementation binds a store and a query, so that it may keep what it has learnt of the query (norms, codes).
+/// An implementation binds a store and a query, so that it may keep what it has learnt of the query (norms,
+/// codes).
 pub trait NodeStore {
     /// A node's address.
     type Node: Copy + Ord + Hash;
@@ -181,9 +184,9 @@ pub trait NodeStore {
     /// Says that the nodes that were announced will be expanded now.
     fn prefetch(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
 
-    /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`, and marked.
-    /// Estimated ones are not marked yet, and may have been before. Stale links and links to nodes below `layer` are skipped
-    /// where they are seen.
+    /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`,
+    /// and marked. Estimated ones are not marked yet, and may have been before. Stale links and links to
+    /// nodes below `layer` are skipped where they are seen.
     fn expand(
         &self,
         node: Candidate<Self::Node>,
@@ -192,8 +195,8 @@ pub trait NodeStore {
         found: &mut Vec<Candidate<Self::Node>>,
     ) -> Result<Expanded<Self::Node>>;
 
-    /// Measures the nearest of expanded nodes (sorted) where [`NodeStore::expand`] could only estimate them, and sorts
-    /// them again. Returns how many are settled so, the first ones; `wanted` or fewer.
+    /// Measures the nearest of expanded nodes (sorted) where [`NodeStore::expand`] could only estimate them,
+    /// and sorts them again. Returns how many are settled so, the first ones; `wanted` or fewer.
     fn settle(&self, nodes: &mut Vec<Candidate<Self::Node>>, wanted: usize) -> Result<usize> {
         Ok(wanted.min(nodes.len()))
     }

@@ -9,7 +9,8 @@
 //! - [`mod@format`]: the bytes of pages and tuples, and nothing else; FORMAT.md in Rust.
 //! - [`store`]: where pages are kept, as traits; pages in RAM.
 //! - [`query`]: an open index, what of a node lies on which page, and the graph as one query sees it.
-//! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead links.
+//! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead
+//!   links.
 //! - [`insert`], [`vacuum`], [`scan`], [`mod@check`]: the operations. Insertion also writes whole graphs that
 //!   were built elsewhere.
 //!
@@ -26,7 +27,7 @@ pub mod vacuum;
 
 pub use check::statistics::{Statistics, statistics};
 pub use check::{Check, Finding, Severity, check};
-pub use format::fit::{Quantization, Storage, fit, max_level};
+pub use format::fit::{Quantization, Storage, Wishes, fit, max_level};
 pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::slotted::Page;

@@ -10,7 +10,9 @@ use walia_core::page::scan::{
     ColumnVectors, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions, ScanStats,
 };
 use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, Quantization, Severity, Storage, check, fit};
+use walia_core::page::{
+    Index, MemoryStore, Meta, PageStore, Quantization, Severity, Storage, Wishes, check, fit,
+};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
 /// A row's value: a vector's bytes, or NULL.
@@ -24,7 +26,15 @@ pub fn parameters(dimensions: u16, metric: Metric) -> Parameters {
 /// As [`parameters`], with codes and payloads.
 pub fn coded(dimensions: u16, metric: Metric, bits: u8, payload: PayloadEncoding) -> Parameters {
     let storage = Storage::Encoding(payload);
-    fit((dimensions, ElementType::F32), metric, (6, 40), Quantization::Bits(bits), storage)
+    fit(Wishes {
+        dimensions,
+        element: ElementType::F32,
+        metric,
+        m: 6,
+        ef_construction: 40,
+        quantization: Quantization::Bits(bits),
+        storage,
+    })
 }
 
 /// The bytes of a vector.

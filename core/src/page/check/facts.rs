@@ -22,7 +22,8 @@ pub(super) struct NodeFacts {
 }
 
 impl NodeFacts {
-    /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what it was given.
+    /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what
+    /// it was given.
     fn is_abandoned(&self) -> bool {
         self.header.is_pending() && self.header.is_tombstone()
     }
@@ -76,7 +77,8 @@ impl Facts {
             .ok()
     }
 
-    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after [`Facts::check_heap_tids`].
+    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after
+    /// [`Facts::check_heap_tids`].
     pub fn place_of(&self, heap_tid: HeapTid) -> Option<(Link, Option<Place>)> {
         let found = self.heap_tids.binary_search_by_key(&heap_tid, |(tid, _)| *tid).ok()?;
         let at = self.heap_tids[found].1;
@@ -206,7 +208,8 @@ impl Facts {
         Ok(())
     }
 
-    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they need.
+    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they
+    /// need.
     pub fn check_ownership<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
         let layout = &index.schema.layout;
         let nodes = std::mem::take(&mut self.nodes);
@@ -271,8 +274,8 @@ impl Facts {
         self.nodes = nodes;
     }
 
-    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in a circle
-    /// ends here.
+    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in
+    /// a circle ends here.
     fn claim(
         &mut self,
         link: Link,

@@ -1,9 +1,9 @@
 //! Structural check of an index: whether its bytes are what FORMAT.md says, and its graph is sound.
 //!
-//! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are claimed by them,
-//! payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the table may be compared with what was
-//! read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may change the index meanwhile. Nothing on a page, however
-//! damaged, makes the check panic or run for ever.
+//! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are
+//! claimed by them, payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the
+//! table may be compared with what was read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may
+//! change the index meanwhile. Nothing on a page, however damaged, makes the check panic or run for ever.
 
 mod facts;
 mod links;
@@ -40,8 +40,8 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// What an error of reading an index says of it, one of opening it for instance. Given back when that is nothing: the store
-    /// itself failed.
+    /// What an error of reading an index says of it, one of opening it for instance. Given back when that is
+    /// nothing: the store itself failed.
     pub fn of(error: Error) -> Result<Self> {
         let (block, slot, what) = match error {
             Error::Corrupt { block, slot, what } => (block, slot, what.into()),
@@ -54,7 +54,8 @@ impl Finding {
     }
 }
 
-/// Checks all pages and the graph; no finding means that all is well. An error only where the store itself fails.
+/// Checks all pages and the graph; no finding means that all is well. An error only where the store itself
+/// fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
     Check::new(index)?.findings()
 }
@@ -79,8 +80,8 @@ impl<'i, Store: PageStore> Check<'i, Store> {
         Ok(Self { index, facts, vectors, findings })
     }
 
-    /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows them. False when they
-    /// differ: then no row can be compared.
+    /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows
+    /// them. False when they differ: then no row can be compared.
     pub fn column(&mut self, dimensions: u16, element: ElementType, metric: Metric) -> bool {
         let Parameters { dimensions: found, element: found_element, metric: found_metric, .. } =
             self.index.schema.layout.parameters;

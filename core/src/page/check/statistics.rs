@@ -23,7 +23,8 @@ pub struct Statistics {
     pub nodes_by_level: [u64; MAX_LEVEL as usize + 1],
     /// Nodes without rows, waiting to be reused.
     pub tombstones: u64,
-    /// Live nodes that no path of links leads to from the entry point: a search does not find them, a scan to the end does.
+    /// Live nodes that no path of links leads to from the entry point: a search does not find them, a scan to
+    /// the end does.
     pub unreachable_nodes: u64,
     /// Nodes whose insertion has not been published.
     pub pending_nodes: u64,
@@ -33,7 +34,7 @@ pub struct Statistics {
     pub zero_vectors: u64,
     /// Rows outside of the graph because they are NULL.
     pub nulls: u64,
-    /// Meta, counters and parameter pages.
+    /// Meta, hints and parameter pages.
     pub parameter_pages: u64,
     /// Pages of tuples.
     pub data_pages: u64,
@@ -43,9 +44,9 @@ pub struct Statistics {
     pub free_bytes: u64,
     /// Bytes of all pages.
     pub bytes: u64,
-    /// How far the vectors have moved away from the centroid of the codes, in units of their variance: the square of an
-    /// estimate's error is greater by this share than it would be after a REINDEX. From a sample. `None` in an index without
-    /// codes, and where the vectors do not differ.
+    /// How far the vectors have moved away from the centroid of the codes, in units of their variance: the
+    /// square of an estimate's error is greater by this share than it would be after a REINDEX. From a
+    /// sample. `None` in an index without codes, and where the vectors do not differ.
     pub centroid_drift: Option<f64>,
 }
 
@@ -61,8 +62,9 @@ impl Statistics {
     }
 }
 
-/// Counts what is in an index: all pages are read in their order, and those of the graph once more in the order of its links.
-/// Others may change them meanwhile: the counts are not those of one moment. Damaged pages are an error.
+/// Counts what is in an index: all pages are read in their order, and those of the graph once more in the
+/// order of its links. Others may change them meanwhile: the counts are not those of one moment. Damaged
+/// pages are an error.
 pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> {
     let blocks = index.store.block_count()?;
     let mut counts = Statistics {
@@ -114,7 +116,8 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
 struct Sample {
     /// `None` in an index without codes.
     moments: Option<Moments>,
-    /// One page in so many is sampled, by a hash of its number: what lies on a page may repeat itself at regular distances.
+    /// One page in so many is sampled, by a hash of its number: what lies on a page may repeat itself at
+    /// regular distances.
     one_in: u64,
     noted: Vec<Link>,
 }

@@ -10,8 +10,8 @@ use half::f16;
 use std::num::NonZeroU64;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before, and of the code in an
-/// index without codes.
+/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before,
+/// and of the code in an index without codes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Hashes {
     /// Of the payload.

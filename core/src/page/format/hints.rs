@@ -1,4 +1,5 @@
-//! Block 1, the hints page (FORMAT.md calls it the counters page): what changes often and would make the meta page hot.
+//! Block 1, the hints page (FORMAT.md calls it the counters page): what changes often and would make the meta
+//! page hot.
 //!
 //! It may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
 

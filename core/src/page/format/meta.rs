@@ -93,7 +93,8 @@ pub struct Meta {
     pub repaired_cycle: u32,
     /// Tombstones of cycles up to this one may be reused by anybody.
     pub reusable_cycle: u32,
-    /// The transaction that must be older than all snapshots before tombstones of `repaired_cycle` are reused.
+    /// The transaction that must be older than all snapshots before tombstones of `repaired_cycle` are
+    /// reused.
     pub repaired_transaction: u64,
 }
 
@@ -235,8 +236,9 @@ impl Meta {
         self.entry_point.as_option().map(|node| EntryPoint { node, level: self.entry_level as u8 })
     }
 
-    /// Whether a node is a tombstone that no link of a live node leads to any more: its cycle has been repaired. Its place may
-    /// be taken by another at any moment. Links to it that a crash left behind are told by their versions.
+    /// Whether a node is a tombstone that no link of a live node leads to any more: its cycle has been
+    /// repaired. Its place may be taken by another at any moment. Links to it that a crash left behind are
+    /// told by their versions.
     pub fn is_removable(&self, header: &NodeHeader) -> bool {
         header.is_tombstone() && header.cycle <= self.repaired_cycle
     }

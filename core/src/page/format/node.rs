@@ -1,6 +1,7 @@
 //! Views of a node's tuple.
 //!
-//! A view borrows a page's bytes, has been checked for kind and length, and therefore reads without further errors.
+//! A view borrows a page's bytes, has been checked for kind and length, and therefore reads without further
+//! errors.
 
 use crate::kernel::prefetch;
 use crate::page::format::layout::Layout;
@@ -30,7 +31,8 @@ impl<'p> Node<'p> {
             .filter(|node| node.header().version == link.version))
     }
 
-    /// The node in a slot, whatever its version; `None` when the slot is unused or holds another kind of tuple.
+    /// The node in a slot, whatever its version; `None` when the slot is unused or holds another kind of
+    /// tuple.
     pub fn in_slot(layout: &'p Layout, page: &'p Page, block: u32, slot: u16) -> Result<Option<Self>> {
         let Some(bytes) = page.tuple(block, slot)? else { return Ok(None) };
         if TupleKind::of(block, slot, bytes)? != TupleKind::Node {

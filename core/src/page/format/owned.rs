@@ -1,4 +1,5 @@
-//! Views of the tuples that are no nodes: of upper links, payloads, overflowing heap TIDs, and rows outside of the graph.
+//! Views of the tuples that are no nodes: of upper links, payloads, overflowing heap TIDs, and rows outside
+//! of the graph.
 
 use crate::page::format::layout::Layout;
 use crate::page::format::places::{Places, set_code_at, set_link_at, upper_place, upper_places};
@@ -21,7 +22,8 @@ pub struct OwnedMut<'p> {
 }
 
 impl<'p> Owned<'p> {
-    /// The tuple of `kind` that `link` leads to and that belongs to `owner`; `None` when it is stale or another's.
+    /// The tuple of `kind` that `link` leads to and that belongs to `owner`; `None` when it is stale or
+    /// another's.
     pub fn at(page: &'p Page, link: Link, kind: TupleKind, owner: Link) -> Result<Option<Self>> {
         let found = Self::in_slot(page, link.block, link.slot)?;
         Ok(found.filter(|tuple| {
@@ -85,7 +87,8 @@ impl<'p> OwnedMut<'p> {
         tuple
     }
 
-    /// Formats a fresh tuple of `layout.upper_size(level)` bytes as the upper tuple of `owner`, without links.
+    /// Formats a fresh tuple of `layout.upper_size(level)` bytes as the upper tuple of `owner`, without
+    /// links.
     pub fn format_upper(layout: &Layout, bytes: &'p mut [u8], version: u16, level: u8, owner: Link) -> Self {
         let kind = TupleKind::Upper as u8;
         let header = OwnedHeader { kind, level, version, count: 0, tag: 0, owner, next: Link::NONE };
@@ -119,14 +122,16 @@ impl<'p> OwnedMut<'p> {
         self.header_mut().count = tids.len() as u16;
     }
 
-    /// Replaces the link of a layer above 0 at a position, in place. Nothing happens where the tuple has no such layer.
+    /// Replaces the link of a layer above 0 at a position, in place. Nothing happens where the tuple has no
+    /// such layer.
     pub fn set_link(&mut self, layout: &Layout, layer: u8, position: u16, link: Link) {
         if let Some(start) = upper_place(layout, self.bytes, layer, position) {
             set_link_at(self.bytes, start, link);
         }
     }
 
-    /// Replaces the code beside the link of a layer above 0 at a position, where there is one; as [`NodeMut::set_link_code`](super::node::NodeMut::set_link_code).
+    /// Replaces the code beside the link of a layer above 0 at a position, where there is one; as
+    /// [`NodeMut::set_link_code`](super::node::NodeMut::set_link_code).
     pub fn set_link_code(&mut self, layout: &Layout, layer: u8, position: u16, code: &[u8]) {
         if layout.upper_code_size > 0
             && let Some(start) = upper_place(layout, self.bytes, layer, position)

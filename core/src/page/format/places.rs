@@ -4,8 +4,8 @@ use crate::page::format::layout::Layout;
 use crate::page::format::tuple::OwnedHeader;
 use crate::types::Link;
 
-/// The places for links that a node has on one layer, side by side: in each a link, then the code of the node that it leads
-/// to where the index has codes there.
+/// The places for links that a node has on one layer, side by side: in each a link, then the code of the node
+/// that it leads to where the index has codes there.
 #[derive(Clone, Copy)]
 pub struct Places<'p> {
     bytes: &'p [u8],
@@ -50,7 +50,8 @@ impl<'p> Places<'p> {
         &self.bytes[start..start + self.code_size]
     }
 
-    /// The bytes from the first place's code on, where the index has codes: one every [`Places::stride`] bytes.
+    /// The bytes from the first place's code on, where the index has codes: one every [`Places::stride`]
+    /// bytes.
     pub fn codes(&self) -> Option<&'p [u8]> {
         if self.code_size > 0 { self.bytes.get(size_of::<Link>()..) } else { None }
     }

@@ -1,8 +1,8 @@
 //! A slotted page: Postgres's standard page layout, with a special area of walia's own.
 //!
-//! The same bytes as `bufpage.h` (header of 24 bytes, line pointers, tuples from the end), so that generic WAL, checksums
-//! and pageinspect understand it. FORMAT.md is the authority. Damaged bytes give an error or `None`, never a panic: reads
-//! check the line pointer that they follow, changes check all of a page's.
+//! The same bytes as `bufpage.h` (header of 24 bytes, line pointers, tuples from the end), so that generic
+//! WAL, checksums and pageinspect understand it. FORMAT.md is the authority. Damaged bytes give an error or
+//! `None`, never a panic: reads check the line pointer that they follow, changes check all of a page's.
 
 use crate::types::{Error, PAGE_SIZE, Result};
 use bytemuck::{Pod, Zeroable};
@@ -82,7 +82,8 @@ pub enum PageKind {
 #[derive(Clone, Copy, Debug, Pod, Zeroable)]
 #[repr(C)]
 pub struct Special {
-    /// Tuples ever put on this page; its low 16 bits are the version of the newest. Only grows, whatever the page is used for.
+    /// Tuples ever put on this page; its low 16 bits are the version of the newest. Only grows, whatever the
+    /// page is used for.
     pub version_counter: u32,
     /// A [`PageKind`].
     pub kind: u16,
@@ -145,7 +146,8 @@ impl Page {
         (self.lower().saturating_sub(HEADER_SIZE) / LINE_POINTER_SIZE) as u16
     }
 
-    /// The tuple in a slot; `None` for an unused or impossible slot, an error for one that points out of the page.
+    /// The tuple in a slot; `None` for an unused or impossible slot, an error for one that points out of the
+    /// page.
     pub fn tuple(&self, block: u32, slot: u16) -> Result<Option<&[u8]>> {
         Ok(self.tuple_bounds(block, slot)?.map(|(start, length)| &self.0[start..start + length]))
     }
@@ -169,8 +171,8 @@ impl Page {
         SPECIAL_OFFSET.saturating_sub(self.lower().max(HEADER_SIZE) + new_pointer + used) & !7
     }
 
-    /// Adds a tuple of `length` bytes (a multiple of 8), all zero, in the lowest unused slot. Returns the slot and its new
-    /// version; `None` when it does not fit.
+    /// Adds a tuple of `length` bytes (a multiple of 8), all zero, in the lowest unused slot. Returns the
+    /// slot and its new version; `None` when it does not fit.
     pub fn add_tuple(&mut self, block: u32, length: usize) -> Result<Option<(u16, u16)>> {
         debug_assert!(length.is_multiple_of(8) && length > 0);
         self.check_slots(block)?;
@@ -209,7 +211,8 @@ impl Page {
         Ok(())
     }
 
-    /// Checks what changing a page of tuples relies on: its kind, and that its tuples lie inside and do not overlap.
+    /// Checks what changing a page of tuples relies on: its kind, and that its tuples lie inside and do not
+    /// overlap.
     pub fn check_slots(&self, block: u32) -> Result<()> {
         let corrupt = |slot, what| Err(Error::Corrupt { block, slot, what });
         if self.kind(block)? != PageKind::Data {
@@ -247,7 +250,8 @@ impl Page {
         bytemuck::from_bytes_mut(&mut self.0[SPECIAL_OFFSET..])
     }
 
-    /// Moves the tuples together at the end of the page, which [`Page::check_slots`] has checked. Slots keep their numbers.
+    /// Moves the tuples together at the end of the page, which [`Page::check_slots`] has checked. Slots keep
+    /// their numbers.
     fn compact(&mut self) {
         let old = *self;
         let mut upper = SPECIAL_OFFSET;

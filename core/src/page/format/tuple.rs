@@ -1,6 +1,7 @@
 //! The tuples on data pages: nodes, upper links, payloads, overflowing heap TIDs, rows outside of the graph.
 //!
-//! FORMAT.md is the authority on the bytes; [`crate::page::format::layout`] tells where things lie in the tuples of one index.
+//! FORMAT.md is the authority on the bytes; [`crate::page::format::layout`] tells where things lie in the
+//! tuples of one index.
 
 use crate::page::format::slotted::MAX_TUPLE_SIZE;
 use crate::types::{Error, HeapTid, Link, Result};
@@ -37,7 +38,8 @@ pub const TOMBSTONE: u8 = 1;
 /// Node flag: its insertion has not published it yet. It has no heap TID and no link leads to it.
 pub const PENDING: u8 = 2;
 
-/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a [`Layout`](super::layout::Layout).
+/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a
+/// [`Layout`](super::layout::Layout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeHeader {

@@ -1,4 +1,5 @@
-//! Room for a new tuple: on a page that the free-space map names, by reusing old tombstones, or on a new page.
+//! Room for a new tuple: on a page that the free-space map names, by reusing old tombstones, or on a new
+//! page.
 
 use crate::page::format::meta::{HINTS_BLOCK, Meta};
 use crate::page::format::node::Node;
@@ -13,7 +14,8 @@ use std::iter;
 /// Pages of the free-space map that are tried before the index is extended.
 const TRIES: usize = 8;
 
-/// A fresh tuple, all zero, in a write unit that holds its page. Dropped without a commit, it was never there.
+/// A fresh tuple, all zero, in a write unit that holds its page. Dropped without a commit, it was never
+/// there.
 pub(in crate::page) struct Allocation<'s, Store: PageStore + 's> {
     index: &'s Index<Store>,
     /// The unit; it also holds the page that was asked for with the tuple.
@@ -75,9 +77,9 @@ impl<Store: PageStore> Allocation<'_, Store> {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. If it is small, then
-    /// comes the page to which this backend last added a small one: they stay together, and leave empty pages to those that
-    /// fill them.
+    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. If it
+    /// is small, then comes the page to which this backend last added a small one: they stay together, and
+    /// leave empty pages to those that fill them.
     ///
     /// Pages are locked in ascending order; a new page is higher than all others.
     pub(in crate::page) fn allocate(
@@ -120,8 +122,8 @@ impl<Store: PageStore> Index<Store> {
         Ok(Allocation { index: self, unit, link, size, extended: true, removed: Vec::new() })
     }
 
-    /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too young stays
-    /// there.
+    /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too
+    /// young stays there.
     fn allocate_on(
         &self,
         block: u32,
@@ -200,8 +202,8 @@ impl<Store: PageStore> Index<Store> {
         Ok(bytes)
     }
 
-    /// Remembers that an insert can use `bytes` of a page. The map rounds down: what is enough for a node, or for a tuple that
-    /// fills a page, is rounded up.
+    /// Remembers that an insert can use `bytes` of a page. The map rounds down: what is enough for a node, or
+    /// for a tuple that fills a page, is rounded up.
     pub(in crate::page) fn record_free_space(&self, block: u32, bytes: usize) {
         let sizes = [self.schema.layout.node_size, MAX_TUPLE_SIZE].into_iter().filter(|size| bytes >= *size);
         let rounded = sizes.map(|size| size.next_multiple_of(FREE_SPACE_STEP)).max();
@@ -242,8 +244,8 @@ fn is_small(size: usize) -> bool {
     size <= MAX_TUPLE_SIZE / 2
 }
 
-/// Whether the place of a node is anybody's to take: it is a tombstone that no link of a live node and no running scan leads
-/// to, as its cycle was repaired before every snapshot began.
+/// Whether the place of a node is anybody's to take: it is a tombstone that no link of a live node and no
+/// running scan leads to, as its cycle was repaired before every snapshot began.
 pub(in crate::page) fn may_reuse(store: &impl Session, meta: &Meta, header: &NodeHeader) -> bool {
     meta.is_removable(header)
         && (header.cycle <= meta.reusable_cycle

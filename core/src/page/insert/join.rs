@@ -1,4 +1,5 @@
-//! Rows that need no node of their own: those whose vector a node already holds, and those outside of the graph.
+//! Rows that need no node of their own: those whose vector a node already holds, and those outside of the
+//! graph.
 
 use super::allocate::Allocation;
 use crate::page::format::hints::Hints;
@@ -26,12 +27,12 @@ enum Room {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Adds a heap TID to a node whose vector is known to be that of the row. False when the node has died meanwhile, or
-    /// changed again and again: then the row needs a node of its own.
+    /// Adds a heap TID to a node whose vector is known to be that of the row. False when the node has died
+    /// meanwhile, or changed again and again: then the row needs a node of its own.
     ///
-    /// Whatever page the heap TID goes to, the node's page is locked with it, and the node's version and flags are tested
-    /// there: vacuum makes a node a tombstone under that lock, and only when it has no heap TID left. The payload need not be
-    /// tested: it never changes while the version stays.
+    /// Whatever page the heap TID goes to, the node's page is locked with it, and the node's version and
+    /// flags are tested there: vacuum makes a node a tombstone under that lock, and only when it has no heap
+    /// TID left. The payload need not be tested: it never changes while the version stays.
     pub(in crate::page) fn add_heap_tid(&self, meta: &Meta, node: Link, heap_tid: HeapTid) -> Result<bool> {
         for _ in 0..TRIES {
             let (head, inline) = {
@@ -95,8 +96,8 @@ impl<Store: PageStore> Index<Store> {
         Ok(true)
     }
 
-    /// Puts a new overflow tuple in front of the chain. It is linked in the unit that makes it, so it has never an owner that
-    /// does not know it.
+    /// Puts a new overflow tuple in front of the chain. It is linked in the unit that makes it, so it has
+    /// never an owner that does not know it.
     fn add_overflow(&self, meta: &Meta, node: Link, head: Link, heap_tid: HeapTid) -> Result<bool> {
         let mut allocation = self.allocate(meta, OVERFLOW_SIZE, Some(node.block))?;
         let overflow = allocation.link;

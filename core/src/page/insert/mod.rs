@@ -2,27 +2,32 @@
 //!
 //! # Protocol
 //!
-//! Every step is one write unit (one WAL record). Whatever was decided from pages read before is tested again under the
-//! exclusive lock of the page that is changed: the version of the slot, the flags of the node, the old value of the place.
+//! Every step is one write unit (one WAL record). Whatever was decided from pages read before is tested again
+//! under the exclusive lock of the page that is changed: the version of the slot, the flags of the node, the
+//! old value of the place.
 //!
-//! 1. The **level** comes from a hash of the heap TID. A zero vector under cosine goes to an aside tuple instead.
-//! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the heap TID
-//!    ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest tuple of its overflow chain,
-//!    or in a new one that is put in front of the chain. Only vacuum moves heap TIDs, see `vacuum::clean`.
-//! 3. **Publish.** A node of level 0 whose payload is inline appears whole, links included, in one unit. Any other is first
-//!    allocated as PENDING, so that its upper and payload tuples, one unit each, can name their owner; a last unit links
-//!    them, fills the node in, and clears PENDING. A crash leaves a PENDING node that nothing leads to, and the tuples that
-//!    name it: vacuum makes it a tombstone, and reclaims what it owns as orphans. An insertion that finds its node so treated
-//!    begins again with a new one.
-//! 4. **Back-links.** The node is offered to its neighbours, one page each (`Linker::offer`). A crash between two of them
-//!    leaves a node that fewer links than usual, or none, lead to; a scan to the end finds it all the same, and vacuum's
-//!    reachability pass links it.
-//! 5. **Confirm.** The offers read the neighbours after the node was published. Those that had died are dropped from its links;
-//!    if no live one is left, the search is repeated. A vacuum makes all its tombstones before it repairs any link, so either
-//!    its repair sees the published node, or the offer sees the tombstone.
-//! 6. **Entry point.** A node of a level above the entry point's, or one in a graph without a live node, becomes the entry
-//!    point, under the meta page's lock and only if the entry point is still the one that was seen. Otherwise the decision is
-//!    made again: a node that found the graph empty, and finds it filled, is linked first.
+//! 1. The **level** comes from a hash of the heap TID. A zero vector under cosine goes to an aside tuple
+//!    instead.
+//! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the
+//!    heap TID ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest
+//!    tuple of its overflow chain, or in a new one that is put in front of the chain. Only vacuum moves heap
+//!    TIDs, see `vacuum::clean`.
+//! 3. **Publish.** A node of level 0 whose payload is inline appears whole, links included, in one unit. Any
+//!    other is first allocated as PENDING, so that its upper and payload tuples, one unit each, can name
+//!    their owner; a last unit links them, fills the node in, and clears PENDING. A crash leaves a PENDING
+//!    node that nothing leads to, and the tuples that name it: vacuum makes it a tombstone, and reclaims what
+//!    it owns as orphans. An insertion that finds its node so treated begins again with a new one.
+//! 4. **Back-links.** The node is offered to its neighbours, one page each (`Linker::offer`). A crash between
+//!    two of them leaves a node that fewer links than usual, or none, lead to; a scan to the end finds it all
+//!    the same, and vacuum's reachability pass links it.
+//! 5. **Confirm.** The offers read the neighbours after the node was published. Those that had died are
+//!    dropped from its links; if no live one is left, the search is repeated. A vacuum makes all its
+//!    tombstones before it repairs any link, so either its repair sees the published node, or the offer sees
+//!    the tombstone.
+//! 6. **Entry point.** A node of a level above the entry point's, or one in a graph without a live node,
+//!    becomes the entry point, under the meta page's lock and only if the entry point is still the one that
+//!    was seen. Otherwise the decision is made again: a node that found the graph empty, and finds it filled,
+//!    is linked first.
 
 mod allocate;
 pub mod bulk;
@@ -51,12 +56,13 @@ use crate::types::{HeapTid, Link, Result};
 /// How often a node without a live neighbour searches again.
 const TRIES: usize = 4;
 
-/// Candidates kept while the node that holds a known vector is looked for, first and, one time of fifty, when that fails.
+/// Candidates kept while the node that holds a known vector is looked for, first and, one time of fifty, when
+/// that fails.
 const EF_OF_HOLDER: [usize; 2] = [8, 64];
 
 impl<Store: PageStore> Index<Store> {
-    /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the vector is the one of
-    /// an older version of the same row, so that a node holds it.
+    /// Inserts a row: `vector` has the size that the index's parameters say. `unchanged` hints that the
+    /// vector is the one of an older version of the same row, so that a node holds it.
     pub fn insert(&self, vector: &[u8], heap_tid: HeapTid, unchanged: bool) -> Result<()> {
         if self.schema.is_aside(vector) {
             return self.insert_aside(AsideKind::ZeroVector, heap_tid);
@@ -71,8 +77,8 @@ impl<Store: PageStore> Index<Store> {
         Insertion::new(self, query, payload, level).insert(heap_tid)
     }
 
-    /// Looks for a node that holds the vector, without choosing neighbours: it is nearer than everything else, and nodes around
-    /// it link to it.
+    /// Looks for a node that holds the vector, without choosing neighbours: it is nearer than everything
+    /// else, and nodes around it link to it.
     fn join_nearest(
         &self,
         query: &PagedQuery<&Store, ()>,
@@ -89,9 +95,9 @@ impl<Store: PageStore> Index<Store> {
         Ok(false)
     }
 
-    /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal distances from
-    /// the query, whatever the metric, that of the vector from itself, which need not be 0: only such candidates are read.
-    /// Lossy payloads are equal where their fingerprints are.
+    /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal
+    /// distances from the query, whatever the metric, that of the vector from itself, which need not be 0:
+    /// only such candidates are read. Lossy payloads are equal where their fingerprints are.
     fn join<Noted: Notes>(
         &self,
         query: &PagedQuery<&Store, Noted>,
@@ -216,8 +222,8 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
         self.offer(node, &layers)
     }
 
-    /// Offers the published node to its neighbours, and drops from its links those that have died meanwhile. True when a
-    /// live one is left on layer 0.
+    /// Offers the published node to its neighbours, and drops from its links those that have died meanwhile.
+    /// True when a live one is left on layer 0.
     fn offer(&mut self, node: Link, layers: &[Neighbours<Link>]) -> Result<bool> {
         let index = self.linker.index;
         let mut linked = false;
@@ -255,8 +261,8 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
                 None => true,
                 Some(entry) => match index.state(entry.node)? {
                     State::Live => self.level > entry.level,
-                    // Searches walk on through a dead entry point: only a node that keeps its upper layers in use, or the
-                    // only live one, replaces it.
+                    // Searches walk on through a dead entry point: only a node that keeps its upper layers in
+                    // use, or the only live one, replaces it.
                     State::Tombstone => self.level >= entry.level || !linked,
                     State::Gone => true,
                 },

@@ -98,8 +98,8 @@ impl<Store: PageStore> Insertion<'_, Store> {
         node.set_payload(&self.payload, content.code);
     }
 
-    /// Writes the payload tuples, the last part first, so that each can link to the next. [`Link::NONE`] when the payload is
-    /// inline.
+    /// Writes the payload tuples, the last part first, so that each can link to the next. [`Link::NONE`] when
+    /// the payload is inline.
     fn write_payload(&self, owner: Link) -> Result<Link> {
         let index = self.linker.index;
         let parts: Vec<_> = index.schema.layout.payload_parts().collect();

@@ -21,7 +21,8 @@ pub(in crate::page) struct Change {
 }
 
 impl Change {
-    /// Whether what it was decided from still holds: the place is unchanged, and the new link is not there yet.
+    /// Whether what it was decided from still holds: the place is unchanged, and the new link is not there
+    /// yet.
     fn is_valid(&self, places: Places) -> bool {
         self.position < places.len()
             && places.link(self.position) == self.old
@@ -32,8 +33,9 @@ impl Change {
 impl<Store: PageStore> Linker<'_, Store> {
     /// Changes links of a list, in one unit on one page.
     ///
-    /// What was decided without a lock is tested again under it: a change is left out when the node is gone or dead, when its
-    /// place no longer holds the old link, or when the new link is there already. Returns the changes made.
+    /// What was decided without a lock is tested again under it: a change is left out when the node is gone
+    /// or dead, when its place no longer holds the old link, or when the new link is there already. Returns
+    /// the changes made.
     pub fn change(&mut self, list: ListId, changes: &[Change]) -> Result<Vec<Change>> {
         let coded = self.coded(changes)?;
         if coded.is_empty() {
@@ -91,8 +93,8 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(made)
     }
 
-    /// The codes of what changes put into their places: they may have to be made from payloads, which must be read before a
-    /// page is locked. Links to nodes that are gone are left out.
+    /// The codes of what changes put into their places: they may have to be made from payloads, which must be
+    /// read before a page is locked. Links to nodes that are gone are left out.
     fn coded(&mut self, changes: &[Change]) -> Result<Vec<(Change, Vec<u8>)>> {
         let mut coded = Vec::with_capacity(changes.len());
         for change in changes {

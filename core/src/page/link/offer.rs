@@ -24,8 +24,9 @@ pub(in crate::page) enum Offer {
 impl<Store: PageStore> Linker<'_, Store> {
     /// Offers `owner` the published node `node` as a neighbour on `layer`.
     ///
-    /// A free place is taken. Otherwise a link that leads to nothing live is replaced, or algorithm 4 decides, measured
-    /// from `owner`, which link gives way. All of that is decided without a lock and tested again under it.
+    /// A free place is taken. Otherwise a link that leads to nothing live is replaced, or algorithm 4
+    /// decides, measured from `owner`, which link gives way. All of that is decided without a lock and tested
+    /// again under it.
     pub fn offer(&mut self, owner: Link, layer: u8, node: Link) -> Result<Offer> {
         for _ in 0..TRIES {
             let Some(list) = self.index.list(owner, layer)? else { return Ok(Offer::Gone) };
@@ -67,8 +68,8 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
 
-    /// Which link of a full list gives way to one to `node`, decided from the codes in the list; `None` when all are better,
-    /// or one of the two nodes is gone.
+    /// Which link of a full list gives way to one to `node`, decided from the codes in the list; `None` when
+    /// all are better, or one of the two nodes is gone.
     fn place_by_codes(&mut self, list: &List, node: Link) -> Result<Option<usize>> {
         let Some(quantizer) = self.index.schema.quantizer.as_deref() else { return Ok(None) };
         let owner = list.id.node;

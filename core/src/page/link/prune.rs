@@ -1,4 +1,5 @@
-//! Which link of a full list gives way to a new one, decided from the codes in the list without another page being read.
+//! Which link of a full list gives way to a new one, decided from the codes in the list without another page
+//! being read.
 
 #[cfg(test)]
 mod tests;
@@ -25,16 +26,16 @@ pub(super) struct New<'c> {
     pub code: &'c [u8],
 }
 
-/// Algorithm 4 over estimates: of the links in `places`, all taken, and a new one, the place of the link that is left out;
-/// `None` when it is the new one.
+/// Algorithm 4 over estimates: of the links in `places`, all taken, and a new one, the place of the link that
+/// is left out; `None` when it is the new one.
 ///
-/// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased too, and less
-/// precise.
+/// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased
+/// too, and less precise.
 ///
-/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new link is measured
-/// as the others are, though more is known of it: a better distance would always win among them, or always lose. And
-/// distances from the owner get a little noise that differs from list to list, or else no list would keep the node that is
-/// misjudged most.
+/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new
+/// link is measured as the others are, though more is known of it: a better distance would always win among
+/// them, or always lose. And distances from the owner get a little noise that differs from list to list, or
+/// else no list would keep the node that is misjudged most.
 pub(super) fn prune(
     quantizer: &Quantizer,
     places: Places,

@@ -14,12 +14,13 @@ use std::collections::VecDeque;
 
 /// The most tombstones that are walked through to mend one list.
 const WALKED: usize = 64;
-/// Candidates for each one that an insertion has: when so many are known, no tombstone is walked through but those that the
-/// list itself leads to.
+/// Candidates for each one that an insertion has: when so many are known, no tombstone is walked through but
+/// those that the list itself leads to.
 const CANDIDATES: usize = 2;
 
 impl<Store: PageStore> Linker<'_, Store> {
-    /// Whether a link of `layer` is stale: no node of that layer is there, or it is a tombstone that may be gone at any moment.
+    /// Whether a link of `layer` is stale: no node of that layer is there, or it is a tombstone that may be
+    /// gone at any moment.
     pub fn is_stale(&self, link: Link, layer: u8) -> Result<bool> {
         let page = self.index.store.read(link.block)?;
         Ok(Node::at(&self.index.schema.layout, &page, link)?.is_none_or(|node| {
@@ -49,9 +50,10 @@ impl<Store: PageStore> Linker<'_, Store> {
 
     /// Changes that fill the places of dead links, of links that are there twice, and free ones.
     ///
-    /// New links come, in this order, from the diverse choice of algorithm 4 among all live neighbours and those of the dead;
-    /// from the dead themselves, each represented by the live neighbour nearest to it, so that the long links that lead from
-    /// one cluster to another survive; and from what algorithm 4 pruned. Live links stay.
+    /// New links come, in this order, from the diverse choice of algorithm 4 among all live neighbours and
+    /// those of the dead; from the dead themselves, each represented by the live neighbour nearest to it, so
+    /// that the long links that lead from one cluster to another survive; and from what algorithm 4 pruned.
+    /// Live links stay.
     pub fn replacements(&mut self, list: &List, dead: &HashSet<Link>) -> Result<Vec<Change>> {
         let Self { index, vectors, .. } = self;
         let ListId { node, layer, .. } = list.id;

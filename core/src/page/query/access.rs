@@ -1,7 +1,8 @@
-//! Reading what of a node may lie on several pages: links of a layer, payload. Its heap TIDs: see `heap_tids`.
+//! Reading what of a node may lie on several pages: links of a layer, payload. Its heap TIDs: see
+//! `heap_tids`.
 //!
-//! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile is told by
-//! versions and owners: it is reported as gone, not as corruption.
+//! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile
+//! is told by versions and owners: it is reported as gone, not as corruption.
 
 use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
@@ -63,7 +64,8 @@ impl List {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Reads all pages that tuples lie on, as far as the index reaches now, as [`PageStore::pages`] does.
+    /// Reads all pages that tuples lie on, as far as the index reaches now, as
+    /// [`Pages::pages`](crate::page::store::Pages::pages) does.
     pub(in crate::page) fn data_pages(&self) -> Result<impl Iterator<Item = (u32, Result<Store::Read<'_>>)>> {
         Ok(self.store.pages(HINTS_BLOCK + 1..self.store.block_count()?))
     }

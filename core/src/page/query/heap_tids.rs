@@ -2,11 +2,12 @@
 //!
 //! # Why each is read once, however the chain changes
 //!
-//! New overflow tuples are put in front of the chain; what they hold no snapshot of an older scan sees. Only vacuum takes a
-//! tuple out, in one unit with the tuple before it, to which it moves the heap TIDs that are left. So heap TIDs move towards the head
-//! only. Who follows the chain and finds each tuple that it was led to has seen all of them: what was moved to a tuple behind the
-//! reader was in the tuple before its next one, which is gone then. A reader that finds a tuple gone reads the chain again, as
-//! often as it takes to find it whole, and leaves out what it has given: it remembers that of nodes with a chain.
+//! New overflow tuples are put in front of the chain; what they hold no snapshot of an older scan sees. Only
+//! vacuum takes a tuple out, in one unit with the tuple before it, to which it moves the heap TIDs that are
+//! left. So heap TIDs move towards the head only. Who follows the chain and finds each tuple that it was led
+//! to has seen all of them: what was moved to a tuple behind the reader was in the tuple before its next one,
+//! which is gone then. A reader that finds a tuple gone reads the chain again, as often as it takes to find
+//! it whole, and leaves out what it has given: it remembers that of nodes with a chain.
 
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
@@ -134,7 +135,8 @@ impl HeapTids {
             while whole && let Next::Overflow(link) = self.next {
                 index.store.interrupt_point();
                 whole = self.read_overflow(index, link)?;
-                // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is damaged.
+                // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is
+                // damaged.
                 if !whole && link == gone {
                     let Link { block, slot, .. } = self.node;
                     return Err(Error::Corrupt { block, slot, what: "broken heap TID chain" });

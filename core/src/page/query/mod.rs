@@ -5,6 +5,7 @@ pub mod chain;
 mod expand;
 pub mod heap_tids;
 pub mod index;
+mod node_store;
 pub mod notes;
 pub mod paged;
 pub mod schema;

@@ -27,7 +27,8 @@ pub(in crate::page) trait Notes {
 
 impl Notes for () {}
 
-/// For an insertion that chooses neighbours: the vectors of nodes that were expanded, as far as they were read.
+/// For an insertion that chooses neighbours: the vectors of nodes that were expanded, as far as they were
+/// read.
 pub(in crate::page) type Expansions = Vec<(Link, Known)>;
 
 impl Notes for Expansions {

@@ -1,15 +1,14 @@
-//! The graph on pages as one query sees it: [`NodeStore`] over [`PageStore`].
+//! The graph on pages as one query sees it, and how far its nodes are from the query.
 //!
-//! **With codes** an expansion reads the node's page once: it measures the node by its payload, and estimates its neighbours
-//! by the codes beside the links. Where payloads lie apart, the walk goes by estimates alone and the nearest nodes are
-//! measured at its end. **Without**, it copies the links, then reads each page that holds unvisited neighbours once, in block
-//! order, and measures them. One content lock at a time.
+//! **With codes** an expansion reads the node's page once: it measures the node by its payload, and estimates
+//! its neighbours by the codes beside the links. Where payloads lie apart, the walk goes by estimates alone
+//! and the nearest nodes are measured at its end. **Without**, it copies the links, then reads each page that
+//! holds unvisited neighbours once, in block order, and measures them. One content lock at a time.
 
 use crate::code::{CodeQuery, distance_bounds};
-use crate::graph::{Candidate, EntryPoint, Expanded, LayerSearch, NodeStore, Precision, Purpose};
+use crate::graph::{Candidate, LayerSearch, Precision, Purpose};
 use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
-use crate::page::query::expand::Expansion;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Notes;
 use crate::page::store::PageStore;
@@ -19,15 +18,11 @@ use std::cell::{RefCell, RefMut};
 
 /// Blocks that are asked for before the first of them is read.
 const PREFETCH_WINDOW: usize = 32;
-/// Nodes that are expanded together: more of them hide more latency, and barely change which nodes a search expands.
-const BEAM: usize = 8;
-/// Standard deviations by which a candidate may be nearer than its estimate says. Less loses recall where estimates say
-/// little, in clusters much narrower than their distances; more expands far too much there.
+/// Standard deviations by which a candidate may be nearer than its estimate says. Less loses recall where
+/// estimates say little, in clusters much narrower than their distances; more expands far too much there.
 pub(super) const DOUBT: f32 = 0.5;
 /// Nodes that a search visits for each of its results, about.
 const VISITED_PER_RESULT: usize = 32;
-/// The fewest nodes that are measured at the end of a walk by estimates alone.
-const MIN_SETTLED: usize = 24;
 
 /// An index and a query vector, and notes of the nodes that its searches meet.
 pub(in crate::page) struct PagedQuery<Store, Noted> {
@@ -40,29 +35,30 @@ pub(in crate::page) struct PagedQuery<Store, Noted> {
     /// The root of the query's squared norm, where payloads are less precise than the column.
     norm: f64,
     pub(super) codes: Option<CodeQuery>,
-    scratch: RefCell<Scratch>,
-    notes: RefCell<Noted>,
+    pub(super) scratch: RefCell<Scratch>,
+    pub(super) notes: RefCell<Noted>,
 }
 
-/// Memory that expansions use again and again: `payloads` grows with the nodes that a search expands, the rest is bounded by
-/// a page and by m0.
+/// Memory that expansions use again and again: `payloads` grows with the nodes that a search expands, the
+/// rest is bounded by a page and by m0.
 #[derive(Default)]
 pub(super) struct Scratch {
     pub links: Vec<Link>,
     blocks: Vec<u32>,
-    apart: Vec<Apart>,
+    pub apart: Vec<Apart>,
     payload: Vec<u8>,
     pub decoded: Vec<u8>,
     pub estimates: Vec<f32>,
     /// The payloads of expanded nodes that were not measured.
     pub payloads: HashMap<Link, Link>,
-    /// Of the nodes expanded above layer 0 the nearest, where the next layer begins, with a copy of its upper tuple.
+    /// Of the nodes expanded above layer 0 the nearest, where the next layer begins, with a copy of its upper
+    /// tuple.
     pub nearest: Option<Candidate<Link>>,
     pub nearest_upper: Vec<u8>,
 }
 
 impl Scratch {
-    fn links_of(&mut self, nodes: &[Candidate<Link>]) -> &[Link] {
+    pub fn links_of(&mut self, nodes: &[Candidate<Link>]) -> &[Link] {
         self.links.clear();
         self.links.extend(nodes.iter().map(|candidate| candidate.node));
         &self.links
@@ -71,9 +67,9 @@ impl Scratch {
 
 /// A node whose payload must be read from other pages.
 #[derive(Clone, Copy)]
-struct Apart {
-    node: Link,
-    payload: Link,
+pub(super) struct Apart {
+    pub node: Link,
+    pub payload: Link,
 }
 
 impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
@@ -214,8 +210,13 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         Some(Candidate::estimate(codes.estimate(code).into(), DOUBT * codes.deviation(code), link))
     }
 
-    /// Measures the nodes in `scratch.apart`, whose payloads lie on other pages, and appends those that are still there.
-    fn measure_apart(&self, scratch: &mut Scratch, found: &mut Vec<Candidate<Link>>) -> Result<()> {
+    /// Measures the nodes in `scratch.apart`, whose payloads lie on other pages, and appends those that are
+    /// still there.
+    pub(super) fn measure_apart(
+        &self,
+        scratch: &mut Scratch,
+        found: &mut Vec<Candidate<Link>>,
+    ) -> Result<()> {
         let Scratch { blocks, apart, payload: buffer, decoded, .. } = scratch;
         for window in apart.chunks(PREFETCH_WINDOW) {
             blocks.clear();
@@ -229,75 +230,5 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         }
         apart.clear();
         Ok(())
-    }
-}
-
-impl<Store: PageStore, Noted: Notes> NodeStore for PagedQuery<Store, Noted> {
-    type Node = Link;
-    type Visited = HashSet<Link>;
-
-    fn entry_point(&self) -> Result<Option<EntryPoint<Link>>> {
-        Ok(self.meta.entry())
-    }
-
-    fn beam(&self) -> usize {
-        if self.codes.is_some() { BEAM } else { 1 }
-    }
-
-    fn announce(&self, nodes: &[Candidate<Link>], _layer: u8) {
-        if self.codes.is_some() {
-            self.index.store.announce_tuples(self.scratch.borrow_mut().links_of(nodes));
-        }
-    }
-
-    fn prefetch(&self, nodes: &[Candidate<Link>], _layer: u8) {
-        if self.codes.is_some() {
-            self.index.store.prefetch_tuples(self.scratch.borrow_mut().links_of(nodes));
-        }
-    }
-
-    fn expand(
-        &self,
-        candidate: Candidate<Link>,
-        layer: u8,
-        visited: &mut HashSet<Link>,
-        found: &mut Vec<Candidate<Link>>,
-    ) -> Result<Expanded<Link>> {
-        self.index.store.interrupt_point();
-        visited.try_reserve(self.index.schema.layout.parameters.max_links(layer))?;
-        let (scratch, notes) = (&mut *self.scratch.borrow_mut(), &mut *self.notes.borrow_mut());
-        let expansion = Expansion { layer, visited, found, scratch, notes };
-        if layer == 0 {
-            expansion.notes.walked(candidate.node);
-        }
-        match &self.codes {
-            Some(codes) => expansion.by_codes(self, codes, candidate),
-            None => expansion.by_payloads(self, candidate),
-        }
-    }
-
-    fn settle(&self, nodes: &mut Vec<Candidate<Link>>, wanted: usize) -> Result<usize> {
-        if !nodes.iter().any(Candidate::is_estimated) {
-            return Ok(wanted.min(nodes.len()));
-        }
-        let scratch = &mut *self.scratch.borrow_mut();
-        let most = (wanted / 2).max(MIN_SETTLED).min(wanted);
-        let mut measured = Vec::with_capacity(most);
-        // Nodes that have been reclaimed meanwhile drop out.
-        while measured.is_empty() && !nodes.is_empty() {
-            scratch.apart.try_reserve(most.min(nodes.len()))?;
-            for candidate in nodes.drain(..most.min(nodes.len())) {
-                let payload = scratch.payloads.get(&candidate.node).copied().unwrap_or(Link::NONE);
-                scratch.apart.push(Apart { node: candidate.node, payload });
-            }
-            // In the order of their pages, to be asked for together.
-            scratch.apart.sort_unstable_by_key(|apart| apart.payload);
-            self.measure_apart(scratch, &mut measured)?;
-        }
-        measured.sort_unstable();
-        let settled = measured.len();
-        nodes.try_reserve(settled)?;
-        nodes.splice(..0, measured);
-        Ok(settled)
     }
 }

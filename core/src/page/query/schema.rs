@@ -1,4 +1,5 @@
-//! What never changes of an index: where things lie in its tuples, how its vectors are measured, what makes their codes.
+//! What never changes of an index: where things lie in its tuples, how its vectors are measured, what makes
+//! their codes.
 
 use crate::code::{CodeParameters, Quantizer};
 use crate::kernel::Measure;
@@ -21,8 +22,8 @@ pub struct Schema {
 
 /// Who keeps quantizers: making one reads the centroid's pages and draws the rotation.
 ///
-/// The rotation's seed is a hash of the centroid ([`seed_of`](crate::code::seed_of)), so that parameters that are equal mean
-/// equal quantizers.
+/// The rotation's seed is a hash of the centroid ([`seed_of`](crate::code::seed_of)), so that parameters that
+/// are equal mean equal quantizers.
 pub trait Quantizers {
     /// The quantizer with these parameters, which `make` makes where none is kept.
     fn get(

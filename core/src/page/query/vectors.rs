@@ -31,7 +31,8 @@ impl Known {
     }
 }
 
-/// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when it is changed.
+/// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when
+/// it is changed.
 pub(in crate::page) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.

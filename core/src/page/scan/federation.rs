@@ -2,26 +2,29 @@
 //!
 //! # Rounds
 //!
-//! A federation does for its scans together what [`Scan`](super::Scan) does for itself. A round of the walk finds `ef_search` results in all
-//! graphs together: the scans share a [`Pool`] of the best distances, and none of them goes on for more than these and its share
-//! (below). Each gives its results of the round. When all of those have been given, merged by their distances, the next round
-//! goes on from what the last one left out. What it finds nearer than a row that any of the scans has given is held back, so
-//! that the merged first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up the
-//! memory together, their second runs follow, to be merged as well.
+//! A federation does for its scans together what [`Scan`](super::Scan) does for itself. A round of the walk
+//! finds `ef_search` results in all graphs together: the scans share a [`Pool`] of the best distances, and
+//! none of them goes on for more than these and its share (below). Each gives its results of the round. When
+//! all of those have been given, merged by their distances, the next round goes on from what the last one
+//! left out. What it finds nearer than a row that any of the scans has given is held back, so that the merged
+//! first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up
+//! the memory together, their second runs follow, to be merged as well.
 //!
-//! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its own promise.
+//! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its
+//! own promise.
 //!
 //! # Order of the work
 //!
-//! The scans take their steps by turns: all that some of them will read is asked for before the first of them reads, so that
-//! they wait for memory or disk together; and the pool soon holds results of all graphs, so that those that have little to
-//! offer end early.
+//! The scans take their steps by turns: all that some of them will read is asked for before the first of them
+//! reads, so that they wait for memory or disk together; and the pool soon holds results of all graphs, so
+//! that those that have little to offer end early.
 //!
 //! # The share
 //!
-//! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in proportion: even where none
-//! of its nodes is among the nearest of all, that has to be found out. With `ef_search / √graphs + 1` results each, 1 to 64 graphs have
-//! the recall of one at `ef_search`. docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
+//! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in
+//! proportion: even where none of its nodes is among the nearest of all, that has to be found out. With
+//! `ef_search / √graphs + 1` results each, 1 to 64 graphs have the recall of one at `ef_search`.
+//! docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
 
 use super::options::{IterativeScan, ScanOptions};
 use super::order::Bounds;
@@ -55,9 +58,9 @@ impl Federation {
         Ok(Self { options, pool: Pool::new(options.ef_search)?, rounds: 0 })
     }
 
-    /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They need not join at
-    /// once: some may join when others have been searched, and some may be searched by federations of other processes, with
-    /// which a board of `ef_search` distances for each is shared.
+    /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They
+    /// need not join at once: some may join when others have been searched, and some may be searched by
+    /// federations of other processes, with which a board of `ef_search` distances for each is shared.
     pub fn join<Store: PageStore>(
         &mut self,
         scans: &mut [&mut Walk<Store>],
@@ -80,9 +83,10 @@ impl Federation {
         })
     }
 
-    /// The next round, after all have joined and all rows of all scans have been given. Afterwards each scan gives its share of
-    /// it. When there are no more rounds the scans are members ([`Walk::is_member`]) no longer, and give their second runs, if they
-    /// have any. The search ends early when a round is `wanted` no more.
+    /// The next round, after all have joined and all rows of all scans have been given. Afterwards each scan
+    /// gives its share of it. When there are no more rounds the scans are members ([`Walk::is_member`]) no
+    /// longer, and give their second runs, if they have any. The search ends early when a round is `wanted`
+    /// no more.
     pub fn next_round<Store: PageStore>(
         &mut self,
         scans: &mut [&mut Walk<Store>],
@@ -111,8 +115,8 @@ impl Federation {
         self.rounds
     }
 
-    /// How far the last round went, as the operator gives it: nothing nearer than this was left out. `None` where that is all
-    /// that can be reached.
+    /// How far the last round went, as the operator gives it: nothing nearer than this was left out. `None`
+    /// where that is all that can be reached.
     pub fn searched(&self) -> Option<f64> {
         self.pool.bound()
     }
@@ -131,7 +135,8 @@ impl Federation {
             && remembered < self.options.memory
     }
 
-    /// Searches the graphs as far as they may have something to offer, and as long as `go_on`, which is asked after each step.
+    /// Searches the graphs as far as they may have something to offer, and as long as `go_on`, which is asked
+    /// after each step.
     fn walk<Store: PageStore>(
         &mut self,
         scans: &mut [&mut Walk<Store>],
@@ -168,13 +173,14 @@ impl Federation {
 }
 
 impl<Store: PageStore> Walk<Store> {
-    /// Whether a federation does its walk: when it says that it has no further row, it waits for the next round.
+    /// Whether a federation does its walk: when it says that it has no further row, it waits for the next
+    /// round.
     pub fn is_member(&self) -> bool {
         self.member.is_some()
     }
 
-    /// The least that the operator may give for its next row, as far as that is known without reading the row; `None` when it is
-    /// cut or in its second run.
+    /// The least that the operator may give for its next row, as far as that is known without reading the
+    /// row; `None` when it is cut or in its second run.
     pub fn next_value(&self) -> Option<f64> {
         let bounds = if self.heap_tids.is_empty() { self.round.peek()? } else { self.bounds };
         Some(self.query.index.schema.layout.parameters.metric.operator_value(bounds.low))
@@ -203,14 +209,14 @@ impl<Store: PageStore> Walk<Store> {
         }
     }
 
-    /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when it is done with
-    /// all.
+    /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when
+    /// it is done with all.
     fn choose(&mut self, beam: usize, pool: &Pool) -> bool {
         loop {
             let Some(member) = self.member else { return false };
             let Member { share, layer, entry: Some(entry) } = member else { return false };
             let (beam, ef, pool) = if layer > 0 { (1, 1, None) } else { (beam, share, Some(pool)) };
-            if self.search.choose(&self.query, (layer, beam), ef, pool) {
+            if self.search.choose(&self.query, layer, beam, ef, pool) {
                 return true;
             }
             if layer == 0 {
@@ -238,7 +244,8 @@ impl<Store: PageStore> Walk<Store> {
         }
     }
 
-    /// Takes its results of a round; false when there are none. `given` is the greatest distance that any scan has given.
+    /// Takes its results of a round; false when there are none. `given` is the greatest distance that any
+    /// scan has given.
     fn take_share(&mut self, pool: &Pool, given: Option<f64>) -> types::Result<bool> {
         if !self.is_member() {
             return Ok(false);

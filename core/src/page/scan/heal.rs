@@ -10,10 +10,11 @@ use crate::types::{Link, Result};
 use hashbrown::HashSet;
 
 impl<Store: PageStore, Sorter, Table> Scan<Store, Sorter, Table> {
-    /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given. Only on a primary.
+    /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given.
+    /// Only on a primary.
     ///
-    /// A page is changed only where its lock is free. The lists are looked for among the nodes that were expanded: only a scan
-    /// that met stale links reads their pages again.
+    /// A page is changed only where its lock is free. The lists are looked for among the nodes that were
+    /// expanded: only a scan that met stale links reads their pages again.
     pub fn heal(&mut self, lists: usize) -> Result<()> {
         let StaleLinks { links, count, walked } = std::mem::take(&mut self.walk.query.notes().stale);
         self.walk.stats.stale_links += count;
@@ -45,13 +46,14 @@ impl<Store: PageStore, Sorter, Table> Scan<Store, Sorter, Table> {
 }
 
 impl<Store: PageStore> Linker<'_, Store> {
-    /// Replaces the dead links of a list of layer 0 if that needs no waiting, without offering the node to others. Returns how
-    /// many there were.
+    /// Replaces the dead links of a list of layer 0 if that needs no waiting, without offering the node to
+    /// others. Returns how many there were.
     fn mend_if_free(&mut self, list: &List, dead: &HashSet<Link>) -> Result<u64> {
         let changes = self.replacements(list, dead)?;
         let made = self.try_change(list.id, &changes)?;
         self.index.store.stop_point(StopPoint::HealListMended);
-        // A vacuum may have made a tombstone of a new neighbour, and looked at this list already: as after an insertion.
+        // A vacuum may have made a tombstone of a new neighbour, and looked at this list already: as after an
+        // insertion.
         let mut died = Vec::new();
         for Change { position, new, .. } in made.iter().filter(|change| !change.new.is_none()) {
             if self.index.state(*new)? != State::Live {

@@ -7,7 +7,8 @@ use crate::types::HeapTid;
 pub struct Hit {
     /// Where it is in the heap.
     pub heap_tid: HeapTid,
-    /// Its distance as the index ranks it (L2: squared), or the least that it can be; NaN where there is none.
+    /// Its distance as the index ranks it (L2: squared), or the least that it can be; NaN where there is
+    /// none.
     pub distance: f64,
     /// How much greater it can be: 0, unless payloads are less precise than the column.
     pub uncertainty: f32,
@@ -51,7 +52,8 @@ pub trait ColumnVectors {
     /// Says that rows on these blocks of the table are given next.
     fn prefetch(&mut self, heap_blocks: &[u32]);
 
-    /// For an index whose payloads are less precise than the column: the query's distance from the vector of a row, as
-    /// the index ranks it; `None` for a row that the scan's snapshot does not see. Called without any page of the index.
+    /// For an index whose payloads are less precise than the column: the query's distance from the vector of
+    /// a row, as the index ranks it; `None` for a row that the scan's snapshot does not see. Called without
+    /// any page of the index.
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64>;
 }

@@ -2,25 +2,28 @@
 //!
 //! # Two sorted runs
 //!
-//! The **first run** is a walk of the graph that goes on from its kept frontier whenever its last `ef_search` results have
-//! been given. What a later round finds nearer than what was already given is held back, so that the run is sorted. When the
-//! graph is exhausted, or enough rows were given, or the memory is used up, the **second run** follows: a linear pass over all
-//! pages, which gives every row that the first run did not, sorted by distance; then zero vectors under cosine; then NULLs.
+//! The **first run** is a walk of the graph that goes on from its kept frontier whenever its last `ef_search`
+//! results have been given. What a later round finds nearer than what was already given is held back, so that
+//! the run is sorted. When the graph is exhausted, or enough rows were given, or the memory is used up, the
+//! **second run** follows: a linear pass over all pages, which gives every row that the first run did not,
+//! sorted by distance; then zero vectors under cosine; then NULLs.
 //!
 //! # Order
 //!
-//! Rows come in the order of the distances of the column's own vectors. Where payloads are less precise, a distance is known
-//! within bounds, and the column's vector is asked for ([`ColumnVectors`]) only where the bounds of two rows overlap, see
-//! `order`.
+//! Rows come in the order of the distances of the column's own vectors. Where payloads are less precise, a
+//! distance is known within bounds, and the column's vector is asked for ([`ColumnVectors`]) only where the
+//! bounds of two rows overlap, see `order`.
 //!
 //! # Why no row is lost or given twice
 //!
-//! A scan serves one MVCC snapshot and holds no page between two calls. Every row that the snapshot sees was in the index
-//! before the snapshot was taken, and stays there at the same node, or on the same page outside of the graph, while it is
-//! held: vacuum removes only those that no snapshot sees. So the linear pass meets each such row, and needs to go no further than the index reached
-//! when it began. A node is skipped there if the first run gave it: it gave all heap TIDs that the node had then. Those that it
-//! got later, and nodes and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
-//! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see the new row.
+//! A scan serves one MVCC snapshot and holds no page between two calls. Every row that the snapshot sees was
+//! in the index before the snapshot was taken, and stays there at the same node, or on the same page outside
+//! of the graph, while it is held: vacuum removes only those that no snapshot sees. So the linear pass meets
+//! each such row, and needs to go no further than the index reached when it began. A node is skipped there if
+//! the first run gave it: it gave all heap TIDs that the node had then. Those that it got later, and nodes
+//! and rows that came later, are invisible to the snapshot. For the same reason a heap TID may be given
+//! without a pin on its page: if vacuum removes it and the heap reuses its place, the snapshot does not see
+//! the new row.
 
 mod federation;
 mod heal;
@@ -60,9 +63,10 @@ enum Phase {
 }
 
 impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sorter, Table> {
-    /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet; the search begins where the
-    /// meta page said, which was read after the scan's snapshot was taken: as long as that is held, the entry point may die,
-    /// but is not reused. (On a standby it may be: its version tells, and the second run gives all rows.)
+    /// A scan for a query vector of the index's dimensions, or for NULL. Nothing is read yet; the search
+    /// begins where the meta page said, which was read after the scan's snapshot was taken: as long as that
+    /// is held, the entry point may die, but is not reused. (On a standby it may be: its version tells, and
+    /// the second run gives all rows.)
     pub fn new(
         index: Index<Store>,
         meta: Meta,
@@ -88,6 +92,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sort
     }
 
     /// The next row.
+    #[expect(clippy::should_implement_trait, reason = "a round may end before the rows do")]
     pub fn next(&mut self) -> Result<Next> {
         loop {
             match self.phase {

@@ -1,8 +1,9 @@
 //! The order of rows whose distances are known within bounds.
 //!
-//! What waits is ordered by the least that its distance can be. The first of it may go as soon as its distance cannot be
-//! greater than that of the next. Where it can, its exact distance is asked for, and it waits again with that. So the fewest
-//! rows are measured, and what is given is in the order of the exact distances.
+//! What waits is ordered by the least that its distance can be. The first of it may go as soon as its
+//! distance cannot be greater than that of the next. Where it can, its exact distance is asked for, and it
+//! waits again with that. So the fewest rows are measured, and what is given is in the order of the exact
+//! distances.
 
 use super::hit::Hit;
 use crate::graph::{Candidate, Precision};

@@ -36,8 +36,8 @@ impl SecondRun {
 
     /// Gives all rows that the walk has not given to `sorter`, and sorts them.
     ///
-    /// Where payloads are less precise than the column, the rows of a node with many are measured once, by `table`. Sorted by
-    /// their bounds all of them would be measured, and wait for each other in memory.
+    /// Where payloads are less precise than the column, the rows of a node with many are measured once, by
+    /// `table`. Sorted by their bounds all of them would be measured, and wait for each other in memory.
     pub fn collect<Store: PageStore>(
         &mut self,
         walk: &mut Walk<Store>,
@@ -110,8 +110,8 @@ impl SecondRun {
     }
 }
 
-/// What one page gave to the second run. The sorter may write to disk, and other pages may have to be read: both wait until
-/// the page is released.
+/// What one page gave to the second run. The sorter may write to disk, and other pages may have to be read:
+/// both wait until the page is released.
 #[derive(Default)]
 struct FoundOnPage {
     rows: Vec<(HitClass, Hit)>,

@@ -14,12 +14,12 @@ use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::cmp::Ordering;
 
-/// Bytes that a node costs while the walk remembers it: its place in a hash set that is at worst half full, and a
-/// candidate.
+/// Bytes that a node costs while the walk remembers it: its place in a hash set that is at worst half full,
+/// and a candidate.
 const REMEMBERED_BYTES: usize = 48;
 
-/// Rows whose pages of the table are asked for when the first row is given: the usual LIMIT. Each time they have been given,
-/// twice as many follow.
+/// Rows whose pages of the table are asked for when the first row is given: the usual LIMIT. Each time they
+/// have been given, twice as many follow.
 const ROWS_AHEAD: usize = 10;
 
 /// The first run of a scan.
@@ -182,7 +182,8 @@ impl<Store: PageStore> Walk<Store> {
         self.ahead = self.ahead.saturating_sub(1);
     }
 
-    /// The next row of this round. Results that come too late for the order of the run are left to the second one.
+    /// The next row of this round. Results that come too late for the order of the run are left to the second
+    /// one.
     fn next_of_round(&mut self, table: &mut impl ColumnVectors) -> Result<Option<Hit>> {
         loop {
             if let Some(heap_tid) = self.heap_tids.next(&self.query.index)? {
@@ -212,8 +213,8 @@ impl<Store: PageStore> Walk<Store> {
         }
     }
 
-    /// The distance of the rows of the node whose heap TIDs come next, which are forgotten. Their vectors are equal: any
-    /// of them that is visible tells it.
+    /// The distance of the rows of the node whose heap TIDs come next, which are forgotten. Their vectors are
+    /// equal: any of them that is visible tells it.
     fn measure_node(&mut self, table: &mut impl ColumnVectors) -> Result<Option<f64>> {
         while let Some(heap_tid) = self.heap_tids.next(&self.query.index)? {
             self.stats.measured_rows += 1;

@@ -1,4 +1,5 @@
-//! The order of content locks, tracked in debug builds: a panic where rules 1 to 3 of ARCHITECTURE.md are broken.
+//! The order of content locks, tracked in debug builds: a panic where rules 1 to 3 of ARCHITECTURE.md are
+//! broken.
 //!
 //! Every [`Pages`](super::Pages) notes its locks here.
 

@@ -1,8 +1,8 @@
 //! Pages in RAM: a [`PageStore`](super::PageStore) for tests, fuzzing and simulated crashes.
 //!
-//! What Postgres would do is imitated where an algorithm could depend on it: writers lock pages, an extension leaves a zero
-//! page behind even when its unit is not committed, the free-space map is a hint that does not survive, and debug builds
-//! panic where the lock order of [`crate::page::store`] is broken.
+//! What Postgres would do is imitated where an algorithm could depend on it: writers lock pages, an extension
+//! leaves a zero page behind even when its unit is not committed, the free-space map is a hint that does not
+//! survive, and debug builds panic where the lock order of [`crate::page::store`] is broken.
 
 use crate::page::format::slotted::Page;
 use crate::page::store::lock_order::{Access, Held};
@@ -106,13 +106,15 @@ impl MemoryStore {
         mutex(&self.log).0
     }
 
-    /// Lets `commits` units in all be committed: every later commit gives [`Error::Crashed`] and changes nothing.
+    /// Lets `commits` units in all be committed: every later commit gives [`Error::Crashed`] and changes
+    /// nothing.
     pub fn stop_after(&self, commits: u64) {
         self.commit_limit.store(commits, Ordering::SeqCst);
     }
 
-    /// The store as it would be found after a crash that lost all but the first `commits` units of a recording store, with
-    /// `zero_pages` pages behind its end from extensions whose units were lost. Its free-space map is empty.
+    /// The store as it would be found after a crash that lost all but the first `commits` units of a
+    /// recording store, with `zero_pages` pages behind its end from extensions whose units were lost. Its
+    /// free-space map is empty.
     pub fn committed_prefix(&self, commits: u64, zero_pages: u32) -> Self {
         let log = mutex(&self.log);
         let mut pages: Vec<Page> = Vec::new();
@@ -125,7 +127,8 @@ impl MemoryStore {
         Self::with_pages(pages)
     }
 
-    /// The store as it is found when it is opened again, after a crash for instance: its committed pages alone.
+    /// The store as it is found when it is opened again, after a crash for instance: its committed pages
+    /// alone.
     pub fn reopened(&self) -> Self {
         Self::with_pages((0..self.block_count.load(Ordering::Acquire)).map(|block| *read(self.page(block))))
     }

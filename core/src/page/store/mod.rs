@@ -1,11 +1,11 @@
 //! Where the pages of an index are kept: traits by ability, and pages in RAM.
 //!
-//! Pages are read under a share lock and changed in write units. Two implementations: RAM pages (`memory`) for tests,
-//! fuzzing and simulated crashes, and Postgres's buffers.
+//! Pages are read under a share lock and changed in write units. Two implementations: RAM pages (`memory`)
+//! for tests, fuzzing and simulated crashes, and Postgres's buffers.
 //!
-//! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes, in ascending
-//! block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a lock, its backend reads no
-//! other page. So no cycle of waiting backends can form.
+//! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes,
+//! in ascending block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a
+//! lock, its backend reads no other page. So no cycle of waiting backends can form.
 
 mod by_reference;
 pub mod lock_order;
@@ -21,7 +21,8 @@ use std::ops::{Deref, Range};
 
 /// The most pages that one write unit may change: generic WAL's limit for one record.
 pub const MAX_UNIT_PAGES: usize = 4;
-/// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is asked for.
+/// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is
+/// asked for.
 pub const FREE_SPACE_STEP: usize = PAGE_SIZE / 256;
 
 /// All that an index needs of where it is kept.
@@ -46,8 +47,8 @@ pub trait Pages: Session {
     /// Reads a page. A block past the end is [`crate::types::Error::Corrupt`].
     fn read(&self, block: u32) -> Result<Self::Read<'_>>;
 
-    /// Reads these blocks, each of which there is, in their order and ahead of the caller, who drops each page before it asks
-    /// for the next one: [`Session::interrupt_point`] is called before each.
+    /// Reads these blocks, each of which there is, in their order and ahead of the caller, who drops each
+    /// page before it asks for the next one: [`Session::interrupt_point`] is called before each.
     fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
         blocks.map(|block| {
             self.interrupt_point();
@@ -97,15 +98,17 @@ pub trait Session {
     /// Called between two write units, never under a content lock. A release does nothing.
     fn stop_point(&self, _point: StopPoint) {}
 
-    /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen by
-    /// snapshots up to it. Called without any lock.
+    /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen
+    /// by snapshots up to it. Called without any lock.
     fn next_transaction(&self) -> u64;
 
-    /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it unlinked.
+    /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it
+    /// unlinked.
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool;
 
-    /// Whether nobody but the caller holds a snapshot now, or is changing something, so that nobody can still be looking at
-    /// anything that was unlinked before; false where that is not certain. Called without any lock.
+    /// Whether nobody but the caller holds a snapshot now, or is changing something, so that nobody can still
+    /// be looking at anything that was unlinked before; false where that is not certain. Called without any
+    /// lock.
     fn is_alone(&self) -> bool;
 
     /// A small number that differs between concurrent backends: spreads them over equivalent pages.
@@ -118,8 +121,8 @@ pub trait PageSink {
     fn append(&mut self, page: &Page) -> Result<()>;
 }
 
-/// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing, except that a page
-/// made by [`WriteUnit::extend`] stays behind empty.
+/// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing,
+/// except that a page made by [`WriteUnit::extend`] stays behind empty.
 pub trait WriteUnit: Sized {
     /// Locks `block` exclusively and shows it. `block` is higher than all blocks locked by this unit.
     fn lock(&mut self, block: u32) -> Result<&Page>;

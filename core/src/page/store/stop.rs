@@ -2,8 +2,9 @@
 
 macro_rules! stop_points {
     ($($(#[$doc:meta])* $point:ident = $name:literal,)+) => {
-        /// A moment between two write units of an operation: what another backend, a standby or a restart can see then is what
-        /// ARCHITECTURE.md has a row for. Tests hold a backend up there, let others work, or end the server.
+        /// A moment between two write units of an operation: what another backend, a standby or a restart can
+        /// see then is what ARCHITECTURE.md has a row for. Tests hold a backend up there, let others work, or
+        /// end the server.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum StopPoint {
             $($(#[$doc])* $point,)+

@@ -1,9 +1,10 @@
 //! Step 1 of a vacuum: dead heap TIDs, empty nodes, old tombstones and orphans of one page.
 //!
-//! **Orphans** are tuples whose owner does not know them: a crash came between the units of an insertion, or its PENDING node
-//! was taken by a vacuum. An upper or payload tuple is made while its owner is PENDING and linked when that is published, all
-//! at once; an overflow tuple is linked in the unit that makes it. So a tuple whose owner is gone, or is not PENDING and does
-//! not know it, will never be linked, and may be removed at any time.
+//! **Orphans** are tuples whose owner does not know them: a crash came between the units of an insertion, or
+//! its PENDING node was taken by a vacuum. An upper or payload tuple is made while its owner is PENDING and
+//! linked when that is published, all at once; an overflow tuple is linked in the unit that makes it. So a
+//! tuple whose owner is gone, or is not PENDING and does not know it, will never be linked, and may be
+//! removed at any time.
 
 use super::Vacuum;
 use crate::page::format::node::{Node, NodeMut};
@@ -150,8 +151,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         dead
     }
 
-    /// Removes dead heap TIDs from an overflow chain, and the tuples whose others the one before has room for. False when no
-    /// tuple is left.
+    /// Removes dead heap TIDs from an overflow chain, and the tuples whose others the one before has room
+    /// for. False when no tuple is left.
     fn clean_chain(
         &mut self,
         node: Link,
@@ -187,13 +188,14 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         Ok(previous.is_some())
     }
 
-    /// Removes heap TIDs from an overflow tuple and, if the tuple before it has room for those that are left, moves them there,
-    /// and the tuple out of its chain. True when it did.
+    /// Removes heap TIDs from an overflow tuple and, if the tuple before it has room for those that are left,
+    /// moves them there, and the tuple out of its chain. True when it did.
     ///
-    /// Heap TIDs move towards the head only: who has read the tuple before it without them comes to where this one was, finds
-    /// it gone, and begins again.
+    /// Heap TIDs move towards the head only: who has read the tuple before it without them comes to where
+    /// this one was, finds it gone, and begins again.
     ///
-    /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next vacuum.
+    /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next
+    /// vacuum.
     fn clean_overflow(
         &self,
         node: Link,
@@ -258,8 +260,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         })
     }
 
-    /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that an insert can
-    /// use there.
+    /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that
+    /// an insert can use there.
     fn apply(&mut self, block: u32, work: &Work) -> Result<usize> {
         let layout = self.index.schema.layout;
         let cycle = self.meta.cycle;
@@ -327,8 +329,8 @@ fn retain(tuple: &mut OwnedMut, dead: &[HeapTid]) -> bool {
     kept.is_empty()
 }
 
-/// Moves the heap TIDs of aside tuples to others of the same page and kind that have room for all of them. Who reads the page
-/// sees all of them before, or all of them after.
+/// Moves the heap TIDs of aside tuples to others of the same page and kind that have room for all of them.
+/// Who reads the page sees all of them before, or all of them after.
 fn merge_asides(page: &mut Page, block: u32) -> Result<()> {
     let mut fuller: Vec<(Link, u16)> = Vec::new();
     for slot in 1..=page.slot_count() {

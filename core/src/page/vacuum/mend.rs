@@ -1,4 +1,5 @@
-//! Step 2 of a vacuum: links to tombstones are replaced, without a search of the graph. On demand, all that lead nowhere are.
+//! Step 2 of a vacuum: links to tombstones are replaced, without a search of the graph. On demand, all that
+//! lead nowhere are.
 
 use super::{Vacuum, VacuumStatistics, live_nodes};
 use crate::page::format::meta::HINTS_BLOCK;
@@ -15,8 +16,8 @@ use std::ops::Deref;
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
     /// Mends the lists of all live nodes that link to the tombstones that are known.
     ///
-    /// The pass goes on to the end that the index has then: a node published behind it saw all the tombstones, see step 5 of
-    /// an insertion.
+    /// The pass goes on to the end that the index has then: a node published behind it saw all the
+    /// tombstones, see step 5 of an insertion.
     pub(super) fn mend_around_tombstones(&mut self) -> Result<()> {
         let mut mender = self.mender();
         let mut begin = HINTS_BLOCK + 1;

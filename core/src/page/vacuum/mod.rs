@@ -2,25 +2,29 @@
 //!
 //! # Protocol
 //!
-//! One vacuum at a time works on an index (Postgres's lock on the table sees to it); inserts and scans go on. Every change is
-//! one write unit, re-validated under its lock.
+//! One vacuum at a time works on an index (Postgres's lock on the table sees to it); inserts and scans go on.
+//! Every change is one write unit, re-validated under its lock.
 //!
-//! A vacuum that makes tombstones is a **cycle** with a number, which is on the meta page before the first of them is made. A
-//! cycle is unfinished until it is marked as repaired; the next vacuum finishes what a crash or a cancellation left.
+//! A vacuum that makes tombstones is a **cycle** with a number, which is on the meta page before the first of
+//! them is made. A cycle is unfinished until it is marked as repaired; the next vacuum finishes what a crash
+//! or a cancellation left.
 //!
-//! 1. **Clean**, page by page: dead heap TIDs are removed from nodes with their overflow chains, and from aside tuples.
-//!    Every heap TID is asked about exactly once. A node left without any is made a tombstone under its page's lock, where
-//!    inserts add heap TIDs, too. A PENDING node is taken for one that a crash left behind: an insertion that still works on
-//!    it sees the flag and begins again. Tombstones that nobody can be looking at any more are removed, and the tuples that
-//!    they own; so are orphans, see `clean`. If there is no tombstone of an unfinished cycle, the vacuum ends here.
-//! 2. **Mend**: every live node that links to such tombstones chooses again among its live neighbours and those of the
-//!    tombstones, and offers itself to those that are new to it. A tombstone keeps vector and links, so that searches walk
-//!    through it all the while.
+//! 1. **Clean**, page by page: dead heap TIDs are removed from nodes with their overflow chains, and from
+//!    aside tuples. Every heap TID is asked about exactly once. A node left without any is made a tombstone
+//!    under its page's lock, where inserts add heap TIDs, too. A PENDING node is taken for one that a crash
+//!    left behind: an insertion that still works on it sees the flag and begins again. Tombstones that nobody
+//!    can be looking at any more are removed, and the tuples that they own; so are orphans, see `clean`. If
+//!    there is no tombstone of an unfinished cycle, the vacuum ends here.
+//! 2. **Mend**: every live node that links to such tombstones chooses again among its live neighbours and
+//!    those of the tombstones, and offers itself to those that are new to it. A tombstone keeps vector and
+//!    links, so that searches walk through it all the while.
 //! 3. A dead **entry point** is replaced by a live node of the highest level, if there is one.
-//! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see `reach`.
-//! 5. The cycle is marked **repaired**, with the next transaction number of that moment. Once that is older than every
-//!    snapshot, inserts and vacuums may reuse its tombstones; at once, if nobody holds a snapshot at that moment, or at a later
-//!    one when a vacuum looks. Links that still lead there, because a crash came between two units, are told by their versions.
+//! 4. **Reach**: live nodes that no path of layer 0 from the entry point leads to are put on one, see
+//!    `reach`.
+//! 5. The cycle is marked **repaired**, with the next transaction number of that moment. Once that is older
+//!    than every snapshot, inserts and vacuums may reuse its tombstones; at once, if nobody holds a snapshot
+//!    at that moment, or at a later one when a vacuum looks. Links that still lead there, because a crash
+//!    came between two units, are told by their versions.
 //!
 //! Memory is bounded: when as many tombstones are known as fit, step 2 runs for them before step 1 goes on.
 
@@ -39,7 +43,8 @@ use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 
-/// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its size.
+/// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its
+/// size.
 const TOMBSTONE_BYTES: usize = 32;
 
 /// What a vacuum did.
@@ -61,15 +66,16 @@ pub struct VacuumStatistics {
     pub lists_mended: u64,
     /// Links that led nowhere, or to tombstones, and were replaced or removed.
     pub dead_links: u64,
-    /// Links to where another link of the same list leads, or to the node itself, that were replaced or removed.
+    /// Links to where another link of the same list leads, or to the node itself, that were replaced or
+    /// removed.
     pub duplicate_links: u64,
     /// Live nodes that could not be reached and were linked again.
     pub nodes_relinked: u64,
 }
 
-/// Removes the rows for which `is_dead` is true; it is called once for each heap TID that was in the index at the beginning,
-/// without any lock. `memory`, here and below, is how many bytes the list of tombstones may take; where it is too small for
-/// all of them, the links of the index are read more than once.
+/// Removes the rows for which `is_dead` is true; it is called once for each heap TID that was in the index at
+/// the beginning, without any lock. `memory`, here and below, is how many bytes the list of tombstones may
+/// take; where it is too small for all of them, the links of the index are read more than once.
 pub fn bulk_delete<Store: PageStore>(
     index: &Index<Store>,
     memory: usize,
@@ -81,8 +87,8 @@ pub fn bulk_delete<Store: PageStore>(
     Ok(vacuum.statistics)
 }
 
-/// Ends a vacuum, whether or not a bulk deletion came before: finishes an unfinished cycle and frees the tombstones that
-/// may be reused by now. `None` when there was nothing to do.
+/// Ends a vacuum, whether or not a bulk deletion came before: finishes an unfinished cycle and frees the
+/// tombstones that may be reused by now. `None` when there was nothing to do.
 pub fn cleanup<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<Option<VacuumStatistics>> {
     let mut vacuum = Vacuum::begin(index, memory)?;
     let unfinished = vacuum.meta.cycle != vacuum.meta.repaired_cycle;
@@ -93,8 +99,8 @@ pub fn cleanup<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<
     Ok(Some(vacuum.statistics))
 }
 
-/// Mends the whole graph: what a vacuum would, and every list with a link that leads nowhere, whatever left it there; no node
-/// stays unreachable.
+/// Mends the whole graph: what a vacuum would, and every list with a link that leads nowhere, whatever left
+/// it there; no node stays unreachable.
 pub fn repair<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<VacuumStatistics> {
     let mut vacuum = Vacuum::begin(index, memory)?;
     vacuum.advance_reusable_cycle()?;
@@ -167,8 +173,8 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         Ok(())
     }
 
-    /// Lets everybody reuse the tombstones of repaired cycles once no snapshot can be looking at them. True when there are
-    /// new ones.
+    /// Lets everybody reuse the tombstones of repaired cycles once no snapshot can be looking at them. True
+    /// when there are new ones.
     fn advance_reusable_cycle(&mut self) -> Result<bool> {
         let Meta { repaired_cycle, reusable_cycle, repaired_transaction, .. } = self.meta;
         let store = &self.index.store;
@@ -195,7 +201,8 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         let store = &self.index.store;
         // What begins from now on is led to a tombstone by no link.
         let transaction = store.next_transaction();
-        // Payloads apart from their nodes are not free before a vacuum has removed the nodes: `cleanup` looks, and does it.
+        // Payloads apart from their nodes are not free before a vacuum has removed the nodes: `cleanup`
+        // looks, and does it.
         let reusable_cycle = if self.index.schema.layout.payload_offset.is_some() && store.is_alone() {
             cycle
         } else if store.is_older_than_all_snapshots(repaired_transaction) {
@@ -212,7 +219,8 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         Ok(())
     }
 
-    /// Step 3. False when the graph has no live node. A live entry point stays, unless it shall be of the `highest` level.
+    /// Step 3. False when the graph has no live node. A live entry point stays, unless it shall be of the
+    /// `highest` level.
     fn replace_entry_point(&mut self, highest: bool) -> Result<bool> {
         loop {
             let seen = Meta::read(&self.index.store)?;

@@ -1,10 +1,12 @@
 //! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
 //!
-//! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One bit a slot says
-//! which are. The walk keeps a bounded stack; what does not fit is found again by a pass over the pages.
+//! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
+//! bit a slot says which are. The walk keeps a bounded stack; what does not fit is found again by a pass over
+//! the pages.
 //!
-//! An unreached node is put on a path without taking anything else off it: it takes a free place of a near, reached node B,
-//! or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is reached.
+//! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
+//! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
+//! reached.
 
 use super::live_nodes;
 use crate::graph::Candidate;
@@ -23,7 +25,8 @@ const STACK: usize = 1 << 20;
 
 /// Links every live node that is not reached. Returns how many there were.
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
-    // First as an insertion would: its back-links may take others off their only path, so a second look follows.
+    // First as an insertion would: its back-links may take others off their only path, so a second look
+    // follows.
     let unreached = for_unreached(index, |_, node| {
         if let Some(payload) = index.payload(node)? {
             index.link(node, payload)?;
@@ -36,8 +39,9 @@ pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Resu
     Ok(unreached)
 }
 
-/// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry point, not even
-/// through tombstones. Others may change the index meanwhile; a node that is just being inserted may be counted.
+/// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry
+/// point, not even through tombstones. Others may change the index meanwhile; a node that is just being
+/// inserted may be counted.
 pub(in crate::page) fn count_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
     let mut reach = Reach { through_tombstones: true, ..Reach::new(index) };
     let pages = index.data_pages()?;
@@ -128,7 +132,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
-    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it is followed.
+    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it
+    /// is followed.
     fn walk(&mut self) -> Result<()> {
         while let Some(node) = self.stack.pop() {
             if !self.is_reached(node) {
