@@ -1,6 +1,6 @@
 //! Which parts of a reserve of memory are in use.
 //!
-//! The memory itself belongs to whoever uses this: walia's allocator in a Postgres backend. Imports nothing from this crate.
+//! The memory itself belongs to whoever uses this: walia's allocator in a Postgres backend.
 
 /// The units of a reserve, as many as there are bits in `WORDS` words; a bit is set where a unit is in use.
 pub struct Units<const WORDS: usize>([u64; WORDS]);

@@ -1,6 +1,4 @@
 //! Sorting that can be interrupted.
-//!
-//! Imports nothing.
 
 /// Items that are sorted at once, in a hundredth of a second or so.
 const STEP: usize = 1 << 17;

@@ -1,6 +1,4 @@
 //! The words that every other module speaks: links, heap TIDs, metrics, parameters, errors.
-//!
-//! Imports nothing from this crate.
 
 use bytemuck::{Pod, Zeroable};
 use std::hash::{Hash, Hasher};
@@ -229,6 +227,7 @@ pub enum Error {
     /// The system has no more memory. Only what may grow large is allocated so that it can fail.
     OutOfMemory,
     /// A simulated crash of the RAM page store: nothing is written any more.
+    #[cfg(feature = "memory-store")]
     Crashed,
 }
 
@@ -240,6 +239,7 @@ impl std::fmt::Display for Error {
             Self::Version { found } => write!(formatter, "format version {found} is not supported"),
             Self::Features { unknown } => write!(formatter, "unknown incompatible features {unknown:#x}"),
             Self::OutOfMemory => write!(formatter, "out of memory"),
+            #[cfg(feature = "memory-store")]
             Self::Crashed => write!(formatter, "the page store has crashed"),
         }
     }

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use walia_core::arena::{self, Arena, Full, Settings};
 use walia_core::graph::{BuiltGraph, LayerSearch, Purpose, descend};
 use walia_core::kernel::Measure;
-use walia_core::page::{Quantization, Storage, fit};
+use walia_core::page::{Quantization, Storage, Wishes, fit};
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters};
 
 const ROOM: usize = 1 << 30;
@@ -201,7 +201,15 @@ fn tight_clusters_are_found_with_codes() {
     let centres: Vec<Vec<f32>> = (0..60).map(|_| around(&[0.0; 384], 1.0)).collect();
     let vectors: Vec<Vec<f32>> = (0..6000).map(|i| around(&centres[i % 60], 0.1)).collect();
     let queries: Vec<Vec<f32>> = (0..60).map(|i| around(&centres[i], 0.1)).collect();
-    let parameters = fit((384, ElementType::F32), Metric::L2, (16, 100), Quantization::Auto, Storage::Auto);
+    let parameters = fit(Wishes {
+        dimensions: 384,
+        element: ElementType::F32,
+        metric: Metric::L2,
+        m: 16,
+        ef_construction: 100,
+        quantization: Quantization::Auto,
+        storage: Storage::Auto,
+    });
     assert_eq!(parameters.code_bits, 1);
     assert_recall(parameters, &vectors, &queries, 2, 0.99);
 }

@@ -2,8 +2,8 @@
 
 use hashbrown::HashSet;
 use walia_core::graph::{
-    Candidate, EntryPoint, LayerSearch, Neighbours, NodeStore, Purpose, choose_neighbours, descend,
-    draw_level, level_of, select_neighbors,
+    Candidate, EntryPoint, Expanded, LayerSearch, Neighbours, NodeStore, Purpose, choose_neighbours, descend,
+    draw_level, level_of,
 };
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
@@ -26,7 +26,7 @@ impl Line {
 
     fn candidate(&self, node: u32) -> Candidate<u32> {
         let distance = (self.points[node as usize] - self.query).abs();
-        Candidate::new(distance, node, !self.tombstones.contains(&node))
+        Candidate::new(distance, node)
     }
 
     fn search(&self, resumable: bool) -> LayerSearch<Self> {
@@ -48,13 +48,15 @@ impl NodeStore for Line {
         layer: u8,
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
-    ) -> Result<Option<Candidate<u32>>> {
+    ) -> Result<Expanded<u32>> {
         for neighbour in &self.links[usize::from(layer)][candidate.node as usize] {
             if visited.insert(*neighbour) {
                 found.push(self.candidate(*neighbour));
             }
         }
-        Ok(Some(self.candidate(candidate.node)))
+        let node = self.candidate(candidate.node);
+        let dead = self.tombstones.contains(&node.node);
+        Ok(if dead { Expanded::Tombstone(node) } else { Expanded::Live(node) })
     }
 }
 
@@ -164,7 +166,7 @@ fn distance_on_a_line(points: &[f64]) -> impl Fn(u32, u32) -> Result<f64> {
 /// Candidates around a node at 0, nearest first.
 fn around_zero(points: &[f64]) -> Vec<Candidate<u32>> {
     let mut candidates: Vec<_> =
-        (0..).zip(points).map(|(node, point)| Candidate::new(point.abs(), node, true)).collect();
+        (0..).zip(points).map(|(node, point)| Candidate::new(point.abs(), node)).collect();
     candidates.sort();
     candidates
 }
@@ -173,8 +175,8 @@ fn around_zero(points: &[f64]) -> Vec<Candidate<u32>> {
 fn neighbours_spread_over_directions() {
     // Many on one side, one further away on the other.
     let points = [1.0, 1.1, 1.2, 1.3, -5.0];
-    let chosen = select_neighbors(&around_zero(&points), 2, distance_on_a_line(&points)).unwrap();
-    assert_eq!(nodes(&chosen), [0, 4]);
+    let chosen = Neighbours::select(&around_zero(&points), 2, distance_on_a_line(&points)).unwrap();
+    assert_eq!(nodes(chosen.iter()), [0, 4]);
 }
 
 #[test]
@@ -184,8 +186,8 @@ fn free_places_are_filled_with_the_nearest_pruned() {
     let chosen = Neighbours::select(&candidates, 4, distance_on_a_line(&points)).unwrap();
     assert_eq!(nodes(&chosen.diverse), [0, 4]);
     assert_eq!(nodes(&chosen.pruned), [1, 2]);
-    assert_eq!(select_neighbors(&candidates, 9, distance_on_a_line(&points)).unwrap().len(), 5);
-    assert!(select_neighbors::<u32>(&[], 4, |_, _| Ok(0.0)).unwrap().is_empty());
+    assert_eq!(Neighbours::select(&candidates, 9, distance_on_a_line(&points)).unwrap().len(), 5);
+    assert!(Neighbours::<u32>::select(&[], 4, |_, _| Ok(0.0)).unwrap().is_empty());
 }
 
 #[test]
@@ -195,14 +197,14 @@ fn one_more_candidate_finds_its_place() {
     let mut neighbours = Neighbours::select(&around_zero(&points[..4]), 4, &distance).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![0, 2], vec![1, 3]));
     // A nearer one makes 0 pruned, and the furthest pruned leaves.
-    neighbours.offer(Candidate::new(1.0, 4, true), 4, &distance).unwrap();
+    neighbours.offer(Candidate::new(1.0, 4), 4, &distance).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![4, 2], vec![0, 1]));
     // One that is further and not diverse is not taken, as long as there are nearer ones.
-    neighbours.offer(Candidate::new(6.0, 5, true), 4, &distance).unwrap();
+    neighbours.offer(Candidate::new(6.0, 5), 4, &distance).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![4, 2], vec![0, 1]));
     // The same in the other direction, in a list that is shorter now.
     neighbours.pruned.clear();
-    neighbours.offer(Candidate::new(0.5, 6, true), 2, &distance).unwrap();
+    neighbours.offer(Candidate::new(0.5, 6), 2, &distance).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![6, 4], vec![]));
 }
 

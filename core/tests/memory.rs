@@ -12,10 +12,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use walia_core::arena::{Settings, build};
 use walia_core::page::check::statistics::statistics;
 use walia_core::page::scan::{
-    ColumnVectors, Federation, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions,
+    ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, check, write_graph};
+use walia_core::page::{Index, MemoryStore, Meta, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -122,15 +122,21 @@ const OPTIONS: ScanOptions = ScanOptions {
     members: 1,
 };
 
+fn begin(store: &MemoryStore, options: ScanOptions) -> Result<Scan<&MemoryStore, Counter, NoTable>> {
+    let query = bytemuck::cast_slice(&QUERY);
+    let meta = Meta::read(&store)?;
+    let index = Index::with_meta(store, &meta, &())?;
+    Ok(Scan::new(index, meta, Some(query), options, Counter::default(), NoTable))
+}
+
 /// Rows that a scan gives or has sorted.
 fn scan(store: &MemoryStore, options: ScanOptions) -> Result<usize> {
-    let mut scan = Scan::new(Index::open(store)?, Some(bytemuck::cast_slice(&QUERY)), options);
-    let mut sorter = Counter::default();
+    let mut scan = begin(store, options)?;
     let mut rows = 0;
-    while scan.next(&mut sorter, &mut NoTable)?.is_some() {
+    while scan.next()? != Next::End {
         rows += 1;
     }
-    Ok(rows + sorter.0)
+    Ok(rows + scan.sorter.0)
 }
 
 /// Rows of the first rounds of two indexes that are searched as one.
@@ -138,17 +144,17 @@ fn search_together(stores: [&MemoryStore; 2]) -> Result<usize> {
     let options = ScanOptions { members: 2, ..OPTIONS };
     let mut scans = Vec::new();
     for store in stores {
-        scans.push(Scan::new(Index::open(store)?, Some(bytemuck::cast_slice(&QUERY)), options));
+        scans.push(begin(store, options)?);
     }
     let mut federation = Federation::new(options)?;
     let mut rows = 0;
-    federation.join(&mut scans.iter_mut().collect::<Vec<_>>(), None).map_err(|(_, error)| error)?;
-    while scans.iter().any(Scan::is_member) {
-        federation
-            .next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true)
-            .map_err(|(_, error)| error)?;
-        for scan in &mut scans {
-            while scan.is_member() && scan.next(&mut Counter::default(), &mut NoTable)?.is_some() {
+    let mut walks: Vec<_> = scans.iter_mut().map(|scan| &mut scan.walk).collect();
+    federation.join(&mut walks, None).map_err(|(_, error)| error)?;
+    while scans.iter().any(|scan| scan.walk.is_member()) {
+        let mut walks: Vec<_> = scans.iter_mut().map(|scan| &mut scan.walk).collect();
+        federation.next_round(&mut walks, || true).map_err(|(_, error)| error)?;
+        for scan in scans.iter_mut().filter(|scan| scan.walk.is_member()) {
+            while let Next::Row(_) = scan.next()? {
                 rows += 1;
             }
         }
@@ -174,7 +180,7 @@ fn what_grows_may_fail() {
         assert_eq!(limited(MOST, || search_together([&store, &other])), Err(OUT_OF_MEMORY));
         assert!(search_together([&store, &other]).unwrap() > 0);
 
-        let index = Index::open(&store).unwrap();
+        let index = Index::open(&store, &()).unwrap();
         assert_eq!(limited(MOST, || check(&index)), Err(OUT_OF_MEMORY));
         assert_eq!(check(&index).unwrap(), []);
         let counts = limited(MOST, || statistics(&index)).unwrap();

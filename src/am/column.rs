@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
-use walia_core::page::{Quantization, Storage, fit};
+use walia_core::page::{Quantization, Storage, Wishes, fit};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use super::options::{Options, StoredAs};
@@ -98,18 +98,6 @@ pub unsafe fn declared_parameters(
     Ok(fit_again(Wishes { dimensions, element, metric, m, ef_construction, quantization, storage }))
 }
 
-/// What [`fit()`] is given.
-#[derive(Clone, Copy, PartialEq)]
-struct Wishes {
-    dimensions: u16,
-    element: ElementType,
-    metric: Metric,
-    m: u16,
-    ef_construction: u16,
-    quantization: Quantization,
-    storage: Storage,
-}
-
 /// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are
 /// alike.
 fn fit_again(wishes: Wishes) -> Parameters {
@@ -119,18 +107,9 @@ fn fit_again(wishes: Wishes) -> Parameters {
     if let Some((_, parameters)) = LAST.get().filter(|(last, _)| *last == wishes) {
         return parameters;
     }
-    let Wishes { dimensions, element, metric, m, ef_construction, quantization, storage } = wishes;
-    let parameters = fit((dimensions, element), metric, (m, ef_construction), quantization, storage);
+    let parameters = fit(wishes);
     LAST.set(Some((wishes, parameters)));
     parameters
-}
-
-/// Whether a vector is zero under cosine, so that the graph has no place for it: by what [`Measure::prepare`]
-/// says of it.
-///
-/// [`Measure::prepare`]: walia_core::kernel::Measure::prepare
-pub fn is_zero(parameters: &Parameters, prepared: f32) -> bool {
-    parameters.metric == Metric::Cosine && prepared == 0.0
 }
 
 /// The vector of a datum that an index with these parameters is to hold.

@@ -1,7 +1,7 @@
 //! What the planner is told: `amcostestimate`.
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::page::scan::federation;
+use walia_core::page::scan::share;
 
 use super::options::Options;
 use super::{column, order};
@@ -205,7 +205,7 @@ impl Federated {
     pub fn new(paths: &[NodeRef<pg_sys::IndexPath>]) -> Self {
         let indexes: Vec<_> = paths.iter().map(|path| path.indexinfo()).collect();
         let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
-        let share = federation::share(guc::ef_search(), indexes.len()) as f64;
+        let share = share(guc::ef_search(), indexes.len()) as f64;
         let (mut saved, mut reading) = (0.0, 0.0);
         for index in indexes {
             let alone = Model::new(index, guc::ef_search() as f64);

@@ -1,16 +1,15 @@
 //! `aminsert`: one row of the table, one heap TID of the index.
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 
 use super::column;
 use crate::error::OrRaise;
 use crate::error_context::enter;
 use crate::memory;
-use crate::store::RelationStore;
 use crate::store::error::index_error;
 use crate::store::heap_tid;
+use crate::store::{self, RelationStore};
 
 /// `aminsert`. The access method is never unique: it always answers false.
 ///
@@ -37,12 +36,12 @@ pub unsafe extern "C-unwind" fn aminsert(
     // SAFETY: as above; the values are those of the index's only column.
     let (store, tid, value) =
         unsafe { (RelationStore::new(relation, heap), heap_tid(&*item), (!*is_null).then_some(*values)) };
-    let index = Index::open(store).map_err(failed).or_raise();
+    let index = store::open(store).map_err(failed).or_raise();
     match value {
         None => index.insert_aside(AsideKind::Null, tid).map_err(failed).or_raise(),
         Some(value) => {
             // SAFETY: the value of the index's column.
-            let vector = unsafe { column::vector(value, &index.layout.parameters) }.or_raise();
+            let vector = unsafe { column::vector(value, &index.schema.layout.parameters) }.or_raise();
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
     }

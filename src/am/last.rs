@@ -7,6 +7,9 @@ use std::time::Duration;
 
 use walia_core::page::scan::ScanStats;
 
+use crate::store::RelationStore;
+use crate::store::prefetch::PrefetchStats;
+
 thread_local! {
     static NUMBER: Cell<u64> = const { Cell::new(0) };
     static LAST: Cell<Option<(SearchNumber, LastScan)>> = const { Cell::new(None) };
@@ -57,6 +60,19 @@ pub fn last() -> Option<LastScan> {
 }
 
 impl LastScan {
+    /// One search of an index: what core counted, and what came of read-ahead in the table.
+    pub fn new(stats: ScanStats, store: &RelationStore, table: PrefetchStats, time: Duration) -> Self {
+        let index = store.prefetch_stats();
+        Self {
+            indexes: 1,
+            stats,
+            pages: store.reads(),
+            prefetched: index.begun + table.begun,
+            prefetched_used: index.used + table.used,
+            time,
+        }
+    }
+
     /// Both together.
     pub fn and(self, other: &Self) -> Self {
         let (one, two) = (self.stats, other.stats);

@@ -4,8 +4,8 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
-use walia_core::page::Index;
-use walia_core::page::scan::{Hit, IterativeScan, Scan, ScanOptions};
+use walia_core::page::scan::{Hit, IterativeScan, Next, Scan, ScanOptions, Walk};
+use walia_core::page::{Index, Meta};
 use walia_core::types::{Error, Metric};
 
 use super::column;
@@ -17,10 +17,13 @@ use crate::error_context::enter;
 use crate::guc;
 use crate::memory;
 use crate::store::error::index_error;
-use crate::store::{RelationStore, item_pointer};
+use crate::store::{self, RelationStore, item_pointer};
+
+/// Core's scan, with Postgres's sort and the rows of the table.
+type IndexScan = Scan<RelationStore, Sorter, HeapVectors>;
 
 /// What several scans that are searched as one have of each.
-pub type Search = Scan<RelationStore>;
+pub type Search = Walk<RelationStore>;
 
 /// What a scan keeps between calls.
 ///
@@ -30,8 +33,7 @@ struct ScanState {
     /// Child of the context that the scan began in: the executor's own is reset by the row.
     context: pg_sys::MemoryContext,
     /// `None` until the first row is asked for.
-    scan: Option<(Search, HeapVectors)>,
-    sorter: Sorter,
+    scan: Option<IndexScan>,
     /// The search, and the time that was spent on it.
     number: SearchNumber,
     time: Duration,
@@ -62,46 +64,44 @@ impl ScanState {
 
     /// The next row, once the search has begun. `index` is the one that is scanned.
     fn next(&mut self, index: pg_sys::Relation) -> Option<Hit> {
-        let (search, vectors) = self.scan.as_mut()?;
+        let scan = self.scan.as_mut()?;
         // SAFETY: the context of the state.
-        let hit = unsafe {
-            PgMemoryContexts::For(self.context).switch_to(|_| search.next(&mut self.sorter, vectors))
-        };
+        let next = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| scan.next()) };
         // SAFETY: the index of a scan is open.
-        hit.map_err(|error| unsafe { index_error(index, error) }).or_raise()
+        match next.map_err(|error| unsafe { index_error(index, error) }).or_raise() {
+            Next::Row(hit) => Some(hit),
+            Next::RoundEnd | Next::End => None,
+        }
     }
 
     /// What the search did so far.
     fn done(&self) -> LastScan {
-        let Some((scan, vectors)) = &self.scan else { return LastScan::default() };
-        let (index, table) = (scan.store().prefetch_stats(), vectors.prefetch_stats());
-        LastScan {
-            indexes: 1,
-            stats: scan.stats(),
-            pages: scan.store().reads(),
-            prefetched: index.begun + table.begun,
-            prefetched_used: index.used + table.used,
-            time: self.time,
-        }
+        let Some(scan) = &self.scan else { return LastScan::default() };
+        LastScan::new(scan.stats(), scan.store(), scan.table.prefetch_stats(), self.time)
     }
 
     /// Ends the search, if one has begun.
     fn end(&mut self) {
         let mut done = self.done();
-        if let Some((mut scan, mut vectors)) = self.scan.take() {
-            vectors.end();
+        if let Some(mut scan) = self.scan.take() {
+            scan.table.end();
             scan.store().forget_snapshot();
-            // SAFETY: asks for the state of the server.
-            if guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() } {
+            if may_heal() {
                 // The answer is complete: damage that a later scan will report is not its concern.
                 _ = scan.heal(guc::heal());
             }
             done.stats = scan.stats();
             last::record(self.number, done);
             self.time = Duration::ZERO;
+            scan.sorter.end();
         }
-        self.sorter.end();
     }
+}
+
+/// Whether a scan mends links that it has met.
+pub fn may_heal() -> bool {
+    // SAFETY: asks for the state of the server.
+    guc::heal() > 0 && !unsafe { pg_sys::RecoveryInProgress() }
 }
 
 /// `ambeginscan`.
@@ -127,7 +127,7 @@ pub unsafe extern "C-unwind" fn ambeginscan(
         (pg_sys::RelationGetIndexScan(index, keys, order_bys), context)
     };
     let (number, time) = (SearchNumber::default(), Duration::ZERO);
-    let state = ScanState { context, scan: None, sorter: Sorter::new(), number, time };
+    let state = ScanState { context, scan: None, number, time };
     // SAFETY: a new scan. The state lives as long as its context, which `amendscan` deletes.
     unsafe { (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast() };
     scan
@@ -180,8 +180,8 @@ pub unsafe extern "C-unwind" fn amgettuple(
     let hit = state.next(descriptor.indexRelation);
     memory::check();
     state.time += started.elapsed();
-    let (Some(hit), Some((_, vectors))) = (hit, &state.scan) else { return false };
-    vectors.count_row(hit.heap_tid);
+    let (Some(hit), Some(scan)) = (hit, &state.scan) else { return false };
+    scan.table.count_row(hit.heap_tid);
     descriptor.xs_heaptid = item_pointer(hit.heap_tid);
     descriptor.xs_recheck = false;
     // Distances are exact and in order: the executor need not compute them again.
@@ -278,12 +278,12 @@ impl Member {
 
     /// Its search.
     pub fn search(&self) -> &Search {
-        &self.state().scan.as_ref().expect("begun by `begin`").0
+        &self.state().scan.as_ref().expect("begun by `begin`").walk
     }
 
     /// Its search, to be continued.
     pub fn search_mut(&mut self) -> &mut Search {
-        &mut self.state_mut().scan.as_mut().expect("begun by `begin`").0
+        &mut self.state_mut().scan.as_mut().expect("begun by `begin`").walk
     }
 
     /// What its search did so far.
@@ -321,7 +321,33 @@ unsafe fn search(
     descriptor: pg_sys::IndexScanDesc,
     context: pg_sys::MemoryContext,
     options: ScanOptions,
-) -> Result<(Search, HeapVectors)> {
+) -> Result<IndexScan> {
+    // SAFETY: by the caller's promise. The scan's relations are open until `ScanState::end`.
+    unsafe {
+        let Opened { index, meta, query } = open(descriptor)?;
+        let parameters = index.schema.layout.parameters;
+        let vector = query.as_deref();
+        let vectors = HeapVectors::new(descriptor, context, parameters, vector.unwrap_or_default());
+        Ok(Scan::new(index, meta, vector, options, Sorter::new(), vectors))
+    }
+}
+
+/// What a scan's keys ask for.
+pub struct Opened {
+    /// The index.
+    pub index: Index<RelationStore>,
+    /// What it says where the search begins.
+    pub meta: Meta,
+    /// The query; `None` for NULL, and where all rows come in any order.
+    pub query: Option<Vec<u8>>,
+}
+
+/// Opens the index of a scan, and reads its keys.
+///
+/// # Safety
+/// `descriptor` is that of a scan that `amrescan` has given its keys. It lives as long as what is returned, and the store is told
+/// before it ends.
+pub unsafe fn open(descriptor: pg_sys::IndexScanDesc) -> Result<Opened> {
     // SAFETY: by the caller's promise.
     let scan = unsafe { &*descriptor };
     // SAFETY: a scan that has its keys has a snapshot.
@@ -338,21 +364,20 @@ unsafe fn search(
     }
     // SAFETY: the index of a scan is open.
     unsafe { count_scan(scan) };
-    // SAFETY: both relations are open as long as the scan, which `ScanState::end` tells the store the end of.
+    // SAFETY: both relations are open as long as the scan, by the caller's promise.
     let store = unsafe { RelationStore::for_scan(scan) };
     // SAFETY: the index of a scan is open.
-    let index = Index::open(store).map_err(|error| unsafe { index_error(scan.indexRelation, error) })?;
-    let parameters = index.layout.parameters;
+    let failed = |error| unsafe { index_error(scan.indexRelation, error) };
+    let (index, meta) = store::open_with_meta(store).map_err(failed)?;
     // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
     // SAFETY: the scan has as many keys as it says.
     let key = (scan.numberOfOrderBys > 0).then(|| unsafe { &*scan.orderByData });
     let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
+    let parameters = &index.schema.layout.parameters;
     // SAFETY: the key's argument is of the operator's right type.
-    let query = key.map(|key| unsafe { column::query_vector(key.sk_argument, &parameters) }).transpose()?;
-    let query = query.as_ref().map(|vector| vector.bytes());
-    // SAFETY: the scan's relations are open until `ScanState::end`.
-    let vectors = unsafe { HeapVectors::new(descriptor, context, parameters, query.unwrap_or_default()) };
-    Ok((Scan::new(index, query, options), vectors))
+    let query = key.map(|key| unsafe { column::query_vector(key.sk_argument, parameters) }).transpose()?;
+    let query = query.map(|vector| vector.bytes().to_vec());
+    Ok(Opened { index, meta, query })
 }
 
 /// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches"

@@ -5,14 +5,14 @@ use std::ffi::{CStr, c_void};
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_guard, pg_sys};
+use walia_core::page::Pages;
 use walia_core::page::vacuum::{self, VacuumStatistics};
-use walia_core::page::{Index, PageStore};
 
 use crate::error::OrRaise;
 use crate::error_context::enter;
-use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
 use crate::store::item_pointer;
+use crate::store::{self, RelationStore};
 
 /// `ambulkdelete`: forgets the rows that the callback calls dead. Every heap TID is shown to it exactly once,
 /// which CREATE INDEX CONCURRENTLY relies on.
@@ -32,7 +32,7 @@ pub unsafe extern "C-unwind" fn ambulkdelete(
     // SAFETY: as above.
     let failed = |error| unsafe { index_error(info.index, error) };
     let callback = callback.expect("Postgres gives a callback");
-    let index = Index::open(store).map_err(failed).or_raise();
+    let index = store::open(store).map_err(failed).or_raise();
     let mut is_dead = |tid| {
         let mut item = item_pointer(tid);
         // It may raise an ERROR (CREATE INDEX CONCURRENTLY sorts the TIDs), which must not cross Rust's
@@ -67,7 +67,7 @@ pub unsafe extern "C-unwind" fn amvacuumcleanup(
     }
     // SAFETY: as above.
     let failed = |error| unsafe { index_error(info.index, error) };
-    let index = Index::open(store).map_err(failed).or_raise();
+    let index = store::open(store).map_err(failed).or_raise();
     let done = vacuum::cleanup(&index, memory()).map_err(failed).or_raise();
     let blocks = index.store.block_count().map_err(failed).or_raise();
     // SAFETY: as above.
@@ -124,7 +124,7 @@ unsafe fn tell(info: &pg_sys::IndexVacuumInfo, done: &VacuumStatistics) {
     );
     let detail = format!(
         "{} lists of links were mended, {} nodes linked again that could not be reached, {} slots of nodes freed.",
-        done.lists_repaired, done.nodes_relinked, done.tombstones_removed
+        done.lists_mended, done.nodes_relinked, done.tombstones_removed
     );
     ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "walia")
         .set_detail(detail)

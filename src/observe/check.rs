@@ -9,7 +9,7 @@ use super::rows::{export, row};
 use super::table::for_each_row;
 use crate::am::table::Extent;
 use crate::error::OrRaise;
-use crate::store::RelationStore;
+use crate::store::{self, RelationStore};
 
 row! {
     /// Something that is not as it should be.
@@ -30,7 +30,7 @@ fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item =
     if heapallindexed {
         opened.check_valid().or_raise();
     }
-    let findings = match Index::open(opened.store()) {
+    let findings = match store::open(opened.store()) {
         Ok(index) => check(&opened, &index, heapallindexed).map_err(failed).or_raise(),
         Err(error) => vec![Finding::of(error).map_err(failed).or_raise()],
     };
@@ -51,7 +51,7 @@ fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool)
     let declared = opened.declared_parameters().or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
-        for_each_row(opened, &index.layout.parameters, Extent::Everything, |row| {
+        for_each_row(opened, &index.schema.layout.parameters, Extent::Everything, |row| {
             check.row(row.heap_tid, row.vector()?.as_ref().map(|vector| vector.bytes()));
             Ok(())
         });

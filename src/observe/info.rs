@@ -2,13 +2,14 @@
 
 use pgrx::pg_sys;
 use walia_core::kernel::InstructionSet;
-use walia_core::page::Index;
+use walia_core::page::Meta;
 use walia_core::page::check::statistics::statistics;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::column::{metric_name, storage_name, type_name};
 use crate::error::OrRaise;
+use crate::store;
 
 row! {
     /// About an index.
@@ -46,12 +47,13 @@ export!("walia_info_wrapper": call(REGCLASSOID) -> Info => [walia_info(call.oid(
 fn walia_info(index: pg_sys::Oid) -> Info {
     let opened = OpenIndex::new(index, Purpose::Read).or_raise();
     let failed = |error| opened.error(error);
-    let index = Index::open(opened.store()).map_err(failed).or_raise();
+    let index = store::open(opened.store()).map_err(failed).or_raise();
+    let Meta { format_version, .. } = Meta::read(&index.store).map_err(failed).or_raise();
     let counts = statistics(&index).map_err(failed).or_raise();
-    let parameters = index.layout.parameters;
+    let parameters = index.schema.layout.parameters;
     let top = counts.nodes_by_level.iter().rposition(|nodes| *nodes > 0).map_or(0, |level| level + 1);
     Info {
-        format_version: index.meta.format_version as i32,
+        format_version: format_version as i32,
         element_type: type_name(parameters.element),
         dimensions: parameters.dimensions.into(),
         metric: metric_name(parameters.metric),
@@ -60,7 +62,7 @@ fn walia_info(index: pg_sys::Oid) -> Info {
         ef_construction: parameters.ef_construction.into(),
         quantization: parameters.code_bits.into(),
         code_dimensions: parameters.code_dimensions.into(),
-        code_bytes: index.layout.code_size as i32,
+        code_bytes: index.schema.layout.code_size as i32,
         storage: storage_name(&parameters),
         nodes: counts.nodes() as i64,
         nodes_by_level: counts.nodes_by_level[..top].iter().map(|nodes| *nodes as i64).collect(),

@@ -7,18 +7,17 @@ use std::time::{Duration, Instant};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::kernel::Measure;
-use walia_core::page::Index;
 use walia_core::types::{HeapTid, Parameters};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use super::table::{AsOwner, for_each_row};
-use crate::am::column::{DISTANCE_PROCEDURE, is_zero};
+use crate::am::column::DISTANCE_PROCEDURE;
 use crate::am::heap::Reader;
 use crate::am::table::Extent;
 use crate::error::{OrRaise, Result, SqlError};
-use crate::store::heap_tid;
+use crate::store::{self, heap_tid};
 use crate::types::RawVector;
 
 /// The greatest number of neighbours, as of `walia.ef_search`.
@@ -67,7 +66,7 @@ fn walia_recall(index: pg_sys::Oid, k: i32, samples: i32) -> Recall {
     opened.check_valid().or_raise();
     opened.check_row_security().or_raise();
     let failed = |error| opened.error(error);
-    let parameters = Index::open(opened.store()).map_err(failed).or_raise().layout.parameters;
+    let parameters = store::open(opened.store()).map_err(failed).or_raise().schema.layout.parameters;
     check_arguments(k, samples, &parameters).or_raise();
     let k = k as usize;
     let mut samples = sample(&opened, &parameters, samples as usize);
@@ -115,7 +114,7 @@ fn sample(opened: &OpenIndex, parameters: &Parameters, count: usize) -> Vec<Samp
         }
         let Some(vector) = row.vector()? else { return Ok(()) };
         let prepared = measure.prepare(vector.bytes());
-        if !is_zero(parameters, prepared) {
+        if !measure.is_undefined(vector.bytes()) {
             samples.try_reserve(1)?;
             samples.push(Sample { hash, heap_tid, vector: vector.copied(), prepared, nearest: Vec::new() });
         }
@@ -132,7 +131,7 @@ fn search_exactly(opened: &OpenIndex, parameters: &Parameters, k: usize, samples
     let measure = Measure::new(parameters.metric, parameters.element);
     for_each_row(opened, parameters, Extent::Snapshot, |row| {
         let Some(vector) = row.vector()? else { return Ok(()) };
-        if is_zero(parameters, measure.prepare(vector.bytes())) {
+        if measure.is_undefined(vector.bytes()) {
             return Ok(());
         }
         for sample in samples.iter_mut().filter(|sample| sample.heap_tid != row.heap_tid) {

@@ -1,13 +1,13 @@
 //! `walia_repair(regclass)`: mends the graph of an index.
 
 use pgrx::pg_sys;
-use walia_core::page::Index;
 use walia_core::page::vacuum::repair;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
+use crate::store;
 
 row! {
     /// What was mended.
@@ -29,13 +29,13 @@ fn walia_repair(index: pg_sys::Oid) -> Repaired {
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
     let failed = |error| opened.error(error);
     let delay = CostBasedDelay::begin();
-    let index = Index::open(opened.store_for_maintenance()).map_err(failed).or_raise();
+    let index = store::open(opened.store_for_maintenance()).map_err(failed).or_raise();
     let done = repair(&index, memory()).map_err(failed).or_raise();
     drop(delay);
     // SAFETY: the index is open as long as `opened`.
     unsafe { pg_sys::IndexFreeSpaceMapVacuum(opened.relation()) }
     Repaired {
-        lists_repaired: done.lists_repaired as i64,
+        lists_repaired: done.lists_mended as i64,
         dead_links: done.dead_links as i64,
         duplicate_links: done.duplicate_links as i64,
         nodes_relinked: done.nodes_relinked as i64,

@@ -42,6 +42,5 @@ pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
         Error::Version { found } => unreadable(format!("The index has format version {found}.")),
         Error::Features { unknown } => unreadable(format!("The index uses unknown features ({unknown:#x}).")),
         Error::OutOfMemory => out_of_memory(format!("Failed in index \"{name}\".")),
-        Error::Crashed => SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, error.to_string()),
     }
 }

@@ -10,6 +10,7 @@ mod page_store;
 mod pass;
 pub mod prefetch;
 mod processes;
+mod quantizers;
 mod recent;
 mod relation;
 #[cfg(debug_assertions)]
@@ -18,7 +19,8 @@ mod write;
 
 use pgrx::pg_sys;
 use walia_core::page::store::lock_order::Held;
-use walia_core::types::{HeapTid, PAGE_SIZE};
+use walia_core::page::{Index, Meta};
+use walia_core::types::{HeapTid, PAGE_SIZE, Result};
 
 use crate::memory;
 pub use relation::RelationStore;
@@ -30,6 +32,17 @@ const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 
 pub fn define() {
     Held::assert_none(0);
     recent::define();
+}
+
+/// Opens an index.
+pub fn open(store: RelationStore) -> Result<Index<RelationStore>> {
+    Index::open(store, &quantizers::OfProcess)
+}
+
+/// Opens an index to be scanned, from its meta page.
+pub fn open_with_meta(store: RelationStore) -> Result<(Index<RelationStore>, Meta)> {
+    let meta = Meta::read(&store)?;
+    Ok((Index::with_meta(store, &meta, &quantizers::OfProcess)?, meta))
 }
 
 /// Lets a query end here that is cancelled, or short of memory.

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use pgrx::pg_sys;
-use walia_core::page::PageStore;
+#[cfg(debug_assertions)]
+use walia_core::page::StopPoint;
 use walia_core::page::store::lock_order::Held;
+use walia_core::page::{FreeSpace, Pages, Prefetch, Session};
 use walia_core::types::{Link, Result};
 
 use super::buffer::LockedBuffer;
@@ -16,7 +18,7 @@ use super::write::RelationWrite;
 use super::{check_for_interrupts, processes, recent};
 use crate::memory;
 
-impl PageStore for RelationStore {
+impl Pages for RelationStore {
     type Read<'a> = RelationRead;
     type Write<'a> = RelationWrite<'a>;
 
@@ -41,13 +43,19 @@ impl PageStore for RelationStore {
         }))
     }
 
+    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
+        Pass::new(self, blocks)
+    }
+
+    fn begin(&self) -> Self::Write<'_> {
+        RelationWrite::new(self)
+    }
+}
+
+impl Prefetch for RelationStore {
     fn prefetch(&self, blocks: &[u32]) {
         let known = self.known_blocks.get();
         self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
-    }
-
-    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
-        Pass::new(self, blocks)
     }
 
     fn announce_tuples(&self, tuples: &[Link]) {
@@ -61,11 +69,9 @@ impl PageStore for RelationStore {
         // SAFETY: the relation is open.
         recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
     }
+}
 
-    fn begin(&self) -> Self::Write<'_> {
-        RelationWrite::new(self)
-    }
-
+impl FreeSpace for RelationStore {
     fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
         // SAFETY: the relation is open.
         let block = unsafe { pg_sys::GetPageWithFreeSpace(self.index, bytes) };
@@ -103,7 +109,9 @@ impl PageStore for RelationStore {
             (*file).smgr_targblock = block.unwrap_or(pg_sys::InvalidBlockNumber);
         }
     }
+}
 
+impl Session for RelationStore {
     fn interrupt_point(&self) {
         Held::assert_none(self.identity());
         match self.activity {
@@ -125,9 +133,9 @@ impl PageStore for RelationStore {
     }
 
     #[cfg(debug_assertions)]
-    fn stop_point(&self, name: &'static str) {
+    fn stop_point(&self, point: StopPoint) {
         Held::assert_none(self.identity());
-        stop::at(name);
+        stop::at(point);
     }
 
     fn next_transaction(&self) -> u64 {

@@ -6,7 +6,7 @@
 
 use std::ops::Range;
 
-use walia_core::page::PageStore;
+use walia_core::page::{Pages, Session};
 use walia_core::types::Result;
 
 #[cfg(not(any(feature = "pg14", feature = "pg15", feature = "pg16")))]

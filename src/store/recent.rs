@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use pgrx::pg_sys;
 use walia_core::kernel::prefetch_range;
-use walia_core::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE};
+use walia_core::page::format::slotted::{LINE_POINTER_SIZE, LinePointer};
 use walia_core::types::{Link, PAGE_SIZE};
 
 /// The most pages remembered, 4 bytes each: twice as many as there are buffers, as two pages may want one
@@ -145,16 +145,11 @@ fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
     (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
 }
 
-/// Where on its page the line pointer of a slot is.
-fn line_pointer(slot: u16) -> usize {
-    HEADER_SIZE + LINE_POINTER_SIZE * usize::from(slot.max(1) - 1)
-}
-
 /// Asks for the line pointers of tuples that will be read soon.
 pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
         if let Some(page) = page(index, tuple.block) {
-            prefetch_range(page.wrapping_add(line_pointer(tuple.slot)), LINE_POINTER_SIZE);
+            prefetch_range(page.wrapping_add(LinePointer::place(tuple.slot.max(1))), LINE_POINTER_SIZE);
         }
     }
 }
@@ -162,14 +157,14 @@ pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
 /// Asks for the memory of tuples that were announced.
 pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
-        let at = line_pointer(tuple.slot);
+        let at = LinePointer::place(tuple.slot.max(1));
         if let Some(page) = page(index, tuple.block)
             && at + LINE_POINTER_SIZE <= PAGE_SIZE
         {
             // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the
             // same time: a single atomic load gives some value, which is not relied on.
             let word = unsafe { AtomicU32::from_ptr(page.add(at).cast()) }.load(Ordering::Relaxed);
-            let (start, length) = (word as usize & 0x7fff, word as usize >> 17);
+            let (start, length) = (LinePointer(word).start(), LinePointer(word).length());
             if start + length <= PAGE_SIZE {
                 prefetch_range(page.wrapping_add(start), length);
             }

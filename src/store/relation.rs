@@ -5,7 +5,7 @@ use std::ops::Deref;
 
 use pgrx::pg_sys;
 use walia_core::page::store::lock_order::{Access, Held};
-use walia_core::page::{Page, PageStore};
+use walia_core::page::{Page, Pages};
 use walia_core::types::{Error, Result};
 
 use super::buffer::LockedBuffer;

@@ -6,7 +6,7 @@ use std::thread;
 
 use postgres::Client;
 use postgres::error::SqlState;
-use walia_core::page::STOP_POINTS;
+use walia_core::page::StopPoint;
 
 use crate::scan::{assert_complete, assert_repairable, assert_sound, by_index};
 use crate::server::{Cluster, wait_until};
@@ -122,7 +122,7 @@ fn prepare(cluster: &Cluster, client: &mut Client, point: &str) -> &'static str 
 
 /// All but that of healing, which needs more than one command.
 fn stop_points() -> impl Iterator<Item = &'static str> {
-    STOP_POINTS.into_iter().filter(|point| !point.starts_with("heal"))
+    StopPoint::ALL.iter().map(|point| point.name()).filter(|point| !point.starts_with("heal"))
 }
 
 fn start() -> Cluster {

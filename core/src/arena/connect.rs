@@ -50,7 +50,7 @@ fn replace_last(arena: &Arena, node: u32, neighbour: u32) -> Option<u32> {
     let full = neighbours.len() == arena.parameters.max_links(0);
     let displaced = if full { neighbours.pruned.pop().or_else(|| neighbours.diverse.pop()) } else { None };
     let distance = arena.distance_between(node, neighbour);
-    neighbours.pruned.push(Candidate::new(distance, neighbour, true));
+    neighbours.pruned.push(Candidate::new(distance, neighbour));
     list.write(&neighbours);
     displaced.map(|candidate| candidate.node)
 }

@@ -112,9 +112,8 @@ impl<'a> Inserter<'a> {
 
     /// Offers `node` a neighbour.
     ///
-    /// All distances are measured. Estimates would save a tenth of a build's time in 100 dimensions and a quarter in 1536; but in
-    /// tight clusters far from the centroid, where neighbours differ by less than estimates err, every fiftieth node would be
-    /// pruned from all lists in which a search could find it.
+    /// All distances are measured: in tight clusters far from the centroid, where neighbours differ by less than
+    /// estimates err, some nodes would be pruned from all lists in which a search could find them.
     fn link(
         &self,
         node: u32,

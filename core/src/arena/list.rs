@@ -46,7 +46,7 @@ impl<'a> List<'a> {
         let diverse = self.head.load(Ordering::Relaxed) >> 16;
         let mut candidates = self.nodes().zip(self.distances).map(|(node, distance)| {
             let distance = f32::from_bits(distance.load(Ordering::Relaxed));
-            Candidate::new(f64::from(distance), node, true)
+            Candidate::new(f64::from(distance), node)
         });
         neighbours.diverse.clear();
         neighbours.diverse.extend(candidates.by_ref().take(diverse as usize));

@@ -6,8 +6,6 @@
 //!
 //! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread holds one such
 //! lock at a time; the lock on the entry point is taken before any of them.
-//!
-//! Imports `graph`, `code`, `kernel` and `types`.
 
 mod budget;
 mod chunk;

@@ -2,7 +2,7 @@
 
 use super::{Arena, Marks};
 use crate::code::CodeQuery;
-use crate::graph::{BuiltGraph, Candidate, EntryPoint, NodeStore, Visited};
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, Expanded, NodeStore, Visited};
 use crate::kernel::prefetch;
 use crate::types::Result;
 
@@ -36,7 +36,7 @@ impl<'a> ArenaQuery<'a> {
         let vector = chunk.vector(row, &self.arena.shape);
         let prepared = chunk.row(row).prepared;
         let distance = self.arena.measure.distance_between(self.vector, self.prepared, vector, prepared);
-        Candidate::new(distance, node, true)
+        Candidate::new(distance, node)
     }
 }
 
@@ -72,7 +72,7 @@ impl NodeStore for ArenaQuery<'_> {
         layer: u8,
         visited: &mut Marks,
         found: &mut Vec<Candidate<u32>>,
-    ) -> Result<Option<Candidate<u32>>> {
+    ) -> Result<Expanded<u32>> {
         let node = candidate.node;
         let first = found.len();
         let links = self.arena.list(node, layer).nodes();
@@ -86,7 +86,7 @@ impl NodeStore for ArenaQuery<'_> {
             }
             None => {
                 let unvisited = links.filter(|neighbour| visited.insert(*neighbour));
-                found.extend(unvisited.map(|neighbour| Candidate::new(f64::NAN, neighbour, true)));
+                found.extend(unvisited.map(|neighbour| Candidate::new(f64::NAN, neighbour)));
                 // Vectors lie all over memory: while one is measured, the next is on its way.
                 for place in first..found.len() {
                     if let Some(next) = found.get(place + 1) {
@@ -96,6 +96,6 @@ impl NodeStore for ArenaQuery<'_> {
                 }
             }
         }
-        Ok(Some(if candidate.estimated { self.measure(node) } else { candidate }))
+        Ok(Expanded::Live(if candidate.is_estimated() { self.measure(node) } else { candidate }))
     }
 }

@@ -3,7 +3,7 @@
 //!
 //! Sources: Gao & Long, "RaBitQ" (arXiv 2405.12497), for one bit; Gao et al., its extension to more bits
 //! (arXiv 2409.09913). The levels here are those of the best uniform quantizer of a Gaussian, with one step a vector, where
-//! the extended paper searches for the best step. Imports `types` and `kernel`.
+//! the extended paper searches for the best step.
 //!
 //! # Estimator
 //! A vector `o` and a query `q` are each split into a part that is known exactly and a rest, `r` and `p`:

@@ -1,7 +1,7 @@
 //! HNSW over any [`NodeStore`]: search of a layer, choice of neighbours, descent, a new node's neighbours.
 //!
-//! The algorithms are those of Malkov & Yashunin (arXiv 1603.09320), written once: the arena and the pages are the two
-//! stores. Imports `kernel` and `types`.
+//! The algorithms are those of Malkov & Yashunin (arXiv 1603.09320), written once: the arena and the pages
+//! are the two stores.
 
 mod built;
 mod insert;
@@ -13,7 +13,7 @@ pub use built::BuiltGraph;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
 pub use pool::{Board, Pool};
 pub use search::{LayerSearch, Purpose, descend};
-pub use select::{Neighbours, select_neighbors};
+pub use select::Neighbours;
 
 use crate::types::Result;
 use hashbrown::HashSet;
@@ -27,32 +27,67 @@ pub struct Candidate<Node> {
     pub distance: f64,
     /// The node.
     pub node: Node,
-    /// The distance of the column's own vector differs from `distance` by no more, 0 where it was measured from that vector.
-    /// Of an estimate: how far the truth may well be away.
-    pub uncertainty: f32,
-    /// Whether the distance was estimated.
-    pub estimated: bool,
-    /// False for a tombstone: the search walks through it but neither returns it nor links to it.
-    pub live: bool,
+    /// How well the distance is known.
+    pub precision: Precision,
+}
+
+/// How far the distance of a column's own vector may be from that of its candidate.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Precision {
+    /// Not at all: it was measured from that vector.
+    Exact,
+    /// No further than this: it was measured from what a payload has kept of the vector.
+    Within(f32),
+    /// As far as this, most often: it was estimated from a code.
+    Estimated(f32),
 }
 
 impl<Node> Candidate<Node> {
-    /// A measured candidate; normalizes the distance so that the total order of floats is the order of distances.
-    pub fn new(distance: f64, node: Node, live: bool) -> Self {
+    /// A candidate that was measured; normalizes the distance so that the total order of floats is the order
+    /// of distances.
+    pub fn new(distance: f64, node: Node) -> Self {
         let distance = if distance.is_nan() { f64::NAN } else { distance + 0.0 };
-        Self { distance, node, uncertainty: 0.0, estimated: false, live }
+        Self { distance, node, precision: Precision::Exact }
+    }
+
+    /// A candidate of which nothing is known but an estimate of its distance.
+    pub fn estimate(distance: f64, doubt: f32, node: Node) -> Self {
+        Self { precision: Precision::Estimated(doubt), ..Self::new(distance, node) }
+    }
+
+    /// A candidate of which nothing is known yet.
+    pub fn unknown(node: Node) -> Self {
+        Self::estimate(f64::INFINITY, 0.0, node)
     }
 
     /// The same for another name of the node.
     pub(crate) fn with_node<Name>(&self, node: Name) -> Candidate<Name> {
-        let Self { distance, uncertainty, estimated, live, .. } = *self;
-        Candidate { distance, node, uncertainty, estimated, live }
+        Candidate { distance: self.distance, node, precision: self.precision }
     }
 
-    /// A candidate of which nothing is known but an estimate of its distance.
-    pub fn estimate(distance: f64, uncertainty: f32, node: Node) -> Self {
-        Self { uncertainty, estimated: true, ..Self::new(distance, node, true) }
+    /// Whether the distance was not measured.
+    pub fn is_estimated(&self) -> bool {
+        matches!(self.precision, Precision::Estimated(_))
     }
+
+    /// The distance, or where it was estimated, what it may well be at least.
+    pub(crate) fn least(&self) -> f64 {
+        match self.precision {
+            Precision::Exact | Precision::Within(_) => self.distance,
+            Precision::Estimated(doubt) => self.distance - f64::from(doubt),
+        }
+    }
+}
+
+/// What an expansion has learnt of the node itself: measured, where that costs no more than was read anyway.
+#[derive(Clone, Copy, Debug)]
+pub enum Expanded<Node> {
+    /// It may be a result, and be linked to.
+    Live(Candidate<Node>),
+    /// It is only walked through.
+    Tombstone(Candidate<Node>),
+    /// It is gone, or has no such layer.
+    Gone,
 }
 
 impl<Node: Ord> Ord for Candidate<Node> {
@@ -90,7 +125,8 @@ pub trait Visited<Node> {
     fn insert(&mut self, node: Node) -> bool;
     /// Whether `node` is marked.
     fn contains(&self, node: Node) -> bool;
-    /// Makes room for so many more nodes. Fails as well where a node could not be marked since the last call, for want of room.
+    /// Makes room for so many more nodes. Fails as well where a node could not be marked since the last call,
+    /// for want of room.
     fn reserve(&mut self, additional: usize) -> Result<()>;
     /// Forgets all nodes and keeps the memory.
     fn clear(&mut self);
@@ -126,7 +162,8 @@ impl<Node: Eq + Hash, S: BuildHasher> Visited<Node> for HashSet<Node, S> {
 
 /// A graph as one query sees it: where to begin, and what lies around a node and how far.
 ///
-/// An implementation binds a store and a query, so that it may keep what it has learnt of the query (norms, codes).
+/// An implementation binds a store and a query, so that it may keep what it has learnt of the query (norms,
+/// codes).
 pub trait NodeStore {
     /// A node's address.
     type Node: Copy + Ord + Hash;
@@ -136,7 +173,7 @@ pub trait NodeStore {
     /// The entry point; `None` for an empty graph.
     fn entry_point(&self) -> Result<Option<EntryPoint<Self::Node>>>;
 
-    /// How many nodes are expanded in a round: as many as it helps to ask for together.
+    /// How many nodes are expanded in a step: as many as it helps to ask for together.
     fn beam(&self) -> usize {
         1
     }
@@ -147,22 +184,19 @@ pub trait NodeStore {
     /// Says that the nodes that were announced will be expanded now.
     fn prefetch(&self, _nodes: &[Candidate<Self::Node>], _layer: u8) {}
 
-    /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`, and marked.
-    /// Estimated ones are not marked yet, and may have been before. Stale links and links to nodes below `layer` are skipped
-    /// where they are seen.
-    ///
-    /// Returns what has been learnt of the node itself: measured, where that costs no more than was read anyway; `None`
-    /// when it is gone or has no such layer.
+    /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`,
+    /// and marked. Estimated ones are not marked yet, and may have been before. Stale links and links to
+    /// nodes below `layer` are skipped where they are seen.
     fn expand(
         &self,
         node: Candidate<Self::Node>,
         layer: u8,
         visited: &mut Self::Visited,
         found: &mut Vec<Candidate<Self::Node>>,
-    ) -> Result<Option<Candidate<Self::Node>>>;
+    ) -> Result<Expanded<Self::Node>>;
 
-    /// Measures the nearest of expanded nodes (sorted) where [`NodeStore::expand`] could only estimate them, and sorts
-    /// them again. Returns how many are settled so, the first ones; `wanted` or fewer.
+    /// Measures the nearest of expanded nodes (sorted) where [`NodeStore::expand`] could only estimate them,
+    /// and sorts them again. Returns how many are settled so, the first ones; `wanted` or fewer.
     fn settle(&self, nodes: &mut Vec<Candidate<Self::Node>>, wanted: usize) -> Result<usize> {
         Ok(wanted.min(nodes.len()))
     }

@@ -1,30 +1,34 @@
-//! Search of one layer (the paper's algorithm 2), made resumable, and the descent through the layers above it.
+//! Search of one layer (the paper's algorithm 2), made resumable, and the descent through the layers above
+//! it.
 
 use super::pool::{Distance, Pool};
-use super::{Candidate, EntryPoint, NodeStore, SearchStats, Visited};
+use super::{Candidate, EntryPoint, Expanded, NodeStore, SearchStats, Visited};
 use crate::types::Result;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Nodes that a round expands in vain at most, for each result that is looked for. Most searches expand one or two. Where very
-/// many nodes are so near to each other that estimates cannot tell them apart, none would be out of question, and all be expanded.
+/// Nodes that a round expands in vain at most, for each result that is looked for. Most searches expand one
+/// or two. Where very many nodes are so near to each other that estimates cannot tell them apart, none would
+/// be out of question, and all be expanded.
 const WIDEST: usize = 64;
 
 /// A search of one layer that can go on where it stopped.
 ///
-/// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only expanded nodes
-/// are results, so that results rank by measured distances (with measured candidates this expands the same nodes);
-/// several candidates are expanded a round, so that what they need can be fetched together; tombstones are walked through
-/// but are not results; and when resumable, what the bound `ef` left out is kept, so that [`LayerSearch::resume`] goes on
-/// with the nearest of it (iterative scan).
+/// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only
+/// expanded nodes are results, so that results rank by measured distances (with measured candidates this
+/// expands the same nodes); several candidates are expanded a step, so that what they need can be fetched
+/// together; tombstones are walked through but are not results; and when resumable, what the bound `ef` left
+/// out is kept, so that [`LayerSearch::resume`] goes on with the nearest of it (iterative scan).
 ///
-/// Searches of several graphs for one query can share a [`Pool`]: [`LayerSearch::choose`] and [`LayerSearch::expand`] by turns,
-/// each of them a step of [`LayerSearch::run`]. A search then goes on while what is left may be among the nearest results of all
-/// of them, and in any case for `ef` results of its own, which may be few: the graphs are not connected, and the way to the
-/// nearest node of one leads through nodes that are further than what was found in others.
+/// Searches of several graphs for one query can share a [`Pool`]: [`LayerSearch::choose`] and
+/// [`LayerSearch::expand`] by turns, each of them a step of [`LayerSearch::run`]. A search then goes on while
+/// what is left may be among the nearest results of all of them, and in any case for `ef` results of its own,
+/// which may be few: the graphs are not connected, and the way to the nearest node of one leads through nodes
+/// that are further than what was found in others.
 ///
-/// Memory: what grows with the nodes that were met may fail to grow ([`Error::OutOfMemory`](crate::types::Error::OutOfMemory)): `visited`,
-/// `frontier`, `surplus`, `beyond`. The rest is bounded: `nearest` and `estimates` by ef, `round` by the beam, `found` by m0.
+/// Memory: what grows with the nodes that were met may fail to grow
+/// ([`Error::OutOfMemory`](crate::types::Error::OutOfMemory)): `visited`, `frontier`, `surplus`, `beyond`.
+/// The rest is bounded: `nearest` and `estimates` by ef, `step` by the beam, `found` by m0.
 pub struct LayerSearch<Store: NodeStore> {
     visited: Store::Visited,
     /// Nodes that were scored and not expanded.
@@ -33,9 +37,11 @@ pub struct LayerSearch<Store: NodeStore> {
     nearest: BinaryHeap<Candidate<Store::Node>>,
     /// Expanded nodes that were not returned yet.
     surplus: Vec<Candidate<Store::Node>>,
-    /// What was out of question when it was scored; estimated ones are not marked as visited, and may be there twice.
+    /// What was out of question when it was scored; estimated ones are not marked as visited, and may be
+    /// there twice.
     beyond: Vec<Candidate<Store::Node>>,
-    round: Vec<Candidate<Store::Node>>,
+    /// The nodes that are expanded together.
+    step: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
     /// The least `ef` estimates so far, for an insertion.
     estimates: BinaryHeap<Distance>,
@@ -49,11 +55,13 @@ pub struct LayerSearch<Store: NodeStore> {
 /// What a search is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {
-    /// Neighbours for a node. Where candidates are estimates, the walk ends when the nearest that is left is further than
-    /// `ef` others by their estimates, which costs a third fewer expansions than [`Purpose::Scan`] and gives graphs as good.
+    /// Neighbours for a node. Where candidates are estimates, the walk ends when the nearest that is left is
+    /// further than `ef` others by their estimates, which costs a third fewer expansions than
+    /// [`Purpose::Scan`] and gives graphs as good.
     Insertion,
-    /// Results. The walk ends when the nearest candidate that is left is, even if its estimate is wrong by as much as it may
-    /// well be, further than `ef` measured nodes: errors of estimates widen the search rather than lose results.
+    /// Results. The walk ends when the nearest candidate that is left is, even if its estimate is wrong by as
+    /// much as it may well be, further than `ef` measured nodes: errors of estimates widen the search rather
+    /// than lose results.
     Scan {
         /// Whether what [`LayerSearch::resume`] needs is kept.
         resumable: bool,
@@ -69,7 +77,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             nearest: BinaryHeap::new(),
             surplus: Vec::new(),
             beyond: Vec::new(),
-            round: Vec::new(),
+            step: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
             in_vain: 0,
@@ -87,8 +95,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self
     }
 
-    /// The live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first: `ef` of them, or
-    /// fewer where the store settles fewer at a time.
+    /// The live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first: `ef`
+    /// of them, or fewer where the store settles fewer at a time.
     pub fn run(
         &mut self,
         store: &Store,
@@ -99,7 +107,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.run_until(store, entries, layer, ef, f64::NEG_INFINITY)
     }
 
-    /// As [`LayerSearch::run`], but the walk ends as soon as it has measured a live node at this distance or nearer.
+    /// As [`LayerSearch::run`], but the walk ends as soon as it has measured a live node at this distance or
+    /// nearer.
     pub fn run_until(
         &mut self,
         store: &Store,
@@ -113,8 +122,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.take_results(store, ef, None)
     }
 
-    /// The next nodes after those returned before, or none when the part of the graph that can be reached is exhausted.
-    /// Some may be nearer than nodes already returned.
+    /// The next nodes after those returned before, or none when the part of the graph that can be reached is
+    /// exhausted. Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
         self.reopen(ef, None)?;
         self.walk(store, layer, ef, f64::NEG_INFINITY)?;
@@ -131,7 +140,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.visited.reserve(self.beyond.len())?;
         self.frontier.try_reserve(self.beyond.len())?;
         for candidate in std::mem::take(&mut self.beyond) {
-            if !candidate.estimated || self.visited.insert(candidate.node) {
+            if !candidate.is_estimated() || self.visited.insert(candidate.node) {
                 self.frontier.push(Reverse(candidate));
             }
         }
@@ -163,12 +172,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.purpose == Purpose::Scan { resumable: true }
     }
 
-    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so is all that the pool
-    /// wants; or too many have been expanded in vain.
+    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so
+    /// is all that the pool wants; or too many have been expanded in vain.
     fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
         let distance = Distance(candidate.distance);
-        let doubt = if candidate.estimated { f64::from(candidate.uncertainty) } else { 0.0 };
-        let least = Distance(candidate.distance - doubt);
+        let least = Distance(candidate.least());
         self.nearest.len() >= ef
             && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
             && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
@@ -182,17 +190,19 @@ impl<Store: NodeStore> LayerSearch<Store> {
         // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
         let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
         let beyond = self.is_beyond(&candidate, ef, pool)
-            || candidate.estimated && self.estimates.len() >= ef && self.estimates.peek().is_some_and(is_tie);
+            || candidate.is_estimated()
+                && self.estimates.len() >= ef
+                && self.estimates.peek().is_some_and(is_tie);
         if beyond && self.is_resumable() {
             // Most candidates end here: marking them waits until they are needed.
             return self.beyond.push(candidate);
         }
-        let new = !candidate.estimated || self.visited.insert(candidate.node);
+        let new = !candidate.is_estimated() || self.visited.insert(candidate.node);
         if beyond || !new {
             return;
         }
         self.frontier.push(Reverse(candidate));
-        if self.purpose == Purpose::Insertion && candidate.estimated {
+        if self.purpose == Purpose::Insertion && candidate.is_estimated() {
             self.estimates.push(Distance(candidate.distance));
             if self.estimates.len() > ef {
                 self.estimates.pop();
@@ -219,14 +229,16 @@ impl<Store: NodeStore> LayerSearch<Store> {
         Ok(())
     }
 
-    /// Expands nodes until all that is left is out of question, or one was measured at the distance `enough` or nearer.
+    /// Expands nodes until all that is left is out of question, or one was measured at the distance `enough`
+    /// or nearer.
     fn walk(&mut self, store: &Store, layer: u8, ef: usize, enough: f64) -> Result<()> {
-        // A round that is wide beside what is looked for, as on a layer that is only passed through, would expand nodes in vain.
+        // A step that is wide beside what is looked for, as on a layer that is only passed through, would
+        // expand nodes in vain.
         let beam = store.beam().min(if enough > f64::NEG_INFINITY { 2 } else { ef.div_ceil(4) });
-        while self.choose(store, (layer, beam), ef, None) {
+        while self.choose(store, layer, beam, ef, None) {
             self.prefetch(store, layer);
             self.expand(store, layer, ef, None)?;
-            let is_enough = |node: &Candidate<_>| !node.estimated && node.distance <= enough;
+            let is_enough = |node: &Candidate<_>| !node.is_estimated() && node.distance <= enough;
             if enough > f64::NEG_INFINITY && self.nearest.iter().any(is_enough) {
                 break;
             }
@@ -234,50 +246,44 @@ impl<Store: NodeStore> LayerSearch<Store> {
         Ok(())
     }
 
-    /// Chooses the nodes of `layer` that are expanded next, at most `beam` of them, and says so to the store. False when there are
-    /// none: all that is left is out of question.
-    pub fn choose(
-        &mut self,
-        store: &Store,
-        (layer, beam): (u8, usize),
-        ef: usize,
-        pool: Option<&Pool>,
-    ) -> bool {
-        self.round.clear();
-        while self.round.len() < beam
+    /// Chooses the nodes of `layer` that are expanded next, at most `beam` of them, and says so to the store.
+    /// False when there are none: all that is left is out of question.
+    pub fn choose(&mut self, store: &Store, layer: u8, beam: usize, ef: usize, pool: Option<&Pool>) -> bool {
+        self.step.clear();
+        while self.step.len() < beam
             && let Some(Reverse(candidate)) = self.frontier.peek()
             && !self.is_beyond(candidate, ef, pool)
         {
-            self.round.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+            self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
         }
-        if self.round.is_empty() {
+        if self.step.is_empty() {
             return false;
         }
-        store.announce(&self.round, layer);
+        store.announce(&self.step, layer);
         true
     }
 
     /// Says to the store that the nodes that were chosen are expanded now.
     pub fn prefetch(&self, store: &Store, layer: u8) {
-        store.prefetch(&self.round, layer);
+        store.prefetch(&self.step, layer);
     }
 
     /// Expands the nodes that were chosen.
     pub fn expand(&mut self, store: &Store, layer: u8, ef: usize, mut pool: Option<&mut Pool>) -> Result<()> {
-        let (round, mut found) = (std::mem::take(&mut self.round), std::mem::take(&mut self.found));
-        for candidate in &round {
-            // An earlier one of the round may have found nearer nodes.
+        let (step, mut found) = (std::mem::take(&mut self.step), std::mem::take(&mut self.found));
+        for candidate in &step {
+            // An earlier one of the step may have found nearer nodes.
             if self.is_beyond(candidate, ef, pool.as_deref()) {
                 self.frontier.push(Reverse(*candidate));
                 continue;
             }
             let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
             self.stats.expanded += 1;
-            if let Some(node) = expanded {
-                self.stats.distances += u64::from(candidate.estimated && !node.estimated);
-                if node.live {
-                    self.keep(node, ef, pool.as_deref_mut())?;
-                }
+            if let Expanded::Live(node) | Expanded::Tombstone(node) = expanded {
+                self.stats.distances += u64::from(candidate.is_estimated() && !node.is_estimated());
+            }
+            if let Expanded::Live(node) = expanded {
+                self.keep(node, ef, pool.as_deref_mut())?;
             }
             // For all neighbours at once: what is full grows by half or more anyway.
             self.visited.reserve(found.len())?;
@@ -286,7 +292,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 self.beyond.try_reserve(found.len())?;
             }
             for neighbour in found.drain(..) {
-                if neighbour.estimated {
+                if neighbour.is_estimated() {
                     self.stats.estimates += 1;
                 } else {
                     self.stats.distances += 1;
@@ -294,7 +300,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 self.admit(neighbour, ef, pool.as_deref());
             }
         }
-        (self.round, self.found) = (round, found);
+        (self.step, self.found) = (step, found);
         Ok(())
     }
 
@@ -303,7 +309,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.nearest.pop()
     }
 
-    /// The last step of [`LayerSearch::run`] and of [`LayerSearch::resume`]: the nearest `ef`, or with a pool all that it wants.
+    /// The last step of [`LayerSearch::run`] and of [`LayerSearch::resume`]: the nearest `ef`, or with a pool
+    /// all that it wants.
     pub fn take_results(
         &mut self,
         store: &Store,
@@ -333,8 +340,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
     }
 }
 
-/// Walks greedily from `entry` down to `layer` (exclusive of it): the node of each layer nearest to the query becomes the
-/// entry of the next. Returns the entries for a search of `layer`.
+/// Walks greedily from `entry` down to `layer` (exclusive of it): the node of each layer nearest to the query
+/// becomes the entry of the next. Returns the entries for a search of `layer`.
 pub fn descend<Store: NodeStore>(
     store: &Store,
     search: &mut LayerSearch<Store>,
@@ -342,7 +349,7 @@ pub fn descend<Store: NodeStore>(
     layer: u8,
 ) -> Result<Vec<Candidate<Store::Node>>> {
     // Its distance is learnt when it is expanded.
-    let mut entries = vec![Candidate::estimate(f64::INFINITY, 0.0, entry.node)];
+    let mut entries = vec![Candidate::unknown(entry.node)];
     for upper in (layer + 1..=entry.level).rev() {
         search.begin(&entries);
         search.walk(store, upper, 1, f64::NEG_INFINITY)?;

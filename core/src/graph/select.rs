@@ -101,14 +101,3 @@ fn is_diverse<Node: Copy>(
     }
     Ok(true)
 }
-
-/// As [`Neighbours::select`], in one list: the diverse neighbours, then the others.
-pub fn select_neighbors<Node: Copy + Ord>(
-    candidates: &[Candidate<Node>],
-    max: usize,
-    distance_between: impl FnMut(Node, Node) -> Result<f64>,
-) -> Result<Vec<Candidate<Node>>> {
-    let Neighbours { diverse: mut chosen, pruned } = Neighbours::select(candidates, max, distance_between)?;
-    chosen.extend(pruned);
-    Ok(chosen)
-}

@@ -2,7 +2,7 @@
 //!
 //! [`Operation`] is written once, over [`IntegerSimd`]; [`Instructions::run`] runs the version that was compiled for one
 //! instruction set. Everything here is exact or plain IEEE arithmetic that no compiler may reorder or contract, so that
-//! an operation gives the same bits with every instruction set. Imports nothing from this crate but the instruction sets.
+//! an operation gives the same bits with every instruction set.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;

@@ -1,8 +1,7 @@
 //! Distances between vectors, by the widest instructions that the machine has.
 //!
 //! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page. Elements are
-//! widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets and in `prefetch` only. Imports
-//! `types` only.
+//! widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets and in `prefetch` only.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -144,6 +143,11 @@ impl Measure {
             Metric::Cosine => (self.prepared_kernel)(vector, vector).terms,
             Metric::L2 | Metric::InnerProduct | Metric::L1 => 0.0,
         }
+    }
+
+    /// Whether the vector has no distance from any other: a zero vector under cosine, which has no direction.
+    pub fn is_undefined(&self, vector: &[u8]) -> bool {
+        self.metric == Metric::Cosine && self.prepare(vector) == 0.0
     }
 
     /// The value that ranks `a` and `b`; smaller is nearer.

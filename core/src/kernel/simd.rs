@@ -1,7 +1,7 @@
 //! The one loop behind every distance, written once over what an instruction set can do.
 //!
 //! An implementor of [`Simd`] is a token that exists only where its instructions do, so that everything here is safe
-//! code. Imports nothing from this crate.
+//! code.
 
 use std::iter::zip;
 

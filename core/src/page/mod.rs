@@ -9,11 +9,12 @@
 //! - [`mod@format`]: the bytes of pages and tuples, and nothing else; FORMAT.md in Rust.
 //! - [`store`]: where pages are kept, as traits; pages in RAM.
 //! - [`query`]: an open index, what of a node lies on which page, and the graph as one query sees it.
-//! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead links.
+//! - [`link`]: changing lists of links: one place, an offer to a neighbour, what takes the place of dead
+//!   links.
 //! - [`insert`], [`vacuum`], [`scan`], [`mod@check`]: the operations. Insertion also writes whole graphs that
 //!   were built elsewhere.
 //!
-//! Imports `graph`, `code`, `kernel` and `types`. `make lint` checks the order.
+//! `make lint` checks the order.
 
 pub mod check;
 pub mod format;
@@ -26,11 +27,13 @@ pub mod vacuum;
 
 pub use check::statistics::{Statistics, statistics};
 pub use check::{Check, Finding, Severity, check};
-pub use format::fit::{Quantization, Storage, fit, max_level};
-pub use format::hints::Counters;
+pub use format::fit::{Quantization, Storage, Wishes, fit, max_level};
+pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::slotted::Page;
 pub use insert::bulk::write_graph;
 pub use query::index::Index;
+pub use query::schema::{Quantizers, Schema};
+#[cfg(feature = "memory-store")]
 pub use store::memory::MemoryStore;
-pub use store::{PageSink, PageStore, STOP_POINTS, WriteUnit};
+pub use store::{FreeSpace, PageSink, PageStore, Pages, Prefetch, Session, StopPoint, WriteUnit};

@@ -4,7 +4,7 @@ use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, parameters};
 use rand::Rng;
 use walia_core::page::scan::{IterativeScan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, statistics};
+use walia_core::page::{Index, MemoryStore, Meta, Pages, statistics};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
 
 /// Rounds of random inserts, updates and deletes, each with a vacuum at its end.
@@ -198,13 +198,13 @@ fn space_waits_for_old_snapshots() {
         let mut table = Table::new(MemoryStore::new(), parameters(dimensions, Metric::L2));
         let insert = |table: &mut Table, store: &MemoryStore, row| {
             let vector = table.random_vector();
-            Index::open(store).unwrap().insert(&vector, HeapTid::new(1000, row), false).unwrap();
+            Index::open(store, &()).unwrap().insert(&vector, HeapTid::new(1000, row), false).unwrap();
         };
         let store = std::mem::take(&mut table.store);
         (1..=60).for_each(|row| insert(&mut table, &store, row));
         let full = store.block_count().unwrap();
         let snapshot = store.hold_snapshot();
-        let index = Index::open(&store).unwrap();
+        let index = Index::open(&store, &()).unwrap();
         bulk_delete(&index, MEMORY, &mut |_| true).unwrap();
         (1..=60).for_each(|row| insert(&mut table, &store, row));
         let twice = store.block_count().unwrap();
@@ -247,7 +247,7 @@ fn an_old_snapshot_delays_reuse() {
     rows.iter().for_each(|tid| table.delete(*tid));
     let store = std::mem::take(&mut table.store);
     let snapshot = store.hold_snapshot();
-    let index = Index::open(&store).unwrap();
+    let index = Index::open(&store, &()).unwrap();
     bulk_delete(&index, MEMORY, &mut |_| true).unwrap();
     cleanup(&index, MEMORY).unwrap();
     assert_eq!(statistics(&index).unwrap().tombstones, 60);
@@ -265,7 +265,7 @@ fn an_old_snapshot_delays_reuse() {
 fn space_is_free_as_soon_as_nobody_looks() {
     let mut table = Table::new(MemoryStore::new(), parameters(64, Metric::L2));
     let store = std::mem::take(&mut table.store);
-    let index = Index::open(&store).unwrap();
+    let index = Index::open(&store, &()).unwrap();
     let mut unlink = || {
         let vector = table.random_vector();
         index.insert(&vector, HeapTid::new(1000, 1), false).unwrap();

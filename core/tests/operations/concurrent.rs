@@ -1,12 +1,12 @@
 //! Inserts, scans and vacuums at once.
 
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, bytes, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, exact_scan, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Barrier, Mutex};
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{Index, MemoryStore};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
@@ -61,7 +61,7 @@ impl Shared {
                     }
                 }
             }
-            Index::open(&self.store).unwrap().insert(&vector, tid, unchanged).unwrap();
+            Index::open(&self.store, &()).unwrap().insert(&vector, tid, unchanged).unwrap();
             self.heap.lock().unwrap().rows.insert(tid, vector);
         }
     }
@@ -80,9 +80,9 @@ impl Shared {
                 (clock, heap.rows.keys().copied().collect::<BTreeSet<_>>())
             };
             let options = ScanOptions { ef_search: 20, max_tuples: random.random_range(0..400), ..OPTIONS };
-            let mut scan = Scan::new(Index::open(&self.store).unwrap(), Some(&query), options);
-            let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-            while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+            let mut scan = exact_scan(Index::open(&self.store, &()).unwrap(), Some(&query), options);
+            let mut seen = BTreeSet::new();
+            while let Next::Row(hit) = scan.next().unwrap() {
                 if visible.contains(&hit.heap_tid) {
                     assert!(seen.insert(hit.heap_tid), "{:?} was given twice", hit.heap_tid);
                 }
@@ -95,7 +95,7 @@ impl Shared {
     }
 
     fn vacuum(&self) {
-        let index = Index::open(&self.store).unwrap();
+        let index = Index::open(&self.store, &()).unwrap();
         let dead: BTreeSet<HeapTid> = {
             let heap = self.heap.lock().unwrap();
             let oldest = heap.snapshots.iter().copied().min().unwrap_or(u64::MAX);

@@ -2,7 +2,7 @@
 
 use crate::table::{OPTIONS, Table, bytes, coded, parameters};
 use walia_core::page::scan::ScanOptions;
-use walia_core::page::{MemoryStore, PageStore, statistics};
+use walia_core::page::{MemoryStore, Pages, statistics};
 use walia_core::types::{Metric, Parameters, PayloadEncoding, Result};
 
 /// Does `operation`, then looks at every state that a crash during it could have left.

@@ -2,13 +2,14 @@
 
 use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
 use rand::Rng;
+use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::thread;
 use std::time::Duration;
 use walia_core::page::format::tuple::AsideKind;
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, Scan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
-use walia_core::page::{Index, MemoryStore, Page, PageStore, check, statistics};
+use walia_core::page::{Index, MemoryStore, Meta, Page, Pages, Schema, check, statistics};
 use walia_core::types::{HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
 /// Damaged pages of each kind of index.
@@ -37,16 +38,18 @@ fn used(parameters: Parameters) -> Table {
     table
 }
 
-fn use_everything(store: &MemoryStore, opened: &Index<()>, query: &[u8]) {
+/// An index's schema and meta page may have been read when they were not damaged.
+fn use_everything(store: &MemoryStore, schema: &Arc<Schema>, meta: Meta, query: &[u8]) {
     let new = |offset| HeapTid::new(7777, offset);
-    let index = opened.with_store(store);
+    let index = Index { store, schema: schema.clone() };
     // What failed is an error value; what matters is that this goes on.
     let _ = check(&index);
     let _ = statistics(&index);
     // Vectors of another size than the meta page says do not come as far as this.
-    if query.len() == index.layout.parameters.vector_size() {
+    if query.len() == index.schema.layout.parameters.vector_size() {
         for ef_search in [1, 40] {
-            let _ = scan(opened.with_store(store), query, ScanOptions { ef_search, ..OPTIONS });
+            let index = Index { store, schema: schema.clone() };
+            let _ = scan(index, meta, query, ScanOptions { ef_search, ..OPTIONS });
         }
         let _ = index.insert(query, new(1), false);
         let _ = index.insert(query, new(2), true);
@@ -57,9 +60,9 @@ fn use_everything(store: &MemoryStore, opened: &Index<()>, query: &[u8]) {
     let _ = check(&index);
 }
 
-fn scan(index: Index<&MemoryStore>, query: &[u8], options: ScanOptions) -> Result<()> {
-    let (mut scan, mut sorter) = (Scan::new(index, Some(query), options), RamSorter::default());
-    while scan.next(&mut sorter, &mut NotAsked)?.is_some() {}
+fn scan(index: Index<&MemoryStore>, meta: Meta, query: &[u8], options: ScanOptions) -> Result<()> {
+    let mut scan = Scan::new(index, meta, Some(query), options, RamSorter::default(), NotAsked);
+    while scan.next()? != Next::End {}
     Ok(())
 }
 
@@ -78,9 +81,11 @@ fn damage(parameters: Parameters) {
         }
         let store = MemoryStore::with_pages(damaged);
         // As a backend that opened the index before, and as one that opens it now.
-        use_everything(&store, &table.index().with_store(()), &query);
-        if let Ok(index) = Index::open(&store) {
-            use_everything(&store, &index.with_store(()), &query);
+        use_everything(&store, &table.index().schema, Meta::read(&table.store).unwrap(), &query);
+        if let Ok(meta) = Meta::read(&store)
+            && let Ok(index) = Index::with_meta(&store, &meta, &())
+        {
+            use_everything(&store, &index.schema, meta, &query);
         }
     }
 }

@@ -1,13 +1,13 @@
 //! Several indexes searched as one: nothing is lost or given twice, the merged runs are sorted, and searching together finds as
 //! much as searching each by itself for a part of the work.
 
-use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, exact_scan, parameters};
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 use walia_core::graph::Board;
 use walia_core::kernel::Measure;
 use walia_core::page::MemoryStore;
-use walia_core::page::scan::{Federation, Hit, IterativeScan, Scan, ScanOptions};
+use walia_core::page::scan::{Federation, Hit, IterativeScan, Next, Scan, ScanOptions, Walk};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 /// Tables of the same kind with different rows, some of them dead, NULL or equal; the last table is empty.
@@ -31,6 +31,13 @@ fn tables(count: usize, rows: usize, parameters: Parameters) -> Vec<Table> {
     tables
 }
 
+/// The walks of some scans.
+fn walks<'s, 't>(
+    scans: &'s mut [Scan<&'t MemoryStore, RamSorter, NotAsked>],
+) -> Vec<&'s mut Walk<&'t MemoryStore>> {
+    scans.iter_mut().map(|scan| &mut scan.walk).collect()
+}
+
 /// What a merge of the scans of a federation gives: rows with the numbers of their tables, and where the second runs begin.
 struct Merged {
     rows: Vec<(usize, Hit)>,
@@ -41,17 +48,17 @@ struct Merged {
 /// Merges up to `limit` rows. Scans are asked for a row only when all that are given before have been.
 fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: usize) -> Merged {
     let options = ScanOptions { members: tables.len(), ..options };
-    let new_scan = |table| Scan::new(Table::index(table), query, options);
-    let mut scans: Vec<_> = tables.iter().map(new_scan).collect();
-    let mut sorters: Vec<_> = tables.iter().map(|_| RamSorter::default()).collect();
+    let mut scans: Vec<_> = tables.iter().map(|table| exact_scan(table.index(), query, options)).collect();
     let mut federation = Federation::new(options).unwrap();
-    federation.join(&mut scans.iter_mut().collect::<Vec<_>>(), None).unwrap();
+    federation.join(&mut walks(&mut scans), None).unwrap();
     let mut next: Vec<Option<Hit>> = vec![None; tables.len()];
     let (mut rows, mut first_run) = (Vec::new(), query.is_none().then_some(0));
     while rows.len() < limit {
-        for (next, (scan, sorter)) in next.iter_mut().zip(scans.iter_mut().zip(&mut sorters)) {
-            if next.is_none() {
-                *next = scan.next(sorter, &mut NotAsked).unwrap();
+        for (next, scan) in next.iter_mut().zip(&mut scans) {
+            if next.is_none()
+                && let Next::Row(hit) = scan.next().unwrap()
+            {
+                *next = Some(hit);
             }
         }
         let nearest = (0..tables.len())
@@ -62,9 +69,9 @@ fn merge(tables: &[Table], query: Option<&[u8]>, options: ScanOptions, limit: us
                 rows.push((table, hit));
                 next[table] = None;
             }
-            None if scans.iter().any(Scan::is_member) => {
-                federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true).unwrap();
-                if !scans.iter().any(Scan::is_member) {
+            None if scans.iter().any(|scan| scan.walk.is_member()) => {
+                federation.next_round(&mut walks(&mut scans), || true).unwrap();
+                if !scans.iter().any(|scan| scan.walk.is_member()) {
                     first_run = Some(rows.len());
                 }
             }
@@ -181,14 +188,14 @@ fn in_parts(tables: &[Table], query: &[u8], furthest: f64, share: bool) -> (usiz
         let mut board = share.then(|| Board::new(&slots, process, options.ef_search).unwrap());
         let mut federation = Federation::new(options).unwrap();
         let mut scans: Vec<_> =
-            part.iter().map(|table| Scan::new(table.index(), Some(query), options)).collect();
+            part.iter().map(|table| exact_scan(table.index(), Some(query), options)).collect();
         // Not all join at once.
         for group in scans.chunks_mut(2) {
-            federation.join(&mut group.iter_mut().collect::<Vec<_>>(), board.as_mut()).unwrap();
+            federation.join(&mut walks(group), board.as_mut()).unwrap();
         }
-        federation.next_round(&mut scans.iter_mut().collect::<Vec<_>>(), || true).unwrap();
+        federation.next_round(&mut walks(&mut scans), || true).unwrap();
         for (scan, table) in scans.iter_mut().zip(part) {
-            while let Some(hit) = scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap() {
+            while let Next::Row(hit) = scan.next().unwrap() {
                 found += usize::from(hit.distance <= furthest && table.rows.contains_key(&hit.heap_tid));
             }
             expanded += scan.stats().search.expanded;

@@ -1,15 +1,17 @@
 //! One operation at every point of another, in one thread.
 
 use crate::repair::make_stale;
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, coded, exact_scan, parameters};
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use walia_core::page::format::node::{Node, Owned};
+use walia_core::page::format::node::Node;
+use walia_core::page::format::owned::Owned;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, ScanOptions};
+use walia_core::page::store;
 use walia_core::page::store::memory::{MemoryRead, MemoryUnit};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, WriteUnit, statistics};
+use walia_core::page::{FreeSpace, Index, MemoryStore, Meta, Pages, Prefetch, WriteUnit, statistics};
 use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
@@ -34,7 +36,7 @@ impl<'s, Others: Fn(usize)> Session<'s, Others> {
     }
 }
 
-impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
+impl<Others: Fn(usize)> Pages for Session<'_, Others> {
     type Read<'a>
         = MemoryRead<'a>
     where
@@ -53,23 +55,15 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
         self.store.read(block)
     }
 
-    fn prefetch(&self, blocks: &[u32]) {
-        self.store.prefetch(blocks);
-    }
-
-    fn announce_tuples(&self, tuples: &[Link]) {
-        self.store.announce_tuples(tuples);
-    }
-
-    fn prefetch_tuples(&self, tuples: &[Link]) {
-        self.store.prefetch_tuples(tuples);
-    }
-
     fn begin(&self) -> MemoryUnit<'_> {
         self.step();
         self.store.begin()
     }
+}
 
+impl<Others> Prefetch for Session<'_, Others> {}
+
+impl<Others> FreeSpace for Session<'_, Others> {
     fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
         self.store.page_with_free_space(bytes)
     }
@@ -89,7 +83,9 @@ impl<Others: Fn(usize)> PageStore for Session<'_, Others> {
     fn set_target_page(&self, block: Option<u32>) {
         self.store.set_target_page(block);
     }
+}
 
+impl<Others> store::Session for Session<'_, Others> {
     fn interrupt_point(&self) {
         self.store.interrupt_point();
     }
@@ -140,9 +136,9 @@ fn a_chain_is_read_while_it_changes() {
                 };
                 let session = Session::new(&table.store, others);
                 let options = ScanOptions { max_tuples, ..OPTIONS };
-                let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&vector), options);
-                let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-                while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+                let mut scan = exact_scan(Index::open(&session, &()).unwrap(), Some(&vector), options);
+                let mut seen = BTreeSet::new();
+                while let Next::Row(hit) = scan.next().unwrap() {
                     assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
                 }
                 assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
@@ -171,9 +167,9 @@ fn rows_aside_are_read_while_they_move() {
             }
         };
         let session = Session::new(&table.store, others);
-        let mut scan = Scan::new(Index::open(&session).unwrap(), None, OPTIONS);
-        let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-        while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+        let mut scan = exact_scan(Index::open(&session, &()).unwrap(), None, OPTIONS);
+        let mut seen = BTreeSet::new();
+        while let Next::Row(hit) = scan.next().unwrap() {
             assert!(seen.insert(hit.heap_tid), "step {at}: {:?} was given twice", hit.heap_tid);
         }
         assert!(table.rows.keys().all(|tid| seen.contains(tid)), "step {at}: a row was not given");
@@ -233,7 +229,7 @@ fn insert_beside_a_vacuum(parameters: Parameters, rows: usize) {
                 }
             };
             let session = Session::new(&table.store, others);
-            Index::open(&session).unwrap().insert(&vector, tid, false).unwrap();
+            Index::open(&session, &()).unwrap().insert(&vector, tid, false).unwrap();
             steps = session.steps.get();
             table.rows.insert(tid, Some(vector.clone()));
             table.assert_sound(&[]);
@@ -282,7 +278,8 @@ fn an_insertion_beside_a_vacuum() {
                 let vector = table.random_vector();
                 table.insert(Some(vector)).unwrap();
             }
-            let (layout, entry) = (table.index().layout, Meta::read(&table.store).unwrap().entry_point);
+            let (layout, entry) =
+                (table.index().schema.layout, Meta::read(&table.store).unwrap().entry_point);
             let page = *table.store.read(entry.block).unwrap();
             let node = Node::at(&layout, &page, entry).unwrap().unwrap();
             let mut dead: BTreeSet<HeapTid> = node.heap_tids().iter().copied().collect();
@@ -295,7 +292,7 @@ fn an_insertion_beside_a_vacuum() {
                 }
             };
             let session = Session::new(&table.store, others);
-            let index = Index::open(&session).unwrap();
+            let index = Index::open(&session, &()).unwrap();
             bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
             if session.steps.get() <= at {
                 break;
@@ -331,7 +328,7 @@ fn insertions_of_neighbours() {
                     }
                 };
                 let session = Session::new(&table.store, others);
-                Index::open(&session).unwrap().insert(new[0].1, new[0].0, false).unwrap();
+                Index::open(&session, &()).unwrap().insert(new[0].1, new[0].0, false).unwrap();
                 if session.steps.get() <= at {
                     break;
                 }
@@ -371,8 +368,8 @@ fn healing_beside_a_vacuum() {
                 }
             };
             let session = Session::new(&table.store, others);
-            let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&query), OPTIONS);
-            assert!(scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().is_some());
+            let mut scan = exact_scan(Index::open(&session, &()).unwrap(), Some(&query), OPTIONS);
+            assert!(matches!(scan.next().unwrap(), Next::Row(_)));
             begun.set(Some(session.steps.get()));
             scan.heal(usize::MAX).unwrap();
             if session.steps.get() <= begun.get().unwrap_or_default() + at {

@@ -1,18 +1,18 @@
 //! What nodes of many rows, and many nodes that are nearly equal, cost: counted in reads and units, for some and twice as many.
 
 use crate::interleaved::{Session, rows_that_share_a_vector};
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, bytes, coded};
+use crate::table::{MEMORY, OPTIONS, RamSorter, Table, bytes, coded, exact_scan};
 use std::cell::RefCell;
 use std::collections::BTreeSet;
-use walia_core::page::scan::{Scan, ScanOptions};
+use walia_core::page::scan::{Next, Scan, ScanOptions};
 use walia_core::page::vacuum::bulk_delete;
-use walia_core::page::{Index, MemoryStore};
+use walia_core::page::{Index, MemoryStore, Meta};
 use walia_core::types::{ElementType, HeapTid, Metric, PayloadEncoding};
 
 /// Reads and units of a session that does something in an index.
 fn steps(store: &MemoryStore, work: impl FnOnce(Index<&Session<'_, fn(usize)>>)) -> usize {
     let session: Session<'_, fn(usize)> = Session::new(store, |_| ());
-    work(Index::open(&session).unwrap());
+    work(Index::open(&session, &()).unwrap());
     session.steps.get()
 }
 
@@ -37,17 +37,17 @@ fn work_on_a_node_grows_with_its_rows() {
     assert_constant("the first rows", |rows| {
         let (table, vector, _) = rows_that_share_a_vector(rows);
         steps(&table.store, |index| {
-            let mut scan = Scan::new(index, Some(&vector), OPTIONS);
+            let mut scan = exact_scan(index, Some(&vector), OPTIONS);
             for _ in 0..10 {
-                scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().unwrap();
+                assert!(matches!(scan.next().unwrap(), Next::Row(_)));
             }
         })
     });
     assert_linear("a scan", |rows| {
         let (table, vector, _) = rows_that_share_a_vector(rows);
         steps(&table.store, |index| {
-            let (mut scan, mut sorter) = (Scan::new(index, Some(&vector), OPTIONS), RamSorter::default());
-            while scan.next(&mut sorter, &mut NotAsked).unwrap().is_some() {}
+            let mut scan = exact_scan(index, Some(&vector), OPTIONS);
+            while scan.next().unwrap() != Next::End {}
             assert_eq!(scan.stats().first_run, rows as u64);
         })
     });
@@ -70,14 +70,14 @@ fn a_scan_beside_vacuums_does_not_begin_again() {
         let mut others = table.rows.clone();
         let dead = RefCell::new(BTreeSet::new());
         let session = Session::new(&table.store, |_| ());
-        let mut scan = Scan::new(Index::open(&session).unwrap(), Some(&vector), OPTIONS);
-        let (mut sorter, mut seen) = (RamSorter::default(), BTreeSet::new());
-        while let Some(hit) = scan.next(&mut sorter, &mut NotAsked).unwrap() {
+        let mut scan = exact_scan(Index::open(&session, &()).unwrap(), Some(&vector), OPTIONS);
+        let mut seen = BTreeSet::new();
+        while let Next::Row(hit) = scan.next().unwrap() {
             assert!(seen.insert(hit.heap_tid), "{:?} was given twice", hit.heap_tid);
             others.remove(&hit.heap_tid);
             let place = tids.binary_search(&hit.heap_tid).unwrap();
             // The first rows are in the node's own tuple. Some tuples in between stay, so that there is a way back.
-            let inline = table.index().layout.inline_tids;
+            let inline = table.index().schema.layout.inline_tids;
             if place < inline || (place - inline) % 32 != 16 || (place - inline) / 32 % 4 == 0 {
                 continue;
             }
@@ -131,8 +131,10 @@ fn nearly_equal_vectors_do_not_widen_a_search() {
         let [some, twice] = tables.each_ref().map(|table| {
             steps(&table.store, |index| {
                 let options = ScanOptions { ef_search: 4, ..OPTIONS };
-                let mut scan = Scan::new(index, Some(&vector(4095)), options);
-                scan.next(&mut RamSorter::default(), &mut Anything).unwrap().unwrap();
+                let meta = Meta::read(&index.store).unwrap();
+                let mut scan =
+                    Scan::new(index, meta, Some(&vector(4095)), options, RamSorter::default(), Anything);
+                assert!(matches!(scan.next().unwrap(), Next::Row(_)));
             })
         });
         assert!(10 * twice <= 11 * some + 20, "a scan: {some} steps, and {twice} for twice as many nodes");

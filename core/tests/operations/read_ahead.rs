@@ -1,8 +1,8 @@
 //! A scan asks for the table's pages before it gives the rows on them.
 
 use crate::table::{OPTIONS, RamSorter, Table, coded};
-use walia_core::page::MemoryStore;
-use walia_core::page::scan::{ColumnVectors, Scan, ScanOptions};
+use walia_core::page::scan::{ColumnVectors, Next, Scan, ScanOptions};
+use walia_core::page::{MemoryStore, Meta};
 use walia_core::types::{HeapTid, Metric, PayloadEncoding};
 
 /// Notes which blocks of the table are asked for.
@@ -29,10 +29,12 @@ fn rows_are_asked_for_before_they_are_given() {
     }
     let query = table.random_vector();
     let options = ScanOptions { ef_search: 40, ..OPTIONS };
-    let (mut scan, mut sorter) = (Scan::new(table.index(), Some(&query), options), RamSorter::default());
-    let mut asked = Asked::default();
+    let meta = Meta::read(&table.store).unwrap();
+    let mut scan =
+        Scan::new(table.index(), meta, Some(&query), options, RamSorter::default(), Asked::default());
     for row in 0..40 {
-        let hit = scan.next(&mut sorter, &mut asked).unwrap().unwrap();
+        let Next::Row(hit) = scan.next().unwrap() else { panic!("no row {row}") };
+        let asked = &scan.table;
         assert_eq!(asked.0[row], hit.heap_tid.block(), "row {row}");
         let expected = [10, 30, 40];
         assert_eq!(asked.0.len(), expected[usize::from(row >= 10) + usize::from(row >= 30)], "row {row}");

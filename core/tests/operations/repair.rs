@@ -1,15 +1,15 @@
 //! Whatever is wrong with the graph, a repair mends it.
 
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, coded, exact_scan, parameters};
 use std::sync::Barrier;
 use walia_core::page::format::node::{Node, NodeMut};
-use walia_core::page::scan::{Scan, ScanOptions, ScanStats};
-use walia_core::page::{MemoryStore, Meta, PageStore, WriteUnit};
+use walia_core::page::scan::{Next, ScanOptions, ScanStats};
+use walia_core::page::{MemoryStore, Meta, Pages, WriteUnit};
 use walia_core::types::{Link, Metric, Parameters, PayloadEncoding};
 
 /// All nodes of a table's index.
 pub fn nodes(table: &Table) -> Vec<Link> {
-    let layout = table.index().layout;
+    let layout = table.index().schema.layout;
     let mut nodes = Vec::new();
     for block in 2..table.store.block_count().unwrap() {
         let page = table.store.read(block).unwrap();
@@ -24,7 +24,7 @@ pub fn nodes(table: &Table) -> Vec<Link> {
 
 /// Changes a node in a unit of its own.
 pub fn change(table: &Table, node: Link, change: impl FnOnce(&mut NodeMut)) {
-    let layout = table.index().layout;
+    let layout = table.index().schema.layout;
     let mut unit = table.store.begin();
     unit.lock(node.block).unwrap();
     change(&mut NodeMut::at(&layout, unit.edit(node.block), node).unwrap().unwrap());
@@ -45,7 +45,7 @@ pub fn make_stale(table: &Table) -> u64 {
     let nodes = nodes(table);
     for node in &nodes {
         change(table, *node, |node| {
-            let second = node.view().slots().link(1);
+            let second = node.view().places().link(1);
             node.set_link(0, Link { version: second.version + 1, ..second });
         });
     }
@@ -55,9 +55,9 @@ pub fn make_stale(table: &Table) -> u64 {
 /// Searches for ten rows, then mends up to `lists` lists.
 fn search_and_heal(table: &mut Table, lists: usize) -> ScanStats {
     let query = table.random_vector();
-    let mut scan = Scan::new(table.index(), Some(&query), OPTIONS);
+    let mut scan = exact_scan(table.index(), Some(&query), OPTIONS);
     for _ in 0..10 {
-        assert!(scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap().is_some());
+        assert!(matches!(scan.next().unwrap(), Next::Row(_)));
     }
     scan.heal(lists).unwrap();
     scan.stats()
@@ -89,8 +89,8 @@ fn healing_waits_for_nobody() {
     let table = filled(parameters(8, Metric::L2));
     make_stale(&table);
     let query = table.rows.values().next().unwrap().clone().unwrap();
-    let mut scan = Scan::new(table.index(), Some(&query), OPTIONS);
-    scan.next(&mut RamSorter::default(), &mut NotAsked).unwrap();
+    let mut scan = exact_scan(table.index(), Some(&query), OPTIONS);
+    scan.next().unwrap();
     let store = &table.store;
     let blocks = 2..store.block_count().unwrap();
     let barrier = &Barrier::new(blocks.len() + 1);
@@ -124,7 +124,7 @@ fn links_that_lead_nowhere() {
         assert_eq!((done.dead_links, done.duplicate_links), (stale, 0), "{done:?}");
         let query = table.random_vector();
         table.assert_complete(Some(&query), OPTIONS);
-        assert_eq!(table.repair().lists_repaired, 0);
+        assert_eq!(table.repair().lists_mended, 0);
     }
 }
 
@@ -134,8 +134,8 @@ fn links_that_are_there_twice() {
         let table = filled(parameters);
         for (number, node) in nodes(&table).into_iter().enumerate().step_by(3) {
             change(&table, node, |tuple| {
-                let second = tuple.view().slots().link(1);
-                let code = tuple.view().slots().code(1).to_vec();
+                let second = tuple.view().places().link(1);
+                let code = tuple.view().places().code(1).to_vec();
                 tuple.set_link(0, if number % 2 == 0 { second } else { node });
                 tuple.set_link_code(0, &code);
             });
@@ -153,8 +153,8 @@ fn nodes_that_nothing_leads_to() {
         let cut: Vec<Link> = nodes(&table).into_iter().filter(|node| *node != entry).step_by(10).collect();
         for node in nodes(&table) {
             change(&table, node, |tuple| {
-                for position in 0..tuple.view().slots().len() {
-                    if cut.contains(&tuple.view().slots().link(position)) {
+                for position in 0..tuple.view().places().len() {
+                    if cut.contains(&tuple.view().places().link(position)) {
                         tuple.set_link(position, Link::NONE);
                     }
                 }
@@ -171,7 +171,7 @@ fn nodes_that_nothing_leads_to() {
 fn an_entry_point_below_the_highest_layer() {
     for level in [None, Some(0), Some(7)] {
         let table = filled(parameters(8, Metric::L2));
-        let layout = table.index().layout;
+        let layout = table.index().schema.layout;
         let lowest = nodes(&table).into_iter().find(|node| {
             let page = table.store.read(node.block).unwrap();
             Node::at(&layout, &page, *node).unwrap().unwrap().header().level == 0

@@ -7,10 +7,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::{
-    ColumnVectors, Hit, HitClass, IterativeScan, RunSorter, Scan, ScanOptions, ScanStats,
+    ColumnVectors, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions, ScanStats,
 };
 use walia_core::page::vacuum::{VacuumStatistics, bulk_delete, cleanup, repair};
-use walia_core::page::{Index, MemoryStore, Quantization, Severity, Storage, check, fit};
+use walia_core::page::{
+    Index, MemoryStore, Meta, PageStore, Quantization, Severity, Storage, Wishes, check, fit,
+};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding, Result};
 
 /// A row's value: a vector's bytes, or NULL.
@@ -24,7 +26,15 @@ pub fn parameters(dimensions: u16, metric: Metric) -> Parameters {
 /// As [`parameters`], with codes and payloads.
 pub fn coded(dimensions: u16, metric: Metric, bits: u8, payload: PayloadEncoding) -> Parameters {
     let storage = Storage::Encoding(payload);
-    fit((dimensions, ElementType::F32), metric, (6, 40), Quantization::Bits(bits), storage)
+    fit(Wishes {
+        dimensions,
+        element: ElementType::F32,
+        metric,
+        m: 6,
+        ef_construction: 40,
+        quantization: Quantization::Bits(bits),
+        storage,
+    })
 }
 
 /// The bytes of a vector.
@@ -98,6 +108,16 @@ impl ColumnVectors for NotAsked {
     }
 }
 
+/// A scan of an index whose payloads are exact.
+pub fn exact_scan<Store: PageStore>(
+    index: Index<Store>,
+    query: Option<&[u8]>,
+    options: ScanOptions,
+) -> Scan<Store, RamSorter, NotAsked> {
+    let meta = Meta::read(&index.store).unwrap();
+    Scan::new(index, meta, query, options, RamSorter::default(), NotAsked)
+}
+
 /// A table with an index.
 pub struct Table {
     /// The index's pages.
@@ -134,7 +154,7 @@ impl Table {
 
     /// The index.
     pub fn index(&self) -> Index<&MemoryStore> {
-        Index::open(&self.store).unwrap()
+        Index::open(&self.store, &()).unwrap()
     }
 
     /// A vector with elements around one of sixteen centres.
@@ -219,10 +239,11 @@ impl Table {
     /// All rows that a scan gives.
     pub fn scan(&self, query: Option<&[u8]>, options: ScanOptions) -> Result<(Vec<Hit>, ScanStats)> {
         let measure = Measure::new(self.parameters.metric, self.parameters.element);
-        let mut rows = Rows { rows: &self.rows, measure, query };
-        let (mut scan, mut sorter) = (Scan::new(self.index(), query, options), RamSorter::default());
+        let rows = Rows { rows: &self.rows, measure, query };
+        let meta = Meta::read(&self.store)?;
+        let mut scan = Scan::new(self.index(), meta, query, options, RamSorter::default(), rows);
         let mut hits = Vec::new();
-        while let Some(hit) = scan.next(&mut sorter, &mut rows)? {
+        while let Next::Row(hit) = scan.next()? {
             hits.push(hit);
         }
         Ok((hits, scan.stats()))

@@ -7,7 +7,7 @@ use crate::table::{MEMORY, OPTIONS, Table, coded, parameters};
 use std::cell::Cell;
 use walia_core::page::format::node::Node;
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit, check};
+use walia_core::page::{FreeSpace, Index, MemoryStore, Pages, WriteUnit, check};
 use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding};
 
 /// Where a page's counter of versions is.
@@ -29,7 +29,7 @@ fn with_links_of_old(parameters: Parameters) -> (Table, Link) {
         let vector = table.random_vector();
         table.insert(Some(vector)).unwrap();
     }
-    let layout = table.index().layout;
+    let layout = table.index().schema.layout;
     let row = |node: &Link| {
         let page = table.store.read(node.block).unwrap();
         let node = Node::at(&layout, &page, *node).unwrap().unwrap();
@@ -78,9 +78,9 @@ fn a_version_that_comes_again() {
                 }
             };
             let session = Session::new(&table.store, others);
-            Index::open(&session).unwrap().insert(&vector, tid, false).unwrap();
+            Index::open(&session, &()).unwrap().insert(&vector, tid, false).unwrap();
             let page = *table.store.read(old.block).unwrap();
-            wrapped += usize::from(Node::at(&table.index().layout, &page, old).unwrap().is_some());
+            wrapped += usize::from(Node::at(&table.index().schema.layout, &page, old).unwrap().is_some());
 
             table.dead.clear();
             table.rows.insert(tid, Some(vector.clone()));

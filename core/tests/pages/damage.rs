@@ -3,9 +3,10 @@
 use crate::graphs::{TestGraph, parameters};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use walia_core::page::format::node::{Node, NodeMut, Owned, OwnedMut};
+use walia_core::page::format::node::{Node, NodeMut};
+use walia_core::page::format::owned::{Owned, OwnedMut};
 use walia_core::page::format::slotted::Page;
-use walia_core::page::{Index, MemoryStore, PageStore, Severity, check, statistics};
+use walia_core::page::{Index, MemoryStore, Pages, Severity, check, statistics};
 use walia_core::page::{format::chain::chain_pages, query::chain::read_chain};
 use walia_core::types::{ElementType, Link};
 
@@ -21,15 +22,15 @@ fn pages(dimensions: u16, element: ElementType, m: u16) -> Vec<Page> {
 
 /// Calls everything that reads a tuple.
 fn read_everything(index: &Index<&MemoryStore>, block: u32, mut page: Page) {
-    let layout = &index.layout;
+    let layout = &index.schema.layout;
     for slot in 0..=page.slot_count() {
         if let Ok(Some(node)) = Node::in_slot(layout, &page, block, slot) {
-            let _ = (node.heap_tids(), node.slots().links().count(), node.payload(), node.payload_link());
+            let _ = (node.heap_tids(), node.places().links().count(), node.payload(), node.payload_link());
         }
         if let Ok(Some(owned)) = Owned::in_slot(&page, block, slot) {
             let _ = owned.body();
             for layer in [0, 1, 2, 255] {
-                let _ = owned.slots(layout, layer).map(|slots| slots.links().count());
+                let _ = owned.places(layout, layer).map(|slots| slots.links().count());
             }
         }
         if let Ok(Some(mut node)) = NodeMut::in_slot(layout, &mut page, block, slot) {
@@ -46,20 +47,20 @@ fn read_everything(index: &Index<&MemoryStore>, block: u32, mut page: Page) {
 
 fn examine(mut pages: Vec<Page>, damage: &[(usize, usize, u8)]) {
     let sound = MemoryStore::with_pages(pages.iter().copied());
-    let opened = Index::open(&sound).unwrap();
+    let opened = Index::open(&sound, &()).unwrap();
     let count = pages.len();
     for (page, offset, byte) in damage {
         pages[page % count].0[*offset] ^= byte;
     }
     let store = MemoryStore::with_pages(pages.iter().copied());
     // As a backend that opened the index before, and as one that opens it now.
-    let before = opened.with_store(&store);
+    let before = Index { store: &store, schema: opened.schema.clone() };
     check(&before).unwrap();
     let _ = statistics(&before);
     for (block, page) in (0..).zip(&pages) {
         read_everything(&before, block, *page);
     }
-    if let Ok(index) = Index::open(&store) {
+    if let Ok(index) = Index::open(&store, &()) {
         check(&index).unwrap();
         let _ = statistics(&index);
     }
@@ -94,7 +95,7 @@ fn lost_pages_are_found() {
         damaged[block] = Page::ZERO;
         let sound = MemoryStore::with_pages(original.iter().copied());
         let store = MemoryStore::with_pages(damaged);
-        let index = Index::open(&sound).unwrap().with_store(&store);
+        let index = Index { store: &store, schema: Index::open(&sound, &()).unwrap().schema };
         let findings = check(&index).unwrap();
         // The nodes of a lost node page cannot be known; what belonged to them can.
         assert!(!findings.is_empty(), "block {block}");

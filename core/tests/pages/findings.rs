@@ -3,12 +3,13 @@
 use crate::graphs::{TestGraph, parameters};
 use walia_core::page::format::chain::chain_pages;
 use walia_core::page::format::layout::Layout;
-use walia_core::page::format::node::{NodeMut, OwnedMut};
+use walia_core::page::format::node::NodeMut;
+use walia_core::page::format::owned::OwnedMut;
 use walia_core::page::format::slotted::{Page, PageKind};
 use walia_core::page::format::tuple::{
     ASIDE_SIZE, AsideKind, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
 };
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, Severity, WriteUnit, check, statistics};
+use walia_core::page::{Index, MemoryStore, Meta, Pages, Severity, WriteUnit, check, statistics};
 use walia_core::types::{ElementType, HeapTid, Link};
 
 /// An index of 20 nodes on block 2: slot 1 of level 0, slot 4 of level 1, slot 9 with overflowing heap TIDs.
@@ -22,8 +23,8 @@ const BLOCK: u32 = 2;
 impl Damaged {
     fn new(dimensions: u16) -> Self {
         let store = TestGraph::regular(parameters(dimensions, ElementType::F32, 4), 20).store();
-        let layout = Index::open(&store).unwrap().layout;
-        assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+        let layout = Index::open(&store, &()).unwrap().schema.layout;
+        assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
         Self { store, layout }
     }
 
@@ -83,7 +84,7 @@ impl Damaged {
 
     /// Asserts that the check finds this, among what else follows from the damage.
     fn assert_found(&self, severity: Severity, what: &str) {
-        let index = Index::open(&self.store).unwrap();
+        let index = Index::open(&self.store, &()).unwrap();
         let findings = check(&index).unwrap();
         assert!(
             findings.iter().any(|finding| finding.severity == severity && finding.what == what),
@@ -94,7 +95,7 @@ impl Damaged {
     /// As [`Damaged::assert_found`], where nothing else may be found.
     fn assert_found_alone(&self, severity: Severity, what: &str) {
         self.assert_found(severity, what);
-        let index = Index::open(&self.store).unwrap();
+        let index = Index::open(&self.store, &()).unwrap();
         assert_eq!(check(&index).unwrap().len(), 1);
     }
 }
@@ -120,11 +121,11 @@ fn links_that_cost_recall() {
     index.assert_found_alone(Warning, "link of a node to itself");
 
     let index = Damaged::new(8);
-    index.node(1, |node| node.set_link(0, node.view().slots().link(1)));
+    index.node(1, |node| node.set_link(0, node.view().places().link(1)));
     index.assert_found_alone(Warning, "duplicate link");
 
     let index = Damaged::new(8);
-    index.node(1, |node| node.set_link(0, Link { version: 77, ..node.view().slots().link(0) }));
+    index.node(1, |node| node.set_link(0, Link { version: 77, ..node.view().places().link(0) }));
     index.assert_found_alone(Warning, "stale link");
 
     let index = Damaged::new(8);
@@ -164,14 +165,14 @@ fn a_node_that_nothing_links_to() {
     for slot in 2..=20 {
         index.node(slot, |node| {
             for position in 0..index.layout.parameters.m0 {
-                if node.view().slots().link(position) == lonely {
+                if node.view().places().link(position) == lonely {
                     node.set_link(position, Link::NONE);
                 }
             }
         });
     }
     index.assert_found_alone(Warning, "live node that cannot be reached from the entry point");
-    assert_eq!(statistics(&Index::open(&index.store).unwrap()).unwrap().unreachable_nodes, 1);
+    assert_eq!(statistics(&Index::open(&index.store, &()).unwrap()).unwrap().unreachable_nodes, 1);
 }
 
 #[test]
@@ -182,7 +183,7 @@ fn tombstones() {
         node.set_heap_tids(&[]);
         (node.header_mut().flags, node.header_mut().cycle) = (TOMBSTONE, 2);
     });
-    assert_eq!(check(&Index::open(&index.store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
     index.node(1, |node| node.header_mut().cycle = 1);
     index.assert_found(Warning, "link to a tombstone whose slot may be reused");
 
@@ -242,7 +243,7 @@ fn heap_tids_in_the_wrong_place() {
         oldest = next;
     }
     index.owned(oldest, |tuple| tuple.header_mut().next = last);
-    assert_eq!(check(&Index::open(&index.store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
     // A chain that runs in a circle.
     index.owned(last, |tuple| tuple.header_mut().next = newest);
     index.assert_found(Error, "tuple that is used twice");
@@ -252,7 +253,7 @@ fn heap_tids_in_the_wrong_place() {
 fn aside_tuples() {
     let index = Damaged::new(8);
     index.add_owned(ASIDE_SIZE, OwnedHeader::aside(AsideKind::Null, 0), &[HeapTid::new(9000, 1)]);
-    assert_eq!(check(&Index::open(&index.store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
     let unknown = OwnedHeader { tag: 3, ..OwnedHeader::aside(AsideKind::Null, 0) };
     index.add_owned(ASIDE_SIZE, unknown, &[]);
     index.assert_found_alone(Error, "aside tuple of unknown kind or with an owner");
@@ -347,7 +348,7 @@ fn parameter_chains() {
     }
     index.assert_found(Warning, "parameter page outside of the parameter chain");
     index.meta(|meta| (meta.parameter_block, meta.parameter_length) = (first, 10_000));
-    assert_eq!(check(&Index::open(&index.store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
     index.meta(|meta| meta.parameter_length = 8136);
     index.assert_found(Error, "parameter chain of another length");
 }

@@ -3,7 +3,7 @@
 use walia_core::code::{code_size, rotated_dimensions};
 use walia_core::page::format::layout::Layout;
 use walia_core::page::format::slotted::{MAX_TUPLE_SIZE, PageKind};
-use walia_core::page::{Meta, Page, Quantization, Storage, fit, max_level};
+use walia_core::page::{Meta, Page, Quantization, Storage, Wishes, fit, max_level};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use ElementType::{F16, F32};
@@ -29,7 +29,15 @@ fn fitted(
     quantization: Quantization,
     storage: Storage,
 ) -> Fitted {
-    let parameters = fit((dimensions, element), Metric::L2, (m, 200), quantization, storage);
+    let parameters = fit(Wishes {
+        dimensions,
+        element,
+        metric: Metric::L2,
+        m,
+        ef_construction: 200,
+        quantization,
+        storage,
+    });
     let layout = Layout::of_new(&parameters).unwrap();
     let Parameters { code_bits: bits, code_dimensions, m0, payload, .. } = parameters;
     let (nodes_per_page, payload_parts) = (layout.nodes_per_page(), layout.payload_parts().count());
@@ -89,8 +97,15 @@ fn every_wish_fits() {
                 .flat_map(|element| [Auto, NoCodes, Bits(1), Bits(2), Bits(4)].map(|bits| (element, bits)))
             {
                 for storage in [Storage::Auto, COLUMN, Storage::Encoding(PayloadEncoding::F16), SQ8] {
-                    let parameters =
-                        fit((dimensions, element), Metric::Cosine, (m, 200), quantization, storage);
+                    let parameters = fit(Wishes {
+                        dimensions,
+                        element,
+                        metric: Metric::Cosine,
+                        m,
+                        ef_construction: 200,
+                        quantization,
+                        storage,
+                    });
                     let what = || format!("{parameters:?} for {quantization:?} {storage:?}");
                     let meta = Meta::new(&parameters);
                     let mut page = Page::ZERO;

@@ -3,11 +3,11 @@
 use crate::graphs::{TestGraph, parameters};
 use std::fmt::Write;
 use std::mem::offset_of;
-use walia_core::page::format::hints::Counters;
+use walia_core::page::format::hints::Hints;
 use walia_core::page::format::meta::Meta;
 use walia_core::page::format::slotted::{Page, Special};
 use walia_core::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader};
-use walia_core::page::{Index, MemoryStore, PageStore, check, write_graph};
+use walia_core::page::{Index, MemoryStore, Pages, check, write_graph};
 use walia_core::page::{
     format::chain::{ParameterHeader, chain_pages},
     query::chain::read_chain,
@@ -56,7 +56,7 @@ fn tables_list_the_fields_of_the_structs() {
         entry_generation entry_point entry_level reserved_after_entry cycle repaired_cycle reusable_cycle
         repaired_transaction
     );
-    assert_documented!("Contents (`Counters`)", Counters, zero_vectors nulls);
+    assert_documented!("Contents (`Counters`)", Hints, zero_vectors nulls);
     assert_documented!(
         "`ParameterHeader`",
         ParameterHeader,
@@ -134,7 +134,7 @@ fn golden_bytes_with_payloads_in_nodes() {
     let store = MemoryStore::new();
     write_graph(&graph, &asides, &mut &store, &mut |_| ()).unwrap();
     assert_golden("version-1-inline.txt", &pages_of(&store));
-    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
 /// An index whose payloads lie apart, in two parts each.
@@ -143,7 +143,7 @@ fn golden_bytes_with_payloads_apart() {
     let graph = TestGraph::new(parameters(4100, ElementType::F16, 2), &[(0, 1), (1, 1)]);
     let store = graph.store();
     assert_golden("version-1-apart.txt", &pages_of(&store));
-    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
 /// Codes beside the links of all layers, and payloads with fewer bits than the column: all of a node in its tuple.
@@ -158,7 +158,7 @@ fn golden_bytes_with_codes() {
         let graph = TestGraph::new(parameters, &[(0, 1), (1, 2), (0, 1), (2, 1)]);
         let store = graph.store();
         assert_golden(name, &pages_of(&store));
-        assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+        assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
     }
 }
 
@@ -173,7 +173,7 @@ fn golden_bytes_with_codes_and_payloads_apart() {
     let graph = TestGraph::new(parameters, &[(1, 1), (1, 1), (0, 1)]);
     let store = graph.store();
     assert_golden("version-1-codes-apart.txt", &pages_of(&store));
-    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
 #[test]
@@ -197,7 +197,7 @@ fn other_formats_are_refused() {
         let mut page = Page::ZERO;
         page.initialize(walia_core::page::format::slotted::PageKind::Meta);
         meta.write(&mut page);
-        Index::open(MemoryStore::with_pages([page])).map(|_| ())
+        Index::open(MemoryStore::with_pages([page]), &()).map(|_| ())
     };
     assert_eq!(open(&|_| ()), Ok(()));
     assert_eq!(open(&|meta| meta.format_version = 2), Err(Error::Version { found: 2 }));

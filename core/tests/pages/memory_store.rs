@@ -1,7 +1,7 @@
 //! The RAM page store: what it promises to the tests that stand on it.
 
 use walia_core::page::format::slotted::{Page, PageKind};
-use walia_core::page::{Index, MemoryStore, PageStore, WriteUnit};
+use walia_core::page::{Index, MemoryStore, Pages, Session, WriteUnit};
 use walia_core::types::{ElementType, Error, Metric, Parameters};
 
 const PARAMETERS: Parameters = Parameters::plain(4, ElementType::F32, Metric::L2, 4, 16);
@@ -18,9 +18,8 @@ fn add_page(store: &MemoryStore) -> Result<u32, Error> {
 fn an_index_is_found_again() {
     let store = MemoryStore::new();
     let created = Index::create(&store, &PARAMETERS).unwrap();
-    let opened = Index::open(store.reopened()).unwrap();
-    assert_eq!(created.meta, opened.meta);
-    assert_eq!(created.layout, opened.layout);
+    let opened = Index::open(store.reopened(), &()).unwrap();
+    assert_eq!(created.schema.layout, opened.schema.layout);
 }
 
 #[test]

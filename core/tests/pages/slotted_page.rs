@@ -139,7 +139,7 @@ fn versions_outlive_tuples_and_kinds_of_page() {
 #[test]
 fn a_page_of_another_kind_has_no_tuples_to_change() {
     let mut page = Page::ZERO;
-    page.initialize(PageKind::Counters);
+    page.initialize(PageKind::Hints);
     page.contents_mut(64).fill(0xff);
     assert!(matches!(page.add_tuple(BLOCK, 8), Err(Error::Corrupt { block: BLOCK, slot: 0, .. })));
     assert!(matches!(page.remove_tuple(BLOCK, 1), Err(Error::Corrupt { block: BLOCK, slot: 0, .. })));

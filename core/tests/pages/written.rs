@@ -6,9 +6,10 @@ use std::cell::Cell;
 use std::sync::atomic::AtomicBool;
 use walia_core::arena::{Settings, build};
 use walia_core::graph::{BuiltGraph, EntryPoint};
-use walia_core::page::format::node::{Node, Owned};
+use walia_core::page::format::node::Node;
+use walia_core::page::format::owned::Owned;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
-use walia_core::page::{Index, MemoryStore, Meta, PageStore, check, statistics, write_graph};
+use walia_core::page::{Index, MemoryStore, Meta, Pages, check, statistics, write_graph};
 use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Parameters};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
@@ -24,8 +25,8 @@ fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mu
 
 /// Compares every node on the pages with its original.
 fn assert_same(graph: &TestGraph, store: &MemoryStore) {
-    let index = Index::open(store).unwrap();
-    let layout = &index.layout;
+    let index = Index::open(store, &()).unwrap();
+    let layout = &index.schema.layout;
     // Nodes are found by their vectors' order: the writer keeps it.
     let mut addresses = Vec::new();
     for block in 2..store.block_count().unwrap() {
@@ -38,8 +39,9 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
     }
     assert_eq!(addresses.len(), graph.len() as usize);
     let entry = graph.entry_point().unwrap();
-    assert_eq!(index.meta.entry_point, addresses[entry.node as usize]);
-    assert_eq!(index.meta.entry_level, u16::from(entry.level));
+    let meta = Meta::read(&index.store).unwrap();
+    assert_eq!(meta.entry_point, addresses[entry.node as usize]);
+    assert_eq!(meta.entry_level, u16::from(entry.level));
 
     for (number, address) in (0u32..).zip(&addresses) {
         let page = *store.read(address.block).unwrap();
@@ -47,7 +49,7 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
         let links_of = |layer| graph.links(number, layer).map(|other| addresses[other as usize]);
         assert!(node.is_live());
         assert_eq!(node.header().level, graph.level(number));
-        assert!(node.slots().links().eq(links_of(0)));
+        assert!(node.places().links().eq(links_of(0)));
 
         let mut rows = node.heap_tids().to_vec();
         walk_chain(store, TupleKind::HeapTids, *address, node.header().overflow, |tuple| {
@@ -65,9 +67,9 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
 
         walk_chain(store, TupleKind::Upper, *address, node.header().upper, |tuple| {
             for layer in 1..=graph.level(number) {
-                assert!(tuple.slots(layout, layer).unwrap().links().eq(links_of(layer)));
+                assert!(tuple.places(layout, layer).unwrap().links().eq(links_of(layer)));
             }
-            assert!(tuple.slots(layout, graph.level(number) + 1).is_none());
+            assert!(tuple.places(layout, graph.level(number) + 1).is_none());
         });
     }
 }
@@ -76,7 +78,7 @@ fn assert_written_well(dimensions: u16, element: ElementType, m: u16, count: u32
     let graph = TestGraph::regular(parameters(dimensions, element, m), count);
     let store = graph.store();
     assert_same(&graph, &store);
-    assert_eq!(check(&Index::open(&store).unwrap()).unwrap(), []);
+    assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
 #[test]
@@ -115,10 +117,10 @@ fn payloads_apart_are_found_again() {
 fn whole_parts_lie_on_consecutive_blocks() {
     let graph = TestGraph::new(parameters(16000, ElementType::F32, 16), &[(0, 1); 3]);
     let store = graph.store();
-    let index = Index::open(&store).unwrap();
+    let index = Index::open(&store, &()).unwrap();
     let page = *store.read(2).unwrap();
     for slot in 1..=3 {
-        let node = Node::in_slot(&index.layout, &page, 2, slot).unwrap().unwrap();
+        let node = Node::in_slot(&index.schema.layout, &page, 2, slot).unwrap().unwrap();
         let owner = Link { block: 2, slot, version: node.header().version };
         let mut blocks = vec![node.payload_link().block];
         walk_chain(&store, TupleKind::Payload, owner, node.payload_link(), |part| {
@@ -177,7 +179,7 @@ fn a_node_of_many_rows_is_written_in_one_go() {
         write_graph(&graph, &[], &mut &store, &mut |_| ()).unwrap();
         let taken = graph.taken.get();
         assert!(taken <= 8 * u64::from(rows), "{taken} heap TIDs were counted for {rows}");
-        let index = Index::open(&store).unwrap();
+        let index = Index::open(&store, &()).unwrap();
         assert_eq!(check(&index).unwrap(), []);
         assert_eq!(statistics(&index).unwrap().heap_tids, u64::from(rows));
     }
@@ -205,7 +207,7 @@ fn rows_outside_of_the_graph_are_counted() {
     write_graph(&graph, &asides, &mut &store, &mut |nodes| told.push(nodes)).unwrap();
     assert_eq!(told.last(), Some(&30));
 
-    let index = Index::open(&store).unwrap();
+    let index = Index::open(&store, &()).unwrap();
     assert_eq!(check(&index).unwrap(), []);
     let counts = statistics(&index).unwrap();
     assert_eq!((counts.zero_vectors, counts.nulls), (130, 7));
@@ -235,10 +237,13 @@ fn a_built_arena_checks_clean() {
             }
             let arena = feeder.finish(|_| ()).unwrap().unwrap();
             write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
-            assert_eq!(statistics(&Index::open(&store).unwrap()).unwrap().nodes(), u64::from(arena.len()));
+            assert_eq!(
+                statistics(&Index::open(&store, &()).unwrap()).unwrap().nodes(),
+                u64::from(arena.len())
+            );
         },
     );
-    let index = Index::open(&store).unwrap();
+    let index = Index::open(&store, &()).unwrap();
     assert_eq!(check(&index).unwrap(), []);
     assert_eq!(statistics(&index).unwrap().heap_tids, 3000);
 }

@@ -10,11 +10,10 @@ use walia_core::page::insert::bulk::write_graph;
 use walia_core::types::HeapTid;
 
 use super::progress::{self, Phase};
-use crate::am::column::is_zero;
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
 use crate::store::bulk::BulkWriter;
-use crate::store::{RelationStore, check_for_interrupts};
+use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
@@ -79,9 +78,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         let (vector, tid) = (row.vector()?, row.heap_tid);
         let place = match vector.as_ref().map(|vector| vector.bytes()) {
             None => Place::Aside(AsideKind::Null),
-            Some(vector) if is_zero(&self.table.parameters, self.measure.prepare(vector)) => {
-                Place::Aside(AsideKind::ZeroVector)
-            }
+            Some(vector) if self.measure.is_undefined(vector) => Place::Aside(AsideKind::ZeroVector),
             Some(vector) => Place::Graph(vector),
         };
         if let Some(Stage::Arena(feeder)) = &mut self.stage {
@@ -126,7 +123,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         .report(PgLogLevel::NOTICE);
         self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
-        let index = Index::open(self.table.store()).map_err(|error| self.table.error(error))?;
+        let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
         self.stage = Some(Stage::Pages(index));
         Ok(())
     }

@@ -1,12 +1,13 @@
 //! What the check keeps of each tuple, and the checks that need no more than that.
 
 use super::Findings;
-use crate::page::format::hints::Counters;
+use crate::page::format::hints::Hints;
 use crate::page::format::layout::Layout;
-use crate::page::format::meta::{COUNTERS_BLOCK, META_BLOCK, Meta};
-use crate::page::format::node::{Node, Owned, tuple_kind};
+use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::slotted::{Page, PageKind};
-use crate::page::format::tuple::{AsideKind, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
+use crate::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
 use crate::page::query::chain;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
@@ -16,23 +17,15 @@ use crate::types::{HeapTid, Link, Result};
 /// What is kept of a node.
 pub(super) struct NodeFacts {
     pub link: Link,
-    pub level: u8,
-    pub flags: u8,
-    pub cycle: u32,
-    pub upper: Link,
-    overflow: Link,
+    pub header: NodeHeader,
     payload: Link,
-    has_rows: bool,
 }
 
 impl NodeFacts {
-    pub fn is_live(&self) -> bool {
-        self.flags & (TOMBSTONE | PENDING) == 0
-    }
-
-    /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what it was given.
+    /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what
+    /// it was given.
     fn is_abandoned(&self) -> bool {
-        self.flags & (TOMBSTONE | PENDING) == TOMBSTONE | PENDING
+        self.header.is_pending() && self.header.is_tombstone()
     }
 }
 
@@ -70,7 +63,7 @@ impl Facts {
         let mut facts = Self { blocks: index.store.block_count()?, ..Self::default() };
         for (block, page) in index.store.pages(0..facts.blocks) {
             if let Some(page) = findings.note(page.map(|page| *page))? {
-                facts.add_page(&index.layout, block, &page, findings)?;
+                facts.add_page(&index.schema.layout, block, &page, findings)?;
             }
         }
         facts.check_parameters(index, findings)?;
@@ -84,7 +77,8 @@ impl Facts {
             .ok()
     }
 
-    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after [`Facts::check_heap_tids`].
+    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after
+    /// [`Facts::check_heap_tids`].
     pub fn place_of(&self, heap_tid: HeapTid) -> Option<(Link, Option<Place>)> {
         let found = self.heap_tids.binary_search_by_key(&heap_tid, |(tid, _)| *tid).ok()?;
         let at = self.heap_tids[found].1;
@@ -109,8 +103,8 @@ impl Facts {
     fn add_page(&mut self, layout: &Layout, block: u32, page: &Page, findings: &mut Findings) -> Result<()> {
         match block {
             META_BLOCK => self.meta = findings.note(Meta::of_page(page))?,
-            COUNTERS_BLOCK => {
-                findings.note(Counters::of_page(page))?;
+            HINTS_BLOCK => {
+                findings.note(Hints::of_page(page))?;
             }
             // A crash after extension leaves new pages: nothing is wrong with them.
             _ if page.is_new() => {}
@@ -143,7 +137,7 @@ impl Facts {
         // An impossible line pointer has been found by `check_slots`.
         let Ok(Some(bytes)) = page.tuple(block, slot) else { return Ok(()) };
         let link = |version| Link { block, slot, version };
-        let version = match findings.note(tuple_kind(block, slot, bytes))? {
+        let version = match findings.note(TupleKind::of(block, slot, bytes))? {
             None => return Ok(()),
             Some(TupleKind::Node) => {
                 let Some(Some(node)) = findings.note(Node::in_slot(layout, page, block, slot))? else {
@@ -174,16 +168,7 @@ impl Facts {
             findings.error(link.block, link.slot, "node with unknown flags");
         }
         self.nodes.try_reserve(1)?;
-        self.nodes.push(NodeFacts {
-            link,
-            level: header.level,
-            flags: header.flags,
-            cycle: header.cycle,
-            upper: header.upper,
-            overflow: header.overflow,
-            payload: node.payload_link(),
-            has_rows: header.tid_count > 0,
-        });
+        self.nodes.push(NodeFacts { link, header: *header, payload: node.payload_link() });
         Ok(())
     }
 
@@ -223,17 +208,18 @@ impl Facts {
         Ok(())
     }
 
-    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they need.
+    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they
+    /// need.
     pub fn check_ownership<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
-        let layout = &index.layout;
+        let layout = &index.schema.layout;
         let nodes = std::mem::take(&mut self.nodes);
         for node in &nodes {
             index.store.interrupt_point();
-            let Link { block, slot, .. } = node.link;
-            if node.level > 0 {
-                match self.claim(node.upper, TupleKind::Upper, node.link, findings) {
-                    Some(upper) if upper.header.level == node.level => {
-                        if upper.size != layout.upper_size(node.level) {
+            let NodeFacts { link: Link { block, slot, .. }, header, .. } = *node;
+            if header.level > 0 {
+                match self.claim(header.upper, TupleKind::Upper, node.link, findings) {
+                    Some(upper) if upper.header.level == header.level => {
+                        if upper.size != layout.upper_size(header.level) {
                             findings.error(
                                 upper.link.block,
                                 upper.link.slot,
@@ -245,7 +231,7 @@ impl Facts {
                     _ => findings.warning(node.link, "node without the links of its upper layers"),
                 }
             }
-            if node.flags & PENDING != 0 && !node.is_abandoned() {
+            if header.is_pending() && !node.is_abandoned() {
                 findings.warning(node.link, "node whose insertion did not end");
             }
             let mut next = node.payload;
@@ -254,15 +240,15 @@ impl Facts {
                     Some(tuple) if usize::from(tuple.header.count) == part => next = tuple.header.next,
                     _ => {
                         // A node that never ended needs none.
-                        if node.flags & PENDING == 0 {
+                        if !header.is_pending() {
                             findings.error(block, slot, "node without its payload");
                         }
                         break;
                     }
                 }
             }
-            let mut has_rows = node.has_rows;
-            let mut next = node.overflow;
+            let mut has_rows = header.tid_count > 0;
+            let mut next = header.overflow;
             while !next.is_none() {
                 index.store.interrupt_point();
                 let Some(tuple) = self.claim(next, TupleKind::HeapTids, node.link, findings) else {
@@ -272,9 +258,9 @@ impl Facts {
                 has_rows |= tuple.header.count > 0;
                 next = tuple.header.next;
             }
-            if has_rows && !node.is_live() {
+            if has_rows && !header.is_live() {
                 findings.error(block, slot, "heap TIDs in a tombstone or an unpublished node");
-            } else if !has_rows && node.is_live() {
+            } else if !has_rows && header.is_live() {
                 findings.warning(node.link, "live node without heap TIDs");
             }
         }
@@ -288,8 +274,8 @@ impl Facts {
         self.nodes = nodes;
     }
 
-    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in a circle
-    /// ends here.
+    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in
+    /// a circle ends here.
     fn claim(
         &mut self,
         link: Link,

@@ -4,8 +4,9 @@ use super::Findings;
 use super::facts::{Facts, NodeFacts};
 use super::vectors::{Hash, Hashes, hash};
 use crate::page::format::meta::META_BLOCK;
-use crate::page::format::node::{Node, Owned};
-use crate::page::format::tuple::{PENDING, TOMBSTONE, TupleKind};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
+use crate::page::format::tuple::TupleKind;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
@@ -20,15 +21,17 @@ pub(super) fn check<Store: PageStore>(
     vectors: &[Hashes],
     findings: &mut Findings,
 ) -> Result<()> {
-    for node in facts.nodes.iter().filter(|node| node.is_live()) {
+    for node in facts.nodes.iter().filter(|node| node.header.is_live()) {
         index.store.interrupt_point();
-        for layer in 0..=node.level {
+        for layer in 0..=node.header.level {
             let links = read_links(index, facts, node, layer)?;
             check_links(facts, vectors, node, layer, &links, findings);
         }
     }
     let reached = reach(index, facts, findings)?;
-    for (node, _) in facts.nodes.iter().zip(&reached).filter(|(node, reached)| node.is_live() && !**reached) {
+    for (node, _) in
+        facts.nodes.iter().zip(&reached).filter(|(node, reached)| node.header.is_live() && !**reached)
+    {
         findings.warning(node.link, "live node that cannot be reached from the entry point");
     }
     Ok(())
@@ -44,21 +47,21 @@ fn read_links<Store: PageStore>(
     node: &NodeFacts,
     layer: u8,
 ) -> Result<Vec<CodedLink>> {
-    let at = if layer == 0 { node.link } else { node.upper };
+    let at = if layer == 0 { node.link } else { node.header.upper };
     if at.block >= facts.blocks {
         return Ok(Vec::new());
     }
     let page = index.store.read(at.block)?;
-    let slots = if layer == 0 {
-        Node::at(&index.layout, &page, at).ok().flatten().map(|tuple| tuple.slots())
+    let places = if layer == 0 {
+        Node::at(&index.schema.layout, &page, at).ok().flatten().map(|tuple| tuple.places())
     } else {
         let tuple = Owned::at(&page, at, TupleKind::Upper, node.link).ok().flatten();
-        tuple.and_then(|tuple| tuple.slots(&index.layout, layer))
+        tuple.and_then(|tuple| tuple.places(&index.schema.layout, layer))
     };
-    let Some(slots) = slots else { return Ok(Vec::new()) };
-    let code = |position| slots.codes().and_then(|_| hash(slots.code(position)));
-    let places = (0..slots.len()).map(|position| (slots.link(position), code(position)));
-    Ok(places.filter(|(link, _)| !link.is_none()).collect())
+    let Some(places) = places else { return Ok(Vec::new()) };
+    let code = |position| places.codes().and_then(|_| hash(places.code(position)));
+    let coded = (0..places.len()).map(|position| (places.link(position), code(position)));
+    Ok(coded.filter(|(link, _)| !link.is_none()).collect())
 }
 
 fn check_links(
@@ -70,7 +73,6 @@ fn check_links(
     findings: &mut Findings,
 ) {
     let Link { block, slot, .. } = node.link;
-    let repaired_cycle = facts.meta.map_or(0, |meta| meta.repaired_cycle);
     for (position, (link, code)) in links.iter().enumerate() {
         if *link == node.link {
             findings.warning(node.link, "link of a node to itself");
@@ -82,13 +84,13 @@ fn check_links(
         let expected = found.and_then(|found| vectors[found].code);
         match found.map(|found| &facts.nodes[found]) {
             Some(target) if target.link.version == link.version => {
-                if target.level < layer {
+                if target.header.level < layer {
                     findings.error(block, slot, "link to a node that is not on this layer");
                 }
-                if target.flags & PENDING != 0 {
+                if target.header.is_pending() {
                     findings.warning(node.link, "link to an unpublished node");
                 }
-                if target.flags & TOMBSTONE != 0 && target.cycle <= repaired_cycle {
+                if facts.meta.is_some_and(|meta| meta.is_removable(&target.header)) {
                     findings.warning(node.link, "link to a tombstone whose slot may be reused");
                 }
                 if code.zip(expected).is_some_and(|(code, expected)| code != expected) {
@@ -110,7 +112,7 @@ fn reach<Store: PageStore>(
     reached.try_reserve_exact(facts.nodes.len())?;
     reached.resize(facts.nodes.len(), false);
     let Some(meta) = &facts.meta else { return Ok(reached) };
-    let highest = facts.nodes.iter().filter(|node| node.is_live()).map(|node| node.level).max();
+    let highest = facts.nodes.iter().filter(|node| node.header.is_live()).map(|node| node.header.level).max();
     let entry =
         facts.node_in_slot(meta.entry_point).filter(|found| facts.nodes[*found].link == meta.entry_point);
     let Some(entry) = entry else {
@@ -119,9 +121,9 @@ fn reach<Store: PageStore>(
         }
         return Ok(reached);
     };
-    if u16::from(facts.nodes[entry].level) != meta.entry_level {
+    if u16::from(facts.nodes[entry].header.level) != meta.entry_level {
         findings.warning(META_PAGE, "entry point whose level is not as noted");
-    } else if highest > Some(facts.nodes[entry].level) {
+    } else if highest > Some(facts.nodes[entry].header.level) {
         findings.warning(META_PAGE, "entry point below the highest layer");
     }
     reached[entry] = true;
@@ -129,7 +131,7 @@ fn reach<Store: PageStore>(
     while let Some(position) = waiting.pop() {
         index.store.interrupt_point();
         let node = &facts.nodes[position as usize];
-        for layer in 0..=node.level {
+        for layer in 0..=node.header.level {
             for (link, _) in read_links(index, facts, node, layer)? {
                 let found = facts.node_in_slot(link).filter(|found| facts.nodes[*found].link == link);
                 if let Some(found) = found

@@ -1,9 +1,9 @@
 //! Structural check of an index: whether its bytes are what FORMAT.md says, and its graph is sound.
 //!
-//! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are claimed by them,
-//! payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the table may be compared with what was
-//! read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may change the index meanwhile. Nothing on a page, however
-//! damaged, makes the check panic or run for ever.
+//! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are
+//! claimed by them, payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the
+//! table may be compared with what was read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may
+//! change the index meanwhile. Nothing on a page, however damaged, makes the check panic or run for ever.
 
 mod facts;
 mod links;
@@ -40,19 +40,22 @@ pub struct Finding {
 }
 
 impl Finding {
-    /// What an error of reading an index says of it, one of opening it for instance. Given back when that is nothing: the store
-    /// itself failed.
+    /// What an error of reading an index says of it, one of opening it for instance. Given back when that is
+    /// nothing: the store itself failed.
     pub fn of(error: Error) -> Result<Self> {
         let (block, slot, what) = match error {
             Error::Corrupt { block, slot, what } => (block, slot, what.into()),
             Error::Version { .. } | Error::Features { .. } => (META_BLOCK, 0, error.to_string().into()),
-            Error::Crashed | Error::OutOfMemory => return Err(error),
+            Error::OutOfMemory => return Err(error),
+            #[cfg(feature = "memory-store")]
+            Error::Crashed => return Err(error),
         };
         Ok(Self { severity: Severity::Error, block, slot, what })
     }
 }
 
-/// Checks all pages and the graph; no finding means that all is well. An error only where the store itself fails.
+/// Checks all pages and the graph; no finding means that all is well. An error only where the store itself
+/// fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
     Check::new(index)?.findings()
 }
@@ -77,11 +80,11 @@ impl<'i, Store: PageStore> Check<'i, Store> {
         Ok(Self { index, facts, vectors, findings })
     }
 
-    /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows them. False when they
-    /// differ: then no row can be compared.
+    /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows
+    /// them. False when they differ: then no row can be compared.
     pub fn column(&mut self, dimensions: u16, element: ElementType, metric: Metric) -> bool {
         let Parameters { dimensions: found, element: found_element, metric: found_metric, .. } =
-            self.index.layout.parameters;
+            self.index.schema.layout.parameters;
         let agrees = (found, found_element, found_metric) == (dimensions, element, metric);
         if !agrees {
             let what = "meta page with other dimensions, element type or metric than the column's";

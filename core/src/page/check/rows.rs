@@ -17,14 +17,15 @@ enum Expected {
 }
 
 impl<Store: PageStore> Check<'_, Store> {
-    /// Compares the index with a row of its table, as CREATE INDEX would index it: the row must be in the index, where its
-    /// vector is; `None` is NULL. A vector has the size that the index's parameters say. That no row is in the index twice has been
-    /// checked before. A row that is nowhere in the index is a finding of the meta page.
+    /// Compares the index with a row of its table, as CREATE INDEX would index it: the row must be in the
+    /// index, where its vector is; `None` is NULL. A vector has the size that the index's parameters say.
+    /// That no row is in the index twice has been checked before. A row that is nowhere in the index is a
+    /// finding of the meta page.
     pub fn row(&mut self, heap_tid: HeapTid, vector: Option<&[u8]>) {
         let expected = match vector {
             None => Expected::Aside(AsideKind::Null),
-            Some(vector) if self.index.is_aside(vector) => Expected::Aside(AsideKind::ZeroVector),
-            Some(vector) => Expected::Vector(hash(&self.index.encode(vector))),
+            Some(vector) if self.index.schema.is_aside(vector) => Expected::Aside(AsideKind::ZeroVector),
+            Some(vector) => Expected::Vector(hash(&self.index.schema.encode(vector))),
         };
         let (block, offset) = (heap_tid.block(), heap_tid.offset());
         let Some((at, place)) = self.facts.place_of(heap_tid) else {

@@ -1,9 +1,10 @@
 //! What an index holds, counted.
 
 use crate::code::Moments;
-use crate::page::format::node::{Node, Owned};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::slotted::PageKind;
-use crate::page::format::tuple::{AsideKind, PENDING, TOMBSTONE, TupleKind};
+use crate::page::format::tuple::{AsideKind, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::page::vacuum::count_unreachable;
@@ -22,7 +23,8 @@ pub struct Statistics {
     pub nodes_by_level: [u64; MAX_LEVEL as usize + 1],
     /// Nodes without rows, waiting to be reused.
     pub tombstones: u64,
-    /// Live nodes that no path of links leads to from the entry point: a search does not find them, a scan to the end does.
+    /// Live nodes that no path of links leads to from the entry point: a search does not find them, a scan to
+    /// the end does.
     pub unreachable_nodes: u64,
     /// Nodes whose insertion has not been published.
     pub pending_nodes: u64,
@@ -32,7 +34,7 @@ pub struct Statistics {
     pub zero_vectors: u64,
     /// Rows outside of the graph because they are NULL.
     pub nulls: u64,
-    /// Meta, counters and parameter pages.
+    /// Meta, hints and parameter pages.
     pub parameter_pages: u64,
     /// Pages of tuples.
     pub data_pages: u64,
@@ -42,9 +44,9 @@ pub struct Statistics {
     pub free_bytes: u64,
     /// Bytes of all pages.
     pub bytes: u64,
-    /// How far the vectors have moved away from the centroid of the codes, in units of their variance: the square of an
-    /// estimate's error is greater by this share than it would be after a REINDEX. From a sample. `None` in an index without
-    /// codes, and where the vectors do not differ.
+    /// How far the vectors have moved away from the centroid of the codes, in units of their variance: the
+    /// square of an estimate's error is greater by this share than it would be after a REINDEX. From a
+    /// sample. `None` in an index without codes, and where the vectors do not differ.
     pub centroid_drift: Option<f64>,
 }
 
@@ -60,8 +62,9 @@ impl Statistics {
     }
 }
 
-/// Counts what is in an index: all pages are read in their order, and those of the graph once more in the order of its links.
-/// Others may change them meanwhile: the counts are not those of one moment. Damaged pages are an error.
+/// Counts what is in an index: all pages are read in their order, and those of the graph once more in the
+/// order of its links. Others may change them meanwhile: the counts are not those of one moment. Damaged
+/// pages are an error.
 pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> {
     let blocks = index.store.block_count()?;
     let mut counts = Statistics {
@@ -94,7 +97,7 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
         counts.data_pages += 1;
         counts.free_bytes += page.free_space() as u64;
         for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&index.layout, &page, block, slot)? {
+            if let Some(node) = Node::in_slot(&index.schema.layout, &page, block, slot)? {
                 counts.add_node(&node);
                 sample.note(&node, block, slot);
             } else if let Some(owned) = Owned::in_slot(&page, block, slot)? {
@@ -113,14 +116,15 @@ pub fn statistics<Store: PageStore>(index: &Index<Store>) -> Result<Statistics> 
 struct Sample {
     /// `None` in an index without codes.
     moments: Option<Moments>,
-    /// One page in so many is sampled, by a hash of its number: what lies on a page may repeat itself at regular distances.
+    /// One page in so many is sampled, by a hash of its number: what lies on a page may repeat itself at
+    /// regular distances.
     one_in: u64,
     noted: Vec<Link>,
 }
 
 impl Sample {
     fn new<Store>(index: &Index<Store>, blocks: u32) -> Self {
-        let moments = index.quantizer.is_some().then(|| Moments::new(&index.layout.parameters));
+        let moments = index.schema.quantizer.is_some().then(|| Moments::new(&index.schema.layout.parameters));
         Self { moments, one_in: (u64::from(blocks) / SAMPLED_PAGES).max(1), noted: Vec::new() }
     }
 
@@ -135,14 +139,14 @@ impl Sample {
     fn read_noted<Store: PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
         for node in self.noted.drain(..) {
             if let Some((moments, payload)) = self.moments.as_mut().zip(index.payload(node)?) {
-                moments.add(&index.decode(&payload));
+                moments.add(&index.schema.decode(&payload));
             }
         }
         Ok(())
     }
 
     fn drift<Store>(&self, index: &Index<Store>) -> Option<f64> {
-        self.moments.as_ref()?.drift(index.quantizer.as_deref()?.centroid())
+        self.moments.as_ref()?.drift(index.schema.quantizer.as_deref()?.centroid())
     }
 }
 
@@ -150,9 +154,9 @@ impl Statistics {
     fn add_node(&mut self, node: &Node) {
         let header = node.header();
         self.heap_tids += u64::from(header.tid_count);
-        if header.flags & TOMBSTONE != 0 {
+        if header.is_tombstone() {
             self.tombstones += 1;
-        } else if header.flags & PENDING != 0 {
+        } else if header.is_pending() {
             self.pending_nodes += 1;
         } else {
             self.nodes_by_level[usize::from(header.level)] += 1;

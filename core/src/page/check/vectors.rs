@@ -10,8 +10,8 @@ use half::f16;
 use std::num::NonZeroU64;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before, and of the code in an
-/// index without codes.
+/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before,
+/// and of the code in an index without codes.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Hashes {
     /// Of the payload.
@@ -46,17 +46,17 @@ pub(super) fn check<Store: PageStore>(
         };
         let Some(payload) = payload else { continue };
         hashes.payload = hash(&payload);
-        let vector = index.decode(&payload);
-        let lost = index.layout.encoding.residual(&payload);
-        if !is_finite(&vector, index.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
+        let vector = index.schema.decode(&payload);
+        let lost = index.schema.layout.encoding.residual(&payload);
+        if !is_finite(&vector, index.schema.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
             findings.error(node.link.block, node.link.slot, "node with a payload that is not finite");
         }
-        if index.quantizer.is_none() {
+        if index.schema.quantizer.is_none() {
             continue;
         }
-        let made = index.code(&vector);
+        let made = index.schema.code(&vector);
         let page = index.store.read(node.link.block)?;
-        let tuple = Node::at(&index.layout, &page, node.link).ok().flatten();
+        let tuple = Node::at(&index.schema.layout, &page, node.link).ok().flatten();
         if tuple.and_then(|tuple| tuple.code()).is_some_and(|own| own != made) {
             findings.warning(node.link, "node whose own code is not that of its vector");
         }

@@ -1,5 +1,5 @@
-//! Chooses what of an index's parameters depends on the page: codes, places for links on layer 0, and the encoding of payloads,
-//! so that nodes fill pages without waste.
+//! Chooses what of an index's parameters depends on the page: codes, places for links on layer 0, and the
+//! encoding of payloads, so that nodes fill pages without waste.
 
 use crate::code::rotated_dimensions;
 use crate::page::format::layout::Layout;
@@ -27,23 +27,38 @@ pub enum Storage {
     Encoding(PayloadEncoding),
 }
 
-/// Fewest dimensions that have codes by themselves: with fewer, near neighbours differ by less than an estimate's error.
+/// Fewest dimensions that have codes by themselves: with fewer, near neighbours differ by less than an
+/// estimate's error.
 const MIN_DIMENSIONS: u16 = 16;
-/// Fewest dimensions for which 2 bits will do, and 1: the error of an estimate is about k/√D of the distances themselves,
-/// with k of 0.10, 0.34 and 0.75 for 4, 2 and 1 bits, and at most 0.04 costs few expansions.
+/// Fewest dimensions for which 2 bits will do, and 1: the error of an estimate is about k/√D of the distances
+/// themselves, with k of 0.10, 0.34 and 0.75 for 4, 2 and 1 bits, and at most 0.04 costs few expansions.
 const TWO_BITS: u16 = 75;
 const ONE_BIT: u16 = 350;
+
+/// What is wished for when an index is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wishes {
+    /// Dimensions of the column.
+    pub dimensions: u16,
+    /// Element type of the column.
+    pub element: ElementType,
+    /// Distance that orders the graph.
+    pub metric: Metric,
+    /// Links a node keeps on every layer above 0.
+    pub m: u16,
+    /// Candidates kept while looking for a new node's neighbours.
+    pub ef_construction: u16,
+    /// Which codes it shall have.
+    pub quantization: Quantization,
+    /// How it shall store vectors.
+    pub storage: Storage,
+}
 
 /// The parameters of an index with these wishes. L1 has no codes, whatever is wished for.
 ///
 /// With codes, a node has 1.5m places for links on layer 0, and as many more, up to 2m, as cost no page.
-pub fn fit(
-    (dimensions, element): (u16, ElementType),
-    metric: Metric,
-    (m, ef_construction): (u16, u16),
-    quantization: Quantization,
-    storage: Storage,
-) -> Parameters {
+pub fn fit(wishes: Wishes) -> Parameters {
+    let Wishes { dimensions, element, metric, m, ef_construction, quantization, storage } = wishes;
     let plain = Parameters::plain(dimensions, element, metric, m, ef_construction);
     let bits = match quantization {
         _ if metric == Metric::L1 => 0,

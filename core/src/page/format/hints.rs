@@ -1,8 +1,9 @@
-//! Block 1, the counters page: values that change often and would make the meta page hot.
+//! Block 1, the hints page (FORMAT.md calls it the counters page): what changes often and would make the meta
+//! page hot.
 //!
-//! Everything here is a hint: it may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
+//! It may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
 
-use crate::page::format::meta::COUNTERS_BLOCK;
+use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::AsideKind;
 use crate::types::{Error, Link, Result};
@@ -11,35 +12,35 @@ use bytemuck::{Pod, Zeroable};
 /// Aside tuples of one kind that are remembered as having room: concurrent backends use different ones.
 pub const ASIDE_HINTS: usize = 8;
 
-/// The contents of the counters page.
+/// The contents of the hints page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
-pub struct Counters {
+pub struct Hints {
     /// For zero vectors: aside tuples that may have room, or [`Link::NONE`].
     pub zero_vectors: [Link; ASIDE_HINTS],
     /// For NULLs: aside tuples that may have room, or [`Link::NONE`].
     pub nulls: [Link; ASIDE_HINTS],
 }
 
-/// Bytes of [`Counters`].
-pub const COUNTERS_SIZE: usize = size_of::<Counters>();
+/// Bytes of [`Hints`].
+pub const HINTS_SIZE: usize = size_of::<Hints>();
 
-impl Counters {
-    /// Counters without hints.
+impl Hints {
+    /// No hints.
     pub const EMPTY: Self =
         Self { zero_vectors: [Link::NONE; ASIDE_HINTS], nulls: [Link::NONE; ASIDE_HINTS] };
 
-    /// The counters on a page that must be a counters page.
+    /// The hints on a page that must be a hints page.
     pub fn of_page(page: &Page) -> Result<Self> {
-        if page.kind(COUNTERS_BLOCK)? != PageKind::Counters {
-            return Err(Error::Corrupt { block: COUNTERS_BLOCK, slot: 0, what: "no counters page" });
+        if page.kind(HINTS_BLOCK)? != PageKind::Hints {
+            return Err(Error::Corrupt { block: HINTS_BLOCK, slot: 0, what: "no counters page" });
         }
-        Ok(bytemuck::pod_read_unaligned(&page.contents()[..COUNTERS_SIZE]))
+        Ok(bytemuck::pod_read_unaligned(&page.contents()[..HINTS_SIZE]))
     }
 
-    /// Writes these values to the counters page.
+    /// Writes them to the hints page.
     pub fn write(&self, page: &mut Page) {
-        page.contents_mut(COUNTERS_SIZE).copy_from_slice(bytemuck::bytes_of(self));
+        page.contents_mut(HINTS_SIZE).copy_from_slice(bytemuck::bytes_of(self));
     }
 
     /// The hints for a kind of row; a backend uses the one at its affinity modulo [`ASIDE_HINTS`].
@@ -50,7 +51,7 @@ impl Counters {
         }
     }
 
-    /// As [`Counters::aside`], to be changed.
+    /// As [`Hints::aside`], to be changed.
     pub fn aside_mut(&mut self, kind: AsideKind) -> &mut [Link; ASIDE_HINTS] {
         match kind {
             AsideKind::ZeroVector => &mut self.zero_vectors,

@@ -1,4 +1,5 @@
-//! Where things lie in the tuples of one index: computed from its parameters, and from the sizes that were chosen for them.
+//! Where things lie in the tuples of one index: computed from its parameters, and from the sizes that were
+//! chosen for them.
 //!
 //! FORMAT.md is the authority on the bytes.
 
@@ -64,8 +65,8 @@ const fn node_offsets(inline_tids: usize, m0: usize, link_stride: usize) -> (usi
     (links, align(links + m0 * link_stride))
 }
 
-// The sums that the format was made for: with 1-bit codes beside 24 links, 1536 dimensions in binary16 fit one page, and
-// three nodes of 384; without codes, ten nodes of 128 dimensions in binary32.
+// The sums that the format was made for: with 1-bit codes beside 24 links, 1536 dimensions in binary16 fit
+// one page, and three nodes of 384; without codes, ten nodes of 128 dimensions in binary32.
 const _: () = {
     const fn size(inline_tids: usize, m0: usize, code: usize, payload: usize) -> usize {
         node_offsets(inline_tids, m0, size_of::<Link>() + code).1 + align(payload)
@@ -107,7 +108,8 @@ impl Sizes {
 }
 
 impl Layout {
-    /// The layout of an index with these parameters and sizes; what is impossible about them where there is none.
+    /// The layout of an index with these parameters and sizes; what is impossible about them where there is
+    /// none.
     pub fn new(parameters: &Parameters, sizes: Sizes) -> Result<Self, &'static str> {
         let parameters = *parameters;
         let encoding = parameters.payload;

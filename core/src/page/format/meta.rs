@@ -6,13 +6,14 @@ use crate::code::{CodeParameters, ROTATION_ALGORITHM, code_size, seed_of};
 use crate::graph::EntryPoint;
 use crate::page::format::layout::{Layout, Sizes};
 use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::NodeHeader;
 use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// Block of the meta page.
 pub const META_BLOCK: u32 = 0;
-/// Block of the counters page.
-pub const COUNTERS_BLOCK: u32 = 1;
+/// Block of the hints page.
+pub const HINTS_BLOCK: u32 = 1;
 /// First bytes of the meta page's contents: "wali" in ASCII.
 pub const MAGIC: u32 = u32::from_le_bytes(*b"wali");
 /// The format that is written.
@@ -92,7 +93,8 @@ pub struct Meta {
     pub repaired_cycle: u32,
     /// Tombstones of cycles up to this one may be reused by anybody.
     pub reusable_cycle: u32,
-    /// The transaction that must be older than all snapshots before tombstones of `repaired_cycle` are reused.
+    /// The transaction that must be older than all snapshots before tombstones of `repaired_cycle` are
+    /// reused.
     pub repaired_transaction: u64,
 }
 
@@ -232,6 +234,13 @@ impl Meta {
     /// The entry point, `None` for an empty graph.
     pub fn entry(&self) -> Option<EntryPoint<Link>> {
         self.entry_point.as_option().map(|node| EntryPoint { node, level: self.entry_level as u8 })
+    }
+
+    /// Whether a node is a tombstone that no link of a live node leads to any more: its cycle has been
+    /// repaired. Its place may be taken by another at any moment. Links to it that a crash left behind are
+    /// told by their versions.
+    pub fn is_removable(&self, header: &NodeHeader) -> bool {
+        header.is_tombstone() && header.cycle <= self.repaired_cycle
     }
 
     /// Makes `node` the entry point; [`Link::NONE`] empties the graph.

@@ -9,5 +9,7 @@ pub mod layout;
 pub mod meta;
 pub mod node;
 mod offsets;
+pub mod owned;
+pub mod places;
 pub mod slotted;
 pub mod tuple;

@@ -1,7 +1,7 @@
 //! The offsets that FORMAT.md gives, asserted when this crate is compiled.
 
 use crate::page::format::chain::ParameterHeader;
-use crate::page::format::hints::Counters;
+use crate::page::format::hints::Hints;
 use crate::page::format::meta::Meta;
 use crate::page::format::slotted::Special;
 use crate::page::format::tuple::{NodeHeader, OwnedHeader};
@@ -26,7 +26,7 @@ assert_offsets!(
     entry_generation: 60, entry_point: 64, entry_level: 72, reserved_after_entry: 74,
     cycle: 76, repaired_cycle: 80, reusable_cycle: 84, repaired_transaction: 88; 96
 );
-assert_offsets!(Counters, zero_vectors: 0, nulls: 64; 128);
+assert_offsets!(Hints, zero_vectors: 0, nulls: 64; 128);
 assert_offsets!(ParameterHeader, first_block: 0, next_block: 4, number: 8, length: 10, reserved: 12; 16);
 assert_offsets!(
     NodeHeader,

@@ -1,9 +1,10 @@
 //! The tuples on data pages: nodes, upper links, payloads, overflowing heap TIDs, rows outside of the graph.
 //!
-//! FORMAT.md is the authority on the bytes; [`crate::page::format::layout`] tells where things lie in the tuples of one index.
+//! FORMAT.md is the authority on the bytes; [`crate::page::format::layout`] tells where things lie in the
+//! tuples of one index.
 
 use crate::page::format::slotted::MAX_TUPLE_SIZE;
-use crate::types::{HeapTid, Link};
+use crate::types::{Error, HeapTid, Link, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// What a tuple is. The values are on disk, in its first byte.
@@ -22,12 +23,23 @@ pub enum TupleKind {
     Aside = 5,
 }
 
+impl TupleKind {
+    /// The kind of a tuple, an error for an unknown one.
+    pub fn of(block: u32, slot: u16, tuple: &[u8]) -> Result<Self> {
+        [Self::Node, Self::Upper, Self::Payload, Self::HeapTids, Self::Aside]
+            .into_iter()
+            .find(|kind| tuple.first() == Some(&(*kind as u8)))
+            .ok_or(Error::Corrupt { block, slot, what: "tuple of unknown kind" })
+    }
+}
+
 /// Node flag: no heap TID is left and none may be added; the node is only walked through.
 pub const TOMBSTONE: u8 = 1;
 /// Node flag: its insertion has not published it yet. It has no heap TID and no link leads to it.
 pub const PENDING: u8 = 2;
 
-/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a [`Layout`](super::layout::Layout).
+/// First bytes of a node tuple; heap TIDs, links and payload follow at the offsets of a
+/// [`Layout`](super::layout::Layout).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
 #[repr(C)]
 pub struct NodeHeader {
@@ -49,6 +61,23 @@ pub struct NodeHeader {
     pub upper: Link,
     /// First tuple of overflowing heap TIDs, the newest.
     pub overflow: Link,
+}
+
+impl NodeHeader {
+    /// Whether the node may be returned and linked to: published, and not a tombstone.
+    pub fn is_live(&self) -> bool {
+        self.flags & (TOMBSTONE | PENDING) == 0
+    }
+
+    /// Whether no heap TID is left.
+    pub fn is_tombstone(&self) -> bool {
+        self.flags & TOMBSTONE != 0
+    }
+
+    /// Whether its insertion has not published it.
+    pub fn is_pending(&self) -> bool {
+        self.flags & PENDING != 0
+    }
 }
 
 /// First bytes of every other tuple that belongs to a node.

@@ -1,18 +1,21 @@
-//! Room for a new tuple: on a page that the free-space map names, by reusing old tombstones, or on a new page.
+//! Room for a new tuple: on a page that the free-space map names, by reusing old tombstones, or on a new
+//! page.
 
-use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::format::node::{Node, Owned};
+use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::slotted::{MAX_TUPLE_SIZE, Page, PageKind};
-use crate::page::format::tuple::{NodeHeader, TOMBSTONE, TupleKind};
+use crate::page::format::tuple::{NodeHeader, TupleKind};
 use crate::page::query::index::Index;
-use crate::page::store::{FREE_SPACE_STEP, PageStore, WriteUnit};
+use crate::page::store::{FREE_SPACE_STEP, PageStore, Session, StopPoint, WriteUnit};
 use crate::types::{Error, Link, Result};
 use std::iter;
 
 /// Pages of the free-space map that are tried before the index is extended.
 const TRIES: usize = 8;
 
-/// A fresh tuple, all zero, in a write unit that holds its page. Dropped without a commit, it was never there.
+/// A fresh tuple, all zero, in a write unit that holds its page. Dropped without a commit, it was never
+/// there.
 pub(in crate::page) struct Allocation<'s, Store: PageStore + 's> {
     index: &'s Index<Store>,
     /// The unit; it also holds the page that was asked for with the tuple.
@@ -62,7 +65,7 @@ impl<Store: PageStore> Allocation<'_, Store> {
         }
         if extended {
             index.record_free_space(link.block, left);
-        } else if left < index.layout.node_size {
+        } else if left < index.schema.layout.node_size {
             // Nobody else shall try it for a node.
             index.store.lower_free_space(link.block, left);
         }
@@ -74,13 +77,19 @@ impl<Store: PageStore> Allocation<'_, Store> {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. If it is small, then comes
-    /// the page to which this backend last added a small one: they stay together, and leave empty pages to those that fill them.
+    /// Allocates a tuple of `size` bytes in a unit that also holds the page `with`, which is preferred. If it
+    /// is small, then comes the page to which this backend last added a small one: they stay together, and
+    /// leave empty pages to those that fill them.
     ///
     /// Pages are locked in ascending order; a new page is higher than all others.
-    pub(in crate::page) fn allocate(&self, size: usize, with: Option<u32>) -> Result<Allocation<'_, Store>> {
+    pub(in crate::page) fn allocate(
+        &self,
+        meta: &Meta,
+        size: usize,
+        with: Option<u32>,
+    ) -> Result<Allocation<'_, Store>> {
         if let Some(block) = with
-            && let Some(allocation) = self.allocate_on(block, size, with)?
+            && let Some(allocation) = self.allocate_on(block, meta, size, with)?
         {
             return Ok(allocation);
         }
@@ -88,9 +97,9 @@ impl<Store: PageStore> Index<Store> {
         let target = self.store.target_page().filter(|_| is_small(size));
         for block in target.into_iter().chain(named.map_while(|block| block)) {
             // Hints are not WAL-logged: they may name pages that a crash took back.
-            if block <= COUNTERS_BLOCK || block >= self.store.block_count()? {
+            if block <= HINTS_BLOCK || block >= self.store.block_count()? {
                 self.store.lower_free_space(block, 0);
-            } else if let Some(allocation) = self.allocate_on(block, size, with)? {
+            } else if let Some(allocation) = self.allocate_on(block, meta, size, with)? {
                 return Ok(allocation);
             }
             if target == Some(block) {
@@ -113,10 +122,12 @@ impl<Store: PageStore> Index<Store> {
         Ok(Allocation { index: self, unit, link, size, extended: true, removed: Vec::new() })
     }
 
-    /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too young stays there.
+    /// Tries one page. Corrects the free-space map where it disappoints; a page whose tombstones are only too
+    /// young stays there.
     fn allocate_on(
         &self,
         block: u32,
+        meta: &Meta,
         size: usize,
         with: Option<u32>,
     ) -> Result<Option<Allocation<'_, Store>>> {
@@ -131,7 +142,7 @@ impl<Store: PageStore> Index<Store> {
             (size, Vec::new())
         } else if page.kind(block)? == PageKind::Data {
             let free = page.free_space();
-            (free, if free < size { self.reusable_nodes(page, block)? } else { Vec::new() })
+            (free, if free < size { self.reusable_nodes(meta, page, block)? } else { Vec::new() })
         } else {
             (0, Vec::new())
         };
@@ -159,11 +170,11 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// The tombstones that anybody may take: see [`may_reuse`].
-    fn reusable_nodes(&self, page: &Page, block: u32) -> Result<Vec<Tombstone>> {
+    fn reusable_nodes(&self, meta: &Meta, page: &Page, block: u32) -> Result<Vec<Tombstone>> {
         let mut tombstones = Vec::new();
         for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&self.layout, page, block, slot)?
-                && may_reuse(&self.store, &self.meta, node.header())
+            if let Some(node) = Node::in_slot(&self.schema.layout, page, block, slot)?
+                && may_reuse(&self.store, meta, node.header())
             {
                 let link = Link { block, slot, version: node.header().version };
                 tombstones.push(Tombstone::new(link, &node));
@@ -182,26 +193,26 @@ impl<Store: PageStore> Index<Store> {
         }
         let mut bytes = page.free_space();
         for slot in 1..=page.slot_count() {
-            if let Some(node) = Node::in_slot(&self.layout, page, block, slot)?
-                && node.header().flags & TOMBSTONE != 0
+            if let Some(node) = Node::in_slot(&self.schema.layout, page, block, slot)?
+                && node.header().is_tombstone()
             {
-                bytes += self.layout.node_size;
+                bytes += self.schema.layout.node_size;
             }
         }
         Ok(bytes)
     }
 
-    /// Remembers that an insert can use `bytes` of a page. The map rounds down: what is enough for a node, or for a tuple that
-    /// fills a page, is rounded up.
+    /// Remembers that an insert can use `bytes` of a page. The map rounds down: what is enough for a node, or
+    /// for a tuple that fills a page, is rounded up.
     pub(in crate::page) fn record_free_space(&self, block: u32, bytes: usize) {
-        let sizes = [self.layout.node_size, MAX_TUPLE_SIZE].into_iter().filter(|size| bytes >= *size);
+        let sizes = [self.schema.layout.node_size, MAX_TUPLE_SIZE].into_iter().filter(|size| bytes >= *size);
         let rounded = sizes.map(|size| size.next_multiple_of(FREE_SPACE_STEP)).max();
         self.store.record_free_space(block, rounded.map_or(bytes, |rounded| bytes.max(rounded)));
     }
 
     /// Removes the tuples that a removed tombstone owned, a unit each: a crash leaves the rest as orphans.
     pub(in crate::page) fn remove_owned(&self, tombstone: Tombstone) -> Result<()> {
-        self.store.stop_point("tombstone removed");
+        self.store.stop_point(StopPoint::TombstoneRemoved);
         let Tombstone { link, upper, payload } = tombstone;
         self.remove_tuple(upper, TupleKind::Upper, link)?;
         let mut next = payload;
@@ -233,11 +244,10 @@ fn is_small(size: usize) -> bool {
     size <= MAX_TUPLE_SIZE / 2
 }
 
-/// Whether a node is a tombstone that no link of a live node and no running scan leads to: its cycle has been repaired, and
-/// that was before every snapshot began. Links to it that a crash left behind are told by their versions.
-pub(in crate::page) fn may_reuse(store: &impl PageStore, meta: &Meta, header: &NodeHeader) -> bool {
-    header.flags & TOMBSTONE != 0
+/// Whether the place of a node is anybody's to take: it is a tombstone that no link of a live node and no
+/// running scan leads to, as its cycle was repaired before every snapshot began.
+pub(in crate::page) fn may_reuse(store: &impl Session, meta: &Meta, header: &NodeHeader) -> bool {
+    meta.is_removable(header)
         && (header.cycle <= meta.reusable_cycle
-            || header.cycle <= meta.repaired_cycle
-                && store.is_older_than_all_snapshots(meta.repaired_transaction))
+            || store.is_older_than_all_snapshots(meta.repaired_transaction))
 }

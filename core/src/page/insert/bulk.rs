@@ -1,18 +1,19 @@
 //! Copies a built graph to pages: each page is written once, in block order.
 //!
-//! All nodes have one size, so a node's address follows from its number, and links need no table of addresses. After meta and
-//! counters page, and the pages of the centroid, come the **node pages**, each with as many nodes as fit and, in what space
-//! they leave, tuples that belong to them; then the **whole parts** of payloads that fill a page each; then the **tail**,
-//! where every other tuple lies. Tuples take the next place of their page in the order of their nodes, so that places are
-//! found again by counting once more: once while node pages are written, which lead to them, and once for each of the other
-//! areas.
+//! All nodes have one size, so a node's address follows from its number, and links need no table of
+//! addresses. After meta and hints page, and the pages of the centroid, come the **node pages**, each with
+//! as many nodes as fit and, in what space they leave, tuples that belong to them; then the **whole parts**
+//! of payloads that fill a page each; then the **tail**, where every other tuple lies. Tuples take the next
+//! place of their page in the order of their nodes, so that places are found again by counting once more:
+//! once while node pages are written, which lead to them, and once for each of the other areas.
 
 use crate::graph::BuiltGraph;
 use crate::page::format::chain;
-use crate::page::format::hints::Counters;
+use crate::page::format::hints::Hints;
 use crate::page::format::layout::Layout;
-use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::format::node::{NodeMut, OwnedMut};
+use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::node::NodeMut;
+use crate::page::format::owned::OwnedMut;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
@@ -23,11 +24,12 @@ use crate::page::store::PageSink;
 use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
-/// The first block after meta and counters page.
-const FIRST_FREE_BLOCK: u32 = COUNTERS_BLOCK + 1;
+/// The first block after meta and hints page.
+const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
 
-/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes written so far, again
-/// and again; it may unwind, and so may `sink`, which a node of many rows keeps busy alone.
+/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes
+/// written so far, again and again; it may unwind, and so may `sink`, which a node of many rows keeps busy
+/// alone.
 pub fn write_graph<Graph: BuiltGraph>(
     graph: &Graph,
     asides: &[(AsideKind, HeapTid)],
@@ -51,8 +53,8 @@ pub fn write_graph<Graph: BuiltGraph>(
     let mut page = empty_page(PageKind::Meta);
     meta.write(&mut page);
     sink.append(&page)?;
-    let mut page = empty_page(PageKind::Counters);
-    Counters::EMPTY.write(&mut page);
+    let mut page = empty_page(PageKind::Hints);
+    Hints::EMPTY.write(&mut page);
     sink.append(&page)?;
     for page in &chain {
         sink.append(page)?;
@@ -80,8 +82,8 @@ enum Content {
     HeapTids(Range<usize>),
 }
 
-/// A node's heap TIDs, which its tuples take one after the other: counting from the first again for each of them would take
-/// time in the square of their number.
+/// A node's heap TIDs, which its tuples take one after the other: counting from the first again for each of
+/// them would take time in the square of their number.
 struct Rows<Tids> {
     tids: Tids,
     /// The position of the next one.
@@ -106,8 +108,8 @@ struct Placed {
     content: Content,
     link: Link,
     size: usize,
-    /// Of heap TIDs: the tuple placed before it. Newest first, each tuple leads to an older one, and the node to the last, which
-    /// has room.
+    /// Of heap TIDs: the tuple placed before it. Newest first, each tuple leads to an older one, and the node
+    /// to the last, which has room.
     next: Link,
 }
 
@@ -160,7 +162,8 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
         (0..self.graph.len()).step_by(self.nodes_per_page as usize)
     }
 
-    /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else in the tail.
+    /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else
+    /// in the tail.
     fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
         let mut page = Space::of_empty_page(self.node(nodes.start).block);
         for _ in nodes.clone() {

@@ -1,14 +1,16 @@
-//! Rows that need no node of their own: those whose vector a node already holds, and those outside of the graph.
+//! Rows that need no node of their own: those whose vector a node already holds, and those outside of the
+//! graph.
 
 use super::allocate::Allocation;
-use crate::page::format::hints::Counters;
-use crate::page::format::meta::COUNTERS_BLOCK;
-use crate::page::format::node::{Node, NodeMut, OwnedMut};
+use crate::page::format::hints::Hints;
+use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::node::{Node, NodeMut};
+use crate::page::format::owned::{Owned, OwnedMut};
 use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, TupleKind,
 };
 use crate::page::query::index::Index;
-use crate::page::store::{PageStore, WriteUnit};
+use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 
 /// How often a heap TID is added again when the node changes underneath.
@@ -25,26 +27,26 @@ enum Room {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Adds a heap TID to a node whose vector is known to be that of the row. False when the node has died meanwhile, or
-    /// changed again and again: then the row needs a node of its own.
+    /// Adds a heap TID to a node whose vector is known to be that of the row. False when the node has died
+    /// meanwhile, or changed again and again: then the row needs a node of its own.
     ///
-    /// Whatever page the heap TID goes to, the node's page is locked with it, and the node's version and flags are tested
-    /// there: vacuum makes a node a tombstone under that lock, and only when it has no heap TID left. The payload need not be
-    /// tested: it never changes while the version stays.
-    pub(in crate::page) fn add_heap_tid(&self, node: Link, heap_tid: HeapTid) -> Result<bool> {
+    /// Whatever page the heap TID goes to, the node's page is locked with it, and the node's version and
+    /// flags are tested there: vacuum makes a node a tombstone under that lock, and only when it has no heap
+    /// TID left. The payload need not be tested: it never changes while the version stays.
+    pub(in crate::page) fn add_heap_tid(&self, meta: &Meta, node: Link, heap_tid: HeapTid) -> Result<bool> {
         for _ in 0..TRIES {
             let (head, inline) = {
                 let page = self.store.read(node.block)?;
-                let Some(found) = Node::at(&self.layout, &page, node)?.filter(Node::is_live) else {
+                let Some(found) = Node::at(&self.schema.layout, &page, node)?.filter(Node::is_live) else {
                     return Ok(false);
                 };
-                (found.header().overflow, found.heap_tids().len() < self.layout.inline_tids)
+                (found.header().overflow, found.heap_tids().len() < self.schema.layout.inline_tids)
             };
             let room = if inline { Room::Inline } else { self.room_in(head, node)? };
             let added = match room {
                 Room::Inline => self.add_inline(node, heap_tid)?,
                 Room::Overflow(head) => self.add_to_overflow(node, head, heap_tid)?,
-                Room::None => self.add_overflow(node, head, heap_tid)?,
+                Room::None => self.add_overflow(meta, node, head, heap_tid)?,
             };
             if added {
                 return Ok(true);
@@ -58,7 +60,7 @@ impl<Store: PageStore> Index<Store> {
             return Ok(Room::None);
         }
         let page = self.store.read(head.block)?;
-        let tuple = crate::page::format::node::Owned::at(&page, head, TupleKind::HeapTids, node)?;
+        let tuple = Owned::at(&page, head, TupleKind::HeapTids, node)?;
         let full = tuple.is_none_or(|tuple| tuple.heap_tids().len() == OVERFLOW_TIDS);
         Ok(if full { Room::None } else { Room::Overflow(head) })
     }
@@ -68,7 +70,7 @@ impl<Store: PageStore> Index<Store> {
         unit.lock(node.block)?;
         let Some(mut tuple) = live_node(self, &mut unit, node)? else { return Ok(false) };
         let mut tids = tuple.view().heap_tids().to_vec();
-        if tids.len() == self.layout.inline_tids {
+        if tids.len() == self.schema.layout.inline_tids {
             return Ok(false);
         }
         tids.push(heap_tid);
@@ -94,10 +96,10 @@ impl<Store: PageStore> Index<Store> {
         Ok(true)
     }
 
-    /// Puts a new overflow tuple in front of the chain. It is linked in the unit that makes it, so it has never an owner that
-    /// does not know it.
-    fn add_overflow(&self, node: Link, head: Link, heap_tid: HeapTid) -> Result<bool> {
-        let mut allocation = self.allocate(OVERFLOW_SIZE, Some(node.block))?;
+    /// Puts a new overflow tuple in front of the chain. It is linked in the unit that makes it, so it has
+    /// never an owner that does not know it.
+    fn add_overflow(&self, meta: &Meta, node: Link, head: Link, heap_tid: HeapTid) -> Result<bool> {
+        let mut allocation = self.allocate(meta, OVERFLOW_SIZE, Some(node.block))?;
         let overflow = allocation.link;
         let linked = match live_node(self, &mut allocation.unit, node)? {
             Some(mut tuple) if tuple.view().header().overflow == head => {
@@ -117,24 +119,24 @@ impl<Store: PageStore> Index<Store> {
     /// Inserts a row that the graph has no place for.
     pub fn insert_aside(&self, kind: AsideKind, heap_tid: HeapTid) -> Result<()> {
         let hint = {
-            let page = self.store.read(COUNTERS_BLOCK)?;
-            let hints = *Counters::of_page(&page)?.aside(kind);
+            let page = self.store.read(HINTS_BLOCK)?;
+            let hints = *Hints::of_page(&page)?.aside(kind);
             hints[self.store.affinity() % hints.len()]
         };
         if !hint.is_none() && self.add_to_aside(hint, kind, heap_tid)? {
             return Ok(());
         }
-        let mut allocation = self.allocate(ASIDE_SIZE, None)?;
+        let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, None)?;
         let header = OwnedHeader { tag: kind as u16, ..header(&allocation, TupleKind::Aside) };
         OwnedMut::format(allocation.tuple()?, header).set_heap_tids(&[heap_tid]);
         let aside = allocation.commit()?;
-        self.store.stop_point("insert aside written");
+        self.store.stop_point(StopPoint::InsertAsideWritten);
 
         let mut unit = self.store.begin();
-        let mut counters = Counters::of_page(unit.lock(COUNTERS_BLOCK)?)?;
-        let hints = counters.aside_mut(kind);
-        hints[self.store.affinity() % hints.len()] = aside;
-        counters.write(unit.edit(COUNTERS_BLOCK));
+        let mut hints = Hints::of_page(unit.lock(HINTS_BLOCK)?)?;
+        let of_kind = hints.aside_mut(kind);
+        of_kind[self.store.affinity() % of_kind.len()] = aside;
+        hints.write(unit.edit(HINTS_BLOCK));
         unit.commit()
     }
 
@@ -166,7 +168,7 @@ fn live_node<'u, Store: PageStore>(
     unit: &'u mut Store::Write<'_>,
     node: Link,
 ) -> Result<Option<NodeMut<'u>>> {
-    let found = NodeMut::at(&index.layout, unit.edit(node.block), node)?;
+    let found = NodeMut::at(&index.schema.layout, unit.edit(node.block), node)?;
     Ok(found.filter(|node| node.view().is_live()))
 }
 

@@ -1,6 +1,4 @@
 //! Places on pages that are written once, counted before they are filled.
-//!
-//! Imports `slotted`.
 
 use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
 use crate::types::Link;

@@ -1,53 +1,66 @@
-//! Which link of a full list gives way to a new one, decided from the codes in the list without another page being read.
-//!
-//! Imports `node`, and of the other modules `code` and `graph`.
+//! Which link of a full list gives way to a new one, decided from the codes in the list without another page
+//! being read.
 
 #[cfg(test)]
 mod tests;
 
 use crate::code::{CodeQuery, Quantizer};
 use crate::graph::{Candidate, Neighbours};
-use crate::page::format::node::Slots;
+use crate::page::format::places::Places;
 use crate::types::{Link, Result};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The share of an estimate's standard deviation by which prejudice is broken, see [`prune`].
 const JITTER: f32 = 0.25;
 
-/// Algorithm 4 over estimates: of the links in `slots`, all taken, and a new one, the place of the link that is left out;
-/// `None` when it is the new one.
+/// Whose list it is.
+pub(super) struct Owner {
+    pub node: Link,
+    /// Its vector, as a query.
+    pub query: CodeQuery,
+}
+
+/// The node that the new link leads to.
+pub(super) struct New<'c> {
+    pub node: Link,
+    pub code: &'c [u8],
+}
+
+/// Algorithm 4 over estimates: of the links in `places`, all taken, and a new one, the place of the link that
+/// is left out; `None` when it is the new one.
 ///
-/// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased too, and less
-/// precise.
+/// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased
+/// too, and less precise.
 ///
-/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new link is measured
-/// as the others are, though more is known of it: a better distance would always win among them, or always lose. And distances
-/// from the owner get a little noise that differs from list to list, or else no list would keep the node that is misjudged most.
-pub(in crate::page) fn prune(
+/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new
+/// link is measured as the others are, though more is known of it: a better distance would always win among
+/// them, or always lose. And distances from the owner get a little noise that differs from list to list, or
+/// else no list would keep the node that is misjudged most.
+pub(super) fn prune(
     quantizer: &Quantizer,
-    slots: Slots,
-    (owner, owner_query): (Link, &CodeQuery),
-    (new, new_code): (Link, &[u8]),
+    places: Places,
+    owner: &Owner,
+    new: &New,
 ) -> Result<Option<usize>> {
-    let count = slots.len();
-    let code = |place: u16| if place == count { new_code } else { slots.code(place) };
+    let count = places.len();
+    let code = |place: u16| if place == count { new.code } else { places.code(place) };
     let estimates = |query: &CodeQuery| {
         let mut estimates = Vec::with_capacity(usize::from(count) + 1);
-        if let Some(codes) = slots.codes() {
-            query.estimate_all(codes, slots.stride(), count.into(), &mut estimates);
+        if let Some(codes) = places.codes() {
+            query.estimate_all(codes, places.stride(), count.into(), &mut estimates);
         }
         // The new link's place is the one after the last.
-        estimates.push(query.estimate(new_code));
+        estimates.push(query.estimate(new.code));
         estimates
     };
-    let seed = bytemuck::cast(owner);
+    let seed = bytemuck::cast(owner.node);
     let candidate = |(place, (link, estimate)): (u16, (Link, f32))| {
         let uniform = xxh3_64_with_seed(bytemuck::bytes_of(&link), seed) as f32 / u64::MAX as f32;
-        let distance = estimate + uniform * JITTER * owner_query.deviation(code(place));
-        Candidate::new(f64::from(distance), place, true)
+        let distance = estimate + uniform * JITTER * owner.query.deviation(code(place));
+        Candidate::new(f64::from(distance), place)
     };
-    let links = slots.places().chain([new]);
-    let mut candidates: Vec<_> = (0..).zip(links.zip(estimates(owner_query))).map(candidate).collect();
+    let links = places.all().chain([new.node]);
+    let mut candidates: Vec<_> = (0..).zip(links.zip(estimates(&owner.query))).map(candidate).collect();
     candidates.sort_unstable();
     // A row of the distances between links is needed once one of them has been chosen.
     let mut rows: Vec<Option<Vec<f32>>> = vec![None; candidates.len()];

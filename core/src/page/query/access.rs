@@ -1,19 +1,48 @@
-//! Reading what of a node may lie on several pages: links of a layer, payload. Its heap TIDs: see `heap_tids`.
+//! Reading what of a node may lie on several pages: links of a layer, payload. Its heap TIDs: see
+//! `heap_tids`.
 //!
-//! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile is told by
-//! versions and owners: it is reported as gone, not as corruption.
+//! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile
+//! is told by versions and owners: it is reported as gone, not as corruption.
 
-use crate::page::format::meta::{COUNTERS_BLOCK, Meta};
-use crate::page::format::node::{Node, Owned, Slots};
-use crate::page::format::tuple::{NodeHeader, OwnedHeader, PENDING, TupleKind};
+use crate::page::format::meta::HINTS_BLOCK;
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
+use crate::page::format::places::Places;
+use crate::page::format::tuple::{NodeHeader, OwnedHeader, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::types::{Error, Link, Metric, PAGE_SIZE, Result};
+use crate::types::{Error, Link, PAGE_SIZE, Result};
 
-/// The places for links that a node has on one layer.
-pub(in crate::page) struct Places {
-    /// The upper tuple that holds them; [`Link::NONE`] on layer 0, where the node's own tuple does.
+/// What a link leads to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::page) enum State {
+    /// A node that may be returned and linked to.
+    Live,
+    /// A node that is only walked through.
+    Tombstone,
+    /// No published node.
+    Gone,
+}
+
+/// Which list of links: that of a node on a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::page) struct ListId {
+    pub node: Link,
+    pub layer: u8,
+    /// The upper tuple that holds it; [`Link::NONE`] on layer 0, where the node's own tuple does.
     pub upper: Link,
+}
+
+impl ListId {
+    /// The page that holds the list.
+    pub fn block(&self) -> u32 {
+        if self.layer == 0 { self.node.block } else { self.upper.block }
+    }
+}
+
+/// A copy of a list of links.
+pub(in crate::page) struct List {
+    pub id: ListId,
     /// What each place holds, [`Link::NONE`] where free.
     pub links: Vec<Link>,
     /// Link and code of each place, as stored.
@@ -22,54 +51,23 @@ pub(in crate::page) struct Places {
     code_size: usize,
 }
 
-impl Places {
-    fn copy(upper: Link, slots: Slots, code_size: usize) -> Self {
-        let (links, bytes) = (slots.places().collect(), slots.bytes().to_vec());
-        Self { upper, links, bytes, stride: slots.stride(), code_size }
+impl List {
+    fn copy(id: ListId, places: Places, code_size: usize) -> Self {
+        let (links, bytes) = (places.all().collect(), places.bytes().to_vec());
+        Self { id, links, bytes, stride: places.stride(), code_size }
     }
 
     /// The places with their codes.
-    pub fn slots(&self) -> Slots<'_> {
-        Slots::new(&self.bytes, self.stride, self.code_size)
+    pub fn places(&self) -> Places<'_> {
+        Places::new(&self.bytes, self.stride, self.code_size)
     }
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// The same index over the borrowed store, with the meta page as it is now.
-    pub(in crate::page) fn refreshed(&self) -> Result<Index<&Store>> {
-        Ok(Index { meta: Meta::read(&self.store)?, ..self.with_store(&self.store) })
-    }
-
-    /// Reads all pages that tuples lie on, as far as the index reaches now, as [`PageStore::pages`] does.
+    /// Reads all pages that tuples lie on, as far as the index reaches now, as
+    /// [`Pages::pages`](crate::page::store::Pages::pages) does.
     pub(in crate::page) fn data_pages(&self) -> Result<impl Iterator<Item = (u32, Result<Store::Read<'_>>)>> {
-        Ok(self.store.pages(COUNTERS_BLOCK + 1..self.store.block_count()?))
-    }
-
-    /// Whether the graph has no place for this vector: its cosine distance from anything is undefined.
-    pub fn is_aside(&self, vector: &[u8]) -> bool {
-        self.layout.parameters.metric == Metric::Cosine && self.measure.prepare(vector) == 0.0
-    }
-
-    /// The payload of a vector of the column's type.
-    pub(in crate::page) fn encode(&self, vector: &[u8]) -> Vec<u8> {
-        let mut payload = vec![0; self.layout.payload_size];
-        self.layout.encoding.encode(vector, self.layout.parameters.element, &mut payload);
-        payload
-    }
-
-    /// The vector of a payload.
-    pub(in crate::page) fn decode(&self, payload: &[u8]) -> Vec<u8> {
-        let mut scratch = Vec::new();
-        self.layout.encoding.decode(payload, self.layout.parameters.element, &mut scratch).to_vec()
-    }
-
-    /// The code of a payload's vector; empty in an index without codes.
-    pub(in crate::page) fn code(&self, vector: &[u8]) -> Vec<u8> {
-        self.quantizer.as_deref().map_or(Vec::new(), |quantizer| {
-            let mut code = vec![0; quantizer.code_size()];
-            quantizer.encode(vector, &mut code);
-            code
-        })
+        Ok(self.store.pages(HINTS_BLOCK + 1..self.store.block_count()?))
     }
 
     /// The payload of a published node; `None` when it is gone.
@@ -81,8 +79,8 @@ impl<Store: PageStore> Index<Store> {
     pub(in crate::page) fn header_and_payload(&self, node: Link) -> Result<Option<(NodeHeader, Vec<u8>)>> {
         let (header, apart) = {
             let page = self.store.read(node.block)?;
-            let found = Node::at(&self.layout, &page, node)?;
-            let Some(found) = found.filter(|found| found.header().flags & PENDING == 0) else {
+            let found = Node::at(&self.schema.layout, &page, node)?;
+            let Some(found) = found.filter(|found| !found.header().is_pending()) else {
                 return Ok(None);
             };
             match found.payload() {
@@ -94,53 +92,63 @@ impl<Store: PageStore> Index<Store> {
         Ok(self.read_payload(node, apart, &mut payload)?.then_some((header, payload)))
     }
 
-    /// Whether a node is live, or only walked through; `None` when it is gone.
-    pub(in crate::page) fn is_live(&self, node: Link) -> Result<Option<bool>> {
+    /// What a link leads to now.
+    pub(in crate::page) fn state(&self, node: Link) -> Result<State> {
         let page = self.store.read(node.block)?;
-        Ok(Node::at(&self.layout, &page, node)?.map(|found| found.is_live()))
-    }
-
-    /// Appends the links of a published node on one layer; none when the node is gone or its level is lower.
-    pub(in crate::page) fn neighbours(&self, node: Link, layer: u8, links: &mut Vec<Link>) -> Result<()> {
-        let upper = {
-            let page = self.store.read(node.block)?;
-            let Some(found) = Node::at(&self.layout, &page, node)? else { return Ok(()) };
-            let header = found.header();
-            if layer > header.level || header.flags & PENDING != 0 {
-                return Ok(());
-            }
-            if layer == 0 {
-                links.extend(found.slots().links());
-                return Ok(());
-            }
-            header.upper
-        };
-        self.upper_tuple(node, upper, |tuple| {
-            links.extend(tuple.slots(&self.layout, layer).into_iter().flat_map(|slots| slots.links()));
+        Ok(match Node::at(&self.schema.layout, &page, node)? {
+            Some(found) if found.is_live() => State::Live,
+            Some(found) if !found.header().is_pending() => State::Tombstone,
+            _ => State::Gone,
         })
     }
 
-    /// The places of a live node on one layer; `None` when the node is gone, dead, or of a lower level.
-    pub(in crate::page) fn places(&self, node: Link, layer: u8) -> Result<Option<Places>> {
+    /// Appends the links of a published node on one layer; none where its level is lower.
+    pub(in crate::page) fn neighbours(&self, node: Link, layer: u8, links: &mut Vec<Link>) -> Result<State> {
+        let (state, upper) = {
+            let page = self.store.read(node.block)?;
+            let Some(found) = Node::at(&self.schema.layout, &page, node)? else { return Ok(State::Gone) };
+            let header = found.header();
+            if layer > header.level || header.is_pending() {
+                return Ok(State::Gone);
+            }
+            let state = if header.is_tombstone() { State::Tombstone } else { State::Live };
+            if layer == 0 {
+                links.extend(found.places().links());
+                return Ok(state);
+            }
+            (state, header.upper)
+        };
+        self.upper_tuple(node, upper, |tuple| {
+            let places = tuple.places(&self.schema.layout, layer);
+            links.extend(places.into_iter().flat_map(|places| places.links()));
+        })?;
+        Ok(state)
+    }
+
+    /// The list of a live node on one layer; `None` when the node is gone, dead, or of a lower level.
+    pub(in crate::page) fn list(&self, node: Link, layer: u8) -> Result<Option<List>> {
+        let layout = &self.schema.layout;
         let upper = {
             let page = self.store.read(node.block)?;
-            let Some(found) = Node::at(&self.layout, &page, node)?.filter(Node::is_live) else {
+            let Some(found) = Node::at(layout, &page, node)?.filter(Node::is_live) else {
                 return Ok(None);
             };
             if layer > found.header().level {
                 return Ok(None);
             }
             if layer == 0 {
-                return Ok(Some(Places::copy(Link::NONE, found.slots(), self.layout.code_size)));
+                let id = ListId { node, layer, upper: Link::NONE };
+                return Ok(Some(List::copy(id, found.places(), layout.code_size)));
             }
             found.header().upper
         };
-        let mut places = None;
+        let mut list = None;
         self.upper_tuple(node, upper, |tuple| {
-            let slots = tuple.slots(&self.layout, layer);
-            places = slots.map(|slots| Places::copy(upper, slots, self.layout.upper_code_size));
+            let places = tuple.places(layout, layer);
+            let id = ListId { node, layer, upper };
+            list = places.map(|places| List::copy(id, places, layout.upper_code_size));
         })?;
-        Ok(places)
+        Ok(list)
     }
 
     /// Shows the upper tuple of a node, unless it is gone.
@@ -166,9 +174,9 @@ impl<Store: PageStore> Index<Store> {
         first: Link,
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
-        buffer.resize(self.layout.payload_size, 0);
+        buffer.resize(self.schema.layout.payload_size, 0);
         let mut next = first;
-        for (number, range) in self.layout.payload_parts().enumerate() {
+        for (number, range) in self.schema.layout.payload_parts().enumerate() {
             let corrupt = |what| Error::Corrupt { block: node.block, slot: node.slot, what };
             let part = next.as_option().ok_or(corrupt("node without a part of its payload"))?;
             let page = self.store.read(part.block)?;

@@ -2,13 +2,15 @@
 //!
 //! # Why each is read once, however the chain changes
 //!
-//! New overflow tuples are put in front of the chain; what they hold no snapshot of an older scan sees. Only vacuum takes a tuple
-//! out, in one unit with the tuple before it, to which it moves the heap TIDs that are left. So heap TIDs move towards the head
-//! only. Who follows the chain and finds each tuple that it was led to has seen all of them: what was moved to a tuple behind the
-//! reader was in the tuple before its next one, which is gone then. A reader that finds a tuple gone reads the chain again, as
-//! often as it takes to find it whole, and leaves out what it has given: it remembers that of nodes with a chain.
+//! New overflow tuples are put in front of the chain; what they hold no snapshot of an older scan sees. Only
+//! vacuum takes a tuple out, in one unit with the tuple before it, to which it moves the heap TIDs that are
+//! left. So heap TIDs move towards the head only. Who follows the chain and finds each tuple that it was led
+//! to has seen all of them: what was moved to a tuple behind the reader was in the tuple before its next one,
+//! which is gone then. A reader that finds a tuple gone reads the chain again, as often as it takes to find
+//! it whole, and leaves out what it has given: it remembers that of nodes with a chain.
 
-use crate::page::format::node::{Node, Owned};
+use crate::page::format::node::Node;
+use crate::page::format::owned::Owned;
 use crate::page::format::tuple::TupleKind;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
@@ -97,7 +99,7 @@ impl HeapTids {
     fn read_node<Store: PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
         self.next = Next::End;
         let page = index.store.read(self.node.block)?;
-        if let Some(found) = Node::at(&index.layout, &page, self.node)?.filter(Node::is_live) {
+        if let Some(found) = Node::at(&index.schema.layout, &page, self.node)?.filter(Node::is_live) {
             self.tids.extend(found.heap_tids());
             self.set_next(found.header().overflow);
         }
@@ -133,7 +135,8 @@ impl HeapTids {
             while whole && let Next::Overflow(link) = self.next {
                 index.store.interrupt_point();
                 whole = self.read_overflow(index, link)?;
-                // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is damaged.
+                // Vacuum unlinks and removes a tuple in one write unit: a chain that leads to it again is
+                // damaged.
                 if !whole && link == gone {
                     let Link { block, slot, .. } = self.node;
                     return Err(Error::Corrupt { block, slot, what: "broken heap TID chain" });

@@ -2,8 +2,11 @@
 
 pub mod access;
 pub mod chain;
+mod expand;
 pub mod heap_tids;
 pub mod index;
+mod node_store;
+pub mod notes;
 pub mod paged;
-pub mod stale;
+pub mod schema;
 pub mod vectors;

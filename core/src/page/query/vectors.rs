@@ -1,10 +1,10 @@
 //! Vectors of nodes, copied out of their pages to be compared with each other.
 //!
-//! Choosing among neighbours measures the same few nodes again and again; every payload is read once. Imports `access`.
+//! Choosing among neighbours measures the same few nodes again and again; every payload is read once.
 
 use crate::graph::{Candidate, Neighbours};
-use crate::page::format::tuple::TOMBSTONE;
 use crate::page::query::index::Index;
+use crate::page::query::schema::Schema;
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
@@ -24,9 +24,17 @@ pub(in crate::page) struct Known {
     code: Option<Vec<u8>>,
 }
 
-/// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when it is changed.
+impl Known {
+    /// The same, with the code of the vector.
+    pub fn with_code(self, code: Vec<u8>) -> Self {
+        Self { code: Some(code), ..self }
+    }
+}
+
+/// Copies of the vectors of some nodes. A vector never changes; that a node has died meanwhile is seen when
+/// it is changed.
 pub(in crate::page) struct Vectors<'i, Store> {
-    pub(in crate::page) index: &'i Index<Store>,
+    index: &'i Index<Store>,
     /// `None` for a stale link.
     known: HashMap<Link, Option<Known>>,
 }
@@ -39,7 +47,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.known.len() * (self.index.layout.payload_size + size_of::<(Link, Option<Known>)>()) > MEMORY {
+        if self.known.len() * (self.index.schema.layout.payload_size + size_of::<(Link, Option<Known>)>())
+            > MEMORY
+        {
             self.known.clear();
         }
     }
@@ -53,12 +63,12 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// The code of a node, empty in an index without codes; `None` when the node is gone.
     pub fn code(&mut self, node: Link) -> Result<Option<Vec<u8>>> {
-        if self.index.quantizer.is_none() {
+        if self.index.schema.quantizer.is_none() {
             return Ok(Some(Vec::new()));
         }
-        let index = self.index;
+        let schema = &self.index.schema;
         let known = self.load(node)?.as_mut();
-        Ok(known.map(|known| known.code.get_or_insert_with(|| index.code(&known.vector)).clone()))
+        Ok(known.map(|known| known.code.get_or_insert_with(|| schema.code(&known.vector)).clone()))
     }
 
     /// The vector of a node; `None` when it is gone.
@@ -66,9 +76,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         Ok(self.get(node)?.map(|known| known.vector.as_slice()))
     }
 
-    /// Whether the node was live when its vector was read; `None` when it is gone.
-    pub fn is_live(&mut self, node: Link) -> Result<Option<bool>> {
-        Ok(self.get(node)?.map(|known| known.live))
+    /// Whether the node was live when its vector was read.
+    pub fn is_live(&mut self, node: Link) -> Result<bool> {
+        Ok(self.get(node)?.is_some_and(|known| known.live))
     }
 
     /// The distance between two nodes; infinite when one of them is gone.
@@ -76,7 +86,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         self.load(a)?;
         self.load(b)?;
         let [a, b] = [a, b].map(|node| self.known.get(&node).and_then(Option::as_ref));
-        Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| self.index.between(a, b)))
+        Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| self.index.schema.between(a, b)))
     }
 
     /// Those of `nodes` that are live and have a place on `layer`, measured from `from`, nearest first.
@@ -90,12 +100,11 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
         else {
             return Ok(Vec::new());
         };
-        let (index, mut candidates) = (self.index, Vec::new());
+        let (measure, mut candidates) = (&self.index.schema.measure, Vec::new());
         for node in nodes.into_iter().filter(|node| *node != from) {
             if let Some(known) = self.get(node)?.filter(|known| known.live && known.level >= layer) {
-                let distance =
-                    index.measure.distance_between(&vector, prepared, &known.vector, known.prepared);
-                candidates.push(Candidate::new(distance, node, true));
+                let distance = measure.distance_between(&vector, prepared, &known.vector, known.prepared);
+                candidates.push(Candidate::new(distance, node));
             }
         }
         candidates.sort_unstable();
@@ -109,9 +118,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
             candidates.iter().map(|candidate| self.known.get(&candidate.node)?.as_ref()).collect();
         let numbered: Vec<Candidate<usize>> =
             (0..).zip(candidates).map(|(number, candidate)| candidate.with_node(number)).collect();
-        let max = self.index.layout.parameters.max_links(layer);
+        let max = self.index.schema.layout.parameters.max_links(layer);
         let chosen = Neighbours::select(&numbered, max, |a, b| {
-            Ok(known[a].zip(known[b]).map_or(f64::INFINITY, |(a, b)| self.index.between(a, b)))
+            Ok(known[a].zip(known[b]).map_or(f64::INFINITY, |(a, b)| self.index.schema.between(a, b)))
         })?;
         let named = |list: Vec<Candidate<usize>>| {
             list.into_iter().map(|candidate| candidates[candidate.node]).collect()
@@ -132,7 +141,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     }
 }
 
-impl<Store: PageStore> Index<Store> {
+impl Schema {
     /// What a node's payload and header tell.
     pub(in crate::page) fn known(&self, payload: &[u8], live: bool, level: u8) -> Known {
         let vector = self.decode(payload);
@@ -140,13 +149,15 @@ impl<Store: PageStore> Index<Store> {
         Known { vector, prepared, live, level, code: None }
     }
 
+    fn between(&self, a: &Known, b: &Known) -> f64 {
+        self.measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
+    }
+}
+
+impl<Store: PageStore> Index<Store> {
     /// Reads what is known of a node; `None` when it is gone.
     fn read_known(&self, node: Link) -> Result<Option<Known>> {
         let found = self.header_and_payload(node)?;
-        Ok(found.map(|(header, payload)| self.known(&payload, header.flags & TOMBSTONE == 0, header.level)))
-    }
-
-    fn between(&self, a: &Known, b: &Known) -> f64 {
-        self.measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
+        Ok(found.map(|(header, payload)| self.schema.known(&payload, !header.is_tombstone(), header.level)))
     }
 }

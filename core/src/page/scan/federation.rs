@@ -2,29 +2,33 @@
 //!
 //! # Rounds
 //!
-//! A federation does for its scans together what [`Scan`] does for itself. A round of the walk finds `ef_search` results in all
-//! graphs together: the scans share a [`Pool`] of the best distances, and none of them goes on for more than these and its share
-//! (below). Each gives its results of the round. When all of those have been given, merged by their distances, the next round
-//! goes on from what the last one left out. What it finds nearer than a row that any of the scans has given is held back, so
-//! that the merged first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up the
-//! memory together, their second runs follow, to be merged as well.
+//! A federation does for its scans together what [`Scan`](super::Scan) does for itself. A round of the walk
+//! finds `ef_search` results in all graphs together: the scans share a [`Pool`] of the best distances, and
+//! none of them goes on for more than these and its share (below). Each gives its results of the round. When
+//! all of those have been given, merged by their distances, the next round goes on from what the last one
+//! left out. What it finds nearer than a row that any of the scans has given is held back, so that the merged
+//! first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up
+//! the memory together, their second runs follow, to be merged as well.
 //!
-//! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its own promise.
+//! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its
+//! own promise.
 //!
 //! # Order of the work
 //!
-//! The scans take their steps by turns: all that some of them will read is asked for before the first of them reads, so that
-//! they wait for memory or disk together; and the pool soon holds results of all graphs, so that those that have little to
-//! offer end early.
+//! The scans take their steps by turns: all that some of them will read is asked for before the first of them
+//! reads, so that they wait for memory or disk together; and the pool soon holds results of all graphs, so
+//! that those that have little to offer end early.
 //!
 //! # The share
 //!
-//! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in proportion: even where none
-//! of its nodes is among the nearest of all, that has to be found out. With `ef_search / √graphs + 1` results each, 1 to 64 graphs have
-//! the recall of one at `ef_search`. docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
+//! A graph of few nodes is searched well enough with a lower `ef`, but not with one that is lower in
+//! proportion: even where none of its nodes is among the nearest of all, that has to be found out. With
+//! `ef_search / √graphs + 1` results each, 1 to 64 graphs have the recall of one at `ef_search`.
+//! docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
 
+use super::options::{IterativeScan, ScanOptions};
 use super::order::Bounds;
-use super::{IterativeScan, Phase, REMEMBERED_BYTES, Scan, ScanOptions};
+use super::walk::{Member, State, Walk};
 use crate::graph::{Board, Candidate, NodeStore, Pool};
 use crate::page::store::PageStore;
 use crate::types::{self, Error, Link};
@@ -37,30 +41,6 @@ const GROUP: usize = 16;
 
 /// Times that processes look what the others have found while each of them expands `ef_search` nodes.
 const EXCHANGES: usize = 16;
-
-/// What a scan of a federation is at, besides what it does on its own.
-#[derive(Clone, Copy)]
-pub(super) struct Member {
-    /// Results that it looks for at least.
-    share: usize,
-    /// The layer that it walks.
-    layer: u8,
-    /// Where it has entered that layer.
-    entry: Option<Candidate<Link>>,
-}
-
-impl Member {
-    /// Before the first round of a scan with these options; `None` for a scan on its own.
-    pub fn new(options: &ScanOptions) -> Option<Self> {
-        let share = share(options.ef_search, options.members);
-        (options.members > 1).then_some(Self { share, layer: 0, entry: None })
-    }
-}
-
-/// Results that each of so many scans looks for at least.
-pub fn share(ef_search: usize, members: usize) -> usize {
-    ef_search.min((ef_search as f32 / (members as f32).sqrt()).ceil() as usize + 1)
-}
 
 /// What scans that are searched as one have in common.
 pub struct Federation {
@@ -78,19 +58,19 @@ impl Federation {
         Ok(Self { options, pool: Pool::new(options.ef_search)?, rounds: 0 })
     }
 
-    /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They need not join at
-    /// once: some may join when others have been searched, and some may be searched by federations of other processes, with
-    /// which a board of `ef_search` distances for each is shared.
+    /// Searches the graphs of scans for the first round, which [`Federation::next_round`] gives then. They
+    /// need not join at once: some may join when others have been searched, and some may be searched by
+    /// federations of other processes, with which a board of `ef_search` distances for each is shared.
     pub fn join<Store: PageStore>(
         &mut self,
-        scans: &mut [&mut Scan<Store>],
+        scans: &mut [&mut Walk<Store>],
         mut board: Option<&mut Board>,
     ) -> Result<(), Failure> {
         for (number, scan) in scans.iter_mut().enumerate() {
             scan.enter().map_err(|error| (number, error))?;
         }
         let expanded =
-            |scans: &[&mut Scan<Store>]| scans.iter().map(|scan| scan.search.stats.expanded).sum::<u64>();
+            |scans: &[&mut Walk<Store>]| scans.iter().map(|scan| scan.search.stats.expanded).sum::<u64>();
         let (mut exchanged, interval) = (expanded(scans), self.options.ef_search.div_ceil(EXCHANGES) as u64);
         self.walk(scans, |scans, pool| {
             if let Some(board) = board.as_deref_mut()
@@ -103,12 +83,13 @@ impl Federation {
         })
     }
 
-    /// The next round, after all have joined and all rows of all scans have been given. Afterwards each scan gives its share of
-    /// it. When there are no more rounds the scans are members ([`Scan::is_member`]) no longer, and give their second runs, if they
-    /// have any. The search ends early when a round is `wanted` no more.
+    /// The next round, after all have joined and all rows of all scans have been given. Afterwards each scan
+    /// gives its share of it. When there are no more rounds the scans are members ([`Walk::is_member`]) no
+    /// longer, and give their second runs, if they have any. The search ends early when a round is `wanted`
+    /// no more.
     pub fn next_round<Store: PageStore>(
         &mut self,
-        scans: &mut [&mut Scan<Store>],
+        scans: &mut [&mut Walk<Store>],
         mut wanted: impl FnMut() -> bool,
     ) -> Result<(), Failure> {
         let goes_on = self.rounds == 0 || self.may_go_on(scans);
@@ -134,8 +115,8 @@ impl Federation {
         self.rounds
     }
 
-    /// How far the last round went, as the operator gives it: nothing nearer than this was left out. `None` where that is all
-    /// that can be reached.
+    /// How far the last round went, as the operator gives it: nothing nearer than this was left out. `None`
+    /// where that is all that can be reached.
     pub fn searched(&self) -> Option<f64> {
         self.pool.bound()
     }
@@ -146,7 +127,7 @@ impl Federation {
     }
 
     /// Whether a round may follow after the first.
-    fn may_go_on<Store: PageStore>(&self, scans: &[&mut Scan<Store>]) -> bool {
+    fn may_go_on<Store: PageStore>(&self, scans: &[&mut Walk<Store>]) -> bool {
         let given: u64 = scans.iter().map(|scan| scan.stats.first_run).sum();
         let remembered: usize = scans.iter().map(|scan| scan.remembered()).sum();
         self.options.iterative != IterativeScan::Off
@@ -154,11 +135,12 @@ impl Federation {
             && remembered < self.options.memory
     }
 
-    /// Searches the graphs as far as they may have something to offer, and as long as `go_on`, which is asked after each step.
+    /// Searches the graphs as far as they may have something to offer, and as long as `go_on`, which is asked
+    /// after each step.
     fn walk<Store: PageStore>(
         &mut self,
-        scans: &mut [&mut Scan<Store>],
-        mut go_on: impl FnMut(&[&mut Scan<Store>], &mut Pool) -> bool,
+        scans: &mut [&mut Walk<Store>],
+        mut go_on: impl FnMut(&[&mut Walk<Store>], &mut Pool) -> bool,
     ) -> Result<(), Failure> {
         let mut active: Vec<usize> = (0..scans.len()).collect();
         while !active.is_empty() && go_on(scans, &mut self.pool) {
@@ -180,7 +162,7 @@ impl Federation {
     }
 
     /// Hands out what the graphs gave; false when that is nothing.
-    fn hand_out<Store: PageStore>(&mut self, scans: &mut [&mut Scan<Store>]) -> Result<bool, Failure> {
+    fn hand_out<Store: PageStore>(&mut self, scans: &mut [&mut Walk<Store>]) -> Result<bool, Failure> {
         let given = scans.iter().map(|scan| scan.bounds.high).max_by(f64::total_cmp);
         let mut found = false;
         for (number, scan) in scans.iter_mut().enumerate() {
@@ -190,29 +172,26 @@ impl Federation {
     }
 }
 
-impl<Store: PageStore> Scan<Store> {
-    /// Whether a federation does its walk: when it says that it has no further row, it waits for the next round.
+impl<Store: PageStore> Walk<Store> {
+    /// Whether a federation does its walk: when it says that it has no further row, it waits for the next
+    /// round.
     pub fn is_member(&self) -> bool {
-        self.member.is_some() && self.ranked && matches!(self.phase, Phase::Start | Phase::FirstRun)
+        self.member.is_some()
     }
 
-    /// The least that the operator may give for its next row, as far as that is known without reading the row; `None` when it is
-    /// cut or in its second run.
+    /// The least that the operator may give for its next row, as far as that is known without reading the
+    /// row; `None` when it is cut or in its second run.
     pub fn next_value(&self) -> Option<f64> {
         let bounds = if self.heap_tids.is_empty() { self.round.peek()? } else { self.bounds };
-        Some(self.query.index.layout.parameters.metric.operator_value(bounds.low))
-    }
-
-    /// Bytes that the walk uses, about.
-    pub(super) fn remembered(&self) -> usize {
-        (self.search.remembered() + self.given.len()) * REMEMBERED_BYTES
+        Some(self.query.index.schema.layout.parameters.metric.operator_value(bounds.low))
     }
 
     /// Prepares the search of the topmost layer.
     fn enter(&mut self) -> types::Result<()> {
-        let entry = if self.ranked { self.query.entry_point()? } else { None };
-        if let (Some(entry), Some(member)) = (entry, self.member) {
-            self.enter_layer(member, entry.level, Candidate::estimate(f64::INFINITY, 0.0, entry.node));
+        if let Some(member) = self.member
+            && let Some(entry) = self.query.entry_point()?
+        {
+            self.enter_layer(member, entry.level, Candidate::unknown(entry.node));
         }
         Ok(())
     }
@@ -230,14 +209,14 @@ impl<Store: PageStore> Scan<Store> {
         }
     }
 
-    /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when it is done with
-    /// all.
+    /// Chooses the nodes that it expands next, on the highest layer that it is not yet done with. False when
+    /// it is done with all.
     fn choose(&mut self, beam: usize, pool: &Pool) -> bool {
         loop {
             let Some(member) = self.member else { return false };
             let Member { share, layer, entry: Some(entry) } = member else { return false };
             let (beam, ef, pool) = if layer > 0 { (1, 1, None) } else { (beam, share, Some(pool)) };
-            if self.search.choose(&self.query, (layer, beam), ef, pool) {
+            if self.search.choose(&self.query, layer, beam, ef, pool) {
                 return true;
             }
             if layer == 0 {
@@ -265,12 +244,12 @@ impl<Store: PageStore> Scan<Store> {
         }
     }
 
-    /// Takes its results of a round; false when there are none. `given` is the greatest distance that any scan has given.
+    /// Takes its results of a round; false when there are none. `given` is the greatest distance that any
+    /// scan has given.
     fn take_share(&mut self, pool: &Pool, given: Option<f64>) -> types::Result<bool> {
         if !self.is_member() {
             return Ok(false);
         }
-        self.phase = Phase::FirstRun;
         if let Some(given) = given.filter(|given| self.bounds.high.total_cmp(given) == Ordering::Less) {
             self.bounds = Bounds::exact(given);
         }
@@ -282,12 +261,9 @@ impl<Store: PageStore> Scan<Store> {
         Ok(found)
     }
 
-    /// Goes on by itself, with the second run.
+    /// Ends, as there is no further round.
     fn leave(&mut self) {
-        if self.is_member() {
-            let iterative = self.options.iterative != IterativeScan::Off;
-            self.phase = if iterative { Phase::WalkEnded } else { Phase::End };
-        }
+        self.state = State::End;
         self.member = None;
     }
 }

@@ -1,11 +1,12 @@
 //! The order of rows whose distances are known within bounds.
 //!
-//! What waits is ordered by the least that its distance can be. The first of it may go as soon as its distance cannot be
-//! greater than that of the next. Where it can, its exact distance is asked for, and it waits again with that. So the fewest
-//! rows are measured, and what is given is in the order of the exact distances.
+//! What waits is ordered by the least that its distance can be. The first of it may go as soon as its
+//! distance cannot be greater than that of the next. Where it can, its exact distance is asked for, and it
+//! waits again with that. So the fewest rows are measured, and what is given is in the order of the exact
+//! distances.
 
-use super::Hit;
-use crate::graph::Candidate;
+use super::hit::Hit;
+use crate::graph::{Candidate, Precision};
 use crate::types::{HeapTid, Result};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -23,17 +24,18 @@ impl Bounds {
 
     /// Of a known distance.
     pub fn exact(distance: f64) -> Self {
-        let Candidate { distance, .. } = Candidate::new(distance, (), true);
+        let Candidate { distance, .. } = Candidate::new(distance, ());
         Self { low: distance, high: distance }
     }
 
-    /// Of a candidate that was measured by its payload.
+    /// Of a candidate.
     pub fn of<Node>(candidate: &Candidate<Node>) -> Self {
-        let (distance, uncertainty) = (candidate.distance, f64::from(candidate.uncertainty));
-        if uncertainty > 0.0 {
-            Self { low: distance - uncertainty, high: distance + uncertainty }
-        } else {
-            Self { low: distance, high: distance }
+        let distance = candidate.distance;
+        match candidate.precision {
+            Precision::Exact => Self { low: distance, high: distance },
+            Precision::Within(error) | Precision::Estimated(error) => {
+                Self { low: distance - f64::from(error), high: distance + f64::from(error) }
+            }
         }
     }
 

@@ -1,6 +1,7 @@
-//! The order of content locks, tracked in debug builds: a panic where rules 1 to 3 of ARCHITECTURE.md are broken.
+//! The order of content locks, tracked in debug builds: a panic where rules 1 to 3 of ARCHITECTURE.md are
+//! broken.
 //!
-//! Every [`PageStore`](super::PageStore) notes its locks here. Imports nothing from this crate.
+//! Every [`Pages`](super::Pages) notes its locks here.
 
 use std::cell::RefCell;
 

@@ -1,13 +1,15 @@
-//! Pages in RAM: a [`PageStore`] for tests, fuzzing and simulated crashes.
+//! Pages in RAM: a [`PageStore`](super::PageStore) for tests, fuzzing and simulated crashes.
 //!
-//! What Postgres would do is imitated where an algorithm could depend on it: writers lock pages, an extension leaves a zero
-//! page behind even when its unit is not committed, the free-space map is a hint that does not survive, and debug builds
-//! panic where the lock order of [`crate::page::store`] is broken.
+//! What Postgres would do is imitated where an algorithm could depend on it: writers lock pages, an extension
+//! leaves a zero page behind even when its unit is not committed, the free-space map is a hint that does not
+//! survive, and debug builds panic where the lock order of [`crate::page::store`] is broken.
 
 use crate::page::format::slotted::Page;
 use crate::page::store::lock_order::{Access, Held};
-use crate::page::store::{FREE_SPACE_STEP, MAX_UNIT_PAGES, PageSink, PageStore, WriteUnit};
-use crate::types::{Error, Link, Result};
+use crate::page::store::{
+    FREE_SPACE_STEP, FreeSpace, MAX_UNIT_PAGES, PageSink, Pages, Prefetch, Session, WriteUnit,
+};
+use crate::types::{Error, Result};
 use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
@@ -104,13 +106,15 @@ impl MemoryStore {
         mutex(&self.log).0
     }
 
-    /// Lets `commits` units in all be committed: every later commit gives [`Error::Crashed`] and changes nothing.
+    /// Lets `commits` units in all be committed: every later commit gives [`Error::Crashed`] and changes
+    /// nothing.
     pub fn stop_after(&self, commits: u64) {
         self.commit_limit.store(commits, Ordering::SeqCst);
     }
 
-    /// The store as it would be found after a crash that lost all but the first `commits` units of a recording store, with
-    /// `zero_pages` pages behind its end from extensions whose units were lost. Its free-space map is empty.
+    /// The store as it would be found after a crash that lost all but the first `commits` units of a
+    /// recording store, with `zero_pages` pages behind its end from extensions whose units were lost. Its
+    /// free-space map is empty.
     pub fn committed_prefix(&self, commits: u64, zero_pages: u32) -> Self {
         let log = mutex(&self.log);
         let mut pages: Vec<Page> = Vec::new();
@@ -123,7 +127,8 @@ impl MemoryStore {
         Self::with_pages(pages)
     }
 
-    /// The store as it is found when it is opened again, after a crash for instance: its committed pages alone.
+    /// The store as it is found when it is opened again, after a crash for instance: its committed pages
+    /// alone.
     pub fn reopened(&self) -> Self {
         Self::with_pages((0..self.block_count.load(Ordering::Acquire)).map(|block| *read(self.page(block))))
     }
@@ -184,7 +189,7 @@ impl Deref for MemoryRead<'_> {
     }
 }
 
-impl PageStore for MemoryStore {
+impl Pages for MemoryStore {
     type Read<'a> = MemoryRead<'a>;
     type Write<'a> = MemoryUnit<'a>;
 
@@ -198,16 +203,14 @@ impl PageStore for MemoryStore {
         Ok(MemoryRead { page: read(page), _held: held })
     }
 
-    fn prefetch(&self, _blocks: &[u32]) {}
-
-    fn announce_tuples(&self, _tuples: &[Link]) {}
-
-    fn prefetch_tuples(&self, _tuples: &[Link]) {}
-
     fn begin(&self) -> MemoryUnit<'_> {
         MemoryUnit { store: self, pages: Vec::with_capacity(MAX_UNIT_PAGES) }
     }
+}
 
+impl Prefetch for MemoryStore {}
+
+impl FreeSpace for MemoryStore {
     fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
         let (pages, last) = &mut *mutex(&self.free_space);
         let enough = |(_, free): &(&u32, &usize)| **free >= bytes.next_multiple_of(FREE_SPACE_STEP);
@@ -232,7 +235,9 @@ impl PageStore for MemoryStore {
     fn set_target_page(&self, block: Option<u32>) {
         self.target_page.store(block.unwrap_or(u32::MAX), Ordering::Relaxed);
     }
+}
 
+impl Session for MemoryStore {
     fn interrupt_point(&self) {
         Held::assert_none(self.identity());
     }

@@ -1,13 +1,19 @@
-//! The [`PageStore`] trait: pages that are read under a share lock and changed in write units.
+//! Where the pages of an index are kept: traits by ability, and pages in RAM.
 //!
-//! Two implementations: RAM pages ([`crate::page::store::memory`]) for tests, fuzzing and simulated crashes, and Postgres's buffers.
+//! Pages are read under a share lock and changed in write units. Two implementations: RAM pages (`memory`)
+//! for tests, fuzzing and simulated crashes, and Postgres's buffers.
 //!
-//! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes, in ascending
-//! block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a lock, its backend reads no
-//! other page. So no cycle of waiting backends can form.
+//! **Lock order.** A reader holds one content lock at a time. A write unit locks as many pages as it changes,
+//! in ascending block order; out of that order only with [`WriteUnit::try_lock`]. While a write unit holds a
+//! lock, its backend reads no other page. So no cycle of waiting backends can form.
 
+mod by_reference;
 pub mod lock_order;
+#[cfg(feature = "memory-store")]
 pub mod memory;
+mod stop;
+
+pub use stop::StopPoint;
 
 use crate::page::format::slotted::Page;
 use crate::types::{Link, PAGE_SIZE, Result};
@@ -15,47 +21,17 @@ use std::ops::{Deref, Range};
 
 /// The most pages that one write unit may change: generic WAL's limit for one record.
 pub const MAX_UNIT_PAGES: usize = 4;
-/// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is asked for.
+/// The free-space map counts in steps of so many bytes: it rounds down what it is told of, and up what it is
+/// asked for.
 pub const FREE_SPACE_STEP: usize = PAGE_SIZE / 256;
 
-/// The moments between two write units of an operation, by name: what another backend, a standby or a restart can see then is
-/// what ARCHITECTURE.md has a row for. Tests hold a backend up there, let others work, or end the server.
-pub const STOP_POINTS: [&str; 21] = [
-    // The neighbours of a new node are known, nothing has been written.
-    "insert chosen",
-    // Of a node in several parts: it is PENDING; its payload, then its upper links have been written.
-    "insert pending",
-    "insert payload written",
-    "insert upper written",
-    // The node is complete; the first of its neighbours leads back to it; all that want to do; it is the entry point.
-    "insert published",
-    "insert neighbour linked",
-    "insert confirmed",
-    "insert entry point set",
-    // A heap TID has come to a node, or to a tuple aside of which no hint tells.
-    "insert joined",
-    "insert aside written",
-    // A tombstone has been removed, what belonged to it has not.
-    "tombstone removed",
-    // A cycle has its number; tombstones have been made on a page, on all pages.
-    "vacuum begun",
-    "vacuum page cleaned",
-    "vacuum all cleaned",
-    // One list of links has been mended and its new neighbours do not know; all have been.
-    "list mended",
-    "vacuum all mended",
-    // The entry point is live; all live nodes can be reached; the cycle is marked repaired.
-    "vacuum entry point replaced",
-    "vacuum relinked",
-    "vacuum finished",
-    // Every list of the index is sound.
-    "repair all mended",
-    // A list has been mended by a scan, which does not know whether its new neighbours have died.
-    "heal list mended",
-];
+/// All that an index needs of where it is kept.
+pub trait PageStore: Pages + Prefetch + FreeSpace {}
+
+impl<Store: Pages + Prefetch + FreeSpace> PageStore for Store {}
 
 /// Pages, numbered from 0, of one index.
-pub trait PageStore {
+pub trait Pages: Session {
     /// A pinned page under a share lock; dropped as soon as what is needed has been copied out.
     type Read<'a>: Deref<Target = Page>
     where
@@ -71,8 +47,8 @@ pub trait PageStore {
     /// Reads a page. A block past the end is [`crate::types::Error::Corrupt`].
     fn read(&self, block: u32) -> Result<Self::Read<'_>>;
 
-    /// Reads these blocks, each of which there is, in their order and ahead of the caller, who drops each page before it asks for
-    /// the next one: [`PageStore::interrupt_point`] is called before each.
+    /// Reads these blocks, each of which there is, in their order and ahead of the caller, who drops each
+    /// page before it asks for the next one: [`Session::interrupt_point`] is called before each.
     fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
         blocks.map(|block| {
             self.interrupt_point();
@@ -80,20 +56,25 @@ pub trait PageStore {
         })
     }
 
-    /// Says that `blocks` will soon be read.
-    fn prefetch(&self, blocks: &[u32]);
-
-    /// Says that these tuples will be read soon, in this order: asks for their pages.
-    fn announce_tuples(&self, tuples: &[Link]);
-
-    /// Says that tuples that were announced will be read next: asks for their memory.
-    fn prefetch_tuples(&self, tuples: &[Link]);
-
     /// Begins a write unit.
     fn begin(&self) -> Self::Write<'_>;
+}
 
-    /// A page said to have at least `bytes` free: a hint, to be checked under its lock. Asked again, it names another page, if
-    /// it knows of more.
+/// Says what will be read. Who cannot make use of it does nothing.
+pub trait Prefetch {
+    /// Says that `blocks` will soon be read.
+    fn prefetch(&self, _blocks: &[u32]) {}
+
+    /// Says that these tuples will be read soon, in this order: asks for their pages.
+    fn announce_tuples(&self, _tuples: &[Link]) {}
+
+    /// Says that tuples that were announced will be read next: asks for their memory.
+    fn prefetch_tuples(&self, _tuples: &[Link]) {}
+}
+
+/// Remembers where there is room: hints, to be checked under a page's lock.
+pub trait FreeSpace {
+    /// A page said to have at least `bytes` free. Asked again, it names another page, if it knows of more.
     fn page_with_free_space(&self, bytes: usize) -> Option<u32>;
 
     /// Remembers that `block` has `bytes` free, which may be more than was known.
@@ -102,27 +83,32 @@ pub trait PageStore {
     /// Remembers that `block` has no more than `bytes` free.
     fn lower_free_space(&self, block: u32, bytes: usize);
 
-    /// The page on which this backend last left room: a hint, too.
+    /// The page on which this backend last left room.
     fn target_page(&self) -> Option<u32>;
 
-    /// Sets what [`PageStore::target_page`] gives.
+    /// Sets what [`FreeSpace::target_page`] gives.
     fn set_target_page(&self, block: Option<u32>);
+}
 
+/// The backend that uses an index, and what it knows of others.
+pub trait Session {
     /// Called often, never under a content lock: lets a cancelled query end here, and a vacuum sleep.
     fn interrupt_point(&self);
 
-    /// Called at one of [`STOP_POINTS`], never under a content lock. A release does nothing.
-    fn stop_point(&self, _name: &'static str) {}
+    /// Called between two write units, never under a content lock. A release does nothing.
+    fn stop_point(&self, _point: StopPoint) {}
 
-    /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen by
-    /// snapshots up to it. Called without any lock.
+    /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen
+    /// by snapshots up to it. Called without any lock.
     fn next_transaction(&self) -> u64;
 
-    /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it unlinked.
+    /// Whether `transaction` is older than every snapshot, so that nobody can still be looking at what it
+    /// unlinked.
     fn is_older_than_all_snapshots(&self, transaction: u64) -> bool;
 
-    /// Whether nobody but the caller holds a snapshot now, or is changing something, so that nobody can still be looking at
-    /// anything that was unlinked before; false where that is not certain. Called without any lock.
+    /// Whether nobody but the caller holds a snapshot now, or is changing something, so that nobody can still
+    /// be looking at anything that was unlinked before; false where that is not certain. Called without any
+    /// lock.
     fn is_alone(&self) -> bool;
 
     /// A small number that differs between concurrent backends: spreads them over equivalent pages.
@@ -135,8 +121,8 @@ pub trait PageSink {
     fn append(&mut self, page: &Page) -> Result<()>;
 }
 
-/// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing, except that a page
-/// made by [`WriteUnit::extend`] stays behind empty.
+/// Changes to at most [`MAX_UNIT_PAGES`] pages. Dropped without [`WriteUnit::commit`] it changes nothing,
+/// except that a page made by [`WriteUnit::extend`] stays behind empty.
 pub trait WriteUnit: Sized {
     /// Locks `block` exclusively and shows it. `block` is higher than all blocks locked by this unit.
     fn lock(&mut self, block: u32) -> Result<&Page>;
@@ -155,87 +141,4 @@ pub trait WriteUnit: Sized {
 
     /// Makes the changes permanent, as one WAL record, and unlocks.
     fn commit(self) -> Result<()>;
-}
-
-impl<Store: PageStore> PageStore for &Store {
-    type Read<'a>
-        = Store::Read<'a>
-    where
-        Self: 'a;
-    type Write<'a>
-        = Store::Write<'a>
-    where
-        Self: 'a;
-
-    fn block_count(&self) -> Result<u32> {
-        (**self).block_count()
-    }
-
-    fn read(&self, block: u32) -> Result<Self::Read<'_>> {
-        (**self).read(block)
-    }
-
-    fn pages(&self, blocks: Range<u32>) -> impl Iterator<Item = (u32, Result<Self::Read<'_>>)> {
-        (**self).pages(blocks)
-    }
-
-    fn prefetch(&self, blocks: &[u32]) {
-        (**self).prefetch(blocks);
-    }
-
-    fn announce_tuples(&self, tuples: &[Link]) {
-        (**self).announce_tuples(tuples);
-    }
-
-    fn prefetch_tuples(&self, tuples: &[Link]) {
-        (**self).prefetch_tuples(tuples);
-    }
-
-    fn begin(&self) -> Self::Write<'_> {
-        (**self).begin()
-    }
-
-    fn page_with_free_space(&self, bytes: usize) -> Option<u32> {
-        (**self).page_with_free_space(bytes)
-    }
-
-    fn record_free_space(&self, block: u32, bytes: usize) {
-        (**self).record_free_space(block, bytes);
-    }
-
-    fn lower_free_space(&self, block: u32, bytes: usize) {
-        (**self).lower_free_space(block, bytes);
-    }
-
-    fn target_page(&self) -> Option<u32> {
-        (**self).target_page()
-    }
-
-    fn set_target_page(&self, block: Option<u32>) {
-        (**self).set_target_page(block);
-    }
-
-    fn interrupt_point(&self) {
-        (**self).interrupt_point();
-    }
-
-    fn stop_point(&self, name: &'static str) {
-        (**self).stop_point(name);
-    }
-
-    fn next_transaction(&self) -> u64 {
-        (**self).next_transaction()
-    }
-
-    fn is_older_than_all_snapshots(&self, transaction: u64) -> bool {
-        (**self).is_older_than_all_snapshots(transaction)
-    }
-
-    fn is_alone(&self) -> bool {
-        (**self).is_alone()
-    }
-
-    fn affinity(&self) -> usize {
-        (**self).affinity()
-    }
 }

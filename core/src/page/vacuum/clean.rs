@@ -1,16 +1,18 @@
 //! Step 1 of a vacuum: dead heap TIDs, empty nodes, old tombstones and orphans of one page.
 //!
-//! **Orphans** are tuples whose owner does not know them: a crash came between the units of an insertion, or its PENDING node
-//! was taken by a vacuum. An upper or payload tuple is made while its owner is PENDING and linked when that is published, all
-//! at once; an overflow tuple is linked in the unit that makes it. So a tuple whose owner is gone, or is not PENDING and does
-//! not know it, will never be linked, and may be removed at any time.
+//! **Orphans** are tuples whose owner does not know them: a crash came between the units of an insertion, or
+//! its PENDING node was taken by a vacuum. An upper or payload tuple is made while its owner is PENDING and
+//! linked when that is published, all at once; an overflow tuple is linked in the unit that makes it. So a
+//! tuple whose owner is gone, or is not PENDING and does not know it, will never be linked, and may be
+//! removed at any time.
 
 use super::Vacuum;
-use crate::page::format::node::{Node, NodeMut, Owned, OwnedMut, tuple_kind};
+use crate::page::format::node::{Node, NodeMut};
+use crate::page::format::owned::{Owned, OwnedMut};
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{ASIDE_TIDS, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
 use crate::page::insert::{Tombstone, append, may_reuse};
-use crate::page::store::{PageStore, WriteUnit};
+use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{Error, HeapTid, Link, Result};
 use std::ops::Deref;
 
@@ -61,18 +63,18 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         page: impl Deref<Target = Page>,
         is_dead: &mut dyn FnMut(HeapTid) -> bool,
     ) -> Result<()> {
-        let store = self.index.store;
+        let store = &self.index.store;
         let found = self.look(&page, block)?;
         drop(page);
         let free = found.free;
         let work = self.decide(found, is_dead)?;
         let free = if work.is_empty() { free } else { self.apply(block, &work)? };
-        store.stop_point("vacuum page cleaned");
+        store.stop_point(StopPoint::VacuumPageCleaned);
         for tombstone in work.old {
             self.index.remove_owned(tombstone)?;
         }
         let given_up = !work.asides.is_empty() || !work.orphans.is_empty();
-        if given_up || free >= self.index.layout.node_size {
+        if given_up || free >= self.index.schema.layout.node_size {
             self.index.record_free_space(block, free);
         }
         Ok(())
@@ -83,25 +85,25 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         if page.is_new() || page.kind(block)? != PageKind::Data {
             return Ok(found);
         }
-        let layout = self.index.layout;
+        let layout = self.index.schema.layout;
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(&layout, page, block, slot)? {
                 let header = node.header();
                 let link = Link { block, slot, version: header.version };
                 if node.is_live() {
                     found.nodes.push((link, node.heap_tids().to_vec(), header.overflow));
-                } else if header.flags & TOMBSTONE == 0 {
+                } else if !header.is_tombstone() {
                     found.pending.push(link);
-                } else if header.cycle > self.index.meta.repaired_cycle {
+                } else if !self.meta.is_removable(header) {
                     self.tombstones.try_reserve(1)?;
                     self.tombstones.insert(link);
-                } else if may_reuse(self.index.store, &self.index.meta, header) {
+                } else if may_reuse(&self.index.store, &self.meta, header) {
                     found.old.push(Tombstone::new(link, &node));
                 }
             } else if let Some(tuple) = Owned::in_slot(page, block, slot)? {
                 let header = tuple.header();
                 let link = Link { block, slot, version: header.version };
-                match tuple_kind(block, slot, &[header.kind])? {
+                match TupleKind::of(block, slot, &[header.kind])? {
                     TupleKind::Aside => found.asides.push((link, tuple.heap_tids().to_vec())),
                     kind => found.owned.push((link, kind, header.owner)),
                 }
@@ -149,8 +151,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         dead
     }
 
-    /// Removes dead heap TIDs from an overflow chain, and the tuples whose others the one before has room for. False when no
-    /// tuple is left.
+    /// Removes dead heap TIDs from an overflow chain, and the tuples whose others the one before has room
+    /// for. False when no tuple is left.
     fn clean_chain(
         &mut self,
         node: Link,
@@ -186,13 +188,14 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         Ok(previous.is_some())
     }
 
-    /// Removes heap TIDs from an overflow tuple and, if the tuple before it has room for those that are left, moves them there,
-    /// and the tuple out of its chain. True when it did.
+    /// Removes heap TIDs from an overflow tuple and, if the tuple before it has room for those that are left,
+    /// moves them there, and the tuple out of its chain. True when it did.
     ///
-    /// Heap TIDs move towards the head only: who has read the tuple before it without them comes to where this one was, finds
-    /// it gone, and begins again.
+    /// Heap TIDs move towards the head only: who has read the tuple before it without them comes to where
+    /// this one was, finds it gone, and begins again.
     ///
-    /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next vacuum.
+    /// A new tuple may have been put in front of what was the head: then the emptied one stays, for the next
+    /// vacuum.
     fn clean_overflow(
         &self,
         node: Link,
@@ -223,7 +226,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 }
                 _ => false,
             },
-            None => match NodeMut::at(&self.index.layout, page, node)? {
+            None => match NodeMut::at(&self.index.schema.layout, page, node)? {
                 Some(mut node) if node.view().header().overflow == tuple && kept.is_empty() => {
                     node.header_mut().overflow = next;
                     true
@@ -244,7 +247,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
 
     fn is_orphan(&self, tuple: Link, kind: TupleKind, owner: Link) -> Result<bool> {
         let page = self.index.store.read(owner.block)?;
-        let Some(owner) = Node::at(&self.index.layout, &page, owner)? else { return Ok(true) };
+        let Some(owner) = Node::at(&self.index.schema.layout, &page, owner)? else { return Ok(true) };
         let header = owner.header();
         if header.flags == PENDING {
             return Ok(false);
@@ -257,11 +260,11 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         })
     }
 
-    /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that an insert can
-    /// use there.
+    /// Does all the work on one page in one unit; tests again what may have changed. Returns the bytes that
+    /// an insert can use there.
     fn apply(&mut self, block: u32, work: &Work) -> Result<usize> {
-        let layout = self.index.layout;
-        let cycle = self.index.meta.cycle;
+        let layout = self.index.schema.layout;
+        let cycle = self.meta.cycle;
         let mut tombstones = Vec::new();
         let mut unit = self.index.store.begin();
         unit.lock(block)?;
@@ -326,8 +329,8 @@ fn retain(tuple: &mut OwnedMut, dead: &[HeapTid]) -> bool {
     kept.is_empty()
 }
 
-/// Moves the heap TIDs of aside tuples to others of the same page and kind that have room for all of them. Who reads the page
-/// sees all of them before, or all of them after.
+/// Moves the heap TIDs of aside tuples to others of the same page and kind that have room for all of them.
+/// Who reads the page sees all of them before, or all of them after.
 fn merge_asides(page: &mut Page, block: u32) -> Result<()> {
     let mut fuller: Vec<(Link, u16)> = Vec::new();
     for slot in 1..=page.slot_count() {

@@ -1,18 +1,20 @@
 //! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
 //!
-//! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One bit a slot says
-//! which are. The walk keeps a bounded stack; what does not fit is found again by a pass over the pages.
+//! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
+//! bit a slot says which are. The walk keeps a bounded stack; what does not fit is found again by a pass over
+//! the pages.
 //!
-//! An unreached node is put on a path without taking anything else off it: it takes a free place of a near, reached node B,
-//! or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is reached.
+//! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
+//! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
+//! reached.
 
 use super::live_nodes;
 use crate::graph::Candidate;
 use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
-use crate::page::insert::Insertion;
+use crate::page::link::Linker;
 use crate::page::link::change::Change;
-use crate::page::query::access::Places;
+use crate::page::query::access::List;
 use crate::page::query::index::Index;
 use crate::page::query::vectors::Vectors;
 use crate::page::store::PageStore;
@@ -23,10 +25,11 @@ const STACK: usize = 1 << 20;
 
 /// Links every live node that is not reached. Returns how many there were.
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
-    // First as an insertion would: its back-links may take others off their only path, so a second look follows.
+    // First as an insertion would: its back-links may take others off their only path, so a second look
+    // follows.
     let unreached = for_unreached(index, |_, node| {
         if let Some(payload) = index.payload(node)? {
-            Insertion::new(index, payload, 0)?.link(node)?;
+            index.link(node, payload)?;
         }
         Ok(())
     })?;
@@ -36,8 +39,9 @@ pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Resu
     Ok(unreached)
 }
 
-/// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry point, not even
-/// through tombstones. Others may change the index meanwhile; a node that is just being inserted may be counted.
+/// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry
+/// point, not even through tombstones. Others may change the index meanwhile; a node that is just being
+/// inserted may be counted.
 pub(in crate::page) fn count_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
     let mut reach = Reach { through_tombstones: true, ..Reach::new(index) };
     let pages = index.data_pages()?;
@@ -89,7 +93,7 @@ struct Reach<'i, Store: PageStore> {
 impl<'i, Store: PageStore> Reach<'i, Store> {
     fn new(index: &'i Index<Store>) -> Self {
         // Other tuples may take low slots.
-        let slots = (2 * index.layout.nodes_per_page()).next_multiple_of(64);
+        let slots = (2 * index.schema.layout.nodes_per_page()).next_multiple_of(64);
         Self {
             index,
             slots,
@@ -128,7 +132,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
-    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it is followed.
+    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it
+    /// is followed.
     fn walk(&mut self) -> Result<()> {
         while let Some(node) = self.stack.pop() {
             if !self.is_reached(node) {
@@ -141,7 +146,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
 
     fn expand(&mut self, node: Link) -> Result<()> {
         let page = self.index.store.read(node.block)?;
-        let found = Node::at(&self.index.layout, &page, node)?;
+        let found = Node::at(&self.index.schema.layout, &page, node)?;
         let Some(found) = found.filter(|found| self.through_tombstones || found.is_live()) else {
             return Ok(());
         };
@@ -151,7 +156,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             self.reached.resize(word + 1, 0);
         }
         self.reached[word] |= bit;
-        for link in found.slots().links() {
+        for link in found.places().links() {
             if self.is_reached(link) {
                 continue;
             }
@@ -167,79 +172,67 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
 
     /// Gives a node an in-link from a near, reached one.
     fn put_on_path(&self, node: Link) -> Result<()> {
-        let mut vectors = Vectors::new(self.index);
+        let mut linker = Linker::new(self.index, Meta::read(&self.index.store)?);
         let Some(payload) = self.index.payload(node)? else { return Ok(()) };
-        let nearest = Insertion::new(self.index, payload, 0)?.nearest()?;
-        for Candidate { node: near, .. } in nearest {
+        for Candidate { node: near, .. } in self.index.nearest(&payload)? {
             if near == node || !self.is_reached(near) {
                 continue;
             }
-            let Some(places) = self.index.places(near, 0)? else { continue };
-            if places.links.contains(&node) || self.lead(&mut vectors, near, &places, node)? {
+            let Some(list) = self.index.list(near, 0)? else { continue };
+            if list.links.contains(&node) || lead(&mut linker, &list, node)? {
                 break;
             }
         }
         Ok(())
     }
+}
 
-    /// Makes `near` link to `node`.
-    fn lead(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        near: Link,
-        places: &Places,
-        node: Link,
-    ) -> Result<bool> {
-        let mut position = None;
-        for (candidate, link) in places.links.iter().enumerate() {
-            if link.is_none() || vectors.is_live(*link)? != Some(true) {
-                position = Some(candidate);
-            }
+/// Makes the owner of a list link to `node`.
+fn lead<Store: PageStore>(linker: &mut Linker<'_, Store>, list: &List, node: Link) -> Result<bool> {
+    let mut position = None;
+    for (candidate, link) in list.links.iter().enumerate() {
+        if link.is_none() || !linker.vectors.is_live(*link)? {
+            position = Some(candidate);
         }
-        let position = match position {
-            Some(position) => position,
-            None => {
-                let Some(furthest) = self.furthest(vectors, near, &places.links)? else { return Ok(false) };
-                if !self.keep_leading(vectors, node, places.links[furthest])? {
-                    return Ok(false);
-                }
-                furthest
-            }
-        };
-        let change = Change { position: position as u16, old: places.links[position], new: node };
-        Ok(!self.index.change_links(vectors, near, 0, Link::NONE, &[change])?.is_empty())
     }
+    let position = match position {
+        Some(position) => position,
+        None => {
+            let Some(furthest) = furthest(&mut linker.vectors, list)? else { return Ok(false) };
+            if !keep_leading(linker, node, list.links[furthest])? {
+                return Ok(false);
+            }
+            furthest
+        }
+    };
+    let change = Change { position: position as u16, old: list.links[position], new: node };
+    Ok(!linker.change(list.id, &[change])?.is_empty())
+}
 
-    /// Makes `node` link to `target`.
-    fn keep_leading(&self, vectors: &mut Vectors<'_, Store>, node: Link, target: Link) -> Result<bool> {
-        let Some(places) = self.index.places(node, 0)? else { return Ok(false) };
-        if places.links.contains(&target) {
-            return Ok(true);
-        }
-        let free = places.links.iter().position(|link| link.is_none());
-        let position = match free {
-            Some(position) => Some(position),
-            None => self.furthest(vectors, node, &places.links)?,
-        };
-        let Some(position) = position else { return Ok(false) };
-        let change = Change { position: position as u16, old: places.links[position], new: target };
-        Ok(!self.index.change_links(vectors, node, 0, Link::NONE, &[change])?.is_empty())
+/// Makes `node` link to `target`.
+fn keep_leading<Store: PageStore>(linker: &mut Linker<'_, Store>, node: Link, target: Link) -> Result<bool> {
+    let Some(list) = linker.index.list(node, 0)? else { return Ok(false) };
+    if list.links.contains(&target) {
+        return Ok(true);
     }
+    let free = list.links.iter().position(|link| link.is_none());
+    let position = match free {
+        Some(position) => Some(position),
+        None => furthest(&mut linker.vectors, &list)?,
+    };
+    let Some(position) = position else { return Ok(false) };
+    let change = Change { position: position as u16, old: list.links[position], new: target };
+    Ok(!linker.change(list.id, &[change])?.is_empty())
+}
 
-    /// The position of the link that leads furthest away.
-    fn furthest(
-        &self,
-        vectors: &mut Vectors<'_, Store>,
-        from: Link,
-        links: &[Link],
-    ) -> Result<Option<usize>> {
-        let mut furthest = None;
-        for (position, link) in links.iter().enumerate() {
-            let distance = vectors.distance(from, *link)?;
-            if furthest.is_none_or(|(most, _)| distance > most) {
-                furthest = Some((distance, position));
-            }
+/// The position of the link that leads furthest away.
+fn furthest<Store: PageStore>(vectors: &mut Vectors<'_, Store>, list: &List) -> Result<Option<usize>> {
+    let mut furthest = None;
+    for (position, link) in list.links.iter().enumerate() {
+        let distance = vectors.distance(list.id.node, *link)?;
+        if furthest.is_none_or(|(most, _)| distance > most) {
+            furthest = Some((distance, position));
         }
-        Ok(furthest.map(|(_, position)| position))
     }
+    Ok(furthest.map(|(_, position)| position))
 }

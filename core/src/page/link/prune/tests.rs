@@ -1,10 +1,10 @@
 //! Pruning by codes beside algorithm 4 over exact distances.
 
-use super::prune;
+use super::{New, Owner, prune};
 use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{Candidate, Neighbours};
 use crate::kernel::Measure;
-use crate::page::format::node::Slots;
+use crate::page::format::places::Places;
 use crate::types::{ElementType, Link, Metric};
 use rand::{Rng, SeedableRng, rngs::SmallRng};
 
@@ -65,10 +65,11 @@ impl List {
             bytes.extend(bytemuck::bytes_of(&link(number)));
             bytes.extend(code(vector));
         }
-        let slots = Slots::new(&bytes, size_of::<Link>() + quantizer.code_size(), quantizer.code_size());
+        let places = Places::new(&bytes, size_of::<Link>() + quantizer.code_size(), quantizer.code_size());
         let new = &self.others[usize::from(LINKS)];
         let query = quantizer.query(bytemuck::cast_slice(&self.owner));
-        let place = prune(&quantizer, slots, (owner, &query), (link(LINKS), &code(new)));
+        let (owner, code) = (Owner { node: owner, query }, code(new));
+        let place = prune(&quantizer, places, &owner, &New { node: link(LINKS), code: &code });
         place.unwrap().map_or(LINKS, |place| place as u16)
     }
 
@@ -77,8 +78,7 @@ impl List {
         let measure = Measure::new(Metric::L2, ElementType::F32);
         let distance =
             |a: &[f32], b: &[f32]| measure.distance(bytemuck::cast_slice(a), bytemuck::cast_slice(b));
-        let measured =
-            |(place, other): (u16, &Vec<f32>)| Candidate::new(distance(&self.owner, other), place, true);
+        let measured = |(place, other): (u16, &Vec<f32>)| Candidate::new(distance(&self.owner, other), place);
         let mut candidates: Vec<_> = (0..).zip(&self.others).map(measured).collect();
         candidates.sort_unstable();
         let other = |place: u16| &self.others[usize::from(place)];
