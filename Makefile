@@ -2,14 +2,14 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test soak crash damage standby check-majors accept golden lint bench peer-suite install env
+.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench peer-suite install env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
 	$(RUN)/demo.py clean
 test: ## run every test; PARTS="libraries cluster majors" and FILTER=name choose
 	$(RUN)/run_tests.py $(PARTS) $(if $(FILTER),--filter=$(FILTER))
-soak crash damage standby: ## run the long tests of that name
+soak crash damage standby conditions: ## run the long tests of that name
 	$(RUN)/run_tests.py cluster --long --filter=$@
 check-majors: ## type-check the Postgres majors whose headers are not installed
 	$(RUN)/run_tests.py majors

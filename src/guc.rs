@@ -26,6 +26,7 @@ static ITERATIVE_SCAN: GucSetting<IterativeScan> =
 static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static FEDERATED_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
+static NEAREST_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -95,6 +96,16 @@ pub fn define() {
                 c"Enables the planner's use of one search over the indexes of many tables.",
                 c"Applies to partitions, inheritance children, and the branches of UNION ALL.",
                 &FEDERATED_SCAN,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.nearest_scan",
+                c"Enables the planner's use of searches that test the conditions of a query themselves.",
+                c"Applies to a table whose rows are wanted in the order of an indexed distance.",
+                &NEAREST_SCAN,
                 GucContext::Userset,
                 FLAGS,
             );
@@ -179,6 +190,11 @@ pub fn max_scan_tuples() -> usize {
 /// Pages that a search asks for ahead, 0 for none; `None` where the tablespace decides.
 pub fn prefetch_depth() -> Option<usize> {
     usize::try_from(PREFETCH_DEPTH.get()).ok()
+}
+
+/// Whether the planner may use searches that test conditions.
+pub fn nearest_scan() -> bool {
+    NEAREST_SCAN.get()
 }
 
 /// Whether the indexes of many tables are searched as one.

@@ -214,7 +214,7 @@ macro_rules! tags {
 tags! {
     Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::List = T_List, pg_sys::Const = T_Const,
         pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr;
-    Path: pg_sys::IndexPath = T_IndexPath, pg_sys::CustomPath = T_CustomPath,
+    Path: pg_sys::IndexPath = T_IndexPath, pg_sys::BitmapHeapPath = T_BitmapHeapPath, pg_sys::CustomPath = T_CustomPath,
         pg_sys::AppendPath = T_AppendPath, pg_sys::MergeAppendPath = T_MergeAppendPath,
         pg_sys::JoinPath = T_NestPath | T_MergePath, pg_sys::SubqueryScanPath = T_SubqueryScanPath,
         pg_sys::ProjectionPath = T_ProjectionPath,
@@ -246,7 +246,7 @@ macro_rules! fields {
 fields! {
     pg_sys::PlannerInfo {
         parse: one Query, glob: one PlannerGlobal, parent_root: perhaps PlannerInfo,
-        sort_pathkeys: list PathKey, processed_tlist: list TargetEntry,
+        sort_pathkeys: list PathKey, query_pathkeys: list PathKey, processed_tlist: list TargetEntry,
     }
     pg_sys::Query {
         targetList: list TargetEntry, windowClause: list WindowClause, cteList: list CommonTableExpr,
@@ -254,7 +254,7 @@ fields! {
     }
     pg_sys::RelOptInfo {
         pathlist: list Path, subroot: one PlannerInfo, joininfo: list RestrictInfo,
-        baserestrictinfo: list RestrictInfo,
+        baserestrictinfo: list RestrictInfo, indexlist: list IndexOptInfo,
     }
     pg_sys::PlannerGlobal { subroots: list PlannerInfo }
     pg_sys::RestrictInfo {

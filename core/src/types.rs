@@ -34,6 +34,20 @@ impl Metric {
     pub fn operator_value(self, distance: f64) -> f64 {
         if self == Self::L2 { distance.max(0.0).sqrt() } else { distance }
     }
+
+    /// A distance, as the index ranks it, that none is beyond for which the operator gives `value` or less.
+    pub fn distance_within(self, value: f64) -> f64 {
+        /// More than all roundings in between.
+        const SLACK: f64 = 1e-6;
+        let value = value + value.abs() * SLACK + f64::MIN_POSITIVE;
+        if self == Self::L2 && value < 0.0 {
+            f64::NEG_INFINITY
+        } else if self == Self::L2 {
+            value * value
+        } else {
+            value
+        }
+    }
 }
 
 /// The type of a vector's elements. The values are on disk (FORMAT.md).
@@ -140,7 +154,8 @@ pub const MAX_LEVEL: u8 = 40;
 
 /// The address of a node: a page, a slot on it, and the slot's version when the link was made.
 ///
-/// A link whose version differs from the slot's is stale: the node it led to is gone, and the link is skipped.
+/// A link whose version differs from the slot's is stale: the node it led to is gone, and the link is
+/// skipped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Pod, Zeroable)]
 #[repr(C)]
 pub struct Link {
@@ -174,7 +189,8 @@ impl Link {
     }
 }
 
-/// The address of a row in the heap, laid out as Postgres's `ItemPointerData` (block high, block low, offset).
+/// The address of a row in the heap, laid out as Postgres's `ItemPointerData` (block high, block low,
+/// offset).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Pod, Zeroable)]
 #[repr(C)]
 pub struct HeapTid {
@@ -202,7 +218,8 @@ impl HeapTid {
 
 /// What can go wrong below Postgres.
 ///
-/// Errors that Postgres raises itself (I/O, interrupts, its own being out of memory) unwind through this crate and are not seen here.
+/// Errors that Postgres raises itself (I/O, interrupts, its own being out of memory) unwind through this
+/// crate and are not seen here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Error {
     /// Bytes on a page are not what FORMAT.md says. `slot` is 0 where the page itself is meant.

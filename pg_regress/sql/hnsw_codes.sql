@@ -1,4 +1,5 @@
 -- Codes beside links and payloads in fewer bits: which options make them, and that nobody sees them in an answer.
+SET walia.nearest_scan = off;
 SET walia.build_threads = 1;
 
 -- A scan by the index, run to its end, beside a sort: rows that are missing or given twice, how often the distance falls from
@@ -98,6 +99,11 @@ END $$;
 SELECT * FROM compare_all('v <-> near(40, 5)', 'vecf32_l2_ops');
 SELECT * FROM compare_all('v <~> near(40, 5)', 'vecf32_cosine_ops');
 SELECT * FROM compare_all('v <#> near(40, 5)', 'vecf32_ip_ops');
+-- The same by searches that test rows themselves.
+SET walia.nearest_scan = on;
+SELECT DISTINCT plan, given, wrong, two_runs FROM compare_all('v <-> near(40, 5)', 'vecf32_l2_ops');
+SELECT DISTINCT plan, given, wrong, two_runs FROM compare_all('v <~> near(40, 5)', 'vecf32_cosine_ops');
+SET walia.nearest_scan = off;
 SELECT * FROM compare_all('h <-> near(40, 5)::vecf16', 'vecf16_l2_ops', 'h');
 CREATE INDEX compared ON item USING walia_hnsw (v vecf32_l1_ops) WITH (storage = sq8);
 SELECT * FROM compare('item', 'v <+> near(40, 5)');

@@ -1,4 +1,5 @@
 -- What defines an index and builds none, and could not be built later.
+SET walia.nearest_scan = off;
 CREATE TABLE item (id int, v vecf32(3), h vecf16(3));
 INSERT INTO item SELECT i, ARRAY[i, i % 7, 1], ARRAY[i % 10, 1, 2] FROM generate_series(1, 50) AS i;
 CREATE INDEX item_v ON item USING walia_hnsw (v vecf32_l2_ops);

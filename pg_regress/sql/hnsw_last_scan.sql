@@ -1,4 +1,5 @@
 -- What the last search of the session did.
+SET walia.nearest_scan = off;
 SELECT * FROM walia_last_scan();
 CREATE TABLE item (id int, v vecf32(16)) PARTITION BY HASH (id);
 CREATE TABLE item_0 PARTITION OF item FOR VALUES WITH (MODULUS 2, REMAINDER 0);

@@ -1,4 +1,5 @@
 -- Every operator class gives all rows in the order of its operator; zero vectors and NULLs come last.
+SET walia.nearest_scan = off;
 CREATE TABLE item (id int, v vecf32(3), h vecf16(3));
 INSERT INTO item (id, v) VALUES
     (1, '[1,2,3]'), (2, '[1,1,1]'), (3, '[-1,2,0]'), (4, '[3,2,1]'), (5, '[0,0,0]'), (6, NULL), (7, '[9,9,8]'), (8, NULL),

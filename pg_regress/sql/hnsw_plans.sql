@@ -42,6 +42,7 @@ INSERT INTO coded SELECT i, (SELECT array_agg(sin(i * j) ORDER BY j)::real[]::ve
     FROM generate_series(1, 10000) AS i;
 ANALYZE coded;
 CREATE INDEX coded_v ON coded USING walia_hnsw (v vecf32_l2_ops);
+SET walia.nearest_scan = off;
 CREATE FUNCTION cost_of_first_row() RETURNS float8 LANGUAGE plpgsql AS $$
 DECLARE explained json;
 BEGIN

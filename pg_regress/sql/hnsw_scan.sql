@@ -1,4 +1,5 @@
 -- A scan streams: a LIMIT is filled through a WHERE, and a scan to the end gives every row once.
+SET walia.nearest_scan = off;
 CREATE TABLE item (id int PRIMARY KEY, category int, v vecf32(3));
 INSERT INTO item SELECT i, i % 1000, ARRAY[sin(i), cos(i * 3), sin(i * 7)]::vecf32 FROM generate_series(1, 5000) AS i;
 INSERT INTO item VALUES (5001, 1, '[0,0,0]'), (5002, 1, NULL);

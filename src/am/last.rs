@@ -85,6 +85,8 @@ impl LastScan {
         stats.first_run += two.first_run;
         stats.second_run += two.second_run;
         stats.measured_rows += two.measured_rows;
+        stats.tested_rows += two.tested_rows;
+        stats.failed_rows += two.failed_rows;
         stats.stale_links += two.stale_links;
         stats.healed_links += two.healed_links;
         Self {

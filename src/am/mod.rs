@@ -11,7 +11,7 @@ pub mod last;
 pub mod options;
 pub mod order;
 pub mod scan;
-mod sort;
+pub mod sort;
 pub mod table;
 pub mod vacuum;
 mod validate;

@@ -328,7 +328,7 @@ unsafe fn search(
         let parameters = index.schema.layout.parameters;
         let vector = query.as_deref();
         let vectors = HeapVectors::new(descriptor, context, parameters, vector.unwrap_or_default());
-        Ok(Scan::new(index, meta, vector, options, Sorter::new(), vectors))
+        Ok(Scan::new(index, meta, vector, options, Sorter::default(), vectors))
     }
 }
 
@@ -345,8 +345,8 @@ pub struct Opened {
 /// Opens the index of a scan, and reads its keys.
 ///
 /// # Safety
-/// `descriptor` is that of a scan that `amrescan` has given its keys. It lives as long as what is returned, and the store is told
-/// before it ends.
+/// `descriptor` is that of a scan that `amrescan` has given its keys. It lives as long as what is returned,
+/// and the store is told before it ends.
 pub unsafe fn open(descriptor: pg_sys::IndexScanDesc) -> Result<Opened> {
     // SAFETY: by the caller's promise.
     let scan = unsafe { &*descriptor };

@@ -19,12 +19,14 @@ pub struct Sorter {
     state: *mut pg_sys::Tuplesortstate,
 }
 
-impl Sorter {
+impl Default for Sorter {
     /// A sort that has not begun.
-    pub const fn new() -> Self {
+    fn default() -> Self {
         Self { state: ptr::null_mut() }
     }
+}
 
+impl Sorter {
     /// Frees its memory and its files.
     pub fn end(&mut self) {
         if !self.state.is_null() {

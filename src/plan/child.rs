@@ -135,17 +135,8 @@ impl Child {
     /// search.
     pub fn open(&mut self, options: ScanOptions, number: SearchNumber) {
         let state = self.index_scan().expect("has a metric").as_ptr();
-        // SAFETY: an initialized scan; this is what Postgres's node does before its first row.
-        let scan = unsafe {
-            let keys_missing = (*state).iss_NumRuntimeKeys != 0 && !(*state).iss_RuntimeKeysReady;
-            if keys_missing || !(*self.state).chgParam.is_null() {
-                pg_sys::ExecReScan(self.state);
-            }
-            if (*state).iss_ScanDesc.is_null() {
-                begin_scan(&mut *state);
-            }
-            (*state).iss_ScanDesc
-        };
+        // SAFETY: an initialized scan.
+        let scan = unsafe { open_scan(state) };
         // SAFETY: the scan ends with the execution, and gets other keys only when `restart` has forgotten the
         // member.
         self.member = Some(unsafe { Member::begin(scan, options, number) });
@@ -163,6 +154,24 @@ impl Child {
     fn index_scan(&self) -> Option<NodeRef<'_, pg_sys::IndexScanState>> {
         // SAFETY: null or an initialized node.
         unsafe { NodeRef::or_null(self.state) }?.downcast()
+    }
+}
+
+/// Opens a scan, as the first row that is asked of its node would.
+///
+/// # Safety
+/// The state is initialized, and nobody else uses it.
+pub unsafe fn open_scan(state: *mut pg_sys::IndexScanState) -> pg_sys::IndexScanDesc {
+    // SAFETY: by the caller's promise; this is what Postgres's node does before its first row.
+    unsafe {
+        let keys_missing = (*state).iss_NumRuntimeKeys != 0 && !(*state).iss_RuntimeKeysReady;
+        if keys_missing || !(*state).ss.ps.chgParam.is_null() {
+            pg_sys::ExecReScan(state.cast());
+        }
+        if (*state).iss_ScanDesc.is_null() {
+            begin_scan(&mut *state);
+        }
+        (*state).iss_ScanDesc
     }
 }
 

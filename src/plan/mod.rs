@@ -19,6 +19,7 @@ mod shared;
 mod totals;
 mod value;
 mod vectors;
+mod walk;
 
 use std::cell::Cell;
 use std::ffi::CStr;
@@ -51,6 +52,7 @@ pub fn define() {
     // SAFETY: the backend's only thread is in _PG_init; the methods are static.
     unsafe {
         pg_sys::RegisterCustomScanMethods(&raw const node::SCAN_METHODS.0);
+        pg_sys::RegisterCustomScanMethods(&raw const walk::SCAN_METHODS.0);
         PREVIOUS_UPPER_PATHS.set(pg_sys::create_upper_paths_hook);
         pg_sys::create_upper_paths_hook = Some(create_upper_paths);
         PREVIOUS_PATHLIST.set(pg_sys::set_rel_pathlist_hook);
@@ -112,5 +114,8 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
         unsafe { (NodeRef::new(root), NodeRef::new(relation), NodeRef::new(entry)) };
     if matches!(entry.rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
         order::forget(root, relation);
+    }
+    if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
+        walk::path::offer(root, relation, entry);
     }
 }

@@ -5,6 +5,7 @@
 
 mod build;
 mod churn;
+mod conditions;
 mod crash;
 mod damage;
 mod documents;

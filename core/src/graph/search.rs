@@ -2,7 +2,7 @@
 //! it.
 
 use super::pool::{Distance, Pool};
-use super::{Candidate, EntryPoint, Expanded, NodeStore, SearchStats, Visited};
+use super::{Candidate, EntryPoint, Expanded, NodeStore, Precision, SearchStats, Visited};
 use crate::types::Result;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -122,6 +122,40 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.take_results(store, ef, None)
     }
 
+    /// As [`LayerSearch::run`], without its results.
+    pub fn walk_from(
+        &mut self,
+        store: &Store,
+        entries: &[Candidate<Store::Node>],
+        layer: u8,
+        ef: usize,
+    ) -> Result<()> {
+        self.begin(entries);
+        self.walk(store, layer, ef, f64::NEG_INFINITY)
+    }
+
+    /// Puts nothing out of question any more, for a caller who decides when the search ends: `ef` is
+    /// `usize::MAX` from now on. Gives the live nodes that were expanded.
+    pub fn open(&mut self) -> Result<Vec<Candidate<Store::Node>>> {
+        let mut expanded = self.take_expanded();
+        expanded.append(&mut self.surplus);
+        self.reopen(usize::MAX, None)?;
+        Ok(expanded)
+    }
+
+    /// The live nodes that were expanded since the last call, in no order.
+    pub fn take_expanded(&mut self) -> Vec<Candidate<Store::Node>> {
+        std::mem::take(&mut self.nearest).into_vec()
+    }
+
+    /// The least distance that the next node to be expanded may have; infinite where none is left.
+    pub fn least(&self) -> f64 {
+        self.frontier.peek().map_or(f64::INFINITY, |Reverse(next)| match next.precision {
+            Precision::Within(error) => next.distance - f64::from(error),
+            Precision::Exact | Precision::Estimated(_) => next.least(),
+        })
+    }
+
     /// The next nodes after those returned before, or none when the part of the graph that can be reached is
     /// exhausted. Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {
@@ -182,7 +216,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
-            || self.in_vain >= WIDEST * pool.map_or(ef, |pool| pool.wanted().max(ef))
+            || self.in_vain >= WIDEST.saturating_mul(pool.map_or(ef, |pool| pool.wanted().max(ef)))
     }
 
     /// Puts a scored node where the walk may find it; there is room for it.

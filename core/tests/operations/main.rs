@@ -3,6 +3,7 @@
 
 mod churn;
 mod concurrent;
+mod conditions;
 mod crash;
 mod damage;
 mod federation;

@@ -44,6 +44,20 @@ impl Default for HeapTids {
 }
 
 impl HeapTids {
+    /// One heap TID.
+    pub fn of_one(heap_tid: HeapTid) -> Self {
+        let mut heap_tids = Self::default();
+        heap_tids.set_one(heap_tid);
+        heap_tids
+    }
+
+    /// Those of a node.
+    pub fn of_node(node: Link) -> Self {
+        let mut heap_tids = Self::default();
+        heap_tids.set_node(node);
+        heap_tids
+    }
+
     /// Forgets what there was, for one heap TID.
     pub fn set_one(&mut self, heap_tid: HeapTid) {
         self.clear();

@@ -5,6 +5,7 @@ use crate::page::link::change::Change;
 use crate::page::query::access::{List, State};
 use crate::page::query::notes::StaleLinks;
 use crate::page::scan::Scan;
+use crate::page::scan::walk::Walk;
 use crate::page::store::{PageStore, StopPoint};
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
@@ -12,17 +13,25 @@ use hashbrown::HashSet;
 impl<Store: PageStore, Sorter, Table> Scan<Store, Sorter, Table> {
     /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given.
     /// Only on a primary.
+    pub fn heal(&mut self, lists: usize) -> Result<()> {
+        self.walk.heal(lists)
+    }
+}
+
+impl<Store: PageStore> Walk<Store> {
+    /// Mends up to `lists` lists of links in which the scan met stale links, once its answer has been given.
+    /// Only on a primary.
     ///
     /// A page is changed only where its lock is free. The lists are looked for among the nodes that were
     /// expanded: only a scan that met stale links reads their pages again.
-    pub fn heal(&mut self, lists: usize) -> Result<()> {
-        let StaleLinks { links, count, walked } = std::mem::take(&mut self.walk.query.notes().stale);
-        self.walk.stats.stale_links += count;
+    pub(super) fn heal(&mut self, lists: usize) -> Result<()> {
+        let StaleLinks { links, count, walked } = std::mem::take(&mut self.query.notes().stale);
+        self.stats.stale_links += count;
         if links.is_empty() {
             return Ok(());
         }
-        let index = &self.walk.query.index;
-        let mut linker = Linker::new(index, self.walk.query.meta);
+        let index = &self.query.index;
+        let mut linker = Linker::new(index, self.query.meta);
         let mut left = lists;
         for node in walked {
             if left == 0 {
@@ -38,7 +47,7 @@ impl<Store: PageStore, Sorter, Table> Scan<Store, Sorter, Table> {
             }
             if !dead.is_empty() {
                 left -= 1;
-                self.walk.stats.healed_links += linker.mend_if_free(&list, &dead)?;
+                self.stats.healed_links += linker.mend_if_free(&list, &dead)?;
             }
         }
         Ok(())

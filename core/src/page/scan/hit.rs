@@ -57,3 +57,15 @@ pub trait ColumnVectors {
     /// any page of the index.
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64>;
 }
+
+/// The indexed table and the conditions of a query, as a search for the nearest rows that pass needs them.
+pub trait TestedTable: ColumnVectors {
+    /// What a test makes of a row that passes: what the caller wants to be given.
+    type Row;
+
+    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Called without any page of the index.
+    fn test(&mut self, heap_tid: HeapTid) -> Option<Self::Row>;
+
+    /// The query's distance from the vector of a row, as the index ranks it.
+    fn distance_of(&mut self, row: &Self::Row) -> f64;
+}

@@ -28,13 +28,16 @@
 mod federation;
 mod heal;
 mod hit;
+mod nearest;
 mod options;
 mod order;
 mod second_run;
+mod sieve;
 mod walk;
 
 pub use federation::Federation;
-pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter};
+pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter, TestedTable};
+pub use nearest::{Alternative, Answer, Nearest, NearestOptions, reach};
 pub use options::{IterativeScan, ScanOptions, ScanStats, share};
 pub use walk::Walk;
 
@@ -83,7 +86,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sort
 
     /// The index's pages.
     pub fn store(&self) -> &Store {
-        &self.walk.query.index.store
+        self.walk.store()
     }
 
     /// What the scan did so far.

@@ -41,6 +41,10 @@ pub struct ScanStats {
     pub second_run: u64,
     /// Rows whose vector was asked for because payloads left their order open.
     pub measured_rows: u64,
+    /// Rows that were tested, where conditions are, and those of them that did not pass or are not visible.
+    pub tested_rows: u64,
+    /// See `tested_rows`.
+    pub failed_rows: u64,
     /// Links met on layer 0 that lead to nothing, or to tombstones that may be gone at any moment.
     pub stale_links: u64,
     /// Those of them that [`Scan::heal`](super::Scan::heal) replaced or removed.

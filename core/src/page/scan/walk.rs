@@ -98,6 +98,11 @@ impl<Store: PageStore> Walk<Store> {
         ScanStats { search: self.search.stats, stale_links, ..self.stats }
     }
 
+    /// The index's pages.
+    pub(super) fn store(&self) -> &Store {
+        &self.query.index.store
+    }
+
     /// Bytes that the walk uses, about.
     pub(super) fn remembered(&self) -> usize {
         (self.search.remembered() + self.given.len()) * REMEMBERED_BYTES

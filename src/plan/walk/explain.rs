@@ -1,0 +1,46 @@
+//! What EXPLAIN shows of the scan.
+
+use std::ffi::CStr;
+
+use pgrx::pg_sys;
+
+use super::execution::Execution;
+use crate::nodes::NodeRef;
+
+/// Shows the scan's own properties.
+pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
+    let integer = |label: &CStr, value: u64| {
+        // SAFETY: the label is a C string, and there is no unit.
+        unsafe {
+            pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
+        }
+    };
+    let text = |label: &CStr, value: &CStr| {
+        // SAFETY: both are C strings.
+        unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), state.as_ptr()) }
+    };
+    let (totals, scans) = (execution.totals, execution.scans());
+    if !state.analyze || totals.executions == 0 {
+        return;
+    }
+    let way = match totals.exact {
+        0 => c"walk",
+        exact if exact == totals.executions => c"exact, as the walk would have cost more",
+        _ => c"walk, and exact where that would have cost more",
+    };
+    text(c"Search Method", way);
+    if totals.executions > 1 {
+        integer(c"Exact Searches", totals.exact);
+    }
+    integer(c"Rows Tested", scans.stats.tested_rows);
+    integer(c"Rows Removed by Test", scans.stats.failed_rows);
+    integer(c"Nodes Expanded", scans.stats.search.expanded);
+    if state.verbose {
+        integer(c"Rounds", scans.stats.rounds);
+        integer(c"Distances Measured", scans.stats.search.distances);
+        integer(c"Distances Estimated", scans.stats.search.estimates);
+        integer(c"Index Pages", scans.pages);
+        integer(c"Pages Prefetched", scans.prefetched);
+        integer(c"Prefetched Pages Used", scans.prefetched_used);
+    }
+}

@@ -1,0 +1,23 @@
+//! One table's nearest rows: the custom scan that knows how many are wanted and tests the query's conditions
+//! while it walks.
+//!
+//! - `distance`: which expressions are a distance of an index, or follow it.
+//! - `path`: where the planner may use the scan, and what that costs.
+//! - `private`: what the planner tells the executor.
+//! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
+//! - `explain`: what EXPLAIN shows.
+
+mod distance;
+mod execution;
+mod explain;
+mod node;
+pub mod path;
+mod private;
+mod rows;
+
+use std::ffi::CStr;
+
+pub use node::SCAN_METHODS;
+
+/// The custom scan's name, as EXPLAIN shows it.
+const NAME: &CStr = c"WaliaNearestScan";

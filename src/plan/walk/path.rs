@@ -1,0 +1,337 @@
+//! The planner's side: where the nearest rows of one table are wanted, and what it costs to find them.
+
+use pgrx::pg_sys;
+use walia_core::page::scan::Alternative;
+
+use super::distance::{Bound, Linear};
+use super::private::Private;
+use super::{NAME, node};
+use crate::am::{cost, order};
+use crate::guc::{self, IterativeScan};
+use crate::nodes::{List, NodeRef};
+use crate::plan::Methods;
+
+static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
+    CustomName: NAME.as_ptr(),
+    PlanCustomPath: Some(node::plan),
+    // SAFETY: the other callbacks may be null.
+    ..unsafe { std::mem::zeroed() }
+});
+
+/// Rows that are taken to be wanted where that is not known: the usual LIMIT.
+const USUAL: f64 = 10.0;
+
+/// What Postgres takes for the share of rows within a bound of which it knows nothing.
+const BOUNDED: f64 = 1.0 / 3.0;
+
+/// Offers the scan for a table whose rows are wanted in the order of an indexed distance.
+pub fn offer(
+    root: NodeRef<pg_sys::PlannerInfo>,
+    relation: NodeRef<pg_sys::RelOptInfo>,
+    entry: NodeRef<pg_sys::RangeTblEntry>,
+) {
+    let query = root.parse();
+    let Some(key) = root.query_pathkeys().first() else { return };
+    // A row that was changed meanwhile would have to be looked at again by itself, which Postgres's own scans
+    // can do.
+    // SAFETY: a setting that Postgres defines.
+    let is_enabled = guc::nearest_scan() && unsafe { pg_sys::enable_indexscan };
+    if !is_enabled
+        || guc::iterative_scan() == IterativeScan::Off
+        || relation.reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
+        || entry.inh
+        || !entry.tablesample.is_null()
+        || query.commandType != pg_sys::CmdType::CMD_SELECT
+        || !root.rowMarks.is_null()
+        || !relation.lateral_relids.is_null()
+        || relation.indexlist().is_empty()
+        || has_volatile_condition(relation)
+    {
+        return;
+    }
+    let orders = relation.indexlist().iter().filter(|index| cost::is_index(*index));
+    let mut orders = orders.filter_map(|index| Ordered::find(root, relation, index, key));
+    let Some(ordered) = orders.next() else { return };
+    let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
+    if !order::is_of_answer(root, relation, keys) {
+        return;
+    }
+    let Some(exact) = exact(root, relation, keys) else { return };
+    let Some(path) = ordered.path(root, relation, keys, exact) else { return };
+    // The index alone would give the same rows, and not test them while it walks.
+    for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
+        let paths = relation.pathlist;
+        // SAFETY: takes a path out of the list, which the planner lets hooks change, and frees no path.
+        unsafe { (*relation.as_ptr()).pathlist = pg_sys::list_delete_ptr(paths, other.as_ptr().cast()) };
+    }
+    // SAFETY: all belong to one planner. Nobody uses the dearer paths that the relation forgets: the scan has
+    // a copy of the one that it is made of.
+    unsafe { pg_sys::add_path(relation.as_ptr(), path.upcast().as_ptr()) };
+}
+
+/// Whether a path is the order of an index of this access method.
+fn is_ordered_scan(path: NodeRef<pg_sys::Path>) -> bool {
+    path.downcast::<pg_sys::IndexPath>()
+        .is_some_and(|scan| cost::is_scan(scan) && !scan.indexorderbys().is_empty())
+}
+
+/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others.
+fn has_volatile_condition(relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
+    // SAFETY: looks at expressions of the planner's.
+    let is_volatile = |condition: NodeRef<pg_sys::RestrictInfo>| unsafe {
+        pg_sys::contain_volatile_functions(condition.clause().as_node().as_ptr())
+    };
+    relation.baserestrictinfo().iter().any(is_volatile)
+}
+
+/// The cheapest way to rank all rows that pass.
+fn exact<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    relation: NodeRef<'p, pg_sys::RelOptInfo>,
+    keys: List<pg_sys::PathKey>,
+) -> Option<NodeRef<'p, pg_sys::Path>> {
+    let candidates =
+        relation.pathlist().iter().filter(|path| path.param_info.is_null() && !is_ordered_scan(*path));
+    let cheapest = candidates.min_by(|one, other| one.total_cost.total_cmp(&other.total_cost));
+    // SAFETY: a path of the relation. There may be no other: the relation forgets what is dearer than the
+    // order.
+    let sequential = || unsafe {
+        NodeRef::new(pg_sys::create_seqscan_path(root.as_ptr(), relation.as_ptr(), std::ptr::null_mut(), 0))
+    };
+    let cheapest = cheapest.unwrap_or_else(sequential);
+    // The relation may forget the path, and free it, but for those of indexes.
+    let path = match cheapest.type_ {
+        pg_sys::NodeTag::T_Path => root.allocate(*cheapest),
+        pg_sys::NodeTag::T_BitmapHeapPath => {
+            root.allocate(*cheapest.downcast::<pg_sys::BitmapHeapPath>()?).upcast()
+        }
+        pg_sys::NodeTag::T_IndexPath => cheapest,
+        _ => return None,
+    };
+    let limit = if root.limit_tuples > 0.0 { root.limit_tuples } else { -1.0 };
+    // SAFETY: a path of the relation, whose rows can be sorted by what the query wants them to be.
+    unsafe {
+        let sorted =
+            pg_sys::create_sort_path(root.as_ptr(), relation.as_ptr(), path.as_ptr(), keys.as_ptr(), limit);
+        Some(NodeRef::new(sorted.cast()))
+    }
+}
+
+/// An index whose distance gives an order.
+struct Ordered<'p> {
+    index: NodeRef<'p, pg_sys::IndexOptInfo>,
+    distance: NodeRef<'p, pg_sys::OpExpr>,
+    bound: Option<Bound<'p>>,
+}
+
+impl<'p> Ordered<'p> {
+    /// Whether the order of a path key is that of the distances of an index.
+    fn find(
+        root: NodeRef<'p, pg_sys::PlannerInfo>,
+        relation: NodeRef<'p, pg_sys::RelOptInfo>,
+        index: NodeRef<'p, pg_sys::IndexOptInfo>,
+        key: NodeRef<'p, pg_sys::PathKey>,
+    ) -> Option<Self> {
+        if !(index.predOK || index.indpred.is_null()) || index.hypothetical {
+            return None;
+        }
+        let is_known = |node: NodeRef<pg_sys::Node>| is_known(root, node);
+        // SAFETY: looks at expressions of the planner's, and at an index of this access method, which has one
+        // column.
+        let is_distance = |operator: NodeRef<pg_sys::OpExpr>| unsafe {
+            let family = pg_sys::get_op_opfamily_sortfamily(operator.opno, *index.opfamily);
+            family == key.pk_opfamily && column_side(operator, index, &is_known).is_some()
+        };
+        let is_key = |member: &NodeRef<'p, pg_sys::EquivalenceMember>| {
+            // SAFETY: compares sets of relations.
+            !member.em_is_child && unsafe { pg_sys::bms_equal(member.em_relids, relation.relids) }
+        };
+        let members = key.pk_eclass().ec_members();
+        let mut members = members.iter().filter(is_key).map(|member| member.em_expr().as_node());
+        let order = members.find_map(|expression| Linear::of(expression, &is_distance))?;
+        // SAFETY: compares expressions.
+        let is_same = |other: NodeRef<'p, pg_sys::OpExpr>| unsafe {
+            pg_sys::equal(other.as_ptr().cast(), order.distance.as_ptr().cast())
+        };
+        let conditions = relation.baserestrictinfo();
+        let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
+        let bound = conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known));
+        let is_same_way = is_ascending(key) == (order.scale > 0.0);
+        // The distance's NULL and NaN are last. In a descending order they are first, unless none can pass: a
+        // bound lets no NULL pass, and a lower one of a negated distance NaN, which an L2 or L1 distance
+        // never is.
+        let is_last = is_ascending(key) && !key.pk_nulls_first;
+        let none_passes = bound.is_some_and(|bound| bound.of.scale > 0.0 || cost::is_never_undefined(index));
+        (is_same_way && (is_last || none_passes)).then_some(Self { index, distance: order.distance, bound })
+    }
+
+    /// The scan, beside the exact way.
+    fn path(
+        &self,
+        root: NodeRef<'p, pg_sys::PlannerInfo>,
+        relation: NodeRef<'p, pg_sys::RelOptInfo>,
+        keys: List<'p, pg_sys::PathKey>,
+        exact: NodeRef<'p, pg_sys::Path>,
+    ) -> Option<NodeRef<'p, pg_sys::CustomPath>> {
+        let limit = limit(root, relation);
+        let rows = relation.rows.max(1.0);
+        let wanted = if limit.is_some() && root.limit_tuples > 0.0 { root.limit_tuples } else { USUAL };
+        let within = if self.bound.is_some() { BOUNDED } else { 1.0 };
+        let share = (rows / relation.tuples.max(1.0) / within).clamp(1e-9, 1.0);
+        let walk = cost::Walk::new(self.index, wanted, share, relation.baserestrictcost.per_tuple);
+        let (limit_count, offset) = limit.unwrap_or_default();
+        let of = self.bound.map(|bound| bound.of);
+        let private = Private {
+            limit: limit_count.map(|node| root.copy(node)),
+            offset: offset.map(|node| root.copy(node)),
+            bound: self.bound.map(|bound| root.copy(bound.value)),
+            scale: of.map_or(1.0, |of| of.scale),
+            shift: of.map_or(0.0, |of| of.offset),
+            past: if is_exact(root) { 0.0 } else { 1.0 },
+            alternative: Alternative {
+                cost: exact.total_cost,
+                expansion: walk.expansion,
+                test: walk.test,
+                share,
+            },
+        };
+        let lists = [private.expressions(), private.data()];
+        // SAFETY: lists are nodes; neither is empty.
+        let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
+        let scan = self.index_path(root, relation)?;
+        let mut path = pg_sys::CustomPath {
+            path: *exact,
+            #[cfg(not(feature = "pg14"))]
+            flags: pg_sys::CUSTOMPATH_SUPPORT_PROJECTION,
+            custom_paths: [Some(scan), Some(exact)].into_iter().collect::<List<_>>().as_ptr(),
+            custom_private: lists.into_iter().collect::<List<_>>().as_ptr(),
+            methods: &raw const PATH_METHODS.0,
+            ..Default::default()
+        };
+        path.path.type_ = pg_sys::NodeTag::T_CustomPath;
+        path.path.pathtype = pg_sys::NodeTag::T_CustomScan;
+        path.path.pathkeys = keys.as_ptr();
+        // A worker has no value for a parameter of an outer query.
+        path.path.parallel_safe = false;
+        path.path.rows = rows;
+        path.path.startup_cost = walk.first;
+        // Rows past those that are wanted cost as much again, each.
+        let further = if limit_count.is_some() { walk.row } else { walk.further };
+        path.path.total_cost = walk.first + rows * further;
+        #[cfg(feature = "pg18")]
+        {
+            path.path.disabled_nodes = 0;
+        }
+        Some(root.allocate(path))
+    }
+
+    /// The path of the index, for its plan: the distance's expression, and the conditions.
+    fn index_path(
+        &self,
+        root: NodeRef<'p, pg_sys::PlannerInfo>,
+        relation: NodeRef<'p, pg_sys::RelOptInfo>,
+    ) -> Option<NodeRef<'p, pg_sys::Path>> {
+        let distance = root.copy(self.distance.upcast());
+        let is_known = |node: NodeRef<pg_sys::Node>| is_known(root, node);
+        if column_side(self.distance, self.index, &is_known)? == 1 {
+            // SAFETY: a copy of the operator's expression, which has a commutator.
+            unsafe { pg_sys::CommuteOpExpr(distance.as_ptr().cast()) };
+        }
+        let root = root.as_ptr();
+        // SAFETY: the expression gives a double precision, by which rows can be ordered. All belong to one planner.
+        let keys = unsafe {
+            pg_sys::build_expression_pathkey(
+                root,
+                distance.as_ptr().cast(),
+                #[cfg(any(feature = "pg14", feature = "pg15"))]
+                std::ptr::null_mut(),
+                pg_sys::Oid::from_u32(FLOAT8_LESS),
+                relation.relids,
+                true,
+            )
+        };
+        let (index, none) = (self.index.as_ptr(), std::ptr::null_mut());
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: as above; the new lists are the path's.
+        let path = unsafe {
+            let orders = pg_sys::lappend(none, distance.as_ptr().cast());
+            let column = pg_sys::lappend_int(none, 0);
+            let outer = std::ptr::null_mut();
+            pg_sys::create_index_path(
+                root, index, none, orders, column, keys, forward, false, outer, 1.0, false,
+            )
+        };
+        #[cfg(feature = "pg18")]
+        // SAFETY: a new path.
+        unsafe {
+            (*path).path.disabled_nodes = 0;
+        }
+        // SAFETY: as above.
+        Some(unsafe { NodeRef::new(path.cast()) })
+    }
+}
+
+/// Operator `double precision < double precision` in pg_operator.dat: OIDs of built-in objects never change.
+const FLOAT8_LESS: u32 = 672;
+
+/// Whether a path key's order is that of `<`.
+fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
+    #[cfg(feature = "pg18")]
+    return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
+    #[cfg(not(feature = "pg18"))]
+    return key.pk_strategy == pg_sys::BTLessStrategyNumber as i32;
+}
+
+/// On which side of a distance the column of an index stands: 0 or 1. What is on the other has one value for
+/// the whole scan.
+fn column_side(
+    operator: NodeRef<pg_sys::OpExpr>,
+    index: NodeRef<pg_sys::IndexOptInfo>,
+    is_known: &dyn Fn(NodeRef<pg_sys::Node>) -> bool,
+) -> Option<usize> {
+    let sides = [operator.args().get(0)?, operator.args().get(1)?];
+    // SAFETY: looks at expressions and an index of the planner's.
+    let is_column = |node: NodeRef<pg_sys::Node>| unsafe {
+        pg_sys::match_index_to_operand(node.as_ptr(), 0, index.as_ptr())
+    };
+    (0..2).find(|side| is_column(sides[*side]) && is_known(sides[1 - side]))
+}
+
+/// Whether an expression has one value for a whole scan.
+fn is_known(root: NodeRef<pg_sys::PlannerInfo>, node: NodeRef<pg_sys::Node>) -> bool {
+    // SAFETY: looks at an expression of the planner's.
+    unsafe {
+        pg_sys::pull_varnos(root.as_ptr(), node.as_ptr()).is_null()
+            && !pg_sys::contain_volatile_functions(node.as_ptr())
+            && !pg_sys::contain_subplans(node.as_ptr())
+    }
+}
+
+/// Whether what is above reads no row past the query's limit.
+fn is_exact(root: NodeRef<pg_sys::PlannerInfo>) -> bool {
+    root.sort_pathkeys().len() == 1 && root.parse().limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT
+}
+
+/// LIMIT and OFFSET.
+type Limit<'p> = (Option<NodeRef<'p, pg_sys::Node>>, Option<NodeRef<'p, pg_sys::Node>>);
+
+/// The LIMIT and OFFSET of the query, where they count rows of the relation.
+fn limit<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    relation: NodeRef<pg_sys::RelOptInfo>,
+) -> Option<Limit<'p>> {
+    let query = root.parse();
+    // SAFETY: compares sets of relations.
+    let is_alone = unsafe { pg_sys::bms_equal(root.all_baserels, relation.relids) };
+    let is_plain = !query.hasAggs
+        && !query.hasWindowFuncs
+        && !query.hasTargetSRFs
+        && query.groupClause.is_null()
+        && query.groupingSets.is_null()
+        && query.distinctClause.is_null()
+        && query.havingQual.is_null()
+        && query.setOperations.is_null();
+    let (count, offset) = (query.limitCount(), query.limitOffset());
+    let are_known = [count, offset].into_iter().flatten().all(|node| is_known(root, node));
+    (is_alone && is_plain && are_known && order::has_limit(query)).then_some((count, offset))
+}
