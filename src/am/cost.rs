@@ -22,7 +22,10 @@ const PAGES_OF_LAYER: f64 = 6.0;
 /// What expanding a node costs, in pages and in computing. Fitted to sentence embeddings of 384 dimensions in
 /// memory, where it takes 2.3 times as long as a row of a bitmap heap scan.
 const PAGES_OF_EXPANSION: f64 = 1.5;
-const EXPANSION: f64 = 1.0;
+const EXPANSION: f64 = 0.4;
+/// With so many dimensions or more, of which Postgres does not know what they cost elsewhere, so much more.
+const EXPANSION_OF_MANY: f64 = 0.6;
+const MANY: f64 = 384.0;
 
 /// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
 /// Costs are computed from it, which infinity would not bear.
@@ -43,6 +46,8 @@ struct Model {
     all_pages: f64,
     /// Pages of the table, without TOAST.
     table_pages: f64,
+    /// Dimensions of its vectors.
+    dimensions: f64,
     /// Links that a node has on layer 0.
     m0: f64,
     /// Layers of the graph above 0.
@@ -73,12 +78,13 @@ impl Model {
             (pg_sys::effective_cache_size, pg_sys::cpu_index_tuple_cost, pg_sys::cpu_operator_cost)
         };
         let tuples = index.tuples.max(0.0);
-        let Shape { m, m0, codes } = shape(index);
+        let Shape { dimensions, m, m0, codes } = shape(index);
         Self {
             tuples,
             pages: f64::from(index.pages),
             all_pages: f64::from(index.pages),
             table_pages: f64::from(index.rel().pages),
+            dimensions,
             m0,
             // ln N / ln m layers, as the paper draws levels.
             layers: tuples.max(1.0).ln() / m.ln(),
@@ -259,7 +265,8 @@ impl Walk {
         let expansions = (tests * each).max(least).clamp(1.0, model.tuples.max(1.0));
         let visits = if model.codes { expansions } else { expansions * model.m0 * UNSEEN_NEIGHBOURS };
         let pages = model.pages_read(visits.min(model.tuples.max(1.0)));
-        let expansion = PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + EXPANSION;
+        let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
+        let expansion = PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing;
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
         let pages = 2.0 * model.table_pages * tests / (2.0 * model.table_pages + tests).max(1.0);
@@ -294,6 +301,7 @@ pub fn is_scan(path: NodeRef<pg_sys::IndexPath>) -> bool {
 
 /// What the planner has to know of a graph.
 struct Shape {
+    dimensions: f64,
     m: f64,
     m0: f64,
     codes: bool,
@@ -306,19 +314,22 @@ struct Shape {
 /// with the defaults.
 fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     if index.hypothetical {
-        return Shape { m: 16.0, m0: 32.0, codes: true };
+        return Shape { dimensions: MANY, m: 16.0, m0: 32.0, codes: true };
     }
     // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
     // returns.
     unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let shape = match column::parameters(relation) {
-            Ok(parameters) => {
-                Shape { m: parameters.m.into(), m0: parameters.m0.into(), codes: parameters.code_bits > 0 }
-            }
+            Ok(parameters) => Shape {
+                dimensions: parameters.dimensions.into(),
+                m: parameters.m.into(),
+                m0: parameters.m0.into(),
+                codes: parameters.code_bits > 0,
+            },
             Err(_) => {
                 let m = Options::of(relation).m.into();
-                Shape { m, m0: 2.0 * m, codes: false }
+                Shape { dimensions: MANY, m, m0: 2.0 * m, codes: false }
             }
         };
         pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);

@@ -6,7 +6,7 @@ use postgres::Client;
 
 use crate::server::Cluster;
 
-const ROWS: i32 = 2000;
+const ROWS: i32 = 9000;
 const K: usize = 10;
 
 /// A query's vector.
