@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use crate::numbers::Numbers;
 use crate::server::Cluster;
-use postgres::{Client, SimpleQueryMessage};
+use postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 
 const ROWS: usize = 6000;
 
@@ -106,7 +106,10 @@ fn rows(client: &mut Client, statement: &str) -> Vec<(i32, Option<f64>)> {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    rows.map(|row| (row.get(0).unwrap().parse().unwrap(), row.get(1).map(|d| d.parse().unwrap()))).collect()
+    let second = |row: &SimpleQueryRow| {
+        (row.len() > 1).then(|| row.get(1)).flatten().map(|value| value.parse().unwrap())
+    };
+    rows.map(|row| (row.get(0).unwrap().parse().unwrap(), second(row))).collect()
 }
 
 fn set_index(client: &mut Client, on: bool) {
@@ -185,4 +188,83 @@ fn compare(statements: usize, seed: u64) {
     }
     assert!(walked > statements / 4, "{walked} of {statements} statements were searched so");
     assert!(found as f64 >= 0.99 * expected as f64, "{found} of {expected} rows were found");
+}
+
+/// A statement gives the same rows with the search as without any index, whichever way it takes.
+fn assert_exact(client: &mut Client, statement: &str) {
+    set_index(client, false);
+    let mut expected = rows(client, statement);
+    set_index(client, true);
+    let mut given = rows(client, statement);
+    expected.sort_by_key(|row| row.0);
+    given.sort_by_key(|row| row.0);
+    assert_eq!(given, expected, "{statement}\n{}", plan(client, statement));
+}
+
+/// What readers of the search have found wrong with it.
+#[test]
+fn special_statements() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    prepare(&mut client);
+    let near = "v <-> '[1,2,1,2,1,2,1,2]'";
+    // Ranking is dear, so that the walk is taken.
+    client.batch_execute("SET cpu_operator_cost = 0.3").unwrap();
+    // Conditions that say the same of all rows.
+    for condition in ["current_setting('work_mem') = '64MB'", "(SELECT count(*) FROM pg_class) > 0"] {
+        assert_exact(
+            &mut client,
+            &format!("SELECT id FROM items WHERE {condition} AND tenant < 30 ORDER BY {near} LIMIT 5"),
+        );
+    }
+    // System columns are those of the rows.
+    let rows_by_place = format!(
+        "SELECT id FROM items WHERE ctid = ANY (ARRAY(SELECT ctid FROM items WHERE tenant < 20 ORDER BY {near} LIMIT 7))"
+    );
+    assert_exact(&mut client, &rows_by_place);
+    let tables = format!("SELECT id FROM items WHERE tableoid = 'items'::regclass ORDER BY {near} LIMIT 3");
+    assert_exact(&mut client, &tables);
+    // Zero vectors have no distance, which is greater than every number.
+    client
+        .batch_execute(
+            "CREATE TABLE angles (id int, v vecf32(3));
+             INSERT INTO angles SELECT i, ARRAY[sin(i), cos(i), sin(i * 0.7)]::vecf32 FROM generate_series(1, 9000) i;
+             INSERT INTO angles SELECT 9000 + i, '[0,0,0]' FROM generate_series(1, 5) i;
+             CREATE INDEX ON angles USING walia_hnsw (v vecf32_cosine_ops);
+             ANALYZE angles",
+        )
+        .unwrap();
+    for bound in ["1 - (v <=> '[1,1,1]') > 0.9999", "-(v <=> '[1,1,1]') >= -0.001", "v <=> '[1,1,1]' < 0.001"]
+    {
+        for order in ["v <=> '[1,1,1]'", "1 - (v <=> '[1,1,1]') DESC"] {
+            assert_exact(
+                &mut client,
+                &format!("SELECT id FROM angles WHERE {bound} ORDER BY {order} LIMIT 60"),
+            );
+        }
+    }
+    // A setting that changes after planning.
+    let prepared = format!(
+        "SET plan_cache_mode = force_generic_plan;
+         PREPARE by_vector(vecf32) AS SELECT id FROM items WHERE tenant < 20 ORDER BY v <-> $1 LIMIT 3;
+         EXECUTE by_vector('[1,2,1,2,1,2,1,2]'); SET walia.iterative_scan = off;
+         EXECUTE by_vector('[1,2,1,2,1,2,1,2]'); RESET walia.iterative_scan"
+    );
+    client.batch_execute(&prepared).unwrap();
+    // A limit that changes between executions of one plan, with the exact way.
+    client
+        .batch_execute(
+            "RESET cpu_operator_cost;
+             CREATE TABLE three AS SELECT generate_series(1, 3) AS x;
+             CREATE FUNCTION rare(int) RETURNS bool IMMUTABLE COST 1 LANGUAGE plpgsql AS 'BEGIN RETURN $1 % 300 = 9; END';
+             SET enable_material = off; SET enable_hashjoin = off; SET enable_mergejoin = off;
+             SET join_collapse_limit = 1",
+        )
+        .unwrap();
+    let limits = format!(
+        "SELECT i, (SELECT count(*) FROM three LEFT JOIN
+             (SELECT id FROM items WHERE rare(id) ORDER BY {near} LIMIT i) AS s ON true)
+         FROM (VALUES (1), (3), (9)) AS v(i)"
+    );
+    assert_eq!(rows(&mut client, &limits), [(1, Some(3.0)), (3, Some(9.0)), (9, Some(27.0))]);
 }

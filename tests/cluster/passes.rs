@@ -60,7 +60,9 @@ fn read_several_pages_at_a_time() {
         cluster.run();
         let mut client = cluster.connect();
         by_index(&mut client, true);
-        client.batch_execute(&format!("SET walia.prefetch_depth = {depth}")).unwrap();
+        client
+            .batch_execute(&format!("SET walia.nearest_scan = off; SET walia.prefetch_depth = {depth}"))
+            .unwrap();
         // Without a query vector a scan is a pass, and nothing else but the rows of the table, a fifth of all pages.
         let scan = "SELECT id FROM items ORDER BY v <-> (SELECT NULL::vecf32) OFFSET 10000";
         assert_plan(&mut client, scan, true);

@@ -6,7 +6,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, pg_sys};
-use walia_core::page::scan::{Alternative, Answer, Nearest, NearestOptions};
+use walia_core::page::scan::{Alternative, Answer, IterativeScan, Nearest, NearestOptions};
 use walia_core::types::Metric;
 
 use super::private::Private;
@@ -128,7 +128,10 @@ impl Execution {
             time: Duration::ZERO,
             totals: Totals::default(),
         };
-        execution.index = execution.initialize(INDEX).cast();
+        let index = execution.initialize(INDEX, flags);
+        // SAFETY: an initialized node.
+        let index = unsafe { NodeRef::new(index) }.downcast::<pg_sys::IndexScanState>();
+        execution.index = index.expect("a scan of an index").as_ptr();
         // SAFETY: as above.
         let is_shown = unsafe { (*executor).es_instrument } != 0;
         if is_shown || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
@@ -138,14 +141,14 @@ impl Execution {
     }
 
     /// Initializes a child.
-    fn initialize(&self, child: usize) -> *mut pg_sys::PlanState {
+    fn initialize(&self, child: usize, flags: c_int) -> *mut pg_sys::PlanState {
         // SAFETY: by the promise of `new`; the child has not been initialized.
         unsafe {
             let plan = NodeRef::<pg_sys::CustomScan>::new((*self.node).ss.ps.plan.cast());
             let child = plan.custom_plans().get(child).expect("a plan with two children");
             let executor = (*self.node).ss.ps.state;
             PgMemoryContexts::For((*executor).es_query_cxt).switch_to(|_| {
-                let state = pg_sys::ExecInitNode(child.as_ptr(), executor, self.flags);
+                let state = pg_sys::ExecInitNode(child.as_ptr(), executor, flags);
                 (*self.node).custom_ps = pg_sys::lappend((*self.node).custom_ps, state.cast());
                 state
             })
@@ -172,12 +175,11 @@ impl Execution {
                     self.totals.exact += 1;
                     self.way = Way::Exact;
                     self.initialize_exact();
-                    if let Some(wanted) = self.limit().filter(|_| self.numbers.past == 0) {
-                        // A sort keeps no more rows.
-                        let wanted = wanted as i64;
-                        // SAFETY: an initialized child that has given nothing.
-                        unsafe { pg_sys::ExecSetTupleBound(wanted, self.exact) };
-                    }
+                    // A sort keeps no more rows.
+                    let wanted = self.limit().filter(|_| self.numbers.past == 0);
+                    let wanted = wanted.map_or(-1, |wanted| wanted as i64);
+                    // SAFETY: an initialized child that has given nothing since it began, or began anew.
+                    unsafe { pg_sys::ExecSetTupleBound(wanted, self.exact) };
                 }
             }
         }
@@ -219,8 +221,13 @@ impl Execution {
             let vector = vector.unwrap_or_default();
             Rows::new(self.index, HeapVectors::new(descriptor, self.context, parameters, vector))
         };
+        let mut scan = scan::options(1);
+        if scan.iterative == IterativeScan::Off {
+            // The setting was another when the query was planned.
+            scan.iterative = IterativeScan::StrictOrder;
+        }
         let options = NearestOptions {
-            scan: scan::options(1),
+            scan,
             wanted: self.wanted(),
             radius: self.radius(parameters.metric),
             alternative: Some(self.numbers.alternative),
@@ -278,7 +285,9 @@ impl Execution {
     /// Initializes the child that ranks all rows that pass, unless that has been done.
     fn initialize_exact(&mut self) {
         if self.exact.is_null() {
-            self.exact = self.initialize(EXACT);
+            // A sort that may be read again would keep the rows of another limit.
+            let again = pg_sys::EXEC_FLAG_REWIND | pg_sys::EXEC_FLAG_BACKWARD | pg_sys::EXEC_FLAG_MARK;
+            self.exact = self.initialize(EXACT, self.flags & !(again as c_int));
         }
     }
 

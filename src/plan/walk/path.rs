@@ -45,7 +45,7 @@ pub fn offer(
         || !root.rowMarks.is_null()
         || !relation.lateral_relids.is_null()
         || relation.indexlist().is_empty()
-        || has_volatile_condition(relation)
+        || has_special_condition(relation)
     {
         return;
     }
@@ -75,13 +75,14 @@ fn is_ordered_scan(path: NodeRef<pg_sys::Path>) -> bool {
         .is_some_and(|scan| cost::is_scan(scan) && !scan.indexorderbys().is_empty())
 }
 
-/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others.
-fn has_volatile_condition(relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
+/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others. Those that say the
+/// same of all rows put a plan node of their own above the index's scan.
+fn has_special_condition(relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
     // SAFETY: looks at expressions of the planner's.
     let is_volatile = |condition: NodeRef<pg_sys::RestrictInfo>| unsafe {
         pg_sys::contain_volatile_functions(condition.clause().as_node().as_ptr())
     };
-    relation.baserestrictinfo().iter().any(is_volatile)
+    relation.baserestrictinfo().iter().any(|condition| condition.pseudoconstant || is_volatile(condition))
 }
 
 /// The cheapest way to rank all rows that pass.
@@ -155,14 +156,18 @@ impl<'p> Ordered<'p> {
         };
         let conditions = relation.baserestrictinfo();
         let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
-        let bound = conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known));
+        // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius does.
+        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || cost::is_never_undefined(index);
+        let bound =
+            conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known).filter(is_upper));
         let is_same_way = is_ascending(key) == (order.scale > 0.0);
-        // The distance's NULL and NaN are last. In a descending order they are first, unless none can pass: a
-        // bound lets no NULL pass, and a lower one of a negated distance NaN, which an L2 or L1 distance
-        // never is.
+        // The distance's NULL and NaN are last. In a descending order they are first, unless a bound lets none of them pass.
         let is_last = is_ascending(key) && !key.pk_nulls_first;
-        let none_passes = bound.is_some_and(|bound| bound.of.scale > 0.0 || cost::is_never_undefined(index));
-        (is_same_way && (is_last || none_passes)).then_some(Self { index, distance: order.distance, bound })
+        (is_same_way && (is_last || bound.is_some())).then_some(Self {
+            index,
+            distance: order.distance,
+            bound,
+        })
     }
 
     /// The scan, beside the exact way.
@@ -214,10 +219,12 @@ impl<'p> Ordered<'p> {
         // A worker has no value for a parameter of an outer query.
         path.path.parallel_safe = false;
         path.path.rows = rows;
-        path.path.startup_cost = walk.first;
-        // Rows past those that are wanted cost as much again, each.
-        let further = if limit_count.is_some() { walk.row } else { walk.further };
-        path.path.total_cost = walk.first + rows * further;
+        // Rows past those that are wanted cost as much again, each, until a second run gives the rest. Postgres takes the costs in
+        // between for a straight line, which is to go through those of the rows that are wanted.
+        let past = ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost);
+        path.path.total_cost = walk.first + past + rows * walk.row;
+        let part = (wanted / rows).min(0.99);
+        path.path.startup_cost = ((walk.first - path.path.total_cost * part) / (1.0 - part)).max(0.0);
         #[cfg(feature = "pg18")]
         {
             path.path.disabled_nodes = 0;

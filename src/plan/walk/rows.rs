@@ -66,6 +66,9 @@ impl Rows {
             let state = &mut *self.state;
             let slot = state.ss.ss_ScanTupleSlot;
             pg_sys::ExecForceStoreHeapTuple(&mut header, slot, false);
+            // The slot has no page, by which it would know this.
+            (*slot).tts_tid = header.t_self;
+            (*slot).tts_tableOid = header.t_tableOid;
             let expressions = &mut *state.ss.ps.ps_ExprContext;
             pg_sys::MemoryContextReset(expressions.ecxt_per_tuple_memory);
             expressions.ecxt_scantuple = slot;
