@@ -22,9 +22,9 @@ const PAGES_OF_LAYER: f64 = 6.0;
 /// What expanding a node costs, in pages and in computing. Fitted to sentence embeddings of 384 dimensions in
 /// memory, where it takes 2.3 times as long as a row of a bitmap heap scan.
 const PAGES_OF_EXPANSION: f64 = 1.5;
-const EXPANSION: f64 = 0.4;
+const EXPANSION: f64 = 0.2;
 /// With so many dimensions or more, of which Postgres does not know what they cost elsewhere, so much more.
-const EXPANSION_OF_MANY: f64 = 0.6;
+const EXPANSION_OF_MANY: f64 = 0.8;
 const MANY: f64 = 384.0;
 
 /// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
@@ -316,23 +316,23 @@ fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     if index.hypothetical {
         return Shape { dimensions: MANY, m: 16.0, m0: 32.0, codes: true };
     }
-    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
-    // returns.
-    unsafe {
+    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function returns.
+    let (parameters, options) = unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
-        let shape = match column::parameters(relation) {
-            Ok(parameters) => Shape {
-                dimensions: parameters.dimensions.into(),
-                m: parameters.m.into(),
-                m0: parameters.m0.into(),
-                codes: parameters.code_bits > 0,
-            },
-            Err(_) => {
-                let m = Options::of(relation).m.into();
-                Shape { dimensions: MANY, m, m0: 2.0 * m, codes: false }
-            }
-        };
+        let known = (column::parameters(relation), Options::of(relation));
         pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        shape
+        known
+    };
+    match parameters {
+        Ok(parameters) => Shape {
+            dimensions: parameters.dimensions.into(),
+            m: parameters.m.into(),
+            m0: parameters.m0.into(),
+            codes: parameters.code_bits > 0,
+        },
+        Err(_) => {
+            let m = options.m.into();
+            Shape { dimensions: MANY, m, m0: 2.0 * m, codes: false }
+        }
     }
 }

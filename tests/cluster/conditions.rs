@@ -244,13 +244,11 @@ fn special_statements() {
         }
     }
     // A setting that changes after planning.
-    let prepared = format!(
-        "SET plan_cache_mode = force_generic_plan;
+    let prepared = "SET plan_cache_mode = force_generic_plan;
          PREPARE by_vector(vecf32) AS SELECT id FROM items WHERE tenant < 20 ORDER BY v <-> $1 LIMIT 3;
          EXECUTE by_vector('[1,2,1,2,1,2,1,2]'); SET walia.iterative_scan = off;
-         EXECUTE by_vector('[1,2,1,2,1,2,1,2]'); RESET walia.iterative_scan"
-    );
-    client.batch_execute(&prepared).unwrap();
+         EXECUTE by_vector('[1,2,1,2,1,2,1,2]'); RESET walia.iterative_scan";
+    client.batch_execute(prepared).unwrap();
     // A limit that changes between executions of one plan, with the exact way.
     client
         .batch_execute(
