@@ -63,7 +63,8 @@ mod tests {
     use rand::seq::IndexedRandom;
     use rand::{Rng, SeedableRng};
 
-    /// Against a list of booleans: what is given overlaps nothing that is in use, and is the first that there is.
+    /// Against a list of booleans: what is given overlaps nothing that is in use, and is the first that there
+    /// is.
     #[test]
     fn first_free_runs() {
         const COUNT: usize = 192;

@@ -99,15 +99,26 @@ impl Model {
         }
     }
 
-    /// Pages that the first search asks for, each for a node, and what is computed on each.
-    fn visits(&self) -> (f64, f64) {
-        let (visits, computing) = if self.codes {
-            // A node's distance, and about as much time for the estimates of all its neighbours.
-            (self.ef_search * EXPANDED + self.layers * PAGES_OF_LAYER, 2.0 * self.distance)
+    /// Nodes that the first search expands.
+    fn expansions(&self) -> f64 {
+        if self.codes {
+            self.ef_search * EXPANDED + self.layers * PAGES_OF_LAYER
         } else {
-            ((self.ef_search + self.layers) * self.m0 * UNSEEN_NEIGHBOURS, self.distance)
-        };
-        (visits.min(self.tuples), computing)
+            self.ef_search + self.layers
+        }
+    }
+
+    /// Pages that so many expansions ask for, each for a node.
+    fn pages_asked_for(&self, expansions: f64) -> f64 {
+        let visits = if self.codes { expansions } else { expansions * self.m0 * UNSEEN_NEIGHBOURS };
+        visits.min(self.tuples)
+    }
+
+    /// Pages that the first search asks for, and what is computed on each.
+    fn visits(&self) -> (f64, f64) {
+        // With codes a node's distance, and about as much time for the estimates of all its neighbours.
+        let computing = if self.codes { 2.0 * self.distance } else { self.distance };
+        (self.pages_asked_for(self.expansions()), computing)
     }
 
     /// Cost of the pages that the first search has to read.
@@ -132,14 +143,12 @@ impl Model {
         (startup, startup + rest)
     }
 
-    /// Distinct pages that hold `visited` nodes at random (Mackert and Lohman's approximation, for one scan
-    /// and a large cache).
+    /// Distinct pages of the index that hold `visited` nodes.
     ///
     /// No more than the table has: a sequential scan is priced without the TOASTed vectors that it would
     /// read, so an index that holds the same vectors in its own pages would always look dearer than it is.
     fn pages_read(&self, visited: f64) -> f64 {
-        let distinct = 2.0 * self.pages * visited / (2.0 * self.pages + visited).max(1.0);
-        distinct.min(self.pages).min(self.table_pages.max(1.0))
+        distinct(self.pages, visited).min(self.pages).min(self.table_pages.max(1.0))
     }
 
     /// What one of so many pages costs, as Postgres takes it for a bitmap heap scan: the more of a table are
@@ -156,6 +165,12 @@ impl Model {
         let cached = (self.cached_pages / self.all_pages.max(1.0)).min(1.0);
         (cached * self.seq_page, (1.0 - cached) * self.random_page)
     }
+}
+
+/// Distinct pages that hold so many items at random (Mackert and Lohman's approximation, for one scan and a
+/// large cache).
+fn distinct(pages: f64, items: f64) -> f64 {
+    2.0 * pages * items / (2.0 * pages + items).max(1.0)
 }
 
 /// `amcostestimate`.
@@ -256,20 +271,14 @@ impl Walk {
     pub fn new(index: NodeRef<pg_sys::IndexOptInfo>, wanted: f64, share: f64, conditions: f64) -> Self {
         let model = Model::new(index, guc::ef_search() as f64);
         let tests = (wanted / share).min(model.tuples.max(1.0));
-        let least = if model.codes {
-            model.ef_search * EXPANDED + model.layers * PAGES_OF_LAYER
-        } else {
-            model.ef_search + model.layers
-        };
         let each = reach(guc::ef_search(), wanted as usize);
-        let expansions = (tests * each).max(least).clamp(1.0, model.tuples.max(1.0));
-        let visits = if model.codes { expansions } else { expansions * model.m0 * UNSEEN_NEIGHBOURS };
-        let pages = model.pages_read(visits.min(model.tuples.max(1.0)));
+        let expansions = (tests * each).max(model.expansions()).clamp(1.0, model.tuples.max(1.0));
+        let pages = model.pages_read(model.pages_asked_for(expansions));
         let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
         let expansion = PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing;
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
-        let pages = 2.0 * model.table_pages * tests / (2.0 * model.table_pages + tests).max(1.0);
+        let pages = distinct(model.table_pages, tests);
         let test = pages * model.page_cost(pages) / tests + row + conditions;
         let first = expansions * expansion + tests * test;
         Self { first, row, further: (each * expansion + test) / share, expansion, test }
@@ -316,7 +325,8 @@ fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     if index.hypothetical {
         return Shape { dimensions: MANY, m: 16.0, m0: 32.0, codes: true };
     }
-    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function returns.
+    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
+    // returns.
     let (parameters, options) = unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let known = (column::parameters(relation), Options::of(relation));

@@ -6,6 +6,7 @@
 //! hook is asked.
 
 mod child;
+mod custom;
 mod execution;
 mod explain;
 mod merge;

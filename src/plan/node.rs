@@ -6,9 +6,10 @@
 
 use std::ffi::{c_int, c_void};
 
-use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
+use pgrx::{pg_guard, pg_sys};
 
-use super::child::{Parent, Row};
+use super::child::Parent;
+use super::custom::{self, Parts};
 use super::execution::Execution;
 use super::merge::Merge;
 use super::nearest::Nearest;
@@ -17,7 +18,6 @@ use super::shared::Shared;
 use super::value::Order;
 use super::{Methods, NAME, explain, vectors};
 use crate::error_context::enter;
-use crate::memory;
 use crate::nodes::{List, NodeRef};
 
 /// The planned scan's callbacks.
@@ -42,14 +42,6 @@ static EXEC_METHODS: Methods<pg_sys::CustomExecMethods> = Methods(pg_sys::Custom
     ..unsafe { std::mem::zeroed() }
 });
 
-/// The node's state; Postgres knows the first part of it.
-#[repr(C)]
-struct FederatedScanState {
-    custom: pg_sys::CustomScanState,
-    /// Lives in the query's memory context from `begin` on.
-    execution: *mut Execution,
-}
-
 /// The `PlanCustomPath` callback.
 ///
 /// # Safety
@@ -73,24 +65,8 @@ pub unsafe extern "C-unwind" fn plan(
         private.vectors = vectors::take_out(root, children);
     }
     let Encoded { expressions, data } = private.encode();
-    // Rows as the children give them. `columns` may be missing, where a projection replaces them.
-    let row = path.upcast().pathtarget().exprs().iter().zip(1..).map(|(expression, number)| {
-        let column = root.copy(expression.as_node()).as_ptr().cast();
-        // SAFETY: makes a node of the copy.
-        Some(unsafe { NodeRef::new(pg_sys::makeTargetEntry(column, number, std::ptr::null_mut(), false)) })
-    });
-    let mut scan = pg_sys::CustomScan {
-        flags: path.flags,
-        custom_plans: children.as_ptr(),
-        custom_exprs: expressions.as_ptr(),
-        custom_private: data.as_ptr(),
-        custom_scan_tlist: row.collect::<List<_>>().as_ptr(),
-        methods: &raw const SCAN_METHODS.0,
-        ..Default::default()
-    };
-    scan.scan.plan.type_ = pg_sys::NodeTag::T_CustomScan;
-    scan.scan.plan.targetlist = columns;
-    root.allocate(scan).as_ptr().cast()
+    let parts = Parts { columns, row: path.upcast().pathtarget().exprs(), expressions, data };
+    custom::plan(root, path, children, parts, &SCAN_METHODS)
 }
 
 /// The `CreateCustomScanState` callback.
@@ -100,13 +76,7 @@ pub unsafe extern "C-unwind" fn plan(
 #[pg_guard]
 unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut pg_sys::Node {
     enter!();
-    // SAFETY: palloc0 gives an empty node.
-    unsafe {
-        let state = pg_sys::palloc0(size_of::<FederatedScanState>()).cast::<FederatedScanState>();
-        (*state).custom.ss.ps.type_ = pg_sys::NodeTag::T_CustomScanState;
-        (*state).custom.methods = &raw const EXEC_METHODS.0;
-        state.cast()
-    }
+    custom::create_state::<Execution>(&EXEC_METHODS)
 }
 
 /// # Safety
@@ -114,7 +84,7 @@ unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut
 /// lives.
 unsafe fn execution_of<'a>(node: *mut pg_sys::CustomScanState) -> &'a mut Execution {
     // SAFETY: by the caller's promise.
-    unsafe { &mut *(*node.cast::<FederatedScanState>()).execution }
+    unsafe { custom::execution_of(node) }
 }
 
 /// The `BeginCustomScan` callback.
@@ -129,9 +99,9 @@ unsafe extern "C-unwind" fn begin(
 ) {
     enter!();
     // SAFETY: Postgres gives the state and the plan of a node of this module, and the executor's state.
-    let (scan, instruments, query_context) = unsafe {
+    let (scan, instruments) = unsafe {
         let scan = NodeRef::<pg_sys::CustomScan>::new((*node).ss.ps.plan.cast());
-        (scan, (*executor).es_instrument, (*executor).es_query_cxt)
+        (scan, (*executor).es_instrument)
     };
     let private = Private::of_plan(scan);
     let state = node.cast();
@@ -148,10 +118,8 @@ unsafe extern "C-unwind" fn begin(
     if !is_worker || instruments != 0 {
         merge.initialize();
     }
-    let execution = Execution::new(merge, nearest);
-    let execution = PgMemoryContexts::For(query_context).leak_and_drop_on_delete(execution);
     // SAFETY: a node that `create_state` made.
-    unsafe { (*node.cast::<FederatedScanState>()).execution = execution };
+    unsafe { custom::begin(node, executor, Execution::new(merge, nearest)) };
 }
 
 /// Where the rows of one of several processes are kept.
@@ -187,44 +155,8 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
     enter!();
     // SAFETY: after `begin`.
     let row = unsafe { execution_of(node) }.next();
-    memory::check();
-    // SAFETY: Postgres has made the slot, the expression context and the projection, if there is any.
-    unsafe {
-        let state = &(*node).ss;
-        let slot = state.ss_ScanTupleSlot;
-        pg_sys::ExecClearTuple(slot);
-        let Some(row) = row else { return slot };
-        store(row, slot);
-        if state.ps.ps_ProjInfo.is_null() {
-            return slot;
-        }
-        let expressions = &mut *state.ps.ps_ExprContext;
-        pg_sys::MemoryContextReset(expressions.ecxt_per_tuple_memory);
-        expressions.ecxt_scantuple = slot;
-        pg_sys::ExecProject(state.ps.ps_ProjInfo)
-    }
-}
-
-/// Stores a child's row. The values stay those of the row, which is valid until the next one is asked for.
-///
-/// # Safety
-/// `slot` is an empty one for virtual rows, with the columns of `custom_scan_tlist`, as the row has them.
-unsafe fn store(row: Row, slot: *mut pg_sys::TupleTableSlot) {
-    // SAFETY: by the caller's promise; a row's columns are extracted.
-    unsafe {
-        let (from, to) = (&*row.slot(), &*slot);
-        let columns = (*to.tts_tupleDescriptor).natts as usize;
-        to.tts_values.copy_from_nonoverlapping(from.tts_values, columns);
-        to.tts_isnull.copy_from_nonoverlapping(from.tts_isnull, columns);
-        pg_sys::ExecStoreVirtualTuple(slot);
-    }
-}
-
-/// # Safety
-/// `node` is one of this module, after `begin`.
-unsafe fn children_of<'p>(node: *mut pg_sys::CustomScanState) -> List<'p, pg_sys::PlanState> {
-    // SAFETY: `Child::initialize` has put the children there.
-    unsafe { List::new((*node).custom_ps) }
+    // SAFETY: as above.
+    unsafe { custom::give(node, row) }
 }
 
 /// The `EndCustomScan` callback.
@@ -235,10 +167,7 @@ unsafe fn children_of<'p>(node: *mut pg_sys::CustomScanState) -> List<'p, pg_sys
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
     enter!();
     // SAFETY: after `begin`.
-    for child in unsafe { children_of(node) }.iter() {
-        // SAFETY: ends what was initialized, once.
-        unsafe { pg_sys::ExecEndNode(child.as_ptr()) };
-    }
+    unsafe { custom::end_children(node) };
 }
 
 /// The `ReScanCustomScan` callback.
@@ -249,20 +178,9 @@ unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
 unsafe extern "C-unwind" fn rescan(node: *mut pg_sys::CustomScanState) {
     enter!();
     // SAFETY: after `begin`.
-    let (execution, children, changed) =
-        unsafe { (execution_of(node), children_of(node), (*node).ss.ps.chgParam) };
-    execution.restart();
-    for child in children.iter() {
-        // SAFETY: the child was initialized, and nobody uses its search any more. With changed parameters it
-        // is rescanned when it is first asked for a row.
-        unsafe {
-            if !changed.is_null() {
-                pg_sys::UpdateChangedParamSet(child.as_ptr(), changed);
-            }
-            if child.chgParam.is_null() {
-                pg_sys::ExecReScan(child.as_ptr());
-            }
-        }
+    unsafe {
+        execution_of(node).restart();
+        custom::rescan_children(node);
     }
 }
 

@@ -7,8 +7,8 @@ use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::page::Quantizers;
 use walia_core::types::Result;
 
-/// Dimensions of all quantizers together that are kept, some 12 bytes each: as many indexes as are searched as one have theirs
-/// at hand.
+/// Dimensions of all quantizers together that are kept, some 12 bytes each: as many indexes as are searched
+/// as one have theirs at hand.
 const CACHED_DIMENSIONS: usize = 1 << 20;
 
 /// The quantizers used last.

@@ -29,7 +29,8 @@ impl Budget {
         self.used = self.used + after - before;
     }
 
-    /// Makes room for `additional` items: exactly so many in an empty vector, else at least twice the capacity.
+    /// Makes room for `additional` items: exactly so many in an empty vector, else at least twice the
+    /// capacity.
     pub(super) fn reserve<T>(&mut self, items: &mut Vec<T>, additional: usize) -> Result<(), Full> {
         let before = items.capacity();
         if before - items.len() >= additional {

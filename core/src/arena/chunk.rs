@@ -70,7 +70,8 @@ impl Shape {
     }
 
     pub(super) fn memory_per_row(&self) -> usize {
-        /// Twice an entry of the table of vectors seen (8 bytes and a control byte), which is half full on average or more.
+        /// Twice an entry of the table of vectors seen (8 bytes and a control byte), which is half full on
+        /// average or more.
         const SEEN: usize = 18;
         // A node has m⁻¹ + m⁻² + … = 1 / (m − 1) upper lists on average.
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);

@@ -29,8 +29,8 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
             || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
         let has_room = |near: &u32| arena.links(*near, 0).count() < arena.parameters.max_links(0);
         let near = reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node);
-        // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut off. The link
-        // that this may displace at `node` was not part of any way so far.
+        // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut
+        // off. The link that this may displace at `node` was not part of any way so far.
         if let Some(displaced) = replace_last(arena, near, node)
             && !arena.links(node, 0).any(|linked| linked == displaced)
         {
@@ -41,8 +41,8 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
     Ok(())
 }
 
-/// Links `node` to `neighbour` on layer 0, in the place of its furthest pruned neighbour where it has no room; returns
-/// the node displaced.
+/// Links `node` to `neighbour` on layer 0, in the place of its furthest pruned neighbour where it has no
+/// room; returns the node displaced.
 fn replace_last(arena: &Arena, node: u32, neighbour: u32) -> Option<u32> {
     let list = arena.list(node, 0);
     let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };

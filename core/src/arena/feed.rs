@@ -1,4 +1,5 @@
-//! The way of rows into the arena: one thread copies vectors, the threads of a pool insert them into the graph.
+//! The way of rows into the arena: one thread copies vectors, the threads of a pool insert them into the
+//! graph.
 
 use super::budget::{Budget, Full};
 use super::chunk::{Chunk, Shape};
@@ -31,8 +32,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// A graph of nodes up to `max_level`, in at most `memory_limit` bytes. Codes are made around `centroid`, a mean of
-    /// vectors (under cosine, of normalized ones); without codes it may be empty.
+    /// A graph of nodes up to `max_level`, in at most `memory_limit` bytes. Codes are made around `centroid`,
+    /// a mean of vectors (under cosine, of normalized ones); without codes it may be empty.
     ///
     /// # Panics
     /// If there are codes and the centroid has other dimensions than the vectors.
@@ -45,9 +46,10 @@ impl Settings {
 
 /// Builds a graph on the threads of `pool`.
 ///
-/// `feed` runs on the calling thread. It pushes rows, then calls [`Feeder::finish`], which gives it the finished arena.
-/// Where it returns or unwinds without that, or `stop` is set, the pool drops its work within an insertion or so, and
-/// the arena that is returned is not to be used. The pool's threads touch nothing but the arena.
+/// `feed` runs on the calling thread. It pushes rows, then calls [`Feeder::finish`], which gives it the
+/// finished arena. Where it returns or unwinds without that, or `stop` is set, the pool drops its work within
+/// an insertion or so, and the arena that is returned is not to be used. The pool's threads touch nothing but
+/// the arena.
 ///
 /// The directory of chunks is sized by the memory limit, of which it takes a ten-thousandth.
 pub fn build<R>(
@@ -70,7 +72,8 @@ impl Arena {
         Self::new(settings, &mut Budget::new(0))
     }
 
-    /// An empty arena with a directory for as many chunks as fit the budget; for none where that cannot be had.
+    /// An empty arena with a directory for as many chunks as fit the budget; for none where that cannot be
+    /// had.
     fn new(settings: Settings, budget: &mut Budget) -> Self {
         let Settings { parameters, quantizer, max_level, .. } = settings;
         let shape = Shape::new(&parameters);
@@ -171,8 +174,8 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
 
     /// Adds a row, to be inserted by the pool.
     ///
-    /// Rows with the same bytes become one node. Under cosine the vector is not zero. After [`Full`], which leaves the
-    /// row out, other rows may still find a place.
+    /// Rows with the same bytes become one node. Under cosine the vector is not zero. After [`Full`], which
+    /// leaves the row out, other rows may still find a place.
     ///
     /// # Panics
     /// If the vector's length is not that of the graph's vectors.
@@ -211,8 +214,8 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         self.budget.reserve(items, additional)
     }
 
-    /// Waits until all rows are inserted and makes every node reachable; `None` when the build was stopped. It fails where there is
-    /// no memory for that.
+    /// Waits until all rows are inserted and makes every node reachable; `None` when the build was stopped.
+    /// It fails where there is no memory for that.
     ///
     /// `poll` is called again and again with the number of nodes inserted. It may unwind.
     pub fn finish(mut self, mut poll: impl FnMut(u32)) -> CoreResult<Option<&'scope Arena>> {

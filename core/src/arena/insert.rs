@@ -7,10 +7,11 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
-/// Locks on neighbour lists: a node's is that of its number's low bits. Many more than threads, so that two rarely meet.
+/// Locks on neighbour lists: a node's is that of its number's low bits. Many more than threads, so that two
+/// rarely meet.
 const LOCKS: usize = 4096;
-/// Nodes that are inserted one at a time. Threads that insert together do not see each other's nodes: in a graph of a
-/// few nodes that would leave them badly linked.
+/// Nodes that are inserted one at a time. Threads that insert together do not see each other's nodes: in a
+/// graph of a few nodes that would leave them badly linked.
 const FIRST_NODES: u32 = 256;
 
 /// What the threads that insert into an [`Arena`] share.
@@ -112,8 +113,8 @@ impl<'a> Inserter<'a> {
 
     /// Offers `node` a neighbour.
     ///
-    /// All distances are measured: in tight clusters far from the centroid, where neighbours differ by less than
-    /// estimates err, some nodes would be pruned from all lists in which a search could find them.
+    /// All distances are measured: in tight clusters far from the centroid, where neighbours differ by less
+    /// than estimates err, some nodes would be pruned from all lists in which a search could find them.
     fn link(
         &self,
         node: u32,

@@ -4,13 +4,13 @@ use crate::graph::{Candidate, Neighbours};
 use crate::kernel::prefetch;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-/// A neighbour list: how many neighbours there are (low half) and how many of them are diverse (high half); the
-/// neighbours, diverse ones first; and their distances, as the bits of f32.
+/// A neighbour list: how many neighbours there are (low half) and how many of them are diverse (high half);
+/// the neighbours, diverse ones first; and their distances, as the bits of f32.
 ///
-/// Readers take no lock. They may see a list of which only a part has changed: a neighbour twice, or missing, or one that
-/// was just displaced. All of these are nodes of the layer, so that a search merely takes another way. What a reader must
-/// never see is a node whose vector is not there, hence each number is stored with release and loaded with acquire. The
-/// count never falls, and is stored after the places that it covers.
+/// Readers take no lock. They may see a list of which only a part has changed: a neighbour twice, or missing,
+/// or one that was just displaced. All of these are nodes of the layer, so that a search merely takes another
+/// way. What a reader must never see is a node whose vector is not there, hence each number is stored with
+/// release and loaded with acquire. The count never falls, and is stored after the places that it covers.
 #[derive(Clone, Copy)]
 pub(super) struct List<'a> {
     head: &'a AtomicU32,

@@ -3,7 +3,8 @@
 use crate::graph::Visited;
 use crate::types::{Error, Result};
 
-/// A byte a node, which says in which search the node was marked last: nothing is hashed, and little is ever cleared.
+/// A byte a node, which says in which search the node was marked last: nothing is hashed, and little is ever
+/// cleared.
 ///
 /// A thread keeps one for all its searches. Beside a node's vector and lists the byte does not count.
 #[derive(Default)]

@@ -1,11 +1,12 @@
 //! The graph in RAM, built by many threads without unsafe code.
 //!
-//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and never changes again,
-//! but for its neighbour lists; tasks of a thread pool then insert its rows into the graph. Every row is a node: a row
-//! whose vector has been seen before only adds its heap TID to the node that holds it.
+//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and never
+//! changes again, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph.
+//! Every row is a node: a row whose vector has been seen before only adds its heap TID to the node that holds
+//! it.
 //!
-//! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread holds one such
-//! lock at a time; the lock on the entry point is taken before any of them.
+//! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread
+//! holds one such lock at a time; the lock on the entry point is taken before any of them.
 
 mod budget;
 mod chunk;

@@ -11,7 +11,8 @@ const BEAM: usize = 4;
 
 /// An [`Arena`] and the vector whose neighbours are sought.
 ///
-/// With codes an expansion measures its node and estimates the neighbours, as on pages; else it measures the neighbours.
+/// With codes an expansion measures its node and estimates the neighbours, as on pages; else it measures the
+/// neighbours.
 pub struct ArenaQuery<'a> {
     arena: &'a Arena,
     vector: &'a [u8],

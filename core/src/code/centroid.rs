@@ -31,8 +31,8 @@ impl Moments {
         }
     }
 
-    /// Adds a vector: little-endian elements of the column's type. Zero vectors have no direction, and are left out under
-    /// cosine.
+    /// Adds a vector: little-endian elements of the column's type. Zero vectors have no direction, and are
+    /// left out under cosine.
     pub fn add(&mut self, vector: &[u8]) {
         read(vector, self.element, &mut self.values);
         let squares = dot(&self.values, &self.values);
@@ -53,8 +53,9 @@ impl Moments {
         self.means().map(|mean| mean as f32).collect()
     }
 
-    /// How much more the rests that codes keep hold with this centroid than with the mean, which makes the square of an
-    /// estimate's error greater by the same share: `‖rest of the mean‖² / E‖o − mean‖²`. See the module's page for rests.
+    /// How much more the rests that codes keep hold with this centroid than with the mean, which makes the
+    /// square of an estimate's error greater by the same share: `‖rest of the mean‖² / E‖o − mean‖²`. See the
+    /// module's page for rests.
     ///
     /// `None` where the vectors do not differ.
     pub fn drift(&self, centroid: &[f32]) -> Option<f64> {

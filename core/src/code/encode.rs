@@ -24,8 +24,8 @@ pub(super) struct Split {
 }
 
 impl Quantizer {
-    /// A quantizer for vectors around `centroid`: of `dimensions` elements, in the space of the vectors (under cosine, of
-    /// the normalized vectors), all zero where there are no vectors yet.
+    /// A quantizer for vectors around `centroid`: of `dimensions` elements, in the space of the vectors
+    /// (under cosine, of the normalized vectors), all zero where there are no vectors yet.
     ///
     /// # Panics
     /// Where the parameters are not [valid](CodeParameters::is_valid), which is for the caller to check.
@@ -33,8 +33,8 @@ impl Quantizer {
         Self::with_instructions(parameters, centroid, Instructions::in_use())
     }
 
-    /// As [`Quantizer::new`], with an instruction set; `None` where this machine does not have it. Neither codes nor
-    /// estimates depend on it.
+    /// As [`Quantizer::new`], with an instruction set; `None` where this machine does not have it. Neither
+    /// codes nor estimates depend on it.
     pub fn with_instruction_set(
         parameters: CodeParameters,
         centroid: &[f32],
@@ -74,12 +74,14 @@ impl Quantizer {
         code_size(self.parameters.bits, self.parameters.code_dimensions)
     }
 
-    /// Writes the code of a vector: little-endian elements of the column's type, into [`Quantizer::code_size`] bytes.
+    /// Writes the code of a vector: little-endian elements of the column's type, into
+    /// [`Quantizer::code_size`] bytes.
     ///
-    /// Every vector has a code with finite factors. One too large for f32 to square is estimated as very far under L2; the
-    /// zero vector under cosine, as orthogonal to every query.
+    /// Every vector has a code with finite factors. One too large for f32 to square is estimated as very far
+    /// under L2; the zero vector under cosine, as orthogonal to every query.
     pub fn encode(&self, vector: &[u8], code: &mut [u8]) {
-        // Not kept for the thread: libc ends the process where it has no memory to note that a thread keeps something.
+        // Not kept for the thread: libc ends the process where it has no memory to note that a thread keeps
+        // something.
         let mut values = vec![0.0; self.rotation.dimensions()];
         self.instructions.run(Encode { quantizer: self, vector, values: &mut values, code });
     }
@@ -140,8 +142,8 @@ pub(super) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
     }
 }
 
-/// 1.5·2²³: f32 values of this size are integers, so that adding it rounds a small value to the nearest one (ties to even),
-/// whose two's complement is then in the low bits.
+/// 1.5·2²³: f32 values of this size are integers, so that adding it rounds a small value to the nearest one
+/// (ties to even), whose two's complement is then in the low bits.
 pub(super) const TO_INTEGER: f32 = 12_582_912.0;
 
 /// [`Quantizer::encode`], compiled for an instruction set.

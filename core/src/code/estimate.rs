@@ -11,14 +11,15 @@ const MAX_QUERY_LEVEL: f32 = 127.0;
 
 /// A query, rotated and rounded to 8 bits a dimension.
 ///
-/// Estimates are in the unit of [`Measure`](crate::kernel::Measure): L2 gives the squared distance, the inner product is
-/// negated, cosine is 1 − cos. They have the same bits with every instruction set.
+/// Estimates are in the unit of [`Measure`](crate::kernel::Measure): L2 gives the squared distance, the inner
+/// product is negated, cosine is 1 − cos. They have the same bits with every instruction set.
 pub struct CodeQuery {
     bits: u8,
     packed_size: usize,
     instructions: Instructions,
-    /// Signed levels, in the order that the products need them: for each register of a code's bytes, the levels that meet its
-    /// lowest bits, then those that meet the next, and so on; 0 where the code has no level.
+    /// Signed levels, in the order that the products need them: for each register of a code's bytes, the
+    /// levels that meet its lowest bits, then those that meet the next, and so on; 0 where the code has no
+    /// level.
     levels: Vec<u8>,
     /// What every estimate starts from.
     base: f64,
@@ -57,7 +58,8 @@ impl CodeQuery {
         estimate[0]
     }
 
-    /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of `codes`.
+    /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of
+    /// `codes`.
     pub fn estimate_all(&self, codes: &[u8], stride: usize, count: usize, estimates: &mut Vec<f32>) {
         let before = estimates.len();
         estimates.resize(before + count, 0.0);
@@ -78,19 +80,20 @@ impl CodeQuery {
         factors(code).1.abs() * self.deviation
     }
 
-    /// The sum of the products of two codes' levels without what it owes to rounding errors that are alike in both, the more
-    /// the smaller the angle of the rests.
+    /// The sum of the products of two codes' levels without what it owes to rounding errors that are alike in
+    /// both, the more the smaller the angle of the rests.
     fn without_common_error(&self, levels: f64, equal: f64) -> f64 {
         match self.bits {
             // Signs agree in a share of 1 − α/π dimensions, α being the angle, whose cosine is asked for.
             1 => {
-                // The sine of this share of a quarter turn, to 10⁻⁴, which is far more than the estimate's precision.
+                // The sine of this share of a quarter turn, to 10⁻⁴, which is far more than the estimate's
+                // precision.
                 let share = levels / equal;
                 let square = share * share;
                 levels * (1.570_626_8 - square * (0.643_229_2 - square * 0.072_710_2))
             }
-            // For two Gaussians of correlation ρ, s = E[xy]/n is the integral of the density at the thresholds from 0 to ρ, and
-            // ρ = s·n/t² − (n/t² − 1)·s⁹ inverts it to 0.01.
+            // For two Gaussians of correlation ρ, s = E[xy]/n is the integral of the density at the
+            // thresholds from 0 to ρ, and ρ = s·n/t² − (n/t² − 1)·s⁹ inverts it to 0.01.
             2 => {
                 let Levels { square, product, .. } = Levels::of(2);
                 levels * (1.0 - (1.0 - product * product / square) * (levels / equal).abs().min(1.0).powi(8))
@@ -190,9 +193,9 @@ struct PrepareCode<'a> {
 impl Operation for PrepareCode<'_> {
     type Output = CodeQuery;
 
-    /// With x and y as both rests are rounded, ⟨r,p⟩ ≈ f·g·⟨x,y⟩ · D'/D, as each factor makes up for the dimensions left out.
-    /// Where rounding errors are alike, see [`CodeQuery::without_common_error`]. With one bit, where signs tell the angle, the
-    /// norms are ‖r‖ = f·t·D'/√D, see the error of an estimate.
+    /// With x and y as both rests are rounded, ⟨r,p⟩ ≈ f·g·⟨x,y⟩ · D'/D, as each factor makes up for the
+    /// dimensions left out. Where rounding errors are alike, see [`CodeQuery::without_common_error`]. With
+    /// one bit, where signs tell the angle, the norms are ‖r‖ = f·t·D'/√D, see the error of an estimate.
     #[inline(always)]
     fn run<S: IntegerSimd>(self, _: S) -> CodeQuery {
         let Self { quantizer, code } = self;

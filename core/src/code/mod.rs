@@ -1,9 +1,9 @@
-//! RaBitQ codes: vectors in 1, 2 or 4 bits a dimension, and unbiased estimates of distances from them. Also the encodings of
-//! payloads.
+//! RaBitQ codes: vectors in 1, 2 or 4 bits a dimension, and unbiased estimates of distances from them. Also
+//! the encodings of payloads.
 //!
 //! Sources: Gao & Long, "RaBitQ" (arXiv 2405.12497), for one bit; Gao et al., its extension to more bits
-//! (arXiv 2409.09913). The levels here are those of the best uniform quantizer of a Gaussian, with one step a vector, where
-//! the extended paper searches for the best step.
+//! (arXiv 2409.09913). The levels here are those of the best uniform quantizer of a Gaussian, with one step a
+//! vector, where the extended paper searches for the best step.
 //!
 //! # Estimator
 //! A vector `o` and a query `q` are each split into a part that is known exactly and a rest, `r` and `p`:
@@ -14,36 +14,40 @@
 //! cosine:         the same after o and q are divided by their norms, plus 1
 //! ```
 //!
-//! with the centroid `c` and its direction `e = c/‖c‖` (0 where c is 0). Of all multiples of `e` that could be taken from
-//! `q`, `⟨q,e⟩e` leaves the shortest rest, and so the least error; `r` is short for the same reason, and centred since
-//! the mean of all `⟨o,e⟩e` is `c`.
+//! with the centroid `c` and its direction `e = c/‖c‖` (0 where c is 0). Of all multiples of `e` that could
+//! be taken from `q`, `⟨q,e⟩e` leaves the shortest rest, and so the least error; `r` is short for the same
+//! reason, and centred since the mean of all `⟨o,e⟩e` is `c`.
 //!
-//! `⟨r,p⟩` is estimated. Both are rotated by the same random rotation (`rotation`), which keeps it. With `σ = ‖r‖/√D`, step
-//! `Δ = K·σ` and `h = (2ᵇ − 1)/2`, each of the first D' rotated dimensions of `r` becomes a level `uᵢ`, 0 to 2ᵇ − 1, the
-//! nearest to `rᵢ/Δ + h`. The level stands for `xᵢ = uᵢ − h`; x is 0 in the dimensions that are not coded. Then
+//! `⟨r,p⟩` is estimated. Both are rotated by the same random rotation (`rotation`), which keeps it. With
+//! `σ = ‖r‖/√D`, step `Δ = K·σ` and `h = (2ᵇ − 1)/2`, each of the first D' rotated dimensions of `r` becomes
+//! a level `uᵢ`, 0 to 2ᵇ − 1, the nearest to `rᵢ/Δ + h`. The level stands for `xᵢ = uᵢ − h`; x is 0 in the
+//! dimensions that are not coded. Then
 //!
 //! ```text
 //! ⟨r,p⟩ ≈ ‖r‖²/⟨x,r⟩ · ⟨x,p⟩
 //! ```
 //!
-//! is unbiased (theorem 3.2 of the first paper): the part of p along r comes out exactly, and the other part is orthogonal to
-//! r and meets x in a random direction. Where D' < D the same formula holds, as dimensions left out only turn x away from r.
-//! p is rounded to `δ·sᵢ` with sᵢ of 8 bits, so that `⟨x,p⟩ = δ(Σ uᵢsᵢ − h Σ sᵢ)` needs integers only.
+//! is unbiased (theorem 3.2 of the first paper): the part of p along r comes out exactly, and the other part
+//! is orthogonal to r and meets x in a random direction. Where D' < D the same formula holds, as dimensions
+//! left out only turn x away from r. p is rounded to `δ·sᵢ` with sᵢ of 8 bits, so that
+//! `⟨x,p⟩ = δ(Σ uᵢsᵢ − h Σ sᵢ)` needs integers only.
 //!
 //! # Error
-//! Of x, the part orthogonal to r has the squared norm `‖x‖² − ⟨x,r⟩²/‖r‖²`, about `D'(n − t²D'/D)` where n and t are E\[x²\] and
-//! E\[x·g\] of a standard Gaussian g. Its product with a random direction of length ‖p‖ has a standard deviation of 1/√D of its
-//! norm, which gives, with the factor `f = ‖r‖²/⟨x,r⟩` that a code holds (twice that for L2),
+//! Of x, the part orthogonal to r has the squared norm `‖x‖² − ⟨x,r⟩²/‖r‖²`, about `D'(n − t²D'/D)` where n
+//! and t are E\[x²\] and E\[x·g\] of a standard Gaussian g. Its product with a random direction of length ‖p‖
+//! has a standard deviation of 1/√D of its norm, which gives, with the factor `f = ‖r‖²/⟨x,r⟩` that a code
+//! holds (twice that for L2),
 //!
 //! ```text
 //! σ(estimate) = |f| · ‖p‖ · √( D'/D · (n − t²·D'/D) )          √(n − t²) = 0.30, 0.33, 0.32 for 1, 2, 4 bits
 //! ```
 //!
 //! # Bytes of a code
-//! Two factors, f32: what the exact part adds (L2: ‖r‖²; others: −⟨o,e⟩), and what the sum is scaled by (L2: −2f; others:
-//! −f). Then the packed levels, n bytes: level i is in byte `i mod n`, from bit `b·⌊i/n⌋` upwards. n is rounded up to a
-//! multiple of 4; bits without a level are 0. A code depends on the vector, the centroid and the [`CodeParameters`] only: all
-//! arithmetic is IEEE's, in one order, so that every machine makes the same bytes.
+//! Two factors, f32: what the exact part adds (L2: ‖r‖²; others: −⟨o,e⟩), and what the sum is scaled by (L2:
+//! −2f; others: −f). Then the packed levels, n bytes: level i is in byte `i mod n`, from bit `b·⌊i/n⌋`
+//! upwards. n is rounded up to a multiple of 4; bits without a level are 0. A code depends on the vector, the
+//! centroid and the [`CodeParameters`] only: all arithmetic is IEEE's, in one order, so that every machine
+//! makes the same bytes.
 
 mod centroid;
 mod encode;
@@ -87,7 +91,8 @@ impl CodeParameters {
 }
 
 impl CodeParameters {
-    /// How the codes of an index with these parameters and this centroid are made; `None` for one without codes.
+    /// How the codes of an index with these parameters and this centroid are made; `None` for one without
+    /// codes.
     pub fn new(parameters: &Parameters, centroid: &[f32]) -> Option<Self> {
         (parameters.code_bits > 0).then(|| Self {
             dimensions: parameters.dimensions.into(),
@@ -100,8 +105,8 @@ impl CodeParameters {
     }
 }
 
-/// The seed of the rotation for codes around a centroid: a hash of 64 bits (XXH3) of its elements. So builds can be
-/// repeated, and parameters tell quantizers apart.
+/// The seed of the rotation for codes around a centroid: a hash of 64 bits (XXH3) of its elements. So builds
+/// can be repeated, and parameters tell quantizers apart.
 pub fn seed_of(centroid: &[f32]) -> u64 {
     xxh3_64(bytemuck::cast_slice(centroid))
 }
@@ -139,8 +144,8 @@ impl Levels {
     }
 }
 
-/// The sum of the terms of 0 to `count`, in double precision and in one order on every machine: 16 sums side by side, that of
-/// a term being its number modulo 16, added up pairwise.
+/// The sum of the terms of 0 to `count`, in double precision and in one order on every machine: 16 sums side
+/// by side, that of a term being its number modulo 16, added up pairwise.
 #[inline(always)]
 fn sum(count: usize, term: impl Fn(usize) -> f64) -> f64 {
     const LANES: usize = 16;

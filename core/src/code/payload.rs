@@ -1,6 +1,7 @@
 //! Payloads: the vectors that nodes store for exact distances, in the column's precision or a coarser one.
 //!
-//! A coarser payload comes with the norm of what it lost, which bounds the exact distance ([`distance_bounds`]).
+//! A coarser payload comes with the norm of what it lost, which bounds the exact distance
+//! ([`distance_bounds`]).
 
 use crate::kernel::{Measure, widen};
 use crate::types::{ElementType, Metric, PayloadEncoding};
@@ -10,12 +11,13 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Bytes of what all lossy payloads begin with: the fingerprint (u64) and the norm of what was lost (f32).
 const LOSS_SIZE: usize = 12;
-/// Bytes before the elements of [`PayloadEncoding::F16`]: also the power of two that they are multiplied by (f32).
+/// Bytes before the elements of [`PayloadEncoding::F16`]: also the power of two that they are multiplied by
+/// (f32).
 const F16_HEADER_SIZE: usize = LOSS_SIZE + 4;
 /// Bytes before the elements of [`PayloadEncoding::Sq8`]: also the smallest element and the step (f32 each).
 const SQ8_HEADER_SIZE: usize = LOSS_SIZE + 8;
-/// The exponent that the largest element of a vector has in binary16: the largest there is, so that elements much smaller do
-/// not lose bits, and those of a binary16 column none at all.
+/// The exponent that the largest element of a vector has in binary16: the largest there is, so that elements
+/// much smaller do not lose bits, and those of a binary16 column none at all.
 const F16_EXPONENT: i32 = 15;
 
 impl PayloadEncoding {
@@ -30,8 +32,8 @@ impl PayloadEncoding {
 
     /// Writes the payload of a vector: finite little-endian elements of the column's type.
     ///
-    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds a hash of 64 bits
-    /// (XXH3) of the vector's bytes.
+    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds a
+    /// hash of 64 bits (XXH3) of the vector's bytes.
     pub fn encode(self, vector: &[u8], element: ElementType, payload: &mut [u8]) {
         let mut put =
             |start: usize, value: f32| payload[start..start + 4].copy_from_slice(&value.to_le_bytes());
@@ -67,7 +69,8 @@ impl PayloadEncoding {
         payload[8..LOSS_SIZE].copy_from_slice(&lost.to_le_bytes());
     }
 
-    /// The vector of a payload: elements of the column's type, borrowed from the payload or put into `scratch`.
+    /// The vector of a payload: elements of the column's type, borrowed from the payload or put into
+    /// `scratch`.
     pub fn decode<'a>(self, payload: &'a [u8], element: ElementType, scratch: &'a mut Vec<u8>) -> &'a [u8] {
         match self {
             Self::Column => return payload,
@@ -140,7 +143,8 @@ fn put_halves(mut values: impl Iterator<Item = f32>, halves: &mut [[u8; 2]]) {
     }
 }
 
-/// The exponent of the largest power of two that is at most a positive number; that of no normal number for less.
+/// The exponent of the largest power of two that is at most a positive number; that of no normal number for
+/// less.
 fn exponent(value: f32) -> i32 {
     (value.to_bits() >> 23) as i32 - 127
 }
@@ -179,11 +183,12 @@ fn norm_of_difference(a: &[u8], b: &[u8], element: ElementType) -> f32 {
 /// Bounds of the distance of a column's vector, as [`Measure`] computes it with any instruction
 /// set, given the distance that it computed for the decoded payload.
 ///
-/// Norms are those of the query and of the decoded payload, as [`Measure::squared_norm`] gives their squares. `residual`
-/// bounds the norm of the difference of the two vectors; where it is 0, they are equal and so are the bounds. The
-/// bounds allow for what sums in f32 lose by rounding, relative to the sum of the absolute terms: at most one unit for each of
-/// the D/16 additions to a partial sum, and a few for the terms and for joining the partial sums. A distance that is no number
-/// has no bounds, nor has one from a payload that lost more than f32 can say.
+/// Norms are those of the query and of the decoded payload, as [`Measure::squared_norm`] gives their squares.
+/// `residual` bounds the norm of the difference of the two vectors; where it is 0, they are equal and so are
+/// the bounds. The bounds allow for what sums in f32 lose by rounding, relative to the sum of the absolute
+/// terms: at most one unit for each of the D/16 additions to a partial sum, and a few for the terms and for
+/// joining the partial sums. A distance that is no number has no bounds, nor has one from a payload that lost
+/// more than f32 can say.
 pub fn distance_bounds(
     metric: Metric,
     dimensions: usize,
@@ -228,7 +233,8 @@ pub fn distance_bounds(
             }
         }
         Metric::Cosine => {
-            // A squared norm is rounded as the sum of products is, and there are two of which the roots count.
+            // A squared norm is rounded as the sum of products is, and there are two of which the roots
+            // count.
             let rounding = 3.0 * rounding;
             let shortest = query_norm.min(payload_norm - residual);
             let longest = query_norm.max(payload_norm + residual);
@@ -249,13 +255,14 @@ pub fn distance_bounds(
 /// The shortest vector whose square is far from the end of f32's range.
 const MIN_NORM: f64 = 1e-15;
 
-/// The least and the greatest value that two values of at least 0 may be after, or may have been before, rounding.
+/// The least and the greatest value that two values of at least 0 may be after, or may have been before,
+/// rounding.
 fn least_and_greatest(low: f64, high: f64, rounding: f64, underflow: f64) -> (f64, f64) {
     ((low * (1.0 - rounding) - underflow).max(0.0), high * (1.0 + 2.0 * rounding) + underflow)
 }
 
-/// The cosine distance of two vectors after the angle between them has grown by one of this sine, between -90 and 90 degrees,
-/// but not past 0 and 180 degrees.
+/// The cosine distance of two vectors after the angle between them has grown by one of this sine, between -90
+/// and 90 degrees, but not past 0 and 180 degrees.
 fn turned(distance: f64, sine: f64) -> f64 {
     let distance = distance.clamp(0.0, 2.0);
     let cosine = (1.0 - sine * sine).sqrt();

@@ -1,15 +1,15 @@
 //! The random rotation before coding: four rounds of random signs, a fast Hadamard transform and a Kac step.
 //!
 //! It costs O(D log D) and keeps D, whatever it is. The rotation of a seed is part of the on-disk format, as
-//! [`ROTATION_ALGORITHM`]. With D the dimensions, rounded up to an even number by a zero, and p the largest power of two that
-//! is at most D, a round k is:
+//! [`ROTATION_ALGORITHM`]. With D the dimensions, rounded up to an even number by a zero, and p the largest
+//! power of two that is at most D, a round k is:
 //!
 //! 1. the sign of each `xᵢ` changes where bit `k·D + i` of the sign bits is set;
 //! 2. the first p elements (the last p when k is odd) go through the Hadamard transform, divided by √p;
 //! 3. where p < D, each pair `(xᵢ, xᵢ₊D⸝₂)` becomes its sum and its difference, divided by √2.
 //!
-//! Sign bits are the outputs of splitmix64 (Steele, Lea & Flood, 2014) from the seed, each from its lowest bit on. All
-//! divisions of a round are made with its signs, by one factor an element.
+//! Sign bits are the outputs of splitmix64 (Steele, Lea & Flood, 2014) from the seed, each from its lowest
+//! bit on. All divisions of a round are made with its signs, by one factor an element.
 
 /// The number of this rotation on the meta page.
 pub const ROTATION_ALGORITHM: u16 = 1;
@@ -117,7 +117,8 @@ fn hadamard(values: &mut [f32]) {
     }
 }
 
-/// One stage of the transform inside a block: the same sums and differences as [`butterflies`], as whole registers.
+/// One stage of the transform inside a block: the same sums and differences as [`butterflies`], as whole
+/// registers.
 #[inline(always)]
 fn stage<const WIDTH: usize>(block: &mut [f32; BLOCK]) {
     let old = *block;

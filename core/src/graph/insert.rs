@@ -23,7 +23,8 @@ pub fn draw_level(random: u64, m: u16) -> u8 {
 ///
 /// It depends on nothing but the row's address, so that builds and tests can be repeated.
 pub fn level_of(heap_tid: HeapTid, m: u16) -> u8 {
-    // The output function of splitmix64 (Steele, Lea & Flood, 2014) spreads neighbouring addresses over all bits.
+    // The output function of splitmix64 (Steele, Lea & Flood, 2014) spreads neighbouring addresses over all
+    // bits.
     let mut bits = u64::from(heap_tid.block()) << 16 | u64::from(heap_tid.offset());
     bits = bits.wrapping_add(0x9e37_79b9_7f4a_7c15);
     bits = (bits ^ bits >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -33,8 +34,8 @@ pub fn level_of(heap_tid: HeapTid, m: u16) -> u8 {
 
 /// Searches the neighbours for a node of `level`; no layers when the graph is empty.
 ///
-/// `distance_between` measures two nodes of the store; `accept` refuses candidates that must not be linked to (the node
-/// itself, when it is already published).
+/// `distance_between` measures two nodes of the store; `accept` refuses candidates that must not be linked to
+/// (the node itself, when it is already published).
 pub fn choose_neighbours<Store: NodeStore>(
     store: &Store,
     search: &mut LayerSearch<Store>,

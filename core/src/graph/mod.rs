@@ -11,6 +11,7 @@ mod select;
 
 pub use built::BuiltGraph;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
+pub(crate) use pool::Distance;
 pub use pool::{Board, Pool};
 pub use search::{LayerSearch, Purpose, descend};
 pub use select::Neighbours;

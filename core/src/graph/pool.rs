@@ -5,9 +5,10 @@ use std::collections::{BinaryHeap, TryReserveError};
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// A distance in the total order of floats, NaN last: were that unordered, a graph of NaN would be walked to its end.
+/// A distance in the total order of floats, NaN last: were that unordered, a graph of NaN would be walked to
+/// its end.
 #[derive(Clone, Copy, PartialEq)]
-pub(super) struct Distance(pub f64);
+pub(crate) struct Distance(pub f64);
 
 impl Eq for Distance {}
 
@@ -23,11 +24,14 @@ impl PartialOrd for Distance {
     }
 }
 
-/// The distances of the nearest `ef` results of several searches, which end together as one search of all their graphs would.
+/// The distances of the nearest `ef` results of several searches, which end together as one search of all
+/// their graphs would.
 ///
-/// Several processes can do such searches for one query, each with a pool of its own, and share their bounds by a [`Board`].
+/// Several processes can do such searches for one query, each with a pool of its own, and share their bounds
+/// by a [`Board`].
 pub struct Pool {
-    /// Each with its place on the board, which it has as long as it is among them, and gives to the one that takes its place.
+    /// Each with its place on the board, which it has as long as it is among them, and gives to the one that
+    /// takes its place.
     nearest: BinaryHeap<(Distance, usize)>,
     ef: usize,
     /// The bound of all processes, as it was on the board.
@@ -59,15 +63,16 @@ impl Pool {
         }
     }
 
-    /// The distance of the furthest of `ef` results, beyond which nothing is wanted; `None` while there are fewer.
+    /// The distance of the furthest of `ef` results, beyond which nothing is wanted; `None` while there are
+    /// fewer.
     pub fn bound(&self) -> Option<f64> {
         let furthest =
             self.nearest.peek().filter(|_| self.nearest.len() >= self.ef).map(|furthest| furthest.0);
         furthest.into_iter().chain(self.shared).min().map(|bound| bound.0)
     }
 
-    /// Tells the other processes what was found here, and takes note of what they have found. The pool and theirs have the same
-    /// `ef`, and the board has shown no other of this process since it was cleared.
+    /// Tells the other processes what was found here, and takes note of what they have found. The pool and
+    /// theirs have the same `ef`, and the board has shown no other of this process since it was cleared.
     pub fn exchange(&mut self, board: &mut Board) {
         for (distance, slot) in &self.nearest {
             board.own()[*slot].store(distance.0.to_bits(), Relaxed);
@@ -76,11 +81,13 @@ impl Pool {
     }
 }
 
-/// The distances in the pools of several processes, in memory that they share: as many slots for each as its pool can have.
+/// The distances in the pools of several processes, in memory that they share: as many slots for each as its
+/// pool can have.
 ///
-/// Nothing is locked. Only its process writes a slot, and what it writes there is never greater than before, since a result gives up
-/// its slot only to a nearer one, and never gets another. So whoever reads one slot after the other while they are written sees
-/// distances of different results, if not always the latest: the bound is never too low.
+/// Nothing is locked. Only its process writes a slot, and what it writes there is never greater than before,
+/// since a result gives up its slot only to a nearer one, and never gets another. So whoever reads one slot
+/// after the other while they are written sees distances of different results, if not always the latest: the
+/// bound is never too low.
 pub struct Board<'a> {
     slots: &'a [AtomicU64],
     process: usize,

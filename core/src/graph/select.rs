@@ -6,16 +6,17 @@ use crate::types::Result;
 /// A node's neighbours on one layer, as algorithm 4 divides them. Both lists are nearest first.
 #[derive(Clone, Debug)]
 pub struct Neighbours<Node> {
-    /// Neighbours nearer to the node than to every diverse neighbour before them: links spread over directions rather
-    /// than crowd into one cluster.
+    /// Neighbours nearer to the node than to every diverse neighbour before them: links spread over
+    /// directions rather than crowd into one cluster.
     pub diverse: Vec<Candidate<Node>>,
-    /// The paper's keepPrunedConnections: the nearest of the others, in places that would be free. They cost nothing on a
-    /// page whose slots are there anyway.
+    /// The paper's keepPrunedConnections: the nearest of the others, in places that would be free. They cost
+    /// nothing on a page whose slots are there anyway.
     pub pruned: Vec<Candidate<Node>>,
 }
 
 impl<Node: Copy + Ord> Neighbours<Node> {
-    /// Chooses at most `max` of `candidates` (nearest first) as neighbours of the node they were measured from.
+    /// Chooses at most `max` of `candidates` (nearest first) as neighbours of the node they were measured
+    /// from.
     pub fn select(
         candidates: &[Candidate<Node>],
         max: usize,
@@ -36,10 +37,12 @@ impl<Node: Copy + Ord> Neighbours<Node> {
         Ok(chosen)
     }
 
-    /// Offers one more candidate, which may displace the furthest pruned neighbour; with none of those, the furthest.
+    /// Offers one more candidate, which may displace the furthest pruned neighbour; with none of those, the
+    /// furthest.
     ///
-    /// Costs one distance for each diverse neighbour at most, where choosing again would cost the distances of all pairs.
-    /// The one difference: a pruned neighbour stays pruned when what it was nearer to is pruned now.
+    /// Costs one distance for each diverse neighbour at most, where choosing again would cost the distances
+    /// of all pairs. The one difference: a pruned neighbour stays pruned when what it was nearer to is pruned
+    /// now.
     pub fn offer(
         &mut self,
         candidate: Candidate<Node>,

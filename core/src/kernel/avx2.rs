@@ -5,7 +5,8 @@ use super::integer::{IntegerSimd, Operation};
 use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`], [`pass_avx2`] and [`run_avx2`] only.
+/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`], [`pass_avx2`] and [`run_avx2`]
+/// only.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -45,28 +46,31 @@ impl Simd for Avx2 {
     #[inline(always)]
     fn load_f32(self, bytes: &[u8]) -> __m256 {
         assert!(bytes.len() == 32);
-        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes there are.
+        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes
+        // there are.
         unsafe { _mm256_loadu_ps(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn load_f16(self, bytes: &[u8]) -> __m256 {
         assert!(bytes.len() == 16);
-        // SAFETY: `self` proves that the machine has F16C; the load needs no alignment and reads the 16 bytes there are.
+        // SAFETY: `self` proves that the machine has F16C; the load needs no alignment and reads the 16 bytes
+        // there are.
         unsafe { _mm256_cvtph_ps(_mm_loadu_si128(bytes.as_ptr().cast())) }
     }
 
     #[inline(always)]
     fn load_partial_f32(self, bytes: &[u8]) -> __m256 {
         let mask = &FIRST_LANES[8 - bytes.len() / 4..][..8];
-        // SAFETY: `self` proves that the machine has AVX; the first load reads the 8 values of `mask`, and the second
-        // reads only the lanes that the mask sets, as many as `bytes` has elements.
+        // SAFETY: `self` proves that the machine has AVX; the first load reads the 8 values of `mask`, and
+        // the second reads only the lanes that the mask sets, as many as `bytes` has elements.
         unsafe { _mm256_maskload_ps(bytes.as_ptr().cast(), _mm256_loadu_si256(mask.as_ptr().cast())) }
     }
 
     #[inline(always)]
     fn load_partial_f16(self, bytes: &[u8]) -> __m256 {
-        // A vector register is put together from two overlapping words, which is several times faster than a copy.
+        // A vector register is put together from two overlapping words, which is several times faster than a
+        // copy.
         let length = bytes.len();
         let word = if let (Some(first), Some(last)) = (bytes.first_chunk(), bytes.last_chunk()) {
             u128::from(u64::from_le_bytes(*first))
@@ -141,15 +145,16 @@ impl IntegerSimd for Avx2 {
     #[inline(always)]
     fn load(self, bytes: &[u8]) -> __m256i {
         assert!(bytes.len() == 32);
-        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes there are.
+        // SAFETY: `self` proves that the machine has AVX; the load needs no alignment and reads the 32 bytes
+        // there are.
         unsafe { _mm256_loadu_si256(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn load_partial(self, bytes: &[u8]) -> __m256i {
         let mask = &FIRST_LANES[8 - bytes.len() / 4..][..8];
-        // SAFETY: `self` proves that the machine has AVX2; the first load reads the 8 values of `mask`, and the second
-        // reads only the groups of 4 bytes that the mask sets, no more than `bytes` has.
+        // SAFETY: `self` proves that the machine has AVX2; the first load reads the 8 values of `mask`, and
+        // the second reads only the groups of 4 bytes that the mask sets, no more than `bytes` has.
         unsafe { _mm256_maskload_epi32(bytes.as_ptr().cast(), _mm256_loadu_si256(mask.as_ptr().cast())) }
     }
 
@@ -167,7 +172,8 @@ impl IntegerSimd for Avx2 {
 
     #[inline(always)]
     fn multiply_add(self, unsigned: __m256i, signed: __m256i, sums: __m256i) -> __m256i {
-        // SAFETY: `self` proves that the machine has AVX2. Two products of at most 15 × 128 cannot saturate 16 bits.
+        // SAFETY: `self` proves that the machine has AVX2. Two products of at most 15 × 128 cannot saturate
+        // 16 bits.
         unsafe {
             let pairs = _mm256_maddubs_epi16(unsigned, signed);
             _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))

@@ -47,30 +47,30 @@ impl Simd for Avx512 {
     #[inline(always)]
     fn load_f32(self, bytes: &[u8]) -> __m512 {
         assert!(bytes.len() == 64);
-        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 64 bytes
-        // there are.
+        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 64
+        // bytes there are.
         unsafe { _mm512_loadu_ps(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn load_f16(self, bytes: &[u8]) -> __m512 {
         assert!(bytes.len() == 32);
-        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 32 bytes
-        // there are.
+        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 32
+        // bytes there are.
         unsafe { _mm512_cvtph_ps(_mm256_loadu_si256(bytes.as_ptr().cast())) }
     }
 
     #[inline(always)]
     fn load_partial_f32(self, bytes: &[u8]) -> __m512 {
-        // SAFETY: `self` proves that the machine has AVX-512 F; the load reads only the lanes that the mask sets, as
-        // many as `bytes` has elements.
+        // SAFETY: `self` proves that the machine has AVX-512 F; the load reads only the lanes that the mask
+        // sets, as many as `bytes` has elements.
         unsafe { _mm512_maskz_loadu_ps(first_lanes(bytes.len() / 4), bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn load_partial_f16(self, bytes: &[u8]) -> __m512 {
-        // SAFETY: `self` proves that the machine has AVX-512 F, BW and VL; the load reads only the lanes that the mask
-        // sets, as many as `bytes` has elements.
+        // SAFETY: `self` proves that the machine has AVX-512 F, BW and VL; the load reads only the lanes that
+        // the mask sets, as many as `bytes` has elements.
         unsafe {
             _mm512_cvtph_ps(_mm256_maskz_loadu_epi16(first_lanes(bytes.len() / 2), bytes.as_ptr().cast()))
         }

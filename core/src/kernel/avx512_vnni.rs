@@ -4,7 +4,8 @@
 use super::integer::{IntegerSimd, Operation};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has AVX-512 F, BW, VL and VNNI: made by [`Avx512Vnni::detect`] and [`run_avx512_vnni`] only.
+/// Proof that the machine has AVX-512 F, BW, VL and VNNI: made by [`Avx512Vnni::detect`] and
+/// [`run_avx512_vnni`] only.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx512Vnni(());
 
@@ -38,15 +39,15 @@ impl IntegerSimd for Avx512Vnni {
     #[inline(always)]
     fn load(self, bytes: &[u8]) -> __m512i {
         assert!(bytes.len() == 64);
-        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 64 bytes
-        // there are.
+        // SAFETY: `self` proves that the machine has AVX-512 F; the load needs no alignment and reads the 64
+        // bytes there are.
         unsafe { _mm512_loadu_si512(bytes.as_ptr().cast()) }
     }
 
     #[inline(always)]
     fn load_partial(self, bytes: &[u8]) -> __m512i {
-        // SAFETY: `self` proves that the machine has AVX-512 F; the load reads only the groups of 4 bytes that
-        // the mask sets, no more than `bytes` has.
+        // SAFETY: `self` proves that the machine has AVX-512 F; the load reads only the groups of 4 bytes
+        // that the mask sets, no more than `bytes` has.
         unsafe { _mm512_maskz_loadu_epi32((1 << (bytes.len() / 4)) - 1, bytes.as_ptr().cast()) }
     }
 

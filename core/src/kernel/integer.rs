@@ -1,8 +1,8 @@
 //! Integer kernels, and work compiled for the instruction set that the machine has.
 //!
-//! [`Operation`] is written once, over [`IntegerSimd`]; [`Instructions::run`] runs the version that was compiled for one
-//! instruction set. Everything here is exact or plain IEEE arithmetic that no compiler may reorder or contract, so that
-//! an operation gives the same bits with every instruction set.
+//! [`Operation`] is written once, over [`IntegerSimd`]; [`Instructions::run`] runs the version that was
+//! compiled for one instruction set. Everything here is exact or plain IEEE arithmetic that no compiler may
+//! reorder or contract, so that an operation gives the same bits with every instruction set.
 
 #[cfg(target_arch = "x86_64")]
 use super::avx2::Avx2;
@@ -72,8 +72,8 @@ impl Instructions {
         })
     }
 
-    /// Those of an instruction set, or of a narrower one where a machine with AVX-512 lacks its VNNI; `None` where this
-    /// machine does not have it.
+    /// Those of an instruction set, or of a narrower one where a machine with AVX-512 lacks its VNNI; `None`
+    /// where this machine does not have it.
     pub(crate) fn with_instruction_set(set: InstructionSet) -> Option<Self> {
         match set {
             InstructionSet::Scalar => Some(Self::Scalar(Scalar)),

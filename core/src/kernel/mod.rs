@@ -1,7 +1,8 @@
 //! Distances between vectors, by the widest instructions that the machine has.
 //!
-//! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page. Elements are
-//! widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets and in `prefetch` only.
+//! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page.
+//! Elements are widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets and in
+//! `prefetch` only.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
@@ -65,9 +66,9 @@ impl InstructionSet {
         Self::available().next_back().unwrap_or(Self::Scalar)
     }
 
-    /// What [`Measure::new`] binds, the same for the life of the process: the set that the environment variable
-    /// `WALIA_KERNEL` names, for tests of the narrower kernels. Where it is unset, or names none that this machine has,
-    /// the widest; `walia_info` shows which it is.
+    /// What [`Measure::new`] binds, the same for the life of the process: the set that the environment
+    /// variable `WALIA_KERNEL` names, for tests of the narrower kernels. Where it is unset, or names none
+    /// that this machine has, the widest; `walia_info` shows which it is.
     pub fn in_use() -> Self {
         static IN_USE: OnceLock<InstructionSet> = OnceLock::new();
         *IN_USE.get_or_init(|| {
@@ -81,10 +82,12 @@ impl InstructionSet {
 
 /// A metric and an element type bound to the routines for this machine.
 ///
-/// The same two vectors give the same bits from every method and in either order, so that operators, scans and builds on
-/// one machine agree on every comparison. Across instruction sets the last bits may differ: nothing of it goes to disk.
+/// The same two vectors give the same bits from every method and in either order, so that operators, scans
+/// and builds on one machine agree on every comparison. Across instruction sets the last bits may differ:
+/// nothing of it goes to disk.
 ///
-/// Vectors need no alignment. Of two vectors of unequal length the shorter counts; the caller checks dimensions.
+/// Vectors need no alignment. Of two vectors of unequal length the shorter counts; the caller checks
+/// dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     metric: Metric,
@@ -92,7 +95,8 @@ pub struct Measure {
     kernel: Kernel,
     /// The sums of two vectors that are both prepared.
     prepared_kernel: Kernel,
-    /// The sums of a query and a vector of scaled halves; under cosine and inner product with the vector's squares.
+    /// The sums of a query and a vector of scaled halves; under cosine and inner product with the vector's
+    /// squares.
     halves_kernel: HalvesKernel,
 }
 
@@ -152,9 +156,9 @@ impl Measure {
 
     /// The value that ranks `a` and `b`; smaller is nearer.
     ///
-    /// L2 gives the squared distance, and the inner product is negated; both are infinite (or NaN) where f32 overflows.
-    /// Cosine is in 0 to 2. It is NaN where a squared norm is 0 in f32, as such a vector has no direction, and 1 or NaN
-    /// where one overflows.
+    /// L2 gives the squared distance, and the inner product is negated; both are infinite (or NaN) where f32
+    /// overflows. Cosine is in 0 to 2. It is NaN where a squared norm is 0 in f32, as such a vector has no
+    /// direction, and 1 or NaN where one overflows.
     #[inline]
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
         self.distance_from(a, self.prepare(a), b)
@@ -167,8 +171,9 @@ impl Measure {
         self.finish(sums.terms, prepared, sums.squares)
     }
 
-    /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded to f32 after it was
-    /// multiplied by `factor`; the same bits. Also gives [`Measure::squared_norm`] of that vector.
+    /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded
+    /// to f32 after it was multiplied by `factor`; the same bits. Also gives [`Measure::squared_norm`] of
+    /// that vector.
     #[inline]
     pub fn distance_from_halves(
         &self,
@@ -203,8 +208,8 @@ impl Measure {
         match self.metric {
             Metric::L2 | Metric::L1 => terms,
             Metric::InnerProduct => -terms,
-            // The product of two f32 is exact in f64: it does not depend on their order, and a vector is at a distance
-            // of exactly 0 from itself.
+            // The product of two f32 is exact in f64: it does not depend on their order, and a vector is at a
+            // distance of exactly 0 from itself.
             Metric::Cosine => {
                 1.0 - (terms / (f64::from(squares_a) * f64::from(squares_b)).sqrt()).clamp(-1.0, 1.0)
             }

@@ -40,18 +40,20 @@ impl Simd for Neon {
     #[inline(always)]
     fn load_f32(self, bytes: &[u8]) -> float32x4_t {
         assert!(bytes.len() == 16);
-        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the 16 there are.
+        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the
+        // 16 there are.
         unsafe { vreinterpretq_f32_u8(vld1q_u8(bytes.as_ptr())) }
     }
 
     #[inline(always)]
     fn load_f16(self, bytes: &[u8]) -> float32x4_t {
         assert!(bytes.len() == 8);
-        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the 8 there are.
+        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the 8
+        // there are.
         let halves = unsafe { vld1_u8(bytes.as_ptr()) };
         let values;
-        // SAFETY: the instruction is NEON's and touches the two registers only. The intrinsic for it is newer than the
-        // oldest compiler that this crate supports.
+        // SAFETY: the instruction is NEON's and touches the two registers only. The intrinsic for it is newer
+        // than the oldest compiler that this crate supports.
         unsafe {
             asm!("fcvtl {values:v}.4s, {halves:v}.4h", values = lateout(vreg) values, halves = in(vreg) halves,
                 options(pure, nomem, nostack, preserves_flags));
@@ -114,7 +116,8 @@ impl IntegerSimd for Neon {
     #[inline(always)]
     fn load(self, bytes: &[u8]) -> uint8x16_t {
         assert!(bytes.len() == 16);
-        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the 16 there are.
+        // SAFETY: `self` proves that the machine has NEON; a load of bytes needs no alignment and reads the
+        // 16 there are.
         unsafe { vld1q_u8(bytes.as_ptr()) }
     }
 
@@ -132,14 +135,15 @@ impl IntegerSimd for Neon {
 
     #[inline(always)]
     fn shift_right<const BITS: u32>(self, bytes: uint8x16_t) -> uint8x16_t {
-        // SAFETY: `self` proves that the machine has NEON. A shift to the left by a negative number is one to the right.
+        // SAFETY: `self` proves that the machine has NEON. A shift to the left by a negative number is one to
+        // the right.
         unsafe { vshlq_u8(bytes, vdupq_n_s8(-(BITS as i8))) }
     }
 
     #[inline(always)]
     fn multiply_add(self, unsigned: uint8x16_t, signed: uint8x16_t, sums: int32x4_t) -> int32x4_t {
-        // SAFETY: `self` proves that the machine has NEON. Bytes at most 15 are the same when signed, and a product of
-        // two signed bytes fits 16 bits.
+        // SAFETY: `self` proves that the machine has NEON. Bytes at most 15 are the same when signed, and a
+        // product of two signed bytes fits 16 bits.
         unsafe {
             let (unsigned, signed) = (vreinterpretq_s8_u8(unsigned), vreinterpretq_s8_u8(signed));
             let low = vmull_s8(vget_low_s8(unsigned), vget_low_s8(signed));

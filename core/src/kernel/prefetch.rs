@@ -5,8 +5,8 @@
 const MAX_BYTES: usize = 8192;
 const CACHE_LINE: usize = 64;
 
-/// Asks for the cache lines of `items`, so that they are near when they are read. Does nothing on machines for which there is
-/// no such instruction here.
+/// Asks for the cache lines of `items`, so that they are near when they are read. Does nothing on machines
+/// for which there is no such instruction here.
 #[inline]
 pub fn prefetch<T>(items: &[T]) {
     prefetch_range(items.as_ptr().cast(), size_of_val(items));
@@ -24,7 +24,8 @@ pub fn prefetch_range(address: *const u8, bytes: usize) {
 #[inline]
 fn prefetch_line(line: *const u8) {
     use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-    // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could see, whatever the address.
+    // SAFETY: SSE is part of x86-64, and a prefetch reads nothing that the program could see, whatever the
+    // address.
     unsafe { _mm_prefetch::<_MM_HINT_T0>(line.cast()) }
 }
 

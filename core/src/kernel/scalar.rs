@@ -13,8 +13,8 @@ fn lanes(operation: impl Fn(usize) -> f32) -> [f32; 4] {
     std::array::from_fn(operation)
 }
 
-/// The value of an IEEE 754 binary16, without a branch, so that the compiler can widen many at once (the `half` crate's
-/// portable conversion cannot be, and takes ten times as long).
+/// The value of an IEEE 754 binary16, without a branch, so that the compiler can widen many at once (the
+/// `half` crate's portable conversion cannot be, and takes ten times as long).
 #[inline(always)]
 pub(crate) fn widen(half: u16) -> f32 {
     /// 2¹¹², the ratio of the exponents' biases: it moves normal and subnormal values alike.

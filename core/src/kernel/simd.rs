@@ -1,7 +1,7 @@
 //! The one loop behind every distance, written once over what an instruction set can do.
 //!
-//! An implementor of [`Simd`] is a token that exists only where its instructions do, so that everything here is safe
-//! code.
+//! An implementor of [`Simd`] is a token that exists only where its instructions do, so that everything here
+//! is safe code.
 
 use std::iter::zip;
 
@@ -17,13 +17,14 @@ pub(super) struct Sums {
 /// One pass over two vectors; what is left over of the longer one is not read.
 pub(super) type Kernel = fn(&[u8], &[u8]) -> Sums;
 
-/// As [`Kernel`], where the second vector's elements are IEEE 754 binary16, each to be multiplied by the factor.
+/// As [`Kernel`], where the second vector's elements are IEEE 754 binary16, each to be multiplied by the
+/// factor.
 pub(super) type HalvesKernel = fn(&[u8], &[u8], f32) -> Sums;
 
 /// A proof that the machine has an instruction set, and its operations on a register of f32 lanes.
 ///
-/// All methods but [`Simd::kernel`] and [`Simd::halves_kernel`] are `#[inline(always)]` in every implementor: they must end up
-/// inside of a function that is compiled for the instruction set.
+/// All methods but [`Simd::kernel`] and [`Simd::halves_kernel`] are `#[inline(always)]` in every implementor:
+/// they must end up inside of a function that is compiled for the instruction set.
 pub(super) trait Simd: Copy {
     /// [`Simd::LANES`] f32 values.
     type Register: Copy;
@@ -188,8 +189,8 @@ const ACCUMULATORS: usize = 4;
 
 /// Adds up the terms of `a` and `b`.
 ///
-/// Which accumulator and lane an element goes to depends only on its position, so that two kernels that share a sum
-/// give the same bits for it.
+/// Which accumulator and lane an element goes to depends only on its position, so that two kernels that share
+/// a sum give the same bits for it.
 #[inline(always)]
 pub(super) fn pass<S: Simd, A: Element, B: Element, T: Terms>(
     simd: S,
@@ -224,8 +225,8 @@ pub(super) fn pass<S: Simd, A: Element, B: Element, T: Terms>(
             accumulate::<S, T>(simd, a, b, sum);
         }
     }
-    // The elements that do not fill a register go to the accumulator that no other of the rest can have gone to: one
-    // chosen while running would keep the accumulators in memory.
+    // The elements that do not fill a register go to the accumulator that no other of the rest can have gone
+    // to: one chosen while running would keep the accumulators in memory.
     let tail = rest_a.len() / width_a;
     if tail * width_a < rest_a.len() {
         let a = A::load_partial(simd, &rest_a[tail * width_a..], factor);

@@ -6,11 +6,12 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, pg_sys};
-use walia_core::page::scan::{Alternative, Answer, IterativeScan, Nearest, NearestOptions};
+use walia_core::page::scan::{Answer, Nearest, NearestOptions};
 use walia_core::types::Metric;
 
-use super::private::Private;
-use super::rows::Rows;
+use super::private::{Numbers, Private};
+use super::rows::{Row, Rows};
+use super::{NAME, USUAL};
 use crate::am::heap::HeapVectors;
 use crate::am::last::{self, LastScan, SearchNumber};
 use crate::am::scan::{self, Opened};
@@ -18,15 +19,13 @@ use crate::am::sort::Sorter;
 use crate::error::OrRaise;
 use crate::guc;
 use crate::nodes::NodeRef;
+use crate::plan::child::open_scan;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 
 /// The places of the children in the plan.
 const INDEX: usize = 0;
 const EXACT: usize = 1;
-
-/// Rows that are looked for first where it is not known how many are wanted.
-const USUAL: usize = 10;
 
 type Search = Nearest<RelationStore, Sorter, Rows>;
 
@@ -49,15 +48,6 @@ pub struct Execution {
     time: Duration,
     /// What was done by all executions.
     pub totals: Totals,
-}
-
-/// What of the planner's word is numbers.
-#[derive(Clone, Copy)]
-struct Numbers {
-    scale: f64,
-    shift: f64,
-    past: usize,
-    alternative: Alternative,
 }
 
 /// Where rows come from.
@@ -101,7 +91,7 @@ impl Execution {
         let context = unsafe {
             pg_sys::AllocSetContextCreateInternal(
                 (*executor).es_query_cxt,
-                super::NAME.as_ptr(),
+                NAME.as_ptr(),
                 pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
                 pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
@@ -116,12 +106,7 @@ impl Execution {
             limit: expression(private.limit),
             offset: expression(private.offset),
             bound: expression(private.bound),
-            numbers: Numbers {
-                scale: private.scale,
-                shift: private.shift,
-                past: private.past as usize,
-                alternative: private.alternative,
-            },
+            numbers: private.numbers,
             way: Way::Start,
             search: None,
             number: SearchNumber::default(),
@@ -176,7 +161,7 @@ impl Execution {
                     self.way = Way::Exact;
                     self.initialize_exact();
                     // A sort keeps no more rows.
-                    let wanted = self.limit().filter(|_| self.numbers.past == 0);
+                    let wanted = self.limit().filter(|_| self.numbers.past == 0.0);
                     let wanted = wanted.map_or(-1, |wanted| wanted as i64);
                     // SAFETY: an initialized child that has given nothing since it began, or began anew.
                     unsafe { pg_sys::ExecSetTupleBound(wanted, self.exact) };
@@ -187,7 +172,7 @@ impl Execution {
         unsafe { pg_sys::ExecProcNode(self.exact) }
     }
 
-    fn step(&mut self) -> Answer<super::rows::Row> {
+    fn step(&mut self) -> Answer<Row> {
         let search = self.search.as_mut().expect("walks");
         // SAFETY: the context lives as long as the execution.
         let answer = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| search.next_row()) };
@@ -200,7 +185,8 @@ impl Execution {
     fn begin(&mut self) {
         self.totals.executions += 1;
         self.number = SearchNumber::next();
-        let descriptor = self.open();
+        // SAFETY: an initialized index scan.
+        let descriptor = unsafe { open_scan(self.index) };
         // SAFETY: the scan has its keys; it ends after `end`.
         let search = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| self.search(descriptor)) };
         self.search = Some(search);
@@ -221,13 +207,8 @@ impl Execution {
             let vector = vector.unwrap_or_default();
             Rows::new(self.index, HeapVectors::new(descriptor, self.context, parameters, vector))
         };
-        let mut scan = scan::options(1);
-        if scan.iterative == IterativeScan::Off {
-            // The setting was another when the query was planned.
-            scan.iterative = IterativeScan::StrictOrder;
-        }
         let options = NearestOptions {
-            scan,
+            scan: scan::options(1),
             wanted: self.wanted(),
             radius: self.radius(parameters.metric),
             alternative: Some(self.numbers.alternative),
@@ -247,15 +228,9 @@ impl Execution {
         })
     }
 
-    /// Opens the index's scan, as the first row that is asked of its node would.
-    fn open(&mut self) -> pg_sys::IndexScanDesc {
-        // SAFETY: an initialized index scan.
-        unsafe { crate::plan::child::open_scan(self.index) }
-    }
-
     /// How many rows are wanted.
     fn wanted(&self) -> usize {
-        self.limit().map_or(USUAL, |limit| limit.saturating_add(self.numbers.past).max(1))
+        self.limit().map_or(USUAL, |limit| limit.saturating_add(self.numbers.past as usize).max(1))
     }
 
     /// The limit, and what is left out before, if there is one. Postgres complains of negative ones.
@@ -302,8 +277,8 @@ impl Execution {
         self.totals.scans.and(&self.done())
     }
 
-    /// Ends the search, if one has begun.
-    fn end(&mut self) {
+    /// Ends the search, if one has begun; called before the children end.
+    pub fn end(&mut self) {
         let mut done = self.done();
         let Some(mut search) = self.search.take() else { return };
         search.table.end();
@@ -326,10 +301,5 @@ impl Execution {
     pub fn restart(&mut self) {
         self.end();
         self.way = Way::Start;
-    }
-
-    /// Called before the children end.
-    pub fn finish(&mut self) {
-        self.end();
     }
 }

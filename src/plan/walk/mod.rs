@@ -19,5 +19,8 @@ use std::ffi::CStr;
 
 pub use node::SCAN_METHODS;
 
+/// Rows that are looked for first where it is not known how many are wanted: the usual LIMIT.
+const USUAL: usize = 10;
+
 /// The custom scan's name, as EXPLAIN shows it.
 const NAME: &CStr = c"WaliaNearestScan";

@@ -4,8 +4,8 @@ use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
 use super::distance::{Bound, Linear};
-use super::private::Private;
-use super::{NAME, node};
+use super::private::{Numbers, Private};
+use super::{NAME, USUAL, node};
 use crate::am::{cost, order};
 use crate::guc::{self, IterativeScan};
 use crate::nodes::{List, NodeRef};
@@ -17,9 +17,6 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
     // SAFETY: the other callbacks may be null.
     ..unsafe { std::mem::zeroed() }
 });
-
-/// Rows that are taken to be wanted where that is not known: the usual LIMIT.
-const USUAL: f64 = 10.0;
 
 /// What Postgres takes for the share of rows within a bound of which it knows nothing.
 const BOUNDED: f64 = 1.0 / 3.0;
@@ -57,7 +54,7 @@ pub fn offer(
         return;
     }
     let Some(exact) = exact(root, relation, keys) else { return };
-    let Some(path) = ordered.path(root, relation, keys, exact) else { return };
+    let path = ordered.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
         let paths = relation.pathlist;
@@ -75,8 +72,8 @@ fn is_ordered_scan(path: NodeRef<pg_sys::Path>) -> bool {
         .is_some_and(|scan| cost::is_scan(scan) && !scan.indexorderbys().is_empty())
 }
 
-/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others. Those that say the
-/// same of all rows put a plan node of their own above the index's scan.
+/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others.
+/// Those that say the same of all rows put a plan node of their own above the index's scan.
 fn has_special_condition(relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
     // SAFETY: looks at expressions of the planner's.
     let is_volatile = |condition: NodeRef<pg_sys::RestrictInfo>| unsafe {
@@ -122,6 +119,8 @@ fn exact<'p>(
 struct Ordered<'p> {
     index: NodeRef<'p, pg_sys::IndexOptInfo>,
     distance: NodeRef<'p, pg_sys::OpExpr>,
+    /// Whether the index's column stands on the right of the operator.
+    is_commuted: bool,
     bound: Option<Bound<'p>>,
 }
 
@@ -156,18 +155,18 @@ impl<'p> Ordered<'p> {
         };
         let conditions = relation.baserestrictinfo();
         let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
-        // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius does.
+        // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
+        // does.
         let is_upper = |bound: &Bound| bound.of.scale > 0.0 || cost::is_never_undefined(index);
         let bound =
             conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known).filter(is_upper));
         let is_same_way = is_ascending(key) == (order.scale > 0.0);
-        // The distance's NULL and NaN are last. In a descending order they are first, unless a bound lets none of them pass.
+        // The distance's NULL and NaN are last. In a descending order they are first, unless a bound lets
+        // none of them pass.
         let is_last = is_ascending(key) && !key.pk_nulls_first;
-        (is_same_way && (is_last || bound.is_some())).then_some(Self {
-            index,
-            distance: order.distance,
-            bound,
-        })
+        let is_commuted = column_side(order.distance, index, &is_known)? == 1;
+        let found = Self { index, distance: order.distance, is_commuted, bound };
+        (is_same_way && (is_last || bound.is_some())).then_some(found)
     }
 
     /// The scan, beside the exact way.
@@ -177,33 +176,28 @@ impl<'p> Ordered<'p> {
         relation: NodeRef<'p, pg_sys::RelOptInfo>,
         keys: List<'p, pg_sys::PathKey>,
         exact: NodeRef<'p, pg_sys::Path>,
-    ) -> Option<NodeRef<'p, pg_sys::CustomPath>> {
+    ) -> NodeRef<'p, pg_sys::CustomPath> {
         let limit = limit(root, relation);
         let rows = relation.rows.max(1.0);
-        let wanted = if limit.is_some() && root.limit_tuples > 0.0 { root.limit_tuples } else { USUAL };
+        let is_told = limit.is_some() && root.limit_tuples > 0.0;
+        let wanted = if is_told { root.limit_tuples } else { USUAL as f64 };
         let within = if self.bound.is_some() { BOUNDED } else { 1.0 };
         let share = (rows / relation.tuples.max(1.0) / within).clamp(1e-9, 1.0);
         let walk = cost::Walk::new(self.index, wanted, share, relation.baserestrictcost.per_tuple);
-        let (limit_count, offset) = limit.unwrap_or_default();
-        let of = self.bound.map(|bound| bound.of);
+        let alternative =
+            Alternative { cost: exact.total_cost, expansion: walk.expansion, test: walk.test, share };
+        let (scale, shift) = self.bound.map_or((1.0, 0.0), |bound| (bound.of.scale, bound.of.offset));
+        let past = if is_exact(root) { 0.0 } else { 1.0 };
         let private = Private {
-            limit: limit_count.map(|node| root.copy(node)),
-            offset: offset.map(|node| root.copy(node)),
+            limit: limit.map(|limit| root.copy(limit.count)),
+            offset: limit.and_then(|limit| limit.offset).map(|node| root.copy(node)),
             bound: self.bound.map(|bound| root.copy(bound.value)),
-            scale: of.map_or(1.0, |of| of.scale),
-            shift: of.map_or(0.0, |of| of.offset),
-            past: if is_exact(root) { 0.0 } else { 1.0 },
-            alternative: Alternative {
-                cost: exact.total_cost,
-                expansion: walk.expansion,
-                test: walk.test,
-                share,
-            },
+            numbers: Numbers { scale, shift, past, alternative },
         };
         let lists = [private.expressions(), private.data()];
         // SAFETY: lists are nodes; neither is empty.
         let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
-        let scan = self.index_path(root, relation)?;
+        let scan = self.index_path(root, relation);
         let mut path = pg_sys::CustomPath {
             path: *exact,
             #[cfg(not(feature = "pg14"))]
@@ -219,8 +213,9 @@ impl<'p> Ordered<'p> {
         // A worker has no value for a parameter of an outer query.
         path.path.parallel_safe = false;
         path.path.rows = rows;
-        // Rows past those that are wanted cost as much again, each, until a second run gives the rest. Postgres takes the costs in
-        // between for a straight line, which is to go through those of the rows that are wanted.
+        // Rows past those that are wanted cost as much again, each, until a second run gives the rest.
+        // Postgres takes the costs in between for a straight line, which is to go through those of the rows
+        // that are wanted.
         let past = ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost);
         path.path.total_cost = walk.first + past + rows * walk.row;
         let part = (wanted / rows).min(0.99);
@@ -229,7 +224,7 @@ impl<'p> Ordered<'p> {
         {
             path.path.disabled_nodes = 0;
         }
-        Some(root.allocate(path))
+        root.allocate(path)
     }
 
     /// The path of the index, for its plan: the distance's expression, and the conditions.
@@ -237,15 +232,15 @@ impl<'p> Ordered<'p> {
         &self,
         root: NodeRef<'p, pg_sys::PlannerInfo>,
         relation: NodeRef<'p, pg_sys::RelOptInfo>,
-    ) -> Option<NodeRef<'p, pg_sys::Path>> {
+    ) -> NodeRef<'p, pg_sys::Path> {
         let distance = root.copy(self.distance.upcast());
-        let is_known = |node: NodeRef<pg_sys::Node>| is_known(root, node);
-        if column_side(self.distance, self.index, &is_known)? == 1 {
+        if self.is_commuted {
             // SAFETY: a copy of the operator's expression, which has a commutator.
             unsafe { pg_sys::CommuteOpExpr(distance.as_ptr().cast()) };
         }
         let root = root.as_ptr();
-        // SAFETY: the expression gives a double precision, by which rows can be ordered. All belong to one planner.
+        // SAFETY: the expression gives a double precision, by which rows can be ordered. All belong to one
+        // planner.
         let keys = unsafe {
             pg_sys::build_expression_pathkey(
                 root,
@@ -274,7 +269,7 @@ impl<'p> Ordered<'p> {
             (*path).path.disabled_nodes = 0;
         }
         // SAFETY: as above.
-        Some(unsafe { NodeRef::new(path.cast()) })
+        unsafe { NodeRef::new(path.cast()) }
     }
 }
 
@@ -320,7 +315,11 @@ fn is_exact(root: NodeRef<pg_sys::PlannerInfo>) -> bool {
 }
 
 /// LIMIT and OFFSET.
-type Limit<'p> = (Option<NodeRef<'p, pg_sys::Node>>, Option<NodeRef<'p, pg_sys::Node>>);
+#[derive(Clone, Copy)]
+struct Limit<'p> {
+    count: NodeRef<'p, pg_sys::Node>,
+    offset: Option<NodeRef<'p, pg_sys::Node>>,
+}
 
 /// The LIMIT and OFFSET of the query, where they count rows of the relation.
 fn limit<'p>(
@@ -338,7 +337,7 @@ fn limit<'p>(
         && query.distinctClause.is_null()
         && query.havingQual.is_null()
         && query.setOperations.is_null();
-    let (count, offset) = (query.limitCount(), query.limitOffset());
-    let are_known = [count, offset].into_iter().flatten().all(|node| is_known(root, node));
-    (is_alone && is_plain && are_known && order::has_limit(query)).then_some((count, offset))
+    let limit = Limit { count: query.limitCount()?, offset: query.limitOffset() };
+    let is_known = is_known(root, limit.count) && limit.offset.is_none_or(|offset| is_known(root, offset));
+    (is_alone && is_plain && is_known && order::has_limit(query)).then_some(limit)
 }

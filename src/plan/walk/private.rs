@@ -14,6 +14,12 @@ pub struct Private<'p> {
     pub offset: Option<NodeRef<'p, pg_sys::Node>>,
     /// An upper bound of `scale` times the distance and `shift`, or where `scale` is negative a lower one.
     pub bound: Option<NodeRef<'p, pg_sys::Node>>,
+    pub numbers: Numbers,
+}
+
+/// What of that is numbers.
+#[derive(Clone, Copy)]
+pub struct Numbers {
     pub scale: f64,
     pub shift: f64,
     /// Rows that are read past the limit: to see whether they are as far as the last one.
@@ -30,33 +36,25 @@ impl<'p> Private<'p> {
 
     /// For `custom_private`, in the current memory context.
     pub fn data(&self) -> List<'p, pg_sys::Node> {
-        let Alternative { cost, expansion, test, share } = self.alternative;
-        [self.scale, self.shift, self.past, cost, expansion, test, share]
+        let Numbers { scale, shift, past, alternative } = self.numbers;
+        let Alternative { cost, expansion, test, share } = alternative;
+        [scale, shift, past, cost, expansion, test, share]
             .map(|value| Some(double(value)))
             .into_iter()
             .collect()
     }
 
-    /// From the lists. Both are made by one backend, or copied by its workers, which run the same library.
+    /// From the lists. They need no version: the scan is never for parallel workers, which load the library
+    /// anew.
     pub fn decode(expressions: List<'p, pg_sys::Node>, data: List<'p, pg_sys::Node>) -> Self {
         let number = |place| {
             let constant = data.get(place).and_then(|node| node.downcast::<pg_sys::Const>());
             constant.map_or(0.0, |constant| f64::from_bits(constant.constvalue.value() as u64))
         };
-        Self {
-            limit: expressions.get(0),
-            offset: expressions.get(1),
-            bound: expressions.get(2),
-            scale: number(0),
-            shift: number(1),
-            past: number(2),
-            alternative: Alternative {
-                cost: number(3),
-                expansion: number(4),
-                test: number(5),
-                share: number(6),
-            },
-        }
+        let [scale, shift, past, cost, expansion, test, share] = std::array::from_fn(number);
+        let alternative = Alternative { cost, expansion, test, share };
+        let [limit, offset, bound] = std::array::from_fn(|place| expressions.get(place));
+        Self { limit, offset, bound, numbers: Numbers { scale, shift, past, alternative } }
     }
 }
 

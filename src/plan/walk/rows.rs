@@ -101,8 +101,8 @@ impl TestedTable for Rows {
         let slot = state.ss.ss_ScanTupleSlot;
         scan.xs_heaptid = item_pointer(heap_tid);
         scan.xs_heap_continue = false;
-        // This is what Postgres's node does with a row: visibility first, then conditions in the order in which the
-        // planner has put them.
+        // This is what Postgres's node does with a row: visibility first, then conditions in the order in
+        // which the planner has put them.
         // SAFETY: as above.
         unsafe {
             if !pg_sys::index_fetch_heap(scan, slot) {

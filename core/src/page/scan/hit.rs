@@ -63,7 +63,8 @@ pub trait TestedTable: ColumnVectors {
     /// What a test makes of a row that passes: what the caller wants to be given.
     type Row;
 
-    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Called without any page of the index.
+    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Called without any page of
+    /// the index.
     fn test(&mut self, heap_tid: HeapTid) -> Option<Self::Row>;
 
     /// The query's distance from the vector of a row, as the index ranks it.

@@ -16,8 +16,8 @@
 //!
 //! Where few rows pass, or those that do lie far away, ranking all of them costs less. The caller says what
 //! that costs. Once the walk has cost as much, or what it has seen lets it foresee that this will cost less
-//! than the rest of the walk, it gives up ([`Nearest::next_row`] gives [`Answer::Dear`]). It has given nothing
-//! then.
+//! than the rest of the walk, it gives up ([`Nearest::next_row`] gives [`Answer::Dear`]). It has given
+//! nothing then.
 
 use super::hit::{Hit, HitClass, RunSorter, TestedTable};
 use super::options::{IterativeScan, ScanOptions, ScanStats};
@@ -25,14 +25,13 @@ use super::order::Bounds;
 use super::second_run::SecondRun;
 use super::sieve::{Found, Sieve};
 use super::walk::Walk;
-use crate::graph::{Candidate, NodeStore, Precision, descend};
+use crate::graph::{Candidate, Distance, NodeStore, Precision, descend};
 use crate::page::format::meta::Meta;
 use crate::page::query::heap_tids::HeapTids;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashMap;
-use std::cmp::Ordering;
 
 /// Nodes that are taken to be tested together, so that the pages of their rows can be asked for before the
 /// first is read.
@@ -44,7 +43,8 @@ const FORESEEN: f64 = 32.0;
 /// What is wanted.
 #[derive(Clone, Copy, Debug)]
 pub struct NearestOptions {
-    /// How to scan. There is a second run unless iterative scans are off.
+    /// How to scan. Who knows how many rows are wanted goes on until they are there: without iterative scans
+    /// as well.
     pub scan: ScanOptions,
     /// How many rows, as far as that is known; more may be asked for.
     pub wanted: usize,
@@ -146,6 +146,10 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         table: Table,
     ) -> Self {
         let query = query.filter(|vector| !index.schema.measure.is_undefined(vector));
+        let mut options = options;
+        if options.scan.iterative == IterativeScan::Off {
+            options.scan.iterative = IterativeScan::StrictOrder;
+        }
         Self {
             walk: Walk::new(index, meta, query, options.scan),
             sieve: Sieve::new(options.wanted),
@@ -200,7 +204,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
                 }
                 Phase::Round => match self.round.pop() {
                     Some(found) => {
-                        // A row that was not kept is read again; its conditions may be volatile.
+                        // A row that was not kept is read again.
                         let row = found.row.or_else(|| self.table.test(found.heap_tid));
                         self.walk.stats.first_run += u64::from(row.is_some());
                         if let Some(row) = row {
@@ -233,14 +237,13 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     /// reached may be nearer: all that is known is sorted with what the pages hold besides.
     fn end_round(&mut self, ended: Ended) -> Result<Option<Answer<Table::Row>>> {
         let has_given = self.walk.stats.rounds > 0;
-        let can_go_on = self.options.scan.iterative != IterativeScan::Off;
         match ended {
             Ended::Dear => return Ok(Some(Answer::Dear)),
             Ended::Exhausted if !has_given && self.options.alternative.is_some() => {
                 return Ok(Some(Answer::Dear));
             }
-            Ended::Exhausted if can_go_on => self.begin_second_run()?,
-            Ended::Complete | Ended::Exhausted => {
+            Ended::Exhausted => self.begin_second_run()?,
+            Ended::Complete => {
                 self.walk.stats.rounds += 1;
                 self.round = self.sieve.take_passed();
                 self.phase = if self.round.is_empty() { Phase::End } else { Phase::Round };
@@ -263,8 +266,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     }
 
     fn further_round(&mut self) -> Result<Ended> {
-        let ScanOptions { iterative, max_tuples, .. } = self.options.scan;
-        if iterative == IterativeScan::Off || self.walk.stats.first_run >= max_tuples as u64 {
+        if self.walk.stats.first_run >= self.options.scan.max_tuples as u64 {
             return Ok(Ended::Exhausted);
         }
         self.sieve.want_more(self.sieve.wanted_in_all())?;
@@ -297,8 +299,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
 
     /// Whether the rule says that the walk may end.
     fn is_complete(&mut self, frontier: f64) -> bool {
-        let is_outside = frontier.total_cmp(&self.options.radius) == Ordering::Greater;
-        let is_bound = self.sieve.bound().is_some_and(|bound| frontier.total_cmp(&bound) != Ordering::Less);
+        let frontier = Distance(frontier);
+        let is_outside = frontier > Distance(self.options.radius);
+        let is_bound = self.sieve.bound().is_some_and(|bound| frontier >= Distance(bound));
         let rank = self.sieve.rank();
         let wanted = if is_bound { self.sieve.wanted_in_all() } else { rank.max(1) };
         (is_bound || is_outside)
@@ -329,7 +332,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     fn sift(&mut self, frontier: f64) -> Result<()> {
         loop {
             if self.together.is_empty() {
-                self.take_together(frontier)?;
+                self.take_together(frontier);
             }
             let Some(node) = self.together.pop() else { return Ok(()) };
             if self.sieve.is_full_before(&node) {
@@ -342,7 +345,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     }
 
     /// Takes the nodes that are tested next, and asks for the pages of their rows.
-    fn take_together(&mut self, frontier: f64) -> Result<()> {
+    fn take_together(&mut self, frontier: f64) {
         let most = (self.sieve.missing() as f64 / self.share()).ceil().clamp(1.0, MOST_TOGETHER as f64);
         self.together.extend(std::iter::from_fn(|| self.sieve.take(frontier)).take(most as usize));
         let notes = self.walk.query.notes();
@@ -351,14 +354,13 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         drop(notes);
         self.table.prefetch(&blocks);
         self.together.reverse();
-        Ok(())
     }
 
     /// Tests the rows of a node, until one more of them would be too many.
     fn test_node(&mut self, node: Candidate<Link>) -> Result<()> {
         self.walk.store().interrupt_point();
         let bounds = Bounds::of(&node);
-        let is_outside = bounds.low.total_cmp(&self.options.radius) == Ordering::Greater;
+        let is_outside = Distance(bounds.low) > Distance(self.options.radius);
         let only_row = self.walk.query.notes().only_rows.get(&node.node).copied();
         let (mut rows, mut distance, mut has_passed) = match (self.begun.remove(&node.node), only_row) {
             (Some((rows, distance)), _) => (rows, Some(distance), true),
@@ -371,7 +373,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             let Some(row) = self.test(heap_tid) else { continue };
             has_passed = true;
             let distance = *distance.get_or_insert_with(|| self.table.distance_of(&row));
-            let is_late = distance.total_cmp(&self.last) == Ordering::Less;
+            let is_late = Distance(distance) < Distance(self.last);
             if is_late && self.options.scan.iterative == IterativeScan::StrictOrder {
                 self.late.try_reserve(1)?;
                 self.late.push(Bounds::exact(distance).hit(heap_tid));

@@ -1,7 +1,7 @@
 //! Expanded nodes on their way to be results: which are to be tested next, and the nearest rows that have
 //! passed.
 
-use crate::graph::{Candidate, Precision};
+use crate::graph::{Candidate, Distance, Precision};
 use crate::types::{HeapTid, Link, Result};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
@@ -162,24 +162,6 @@ fn least(node: &Candidate<Link>) -> Distance {
         Precision::Estimated(doubt) => node.distance - RARE * f64::from(doubt),
     };
     Distance(least)
-}
-
-/// A distance in the total order of floats.
-#[derive(Clone, Copy, PartialEq)]
-struct Distance(f64);
-
-impl Eq for Distance {}
-
-impl Ord for Distance {
-    fn cmp(&self, other: &Self) -> Ordering {
-        self.0.total_cmp(&other.0)
-    }
-}
-
-impl PartialOrd for Distance {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
 }
 
 impl<Row> Ord for Found<Row> {
