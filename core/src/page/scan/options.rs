@@ -16,7 +16,7 @@ pub enum IterativeScan {
 /// How to scan.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanOptions {
-    /// Candidates that the walk keeps, and results of each of its rounds.
+    /// Candidates that the walk keeps, and results of its first round.
     pub ef_search: usize,
     /// What follows after the first round.
     pub iterative: IterativeScan,
@@ -49,6 +49,12 @@ pub struct ScanStats {
     pub stale_links: u64,
     /// Those of them that [`Scan::heal`](super::Scan::heal) replaced or removed.
     pub healed_links: u64,
+}
+
+/// Results of a round that follows when so many heap TIDs of `max_tuples` have been given: as many again, since
+/// each round takes up all that those before have left out. So the work is in proportion to what is given.
+pub fn further_ef(ef_search: usize, given: usize, max_tuples: usize) -> usize {
+    ef_search.max(given.min(max_tuples.saturating_sub(given)))
 }
 
 /// Results that each of so many scans that are searched as one looks for at least.
