@@ -108,6 +108,11 @@ impl Model {
         }
     }
 
+    /// Those of layer 0, and one of each layer above: what is expanded there besides costs little.
+    fn nodes(&self) -> f64 {
+        self.ef_search * if self.codes { EXPANDED } else { 1.0 } + self.layers
+    }
+
     /// Pages that so many expansions ask for, each for a node.
     fn pages_asked_for(&self, expansions: f64) -> f64 {
         let visits = if self.codes { expansions } else { expansions * self.m0 * UNSEEN_NEIGHBOURS };
@@ -280,8 +285,8 @@ impl Walk {
         let each = reach(guc::ef_search(), wanted as usize);
         // Each graph has a search of its own, if a lesser one, that tells nothing of the others.
         let ef_search = results_of_each(guc::ef_search(), indexes.len()) as f64;
-        let searches = all(&|of_index| Model { ef_search, ..*of_index }.expansions());
-        let besides = (searches - model.expansions()).max(0.0);
+        let searches = all(&|of_index| Model { ef_search, ..*of_index }.nodes());
+        let besides = (searches - model.nodes()).max(0.0);
         let expansions = (tests * each).max(model.expansions()) + besides;
         let expansions = expansions.clamp(1.0, model.tuples.max(1.0));
         let pages = model.pages_read(model.pages_asked_for(expansions));
