@@ -415,7 +415,7 @@ fn recall_of_many_tables_is_that_of_one() {
         let many: Vec<&Table> = many.iter().collect();
         let measure = Measure::new(parameters.metric, parameters.element);
         for (share, wanted) in [(1, 10), (2, 10), (2, 200), (10, 1), (10, 60), (100, 10)] {
-            let passes = |tid: HeapTid| (tid.block() * 50 + u32::from(tid.offset())) % share == 0;
+            let passes = |tid: HeapTid| (tid.block() * 50 + u32::from(tid.offset())).is_multiple_of(share);
             let recall = |tables: &[&Table]| {
                 let mut found = 0;
                 for query in &queries {
