@@ -246,6 +246,7 @@ macro_rules! fields {
 fields! {
     pg_sys::PlannerInfo {
         parse: one Query, glob: one PlannerGlobal, parent_root: perhaps PlannerInfo,
+        append_rel_list: list AppendRelInfo,
         sort_pathkeys: list PathKey, query_pathkeys: list PathKey, processed_tlist: list TargetEntry,
     }
     pg_sys::Query {

@@ -125,9 +125,11 @@ CREATE INDEX ON audio USING walia_hnsw (v);
 CREATE INDEX ON logic USING walia_hnsw (v);
 CREATE INDEX ON logic USING walia_hnsw (v vecf16_l2_ops);
 ANALYZE vision, audio, logic;
+SET walia.nearest_scan = off;
 EXPLAIN (COSTS OFF, VERBOSE) SELECT modality, id FROM (
     SELECT 'vision' AS modality, id, v FROM vision UNION ALL SELECT 'audio', id, v FROM audio) AS every
     WHERE id % 2 = 0 ORDER BY v <~> '[1,2,3]' LIMIT 4;
+RESET walia.nearest_scan;
 SELECT modality, id FROM (
     SELECT 'vision' AS modality, id, v FROM vision UNION ALL SELECT 'audio', id, v FROM audio) AS every
     WHERE id % 2 = 0 ORDER BY v <~> '[1,2,3]' LIMIT 4;

@@ -1,7 +1,7 @@
 //! What the planner is told: `amcostestimate`.
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::page::scan::{reach, share};
+use walia_core::page::scan::{reach, share as results_of_each};
 use walia_core::types::Metric;
 
 use super::options::Options;
@@ -106,6 +106,11 @@ impl Model {
         } else {
             self.ef_search + self.layers
         }
+    }
+
+    /// Those of layer 0, and one of each layer above: what is expanded there besides costs little.
+    fn nodes(&self) -> f64 {
+        self.ef_search * if self.codes { EXPANDED } else { 1.0 } + self.layers
     }
 
     /// Pages that so many expansions ask for, each for a node.
@@ -239,7 +244,7 @@ impl Federated {
     pub fn new(paths: &[NodeRef<pg_sys::IndexPath>]) -> Self {
         let indexes: Vec<_> = paths.iter().map(|path| path.indexinfo()).collect();
         let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
-        let share = share(guc::ef_search(), indexes.len()) as f64;
+        let share = results_of_each(guc::ef_search(), indexes.len()) as f64;
         let (mut saved, mut reading) = (0.0, 0.0);
         for index in indexes {
             let alone = Model::new(index, guc::ef_search() as f64);
@@ -267,12 +272,23 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// For so many rows, where this share passes conditions that cost so much.
-    pub fn new(index: NodeRef<pg_sys::IndexOptInfo>, wanted: f64, share: f64, conditions: f64) -> Self {
-        let model = Model::new(index, guc::ef_search() as f64);
+    /// For so many rows of tables whose indexes are searched as one, where this share passes conditions that
+    /// cost so much.
+    pub fn new(indexes: &[NodeRef<pg_sys::IndexOptInfo>], wanted: f64, share: f64, conditions: f64) -> Self {
+        let models: Vec<_> =
+            indexes.iter().map(|index| Model::new(*index, guc::ef_search() as f64)).collect();
+        let all = |part: &dyn Fn(&Model) -> f64| models.iter().map(part).sum::<f64>();
+        let pages = all(&|model| model.pages);
+        let (tuples, table_pages) = (all(&|model| model.tuples), all(&|model| model.table_pages));
+        let model = Model { tuples, pages, all_pages: pages, table_pages, ..models[0] };
         let tests = (wanted / share).min(model.tuples.max(1.0));
         let each = reach(guc::ef_search(), wanted as usize);
-        let expansions = (tests * each).max(model.expansions()).clamp(1.0, model.tuples.max(1.0));
+        // Each graph has a search of its own, if a lesser one, that tells nothing of the others.
+        let ef_search = results_of_each(guc::ef_search(), indexes.len()) as f64;
+        let searches = all(&|of_index| Model { ef_search, ..*of_index }.nodes());
+        let besides = (searches - model.nodes()).max(0.0);
+        let expansions = (tests * each).max(model.expansions()) + besides;
+        let expansions = expansions.clamp(1.0, model.tuples.max(1.0));
         let pages = model.pages_read(model.pages_asked_for(expansions));
         let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
         let expansion = PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing;
@@ -285,16 +301,21 @@ impl Walk {
     }
 }
 
-/// Whether an index's distance is defined for all vectors.
-pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
+/// The metric of an index of this access method.
+pub fn metric(index: NodeRef<pg_sys::IndexOptInfo>) -> Option<Metric> {
     // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
     // returns.
     unsafe {
         let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
         let metric = column::measure(relation).map(|(metric, _)| metric);
         pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        matches!(metric, Some(Metric::L2 | Metric::L1))
+        metric
     }
+}
+
+/// Whether an index's distance is defined for all vectors.
+pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
+    matches!(metric(index), Some(Metric::L2 | Metric::L1))
 }
 
 /// Whether an index is one of walia_hnsw's.

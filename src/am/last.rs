@@ -75,23 +75,9 @@ impl LastScan {
 
     /// Both together.
     pub fn and(self, other: &Self) -> Self {
-        let (one, two) = (self.stats, other.stats);
-        let mut stats = one;
-        stats.search.expanded += two.search.expanded;
-        stats.search.distances += two.search.distances;
-        stats.search.estimates += two.search.estimates;
-        // Rounds are those of all scans together.
-        stats.rounds = one.rounds.max(two.rounds);
-        stats.first_run += two.first_run;
-        stats.second_run += two.second_run;
-        stats.measured_rows += two.measured_rows;
-        stats.tested_rows += two.tested_rows;
-        stats.failed_rows += two.failed_rows;
-        stats.stale_links += two.stale_links;
-        stats.healed_links += two.healed_links;
         Self {
             indexes: self.indexes + other.indexes,
-            stats,
+            stats: self.stats.and(&other.stats),
             pages: self.pages + other.pages,
             prefetched: self.prefetched + other.prefetched,
             prefetched_used: self.prefetched_used + other.prefetched_used,

@@ -85,6 +85,7 @@ unsafe extern "C-unwind" fn create_upper_paths(
     if let Some(input) = input
         && stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED
         && guc::federated_scan()
+        && !walk::many::offer_ordered(root, input, output)
     {
         path::offer(root, input, output);
     }
@@ -116,7 +117,9 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
     if matches!(entry.rtekind, pg_sys::RTEKind::RTE_SUBQUERY | pg_sys::RTEKind::RTE_CTE) {
         order::forget(root, relation);
     }
-    if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
+    if entry.inh {
+        walk::many::offer(root, relation);
+    } else if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
         walk::path::offer(root, relation, entry);
     }
 }

@@ -64,7 +64,7 @@ pub fn forget_in_branch(root: NodeRef<pg_sys::PlannerInfo>, output: NodeRef<pg_s
 
 /// Whether the order of a path's rows is that of a scan of a walia_hnsw index. The path is complete, and of a
 /// query that `root` plans.
-fn rests_on_scan(root: NodeRef<pg_sys::PlannerInfo>, path: NodeRef<pg_sys::Path>) -> bool {
+pub fn rests_on_scan(root: NodeRef<pg_sys::PlannerInfo>, path: NodeRef<pg_sys::Path>) -> bool {
     let any_of = |paths: List<pg_sys::Path>| paths.iter().any(|path| rests_on_scan(root, path));
     if let Some(scan) = path.downcast::<pg_sys::IndexPath>() {
         !scan.indexorderbys().is_empty() && cost::is_scan(scan)

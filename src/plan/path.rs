@@ -61,7 +61,11 @@ pub fn offer(
 }
 
 /// Adds a path to those of `output`, with the columns that are wanted there. It may be freed.
-fn add(root: NodeRef<pg_sys::PlannerInfo>, output: NodeRef<pg_sys::RelOptInfo>, path: NodeRef<pg_sys::Path>) {
+pub fn add(
+    root: NodeRef<pg_sys::PlannerInfo>,
+    output: NodeRef<pg_sys::RelOptInfo>,
+    path: NodeRef<pg_sys::Path>,
+) {
     let target = root.upper_targets[pg_sys::UpperRelationKind::UPPERREL_ORDERED as usize];
     let (root, output, mut offered) = (root.as_ptr(), output.as_ptr(), path.as_ptr());
     // SAFETY: all belong to one planner. Nobody uses the dearer paths that `output` forgets.
@@ -139,7 +143,7 @@ fn replacement<'p>(
 }
 
 /// What a path projects, or the path itself.
-fn without_projection(mut path: NodeRef<pg_sys::Path>) -> NodeRef<pg_sys::Path> {
+pub fn without_projection(mut path: NodeRef<pg_sys::Path>) -> NodeRef<pg_sys::Path> {
     while let Some(projection) = path.downcast::<pg_sys::ProjectionPath>() {
         path = projection.subpath();
     }
@@ -190,7 +194,7 @@ fn order_expression<'p>(
 
 /// Whether a MergeAppend may leave out partitions when it is run, as only Postgres's own Append nodes can: a
 /// condition on a partition key has a value then that it has not when the query is planned.
-fn may_prune_when_run(root: NodeRef<pg_sys::PlannerInfo>, input: NodeRef<pg_sys::RelOptInfo>) -> bool {
+pub fn may_prune_when_run(root: NodeRef<pg_sys::PlannerInfo>, input: NodeRef<pg_sys::RelOptInfo>) -> bool {
     // SAFETY: the planner's array of relations, which has nulls.
     let relations = unsafe {
         let (first, count) = (root.simple_rel_array, root.simple_rel_array_size as usize);

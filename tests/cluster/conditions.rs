@@ -26,20 +26,43 @@ fn prepare(client: &mut Client) {
                  CASE WHEN i % 50 > 0 THEN (SELECT array_agg(i % 8 * 0.7 + random() + 0 * j)::vecf32
                                             FROM generate_series(1, 8) j) END
              FROM generate_series(1, {ROWS}) i;
+             CREATE TABLE items_columns AS SELECT id, tenant, price, name, flag, made, tags, doc FROM items LIMIT 0;
+             ALTER TABLE items_columns ALTER id SET NOT NULL;
              UPDATE items SET secret = true WHERE id % 10 = 4;
              DELETE FROM items WHERE id % 6 = 1;
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
              CREATE INDEX ON items (tenant);
              CREATE INDEX ON items (price);
              ANALYZE items;
+             CREATE TABLE parts (LIKE items INCLUDING DEFAULTS, PRIMARY KEY (id)) PARTITION BY HASH (id);
+             CREATE TABLE parts_0 (v vecf32(8), secret bool DEFAULT false, gone int, LIKE items_columns);
+             ALTER TABLE parts_0 DROP COLUMN gone;
+             ALTER TABLE parts ATTACH PARTITION parts_0 FOR VALUES WITH (MODULUS 3, REMAINDER 0);
+             CREATE TABLE parts_1 PARTITION OF parts FOR VALUES WITH (MODULUS 3, REMAINDER 1) PARTITION BY LIST (id);
+             CREATE TABLE parts_1_0 PARTITION OF parts_1 DEFAULT;
+             CREATE TABLE parts_1_1 PARTITION OF parts_1 FOR VALUES IN (-1);
+             CREATE TABLE parts_2 PARTITION OF parts FOR VALUES WITH (MODULUS 3, REMAINDER 2);
+             INSERT INTO parts SELECT * FROM items;
+             DELETE FROM parts WHERE id % 7 = 2;
+             CREATE INDEX ON parts USING walia_hnsw (v vecf32_l2_ops);
+             CREATE INDEX ON parts (tenant);
+             CREATE TABLE family (LIKE items INCLUDING DEFAULTS);
+             CREATE TABLE child () INHERITS (family);
+             INSERT INTO family SELECT * FROM items WHERE id % 5 = 0;
+             INSERT INTO child SELECT * FROM items WHERE id % 5 > 0;
+             CREATE INDEX ON family USING walia_hnsw (v vecf32_l2_ops) WITH (storage = sq8);
+             CREATE INDEX ON child USING walia_hnsw (v vecf32_l2_ops);
+             ANALYZE parts, family, child;
              CREATE TABLE others (number int, item int, weight float8);
              INSERT INTO others SELECT i, i * 3 % {ROWS}, i FROM generate_series(1, 500) i;
              ANALYZE others;
              CREATE FUNCTION is_cheap(numeric) RETURNS bool LANGUAGE plpgsql STABLE AS 'BEGIN RETURN $1 < 30; END';
              CREATE ROLE reader;
-             GRANT SELECT ON items, others TO reader;
+             GRANT SELECT ON items, parts, family, child, others TO reader;
              ALTER TABLE items ENABLE ROW LEVEL SECURITY;
              CREATE POLICY open ON items FOR SELECT TO reader USING (NOT secret);
+             ALTER TABLE parts ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY open ON parts FOR SELECT TO reader USING (NOT secret);
              SET work_mem = '64MB'; SET walia.ef_search = 1000"
         ))
         .unwrap();
@@ -86,6 +109,14 @@ const STATEMENTS: [&str; 12] = [
     "SELECT near.id, near.d FROM generate_series(1, 3) AS g(n),
          LATERAL (SELECT id, {d} AS d FROM items WHERE ({c}) AND tenant >= n ORDER BY {d} {l}) AS near ORDER BY n, d",
     "SELECT id, d FROM (SELECT id, {d} AS d, row_number() OVER (ORDER BY {d}) FROM items WHERE {c}) AS s ORDER BY d {l}",
+];
+
+/// What takes the place of the one table: none, partitions, inheritance, UNION ALL.
+const TABLES: [&str; 4] = [
+    "items",
+    "parts AS items",
+    "family AS items",
+    "(SELECT * FROM ONLY family UNION ALL SELECT * FROM child) AS items",
 ];
 
 const LIMITS: [&str; 8] = [
@@ -147,7 +178,7 @@ fn compare(statements: usize, seed: u64) {
     let mut client = cluster.connect();
     prepare(&mut client);
     let mut numbers = Numbers::new(seed);
-    let (mut found, mut expected, mut walked) = (0, 0, 0);
+    let (mut found, mut expected, mut walked) = (0, 0, [0; TABLES.len()]);
     for number in 0..statements {
         let query: Vec<String> =
             (0..8).map(|_| format!("{:.3}", numbers.below(6000) as f64 / 1000.0)).collect();
@@ -158,7 +189,11 @@ fn compare(statements: usize, seed: u64) {
         for (name, value) in [("{a}", numbers.below(40)), ("{b}", numbers.below(17))] {
             statement = statement.replace(name, &value.to_string());
         }
-        let statement = statement.replace("{d}", &distance);
+        let kind = numbers.below(TABLES.len());
+        let can_lock = !TABLES[kind].contains("UNION");
+        let kind = if statement.contains("FOR UPDATE") && !can_lock { 1 } else { kind };
+        let statement =
+            statement.replace("{d}", &distance).replace("FROM items", &format!("FROM {}", TABLES[kind]));
         let role = if number % 3 == 0 && !statement.contains("FOR UPDATE") { "reader" } else { "postgres" };
         client.batch_execute(&format!("SET ROLE {role}")).unwrap();
         set_index(&mut client, false);
@@ -167,7 +202,7 @@ fn compare(statements: usize, seed: u64) {
         client.batch_execute("SET enable_indexscan = on").unwrap();
         let plan = plan(&mut client, &statement);
         let is_search = plan.contains("WaliaNearestScan");
-        walked += usize::from(is_search);
+        walked[kind] += usize::from(is_search);
         let given = rows(&mut client, &statement);
         assert_eq!(given.len(), exact.len(), "{statement}\n{plan}");
         // Every row has its own distance, which the exact answer knows, or is among those as far.
@@ -186,7 +221,11 @@ fn compare(statements: usize, seed: u64) {
             })
             .count();
     }
-    assert!(walked > statements / 4, "{walked} of {statements} statements were searched so");
+    let enough = statements / (5 * TABLES.len());
+    assert!(
+        walked.iter().all(|walked| *walked > enough),
+        "{walked:?} of {statements} statements were searched so"
+    );
     assert!(found as f64 >= 0.99 * expected as f64, "{found} of {expected} rows were found");
 }
 
@@ -265,4 +304,101 @@ fn special_statements() {
          FROM (VALUES (1), (3), (9)) AS v(i)"
     );
     assert_eq!(rows(&mut client, &limits), [(1, Some(3.0)), (3, Some(9.0)), (9, Some(27.0))]);
+}
+
+/// Many tables at once: rows of the right tables, further rows, parameters, and where it is left to others.
+#[test]
+fn statements_about_many_tables() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    prepare(&mut client);
+    client.batch_execute("SET cpu_operator_cost = 0.3").unwrap();
+    let near = "v <-> '[1,2,1,2,1,2,1,2]'";
+    let is_searched = |client: &mut Client, statement: &str| {
+        set_index(client, true);
+        plan(client, statement).contains("WaliaNearestScan")
+    };
+    let branches = TABLES[3];
+    for statement in [
+        // Row types and system columns are those of the rows' own tables.
+        format!("SELECT (parts).id, (parts).tenant FROM parts WHERE flag ORDER BY {near} LIMIT 9"),
+        format!("SELECT id, tableoid::int FROM parts WHERE tenant < 20 ORDER BY {near} LIMIT 30"),
+        format!("SELECT id, tableoid::int FROM family WHERE tenant < 20 ORDER BY {near} LIMIT 300"),
+        format!(
+            "SELECT id, x FROM (SELECT 1 AS x, * FROM ONLY family UNION ALL SELECT 2, * FROM child) AS u
+                 WHERE tenant < 20 ORDER BY {near} LIMIT 30"
+        ),
+        // More rows than a search keeps, all rows, and those without a vector.
+        format!("SELECT id FROM parts WHERE tenant < 30 ORDER BY {near} LIMIT 2000 OFFSET 10"),
+        format!("SELECT id FROM parts ORDER BY {near} LIMIT 1500"),
+        format!("SELECT id FROM parts WHERE id % 2 = 0 ORDER BY {near}"),
+        format!("SELECT id FROM {branches} WHERE tenant < 30 ORDER BY {near} LIMIT 50"),
+        format!("SELECT id FROM parts WHERE tenant < 30 AND {near} < 1.5 ORDER BY {near}"),
+        format!(
+            "SELECT id, tenant FROM parts WHERE 2 - ({near}) > 0.5 AND tenant < 30 ORDER BY 2 - ({near}) DESC LIMIT 40"
+        ),
+        format!("SELECT id FROM parts WHERE tenant < 30 ORDER BY {near}, id LIMIT 40"),
+        // One partition alone.
+        format!("SELECT id FROM parts_1 WHERE tenant < 30 ORDER BY {near} LIMIT 20"),
+        // Another table above.
+        format!(
+            "SELECT parts.id FROM parts LEFT JOIN others ON number = parts.id WHERE tenant < 9 ORDER BY {near} LIMIT 20"
+        ),
+    ] {
+        assert!(is_searched(&mut client, &statement), "{statement}\n{}", plan(&mut client, &statement));
+        assert_exact(&mut client, &statement);
+    }
+    for statement in [
+        format!("SELECT id FROM parts WHERE tenant < 30 ORDER BY {near} LIMIT 5 FOR UPDATE"),
+        format!("SELECT id FROM parts WHERE tenant < 30 AND random() >= 0 ORDER BY {near} LIMIT 5"),
+        format!("SELECT id FROM parts ORDER BY {near} LIMIT 5"),
+        format!("SELECT id FROM (SELECT id, {near} AS d FROM parts UNION ALL SELECT id, ({near}) + 1 FROM child) AS u
+                 WHERE id > 9 ORDER BY d LIMIT 5"),
+        format!("SELECT id FROM (SELECT id, {near} AS d FROM parts UNION ALL SELECT number, 1 FROM others) AS u
+                 WHERE id > 9 ORDER BY d LIMIT 5"),
+    ] {
+        assert!(!is_searched(&mut client, &statement), "{statement}\n{}", plan(&mut client, &statement));
+        assert_exact(&mut client, &statement);
+    }
+    // One plan for every vector and limit; a partition that is known only when it is run.
+    client
+        .batch_execute(
+            "SET plan_cache_mode = force_generic_plan;
+             PREPARE nearest(vecf32, int, int) AS
+                 SELECT id, v <-> $1 FROM parts WHERE tenant < $3 ORDER BY v <-> $1 LIMIT $2;
+             PREPARE one(vecf32, int) AS SELECT id, v <-> $1 FROM parts WHERE id = $2 ORDER BY v <-> $1 LIMIT 1",
+        )
+        .unwrap();
+    for execute in [
+        "EXECUTE nearest('[1,2,1,2,1,2,1,2]', 3, 30)",
+        "EXECUTE nearest('[3,2,1,2,1,2,1,2]', 1200, 35)",
+        "EXECUTE nearest('[3,2,1,2,1,2,1,2]', NULL, 5)",
+        "EXECUTE nearest('[0,0,0,0,0,0,0,0]', 0, 5)",
+        "EXECUTE nearest(NULL, 10000, 30)",
+    ] {
+        assert!(is_searched(&mut client, execute), "{}", plan(&mut client, execute));
+        assert_exact(&mut client, execute);
+    }
+    assert!(!is_searched(&mut client, "EXECUTE one('[1,2,1,2,1,2,1,2]', 12)"));
+    assert_exact(&mut client, "EXECUTE one('[1,2,1,2,1,2,1,2]', 12)");
+    // A cursor goes on to the last row, each once.
+    client
+        .batch_execute(&format!(
+            "BEGIN; DECLARE near CURSOR FOR SELECT id, {near} FROM parts WHERE tenant < 30 ORDER BY {near}"
+        ))
+        .unwrap();
+    let mut all = rows(&mut client, "FETCH 7 FROM near");
+    all.extend(rows(&mut client, "FETCH 900 FROM near"));
+    assert!(all.is_sorted_by(|a, b| a.1 <= b.1), "{all:?}");
+    all.extend(rows(&mut client, "FETCH ALL FROM near"));
+    client.batch_execute("COMMIT").unwrap();
+    let mut ids: Vec<i32> = all.into_iter().map(|row| row.0).collect();
+    ids.sort_unstable();
+    set_index(&mut client, false);
+    let expected = rows(&mut client, "SELECT id FROM parts WHERE tenant < 30 ORDER BY id");
+    assert_eq!(ids, expected.into_iter().map(|row| row.0).collect::<Vec<_>>());
+    // What was searched is counted together.
+    set_index(&mut client, true);
+    rows(&mut client, &format!("SELECT id FROM parts WHERE tenant < 30 ORDER BY {near} LIMIT 5"));
+    assert_eq!(rows(&mut client, "SELECT indexes FROM walia_last_scan()"), [(4, None)]);
 }

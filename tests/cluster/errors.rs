@@ -107,19 +107,27 @@ fn of_postgres_lose_nothing_in_scans_and_builds() {
     let federated =
         "SELECT id FROM parted WHERE fail(id) > 0 ORDER BY v <-> array_fill(0.3, ARRAY[32])::vecf32 LIMIT 5";
     by_index(&mut client, true);
-    for (query, node) in [(scan, "Index Scan using items_v"), (federated, "WaliaFederatedScan")] {
+    for (query, nearest, node) in [
+        (scan, "on", "Index Scan using items_v"),
+        (federated, "on", "WaliaNearestScan"),
+        (federated, "off", "WaliaFederatedScan"),
+    ] {
+        client.batch_execute(&format!("SET walia.nearest_scan = {nearest}")).unwrap();
         let plan = client.query(&format!("EXPLAIN {query}"), &[]).unwrap();
         let plan = plan.iter().map(|row| row.get::<_, String>(0)).collect::<Vec<_>>();
         assert!(plan.iter().any(|line| line.contains(node)), "{plan:#?}");
     }
     for failure in FAILURES {
-        assert_same(&mut client, scan, scan, failure);
-        assert_same(&mut client, federated, federated, failure);
         assert_same(&mut client, build, build_btree, failure);
         // From the outside of a function that does it.
         let inside = |query: &str| format!("DO $$ BEGIN PERFORM * FROM ({query}) AS s; END $$");
-        assert_same(&mut client, &inside(scan), &inside(scan), failure);
-        assert_same(&mut client, &inside(federated), &inside(federated), failure);
+        for nearest in ["off", "on"] {
+            client.batch_execute(&format!("SET walia.nearest_scan = {nearest}")).unwrap();
+            for query in [scan, federated] {
+                assert_same(&mut client, query, query, failure);
+                assert_same(&mut client, &inside(query), &inside(query), failure);
+            }
+        }
     }
     client.batch_execute("SET statement_timeout = 100").unwrap();
     assert_same(&mut client, scan, scan, "sleep");

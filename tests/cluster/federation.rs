@@ -228,9 +228,10 @@ fn compare(queries: usize, seed: u64) {
         let (on, ef_search) = (numbers.below(5) > 0, [20, 800][numbers.below(2)]);
         let iterative = ["strict_order", "strict_order", "relaxed_order"][numbers.below(3)];
         let workers = [0, 1, 3][numbers.below(3)];
+        let nearest = number % 4 == 3;
         let settings = format!(
             "SET walia.federated_scan = {on}; SET walia.ef_search = {ef_search}; SET walia.iterative_scan = {iterative};
-             SET max_parallel_workers_per_gather = {workers}"
+             SET max_parallel_workers_per_gather = {workers}; SET walia.nearest_scan = {nearest}"
         );
         client.batch_execute(&settings).unwrap();
         let plain = query.select(&query.vector, &query.limit.to_string(), "0");
@@ -240,7 +241,7 @@ fn compare(queries: usize, seed: u64) {
                 |line: &_| matches!(line, SimpleQueryMessage::Row(row) if row.get(0).unwrap().contains(node));
             usize::from(plan.iter().any(has))
         };
-        federated += has("WaliaFederatedScan");
+        federated += has("WaliaFederatedScan") | has("WaliaNearestScan");
         parallel += has("Parallel Custom Scan (WaliaFederatedScan)");
         let given = query.rows(&mut client);
 
@@ -267,6 +268,6 @@ fn compare(queries: usize, seed: u64) {
         found += given.iter().filter(|row| best.contains(&(&row.probe, &row.distance))).count();
     }
     assert!(federated * 2 > queries, "only {federated} of {queries} queries were searched as one");
-    assert!(parallel * 6 > queries, "only {parallel} of {queries} queries were searched by workers");
+    assert!(parallel * 8 > queries, "only {parallel} of {queries} queries were searched by workers");
     assert!(found as f64 > 0.95 * wanted as f64, "{found} of {wanted} rows were found");
 }

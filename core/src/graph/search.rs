@@ -148,9 +148,9 @@ impl<Store: NodeStore> LayerSearch<Store> {
         std::mem::take(&mut self.nearest).into_vec()
     }
 
-    /// The least distance that the next node to be expanded may have; infinite where none is left.
-    pub fn least(&self) -> f64 {
-        self.frontier.peek().map_or(f64::INFINITY, |Reverse(next)| match next.precision {
+    /// The least distance that the next node to be expanded may have; `None` where none is left.
+    pub fn least(&self) -> Option<f64> {
+        self.frontier.peek().map(|Reverse(next)| match next.precision {
             Precision::Within(error) => next.distance - f64::from(error),
             Precision::Exact | Precision::Estimated(_) => next.least(),
         })
@@ -293,8 +293,26 @@ impl<Store: NodeStore> LayerSearch<Store> {
         if self.step.is_empty() {
             return false;
         }
-        store.announce(&self.step, layer);
+        self.announce(store, layer);
         true
+    }
+
+    /// For a caller who decides when the search ends: chooses the nearest nodes besides those that were chosen
+    /// before, at most so many, and as long as they are no further than this. Returns how many.
+    pub fn choose_within(&mut self, most: usize, furthest: Option<f64>) -> usize {
+        let before = self.step.len();
+        while self.step.len() < before + most
+            && let Some(least) = self.least()
+            && furthest.is_none_or(|furthest| Distance(least) <= Distance(furthest))
+        {
+            self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+        }
+        self.step.len() - before
+    }
+
+    /// Says to the store which nodes were chosen.
+    pub fn announce(&self, store: &Store, layer: u8) {
+        store.announce(&self.step, layer);
     }
 
     /// Says to the store that the nodes that were chosen are expanded now.
@@ -304,7 +322,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// Expands the nodes that were chosen.
     pub fn expand(&mut self, store: &Store, layer: u8, ef: usize, mut pool: Option<&mut Pool>) -> Result<()> {
-        let (step, mut found) = (std::mem::take(&mut self.step), std::mem::take(&mut self.found));
+        let (mut step, mut found) = (std::mem::take(&mut self.step), std::mem::take(&mut self.found));
         for candidate in &step {
             // An earlier one of the step may have found nearer nodes.
             if self.is_beyond(candidate, ef, pool.as_deref()) {
@@ -334,6 +352,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 self.admit(neighbour, ef, pool.as_deref());
             }
         }
+        step.clear();
         (self.step, self.found) = (step, found);
         Ok(())
     }

@@ -6,7 +6,7 @@ use std::ptr;
 use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, pg_sys};
-use walia_core::page::scan::{Answer, Nearest, NearestOptions};
+use walia_core::page::scan::{Answer, Nearest, NearestOptions, ScanStats};
 use walia_core::types::Metric;
 
 use super::private::{Numbers, Private};
@@ -23,10 +23,6 @@ use crate::plan::child::open_scan;
 use crate::store::RelationStore;
 use crate::store::error::index_error;
 
-/// The places of the children in the plan.
-const INDEX: usize = 0;
-const EXACT: usize = 1;
-
 type Search = Nearest<RelationStore, Sorter, Rows>;
 
 /// What belongs to the node while it is executed.
@@ -35,8 +31,9 @@ pub struct Execution {
     flags: c_int,
     /// Of the search: reset whenever it ends.
     context: pg_sys::MemoryContext,
-    index: *mut pg_sys::IndexScanState,
-    /// The child that ranks all rows that pass; it is initialized when it is needed.
+    /// The children that scan indexes.
+    indexes: Vec<*mut pg_sys::IndexScanState>,
+    /// The last child, which ranks all rows that pass; it is initialized when it is needed.
     exact: *mut pg_sys::PlanState,
     limit: *mut pg_sys::ExprState,
     offset: *mut pg_sys::ExprState,
@@ -68,7 +65,7 @@ pub struct Totals {
 }
 
 impl Execution {
-    /// An execution that has begun: the child that scans the index is initialized, and the other one only
+    /// An execution that has begun: the children that scan indexes are initialized, and the last one only
     /// where EXPLAIN is to show it.
     ///
     /// # Safety
@@ -101,7 +98,7 @@ impl Execution {
             node,
             flags,
             context,
-            index: ptr::null_mut(),
+            indexes: Vec::new(),
             exact: ptr::null_mut(),
             limit: expression(private.limit),
             offset: expression(private.offset),
@@ -113,10 +110,12 @@ impl Execution {
             time: Duration::ZERO,
             totals: Totals::default(),
         };
-        let index = execution.initialize(INDEX, flags);
-        // SAFETY: an initialized node.
-        let index = unsafe { NodeRef::new(index) }.downcast::<pg_sys::IndexScanState>();
-        execution.index = index.expect("a scan of an index").as_ptr();
+        for child in 0..plan.custom_plans().len() - 1 {
+            let index = execution.initialize(child, flags);
+            // SAFETY: an initialized node.
+            let index = unsafe { NodeRef::new(index) }.downcast::<pg_sys::IndexScanState>();
+            execution.indexes.push(index.expect("a scan of an index").as_ptr());
+        }
         // SAFETY: as above.
         let is_shown = unsafe { (*executor).es_instrument } != 0;
         if is_shown || flags & pg_sys::EXEC_FLAG_EXPLAIN_ONLY as c_int != 0 {
@@ -130,7 +129,7 @@ impl Execution {
         // SAFETY: by the promise of `new`; the child has not been initialized.
         unsafe {
             let plan = NodeRef::<pg_sys::CustomScan>::new((*self.node).ss.ps.plan.cast());
-            let child = plan.custom_plans().get(child).expect("a plan with two children");
+            let child = plan.custom_plans().get(child).expect("a child of the plan");
             let executor = (*self.node).ss.ps.state;
             PgMemoryContexts::For((*executor).es_query_cxt).switch_to(|_| {
                 let state = pg_sys::ExecInitNode(child.as_ptr(), executor, flags);
@@ -150,9 +149,9 @@ impl Execution {
             let answer = self.step();
             self.time += started.elapsed();
             match answer {
-                Answer::Row(row) => {
+                Answer::Row(table, row) => {
                     let search = self.search.as_mut().expect("walks");
-                    return search.table.give(row);
+                    return search.members_mut()[table].table.give(row);
                 }
                 Answer::End => return ptr::null_mut(),
                 Answer::Dear => {
@@ -176,44 +175,58 @@ impl Execution {
         let search = self.search.as_mut().expect("walks");
         // SAFETY: the context lives as long as the execution.
         let answer = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| search.next_row()) };
-        search.table.release();
+        search.members_mut().iter_mut().for_each(|member| member.table.release());
+        let indexes = &self.indexes;
         // SAFETY: an initialized scan has its index open.
-        answer.map_err(|error| unsafe { index_error((*self.index).iss_RelationDesc, error) }).or_raise()
+        let relation = |number: usize| unsafe { (*indexes[number]).iss_RelationDesc };
+        // SAFETY: as above.
+        answer.map_err(|(number, error)| unsafe { index_error(relation(number), error) }).or_raise()
     }
 
     /// Begins the search that the scan's keys ask for.
     fn begin(&mut self) {
         self.totals.executions += 1;
         self.number = SearchNumber::next();
-        // SAFETY: an initialized index scan.
-        let descriptor = unsafe { open_scan(self.index) };
-        // SAFETY: the scan has its keys; it ends after `end`.
-        let search = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| self.search(descriptor)) };
+        // SAFETY: initialized index scans.
+        let scans: Vec<_> = self.indexes.iter().map(|index| unsafe { open_scan(*index) }).collect();
+        // SAFETY: the scans have their keys; they end after `end`.
+        let search = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| self.search(&scans)) };
         self.search = Some(search);
         self.way = Way::Walk;
     }
 
-    /// The search that a scan's keys ask for.
+    /// The search that the scans' keys ask for.
     ///
     /// # Safety
-    /// `descriptor` is that of the index's scan, which has its keys, and ends after [`Execution::end`].
-    unsafe fn search(&self, descriptor: pg_sys::IndexScanDesc) -> Search {
-        // SAFETY: by the caller's promise.
-        let Opened { index, meta, query } = unsafe { scan::open(descriptor) }.or_raise();
-        let parameters = index.schema.layout.parameters;
-        let vector = query.as_deref();
-        // SAFETY: as above; the context lives as long as the execution.
-        let rows = unsafe {
-            let vector = vector.unwrap_or_default();
-            Rows::new(self.index, HeapVectors::new(descriptor, self.context, parameters, vector))
-        };
-        let options = NearestOptions {
-            scan: scan::options(1),
+    /// The scans are those of the indexes, have their keys, and end after [`Execution::end`].
+    unsafe fn search(&self, scans: &[pg_sys::IndexScanDesc]) -> Search {
+        let mut search = None;
+        for (state, descriptor) in self.indexes.iter().zip(scans) {
+            // SAFETY: by the caller's promise.
+            let Opened { index, meta, query } = unsafe { scan::open(*descriptor) }.or_raise();
+            let parameters = index.schema.layout.parameters;
+            let vector = query.as_deref();
+            // SAFETY: as above; the context lives as long as the execution.
+            let rows = unsafe {
+                let vector = vector.unwrap_or_default();
+                Rows::new(*state, HeapVectors::new(*descriptor, self.context, parameters, vector))
+            };
+            let search = search.get_or_insert_with(|| Nearest::new(self.options(parameters.metric)));
+            let added = search.add(index, meta, vector, Sorter::default(), rows);
+            // SAFETY: the index of a scan is open.
+            added.map_err(|error| unsafe { index_error((**descriptor).indexRelation, error) }).or_raise();
+        }
+        search.expect("a plan with an index")
+    }
+
+    /// What is wanted of the search, of indexes with this metric.
+    fn options(&self, metric: Metric) -> NearestOptions {
+        NearestOptions {
+            scan: scan::options(self.indexes.len()),
             wanted: self.wanted(),
-            radius: self.radius(parameters.metric),
+            radius: self.radius(metric),
             alternative: Some(self.numbers.alternative),
-        };
-        Nearest::new(index, meta, vector, options, Sorter::default(), rows)
+        }
     }
 
     /// The distance, as the index ranks it, beyond which no row passes.
@@ -262,14 +275,24 @@ impl Execution {
         if self.exact.is_null() {
             // A sort that may be read again would keep the rows of another limit.
             let again = pg_sys::EXEC_FLAG_REWIND | pg_sys::EXEC_FLAG_BACKWARD | pg_sys::EXEC_FLAG_MARK;
-            self.exact = self.initialize(EXACT, self.flags & !(again as c_int));
+            self.exact = self.initialize(self.indexes.len(), self.flags & !(again as c_int));
         }
     }
 
     /// What the search did so far.
     fn done(&self) -> LastScan {
         let Some(search) = &self.search else { return LastScan::default() };
-        LastScan::new(search.stats(), search.store(), search.table.prefetch_stats(), self.time)
+        let pages = search.members().iter().map(|member| {
+            let rows = member.table.prefetch_stats();
+            LastScan::new(ScanStats::default(), member.store(), rows, Duration::ZERO)
+        });
+        let pages = pages.fold(LastScan::default(), |all, of_member| all.and(&of_member));
+        LastScan { stats: search.stats(), time: self.time, ..pages }
+    }
+
+    /// How many indexes are searched as one.
+    pub fn indexes(&self) -> u64 {
+        self.indexes.len() as u64
     }
 
     /// What all searches did so far.
@@ -281,14 +304,16 @@ impl Execution {
     pub fn end(&mut self) {
         let mut done = self.done();
         let Some(mut search) = self.search.take() else { return };
-        search.table.end();
-        search.store().forget_snapshot();
-        if scan::may_heal() {
-            // The answer is complete: damage that a later scan will report is not its concern.
-            _ = search.heal(guc::heal());
+        for member in search.members_mut() {
+            member.table.end();
+            member.store().forget_snapshot();
+            if scan::may_heal() {
+                // The answer is complete: damage that a later scan will report is not its concern.
+                _ = member.heal(guc::heal());
+            }
         }
         done.stats = search.stats();
-        search.end_sorter(Sorter::end);
+        search.members_mut().iter_mut().for_each(|member| member.sorter.end());
         drop(search);
         self.totals.scans = self.totals.scans.and(&done);
         last::record(self.number, done);

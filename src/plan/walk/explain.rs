@@ -32,6 +32,9 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
     if totals.executions > 1 {
         integer(c"Exact Searches", totals.exact);
     }
+    if execution.indexes() > 1 {
+        integer(c"Indexes Searched as One", execution.indexes());
+    }
     integer(c"Rows Tested", scans.stats.tested_rows);
     integer(c"Rows Removed by Test", scans.stats.failed_rows);
     integer(c"Nodes Expanded", scans.stats.search.expanded);

@@ -1,8 +1,8 @@
-//! One table's nearest rows: the custom scan that knows how many are wanted and tests the query's conditions
+//! The nearest rows of one table or of many: the custom scan that knows how many are wanted and tests the query's conditions
 //! while it walks.
 //!
 //! - `distance`: which expressions are a distance of an index, or follow it.
-//! - `path`: where the planner may use the scan, and what that costs.
+//! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
 //! - `explain`: what EXPLAIN shows.
@@ -10,6 +10,7 @@
 mod distance;
 mod execution;
 mod explain;
+pub mod many;
 mod node;
 pub mod path;
 mod private;

@@ -1,5 +1,5 @@
-//! The scan as a plan node and as Postgres's executor sees it. It has two children: the scan of the index,
-//! whose rows it reads and tests itself, and the exact way.
+//! The scan as a plan node and as Postgres's executor sees it. Its children are the scans of the
+//! indexes, whose rows it reads and tests itself, and at last the exact way.
 
 use std::ffi::c_int;
 
@@ -51,7 +51,8 @@ pub unsafe extern "C-unwind" fn plan(
     let lists = path.custom_private();
     // SAFETY: `path` has put two lists of nodes there.
     let list = |place| unsafe { List::new(lists.get(place).map_or(std::ptr::null_mut(), NodeRef::as_ptr)) };
-    let row = path.custom_paths().first().expect("the index's path").pathtarget().exprs();
+    let exact = path.custom_paths().iter().last().expect("the exact way's path");
+    let row = exact.pathtarget().exprs();
     let parts = Parts { columns, row, expressions: list(0), data: list(1) };
     custom::plan(root, path, children, parts, &SCAN_METHODS)
 }

@@ -27,34 +27,24 @@ pub fn offer(
     relation: NodeRef<pg_sys::RelOptInfo>,
     entry: NodeRef<pg_sys::RangeTblEntry>,
 ) {
-    let query = root.parse();
     let Some(key) = root.query_pathkeys().first() else { return };
-    // A row that was changed meanwhile would have to be looked at again by itself, which Postgres's own scans
-    // can do.
-    // SAFETY: a setting that Postgres defines.
-    let is_enabled = guc::nearest_scan() && unsafe { pg_sys::enable_indexscan };
-    if !is_enabled
-        || guc::iterative_scan() == IterativeScan::Off
+    if !may_search(root, relation)
         || relation.reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
         || entry.inh
-        || !entry.tablesample.is_null()
-        || query.commandType != pg_sys::CmdType::CMD_SELECT
-        || !root.rowMarks.is_null()
-        || !relation.lateral_relids.is_null()
-        || relation.indexlist().is_empty()
-        || has_special_condition(relation)
+        || !may_test(relation, entry)
     {
         return;
     }
+    let Some(order) = order_of(relation, key) else { return };
     let orders = relation.indexlist().iter().filter(|index| cost::is_index(*index));
-    let mut orders = orders.filter_map(|index| Ordered::find(root, relation, index, key));
+    let mut orders = orders.filter_map(|index| Ordered::find(root, index, key, order));
     let Some(ordered) = orders.next() else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     if !order::is_of_answer(root, relation, keys) {
         return;
     }
     let Some(exact) = exact(root, relation, keys) else { return };
-    let path = ordered.path(root, relation, keys, exact);
+    let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
         let paths = relation.pathlist;
@@ -64,6 +54,37 @@ pub fn offer(
     // SAFETY: all belong to one planner. Nobody uses the dearer paths that the relation forgets: the scan has
     // a copy of the one that it is made of.
     unsafe { pg_sys::add_path(relation.as_ptr(), path.upcast().as_ptr()) };
+}
+
+/// Whether the query may be served by a search for a relation, as far as that depends on the query.
+pub fn may_search(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
+    // A row that was changed meanwhile would have to be looked at again by itself, which Postgres's own scans
+    // can do.
+    // SAFETY: a setting that Postgres defines.
+    let is_enabled = guc::nearest_scan() && unsafe { pg_sys::enable_indexscan };
+    is_enabled
+        && guc::iterative_scan() != IterativeScan::Off
+        && root.parse().commandType == pg_sys::CmdType::CMD_SELECT
+        && root.rowMarks.is_null()
+        && relation.lateral_relids.is_null()
+}
+
+/// Whether a table has indexes, and conditions that can be tested within a search.
+pub fn may_test(relation: NodeRef<pg_sys::RelOptInfo>, entry: NodeRef<pg_sys::RangeTblEntry>) -> bool {
+    entry.tablesample.is_null() && !relation.indexlist().is_empty() && !has_special_condition(relation)
+}
+
+/// The expression of a relation by which a path key orders.
+pub fn order_of<'p>(
+    relation: NodeRef<pg_sys::RelOptInfo>,
+    key: NodeRef<'p, pg_sys::PathKey>,
+) -> Option<NodeRef<'p, pg_sys::Node>> {
+    let is_of_relation = |member: &NodeRef<'p, pg_sys::EquivalenceMember>| {
+        // SAFETY: compares sets of relations.
+        !member.em_is_child && unsafe { pg_sys::bms_equal(member.em_relids, relation.relids) }
+    };
+    let member = key.pk_eclass().ec_members().iter().find(is_of_relation)?;
+    Some(member.em_expr().as_node())
 }
 
 /// Whether a path is the order of an index of this access method.
@@ -88,15 +109,7 @@ fn exact<'p>(
     relation: NodeRef<'p, pg_sys::RelOptInfo>,
     keys: List<pg_sys::PathKey>,
 ) -> Option<NodeRef<'p, pg_sys::Path>> {
-    let candidates =
-        relation.pathlist().iter().filter(|path| path.param_info.is_null() && !is_ordered_scan(*path));
-    let cheapest = candidates.min_by(|one, other| one.total_cost.total_cmp(&other.total_cost));
-    // SAFETY: a path of the relation. There may be no other: the relation forgets what is dearer than the
-    // order.
-    let sequential = || unsafe {
-        NodeRef::new(pg_sys::create_seqscan_path(root.as_ptr(), relation.as_ptr(), std::ptr::null_mut(), 0))
-    };
-    let cheapest = cheapest.unwrap_or_else(sequential);
+    let cheapest = unordered(root, relation);
     // The relation may forget the path, and free it, but for those of indexes.
     let path = match cheapest.type_ {
         pg_sys::NodeTag::T_Path => root.allocate(*cheapest),
@@ -106,31 +119,63 @@ fn exact<'p>(
         pg_sys::NodeTag::T_IndexPath => cheapest,
         _ => return None,
     };
+    Some(sorted(root, relation, path, keys))
+}
+
+/// The cheapest way to find all rows of a table that pass.
+pub fn unordered<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    relation: NodeRef<'p, pg_sys::RelOptInfo>,
+) -> NodeRef<'p, pg_sys::Path> {
+    let candidates = relation.pathlist().iter();
+    let candidates = candidates.filter(|path| {
+        path.param_info.is_null() && !is_ordered_scan(crate::plan::path::without_projection(*path))
+    });
+    let cheapest = candidates.min_by(|one, other| one.total_cost.total_cmp(&other.total_cost));
+    // SAFETY: a path of the relation. There may be no other: the relation forgets what is dearer than the
+    // order.
+    let sequential = || unsafe {
+        NodeRef::new(pg_sys::create_seqscan_path(root.as_ptr(), relation.as_ptr(), std::ptr::null_mut(), 0))
+    };
+    cheapest.unwrap_or_else(sequential)
+}
+
+/// The rows of a path, sorted.
+pub fn sorted<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    relation: NodeRef<pg_sys::RelOptInfo>,
+    path: NodeRef<pg_sys::Path>,
+    keys: List<pg_sys::PathKey>,
+) -> NodeRef<'p, pg_sys::Path> {
     let limit = if root.limit_tuples > 0.0 { root.limit_tuples } else { -1.0 };
     // SAFETY: a path of the relation, whose rows can be sorted by what the query wants them to be.
     unsafe {
         let sorted =
             pg_sys::create_sort_path(root.as_ptr(), relation.as_ptr(), path.as_ptr(), keys.as_ptr(), limit);
-        Some(NodeRef::new(sorted.cast()))
+        NodeRef::new(sorted.cast())
     }
 }
 
 /// An index whose distance gives an order.
-struct Ordered<'p> {
-    index: NodeRef<'p, pg_sys::IndexOptInfo>,
-    distance: NodeRef<'p, pg_sys::OpExpr>,
+#[derive(Clone, Copy)]
+pub struct Ordered<'p> {
+    pub index: NodeRef<'p, pg_sys::IndexOptInfo>,
+    /// The order that was asked for.
+    pub order: Linear<'p>,
+    key: NodeRef<'p, pg_sys::PathKey>,
     /// Whether the index's column stands on the right of the operator.
     is_commuted: bool,
-    bound: Option<Bound<'p>>,
+    pub bound: Option<Bound<'p>>,
 }
 
 impl<'p> Ordered<'p> {
-    /// Whether the order of a path key is that of the distances of an index.
-    fn find(
+    /// Whether the order of a path key, which is that of an expression of the index's table, is the order of
+    /// the index's distances.
+    pub fn find(
         root: NodeRef<'p, pg_sys::PlannerInfo>,
-        relation: NodeRef<'p, pg_sys::RelOptInfo>,
         index: NodeRef<'p, pg_sys::IndexOptInfo>,
         key: NodeRef<'p, pg_sys::PathKey>,
+        expression: NodeRef<'p, pg_sys::Node>,
     ) -> Option<Self> {
         if !(index.predOK || index.indpred.is_null()) || index.hypothetical {
             return None;
@@ -142,18 +187,12 @@ impl<'p> Ordered<'p> {
             let family = pg_sys::get_op_opfamily_sortfamily(operator.opno, *index.opfamily);
             family == key.pk_opfamily && column_side(operator, index, &is_known).is_some()
         };
-        let is_key = |member: &NodeRef<'p, pg_sys::EquivalenceMember>| {
-            // SAFETY: compares sets of relations.
-            !member.em_is_child && unsafe { pg_sys::bms_equal(member.em_relids, relation.relids) }
-        };
-        let members = key.pk_eclass().ec_members();
-        let mut members = members.iter().filter(is_key).map(|member| member.em_expr().as_node());
-        let order = members.find_map(|expression| Linear::of(expression, &is_distance))?;
+        let order = Linear::of(expression, &is_distance)?;
         // SAFETY: compares expressions.
         let is_same = |other: NodeRef<'p, pg_sys::OpExpr>| unsafe {
             pg_sys::equal(other.as_ptr().cast(), order.distance.as_ptr().cast())
         };
-        let conditions = relation.baserestrictinfo();
+        let conditions = index.rel().baserestrictinfo();
         let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
         // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
         // does.
@@ -165,12 +204,49 @@ impl<'p> Ordered<'p> {
         // none of them pass.
         let is_last = is_ascending(key) && !key.pk_nulls_first;
         let is_commuted = column_side(order.distance, index, &is_known)? == 1;
-        let found = Self { index, distance: order.distance, is_commuted, bound };
+        let found = Self { index, order, key, is_commuted, bound };
         (is_same_way && (is_last || bound.is_some())).then_some(found)
     }
 
+    /// The path of the index, for its plan: the distance's expression, and the conditions.
+    fn index_path(&self, root: NodeRef<'p, pg_sys::PlannerInfo>) -> NodeRef<'p, pg_sys::Path> {
+        let distance = root.copy(self.order.distance.upcast());
+        if self.is_commuted {
+            // SAFETY: a copy of the operator's expression, which has a commutator.
+            unsafe { pg_sys::CommuteOpExpr(distance.as_ptr().cast()) };
+        }
+        let keys: List<_> = [Some(ascending(root, self.key))].into_iter().collect();
+        let (root, index, none) = (root.as_ptr(), self.index.as_ptr(), std::ptr::null_mut());
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: all belong to one planner; the new lists are the path's.
+        let path = unsafe {
+            let orders = pg_sys::lappend(none, distance.as_ptr().cast());
+            let column = pg_sys::lappend_int(none, 0);
+            let (outer, keys) = (std::ptr::null_mut(), keys.as_ptr());
+            pg_sys::create_index_path(
+                root, index, none, orders, column, keys, forward, false, outer, 1.0, false,
+            )
+        };
+        #[cfg(feature = "pg18")]
+        // SAFETY: a new path.
+        unsafe {
+            (*path).path.disabled_nodes = 0;
+        }
+        // SAFETY: as above.
+        unsafe { NodeRef::new(path.cast()) }
+    }
+}
+
+/// Indexes that are searched as one.
+pub struct Search<'p> {
+    pub indexes: Vec<Ordered<'p>>,
+    /// What bounds the distances of all.
+    pub bound: Option<Bound<'p>>,
+}
+
+impl<'p> Search<'p> {
     /// The scan, beside the exact way.
-    fn path(
+    pub fn path(
         &self,
         root: NodeRef<'p, pg_sys::PlannerInfo>,
         relation: NodeRef<'p, pg_sys::RelOptInfo>,
@@ -182,8 +258,10 @@ impl<'p> Ordered<'p> {
         let is_told = limit.is_some() && root.limit_tuples > 0.0;
         let wanted = if is_told { root.limit_tuples } else { USUAL as f64 };
         let within = if self.bound.is_some() { BOUNDED } else { 1.0 };
-        let share = (rows / relation.tuples.max(1.0) / within).clamp(1e-9, 1.0);
-        let walk = cost::Walk::new(self.index, wanted, share, relation.baserestrictcost.per_tuple);
+        let indexes: Vec<_> = self.indexes.iter().map(|ordered| ordered.index).collect();
+        let tuples: f64 = indexes.iter().map(|index| index.rel().tuples).sum();
+        let share = (rows / tuples.max(1.0) / within).clamp(1e-9, 1.0);
+        let walk = cost::Walk::new(&indexes, wanted, share, indexes[0].rel().baserestrictcost.per_tuple);
         let alternative =
             Alternative { cost: exact.total_cost, expansion: walk.expansion, test: walk.test, share };
         let (scale, shift) = self.bound.map_or((1.0, 0.0), |bound| (bound.of.scale, bound.of.offset));
@@ -197,12 +275,12 @@ impl<'p> Ordered<'p> {
         let lists = [private.expressions(), private.data()];
         // SAFETY: lists are nodes; neither is empty.
         let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
-        let scan = self.index_path(root, relation);
+        let scans = self.indexes.iter().map(|ordered| Some(ordered.index_path(root)));
         let mut path = pg_sys::CustomPath {
             path: *exact,
             #[cfg(not(feature = "pg14"))]
             flags: pg_sys::CUSTOMPATH_SUPPORT_PROJECTION,
-            custom_paths: [Some(scan), Some(exact)].into_iter().collect::<List<_>>().as_ptr(),
+            custom_paths: scans.chain([Some(exact)]).collect::<List<_>>().as_ptr(),
             custom_private: lists.into_iter().collect::<List<_>>().as_ptr(),
             methods: &raw const PATH_METHODS.0,
             ..Default::default()
@@ -226,55 +304,27 @@ impl<'p> Ordered<'p> {
         }
         root.allocate(path)
     }
-
-    /// The path of the index, for its plan: the distance's expression, and the conditions.
-    fn index_path(
-        &self,
-        root: NodeRef<'p, pg_sys::PlannerInfo>,
-        relation: NodeRef<'p, pg_sys::RelOptInfo>,
-    ) -> NodeRef<'p, pg_sys::Path> {
-        let distance = root.copy(self.distance.upcast());
-        if self.is_commuted {
-            // SAFETY: a copy of the operator's expression, which has a commutator.
-            unsafe { pg_sys::CommuteOpExpr(distance.as_ptr().cast()) };
-        }
-        let root = root.as_ptr();
-        // SAFETY: the expression gives a double precision, by which rows can be ordered. All belong to one
-        // planner.
-        let keys = unsafe {
-            pg_sys::build_expression_pathkey(
-                root,
-                distance.as_ptr().cast(),
-                #[cfg(any(feature = "pg14", feature = "pg15"))]
-                std::ptr::null_mut(),
-                pg_sys::Oid::from_u32(FLOAT8_LESS),
-                relation.relids,
-                true,
-            )
-        };
-        let (index, none) = (self.index.as_ptr(), std::ptr::null_mut());
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
-        // SAFETY: as above; the new lists are the path's.
-        let path = unsafe {
-            let orders = pg_sys::lappend(none, distance.as_ptr().cast());
-            let column = pg_sys::lappend_int(none, 0);
-            let outer = std::ptr::null_mut();
-            pg_sys::create_index_path(
-                root, index, none, orders, column, keys, forward, false, outer, 1.0, false,
-            )
-        };
-        #[cfg(feature = "pg18")]
-        // SAFETY: a new path.
-        unsafe {
-            (*path).path.disabled_nodes = 0;
-        }
-        // SAFETY: as above.
-        unsafe { NodeRef::new(path.cast()) }
-    }
 }
 
-/// Operator `double precision < double precision` in pg_operator.dat: OIDs of built-in objects never change.
-const FLOAT8_LESS: u32 = 672;
+/// The order of distances, by which the scan of an index is planned: the query's own may be another.
+fn ascending<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    key: NodeRef<'p, pg_sys::PathKey>,
+) -> NodeRef<'p, pg_sys::PathKey> {
+    if is_ascending(key) && !key.pk_nulls_first {
+        return key;
+    }
+    let mut ascending = pg_sys::PathKey { pk_nulls_first: false, ..*key };
+    #[cfg(feature = "pg18")]
+    {
+        ascending.pk_cmptype = pg_sys::CompareType::COMPARE_LT;
+    }
+    #[cfg(not(feature = "pg18"))]
+    {
+        ascending.pk_strategy = pg_sys::BTLessStrategyNumber as i32;
+    }
+    root.allocate(ascending)
+}
 
 /// Whether a path key's order is that of `<`.
 fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
@@ -316,13 +366,13 @@ fn is_exact(root: NodeRef<pg_sys::PlannerInfo>) -> bool {
 
 /// LIMIT and OFFSET.
 #[derive(Clone, Copy)]
-struct Limit<'p> {
+pub struct Limit<'p> {
     count: NodeRef<'p, pg_sys::Node>,
     offset: Option<NodeRef<'p, pg_sys::Node>>,
 }
 
 /// The LIMIT and OFFSET of the query, where they count rows of the relation.
-fn limit<'p>(
+pub fn limit<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<pg_sys::RelOptInfo>,
 ) -> Option<Limit<'p>> {

@@ -15,6 +15,8 @@ use crate::store::prefetch::PrefetchStats;
 pub struct Rows {
     state: *mut pg_sys::IndexScanState,
     vectors: HeapVectors,
+    /// Whether a row was read that may hold a page.
+    holds_page: bool,
 }
 
 /// A row that has passed: a copy of its tuple.
@@ -32,7 +34,7 @@ impl Rows {
     /// # Safety
     /// The state is initialized and its scan has begun, until [`Rows::end`].
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, vectors: HeapVectors) -> Self {
-        Self { state, vectors }
+        Self { state, vectors, holds_page: false }
     }
 
     /// What came of read-ahead in the table.
@@ -48,6 +50,9 @@ impl Rows {
 
     /// Lets go of the page that was read last: a vacuum, or a standby's replay, may wait for it.
     pub fn release(&mut self) {
+        if !std::mem::take(&mut self.holds_page) {
+            return;
+        }
         // SAFETY: by the promise of `new`. The slot keeps a pin of its own.
         unsafe {
             let state = &*self.state;
@@ -96,6 +101,7 @@ impl TestedTable for Rows {
 
     fn test(&mut self, heap_tid: HeapTid) -> Option<Row> {
         self.vectors.count_row(heap_tid);
+        self.holds_page = true;
         // SAFETY: by the promise of `new`.
         let (state, scan) = unsafe { (&mut *self.state, &mut *(*self.state).iss_ScanDesc) };
         let slot = state.ss.ss_ScanTupleSlot;

@@ -50,7 +50,7 @@ pub struct Federation {
 }
 
 /// A failure, with the number of the scan among those that were given.
-type Failure = (usize, Error);
+pub type Failure = (usize, Error);
 
 impl Federation {
     /// For scans with these options, of which [`ScanOptions::members`] is their number.

@@ -28,6 +28,7 @@
 mod federation;
 mod heal;
 mod hit;
+mod member;
 mod nearest;
 mod options;
 mod order;
@@ -35,10 +36,11 @@ mod second_run;
 mod sieve;
 mod walk;
 
-pub use federation::Federation;
+pub use federation::{Failure, Federation};
 pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter, TestedTable};
-pub use nearest::{Alternative, Answer, Nearest, NearestOptions, reach};
-pub use options::{IterativeScan, ScanOptions, ScanStats, share};
+pub use member::Member;
+pub use nearest::{Answer, Nearest};
+pub use options::{Alternative, IterativeScan, NearestOptions, ScanOptions, ScanStats, reach, share};
 pub use walk::Walk;
 
 use crate::page::format::meta::Meta;

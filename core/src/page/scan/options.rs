@@ -28,6 +28,33 @@ pub struct ScanOptions {
     pub members: usize,
 }
 
+/// What is wanted of a search for the nearest rows that pass.
+#[derive(Clone, Copy, Debug)]
+pub struct NearestOptions {
+    /// How to scan. Who knows how many rows are wanted goes on until they are there: without iterative scans
+    /// as well.
+    pub scan: ScanOptions,
+    /// How many rows, as far as that is known; more may be asked for.
+    pub wanted: usize,
+    /// Rows that are further need not be found.
+    pub radius: f64,
+    /// What else could be done.
+    pub alternative: Option<Alternative>,
+}
+
+/// Ranking all rows that pass, and what the walk costs beside it, in one unit.
+#[derive(Clone, Copy, Debug)]
+pub struct Alternative {
+    /// Of ranking.
+    pub cost: f64,
+    /// Of expanding a node.
+    pub expansion: f64,
+    /// Of testing a row.
+    pub test: f64,
+    /// The share of rows that are thought to pass.
+    pub share: f64,
+}
+
 /// What a scan did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanStats {
@@ -57,7 +84,41 @@ pub fn further_ef(ef_search: usize, given: usize, max_tuples: usize) -> usize {
     ef_search.max(given.min(max_tuples.saturating_sub(given)))
 }
 
+impl ScanStats {
+    /// Both together, where they are searched as one.
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            search: SearchStats {
+                expanded: self.search.expanded + other.search.expanded,
+                distances: self.search.distances + other.search.distances,
+                estimates: self.search.estimates + other.search.estimates,
+            },
+            // Rounds are those of all scans together.
+            rounds: self.rounds.max(other.rounds),
+            first_run: self.first_run + other.first_run,
+            second_run: self.second_run + other.second_run,
+            measured_rows: self.measured_rows + other.measured_rows,
+            tested_rows: self.tested_rows + other.tested_rows,
+            failed_rows: self.failed_rows + other.failed_rows,
+            stale_links: self.stale_links + other.stale_links,
+            healed_links: self.healed_links + other.healed_links,
+        }
+    }
+}
+
 /// Results that each of so many scans that are searched as one looks for at least.
 pub fn share(ef_search: usize, members: usize) -> usize {
     ef_search.min((ef_search as f32 / (members as f32).sqrt()).ceil() as usize + 1)
+}
+
+/// Nodes that are expanded for each node up to the last of `wanted` rows.
+///
+/// A search of `ef` for all rows expands `ef / wanted` of them, and some besides. The fewer rows pass, the
+/// more nodes are expanded in all, and fewer for each keep its recall. Fitted to sentence embeddings of 384
+/// dimensions with 1-bit codes, from one row of 64 on, where from half of the rows to a hundredth pass. Where
+/// the rows that are wanted are more than half of `ef`, three nodes for each give a recall of 0.97, whatever
+/// `ef` is.
+pub fn reach(ef: usize, wanted: usize) -> f64 {
+    let all = ef as f64 / wanted as f64;
+    if all >= 2.0 { (2.4 * all.sqrt()).min(all) } else { 3.0 }
 }

@@ -1,4 +1,4 @@
-//! Expanded nodes on their way to be results: which are to be tested next, and the nearest rows that have
+//! Expanded nodes of all members on their way to be results: which are to be tested next, and the nearest rows that have
 //! passed.
 
 use crate::graph::{Candidate, Distance, Precision};
@@ -6,11 +6,27 @@ use crate::types::{HeapTid, Link, Result};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+/// A node of one of the members.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Place {
+    pub link: Link,
+    member: u32,
+}
+
+impl Place {
+    /// The number of its member.
+    pub fn member(self) -> usize {
+        self.member as usize
+    }
+}
+
 /// A row that has passed.
 pub(super) struct Found<Row> {
     /// Exact, as the index ranks it.
     pub distance: f64,
     pub heap_tid: HeapTid,
+    /// Of which member.
+    pub member: usize,
     /// What the test has made of it; `None` where it is to be tested again before it is given.
     pub row: Option<Row>,
 }
@@ -18,7 +34,7 @@ pub(super) struct Found<Row> {
 /// What a walk has expanded, in the order of distances.
 pub(super) struct Sieve<Row> {
     /// By what their distances are at least.
-    untested: BinaryHeap<Reverse<(Distance, Candidate<Link>)>>,
+    untested: BinaryHeap<Reverse<(Distance, Candidate<Place>)>>,
     /// Live nodes that were expanded.
     nodes: usize,
     /// Rows that this round wants.
@@ -49,34 +65,36 @@ impl<Row> Sieve<Row> {
         }
     }
 
-    /// Adds live nodes that were expanded.
-    pub fn add(&mut self, expanded: Vec<Candidate<Link>>) -> Result<()> {
+    /// Adds live nodes of a member that were expanded.
+    pub fn add(&mut self, member: usize, expanded: Vec<Candidate<Link>>) -> Result<()> {
         self.nodes += expanded.len();
         self.untested.try_reserve(expanded.len())?;
-        self.untested.extend(expanded.into_iter().map(|node| Reverse((least(&node), node))));
+        let place = |node: &Candidate<Link>| Place { link: node.node, member: member as u32 };
+        let nodes = expanded.into_iter().map(|node| node.with_node(place(&node)));
+        self.untested.extend(nodes.map(|node| Reverse((least(&node), node))));
         Ok(())
     }
 
     /// Puts a node back that was taken and has not, or not wholly, been tested.
-    pub fn put_back(&mut self, node: Candidate<Link>) {
+    pub fn put_back(&mut self, node: Candidate<Place>) {
         self.untested.push(Reverse((least(&node), node)));
     }
 
     /// Takes the nearest node that was not tested, if it is within a distance, and as long as it may be among
     /// what is wanted.
-    pub fn take(&mut self, frontier: f64) -> Option<Candidate<Link>> {
+    pub fn take(&mut self, frontier: f64) -> Option<Candidate<Place>> {
         let Reverse((least, next)) = self.untested.peek()?;
         let is_due = *least <= Distance(frontier) && !self.is_full_before(next);
         if is_due { self.untested.pop().map(|Reverse((_, next))| next) } else { None }
     }
 
     /// Whether all that is wanted is known to be as near as this node.
-    pub fn is_full_before(&self, node: &Candidate<Link>) -> bool {
+    pub fn is_full_before(&self, node: &Candidate<Place>) -> bool {
         self.bound().is_some_and(|bound| least(node) >= Distance(bound))
     }
 
     /// Takes note of a node of which no row has passed.
-    pub fn fail(&mut self, node: &Candidate<Link>) -> Result<()> {
+    pub fn fail(&mut self, node: &Candidate<Place>) -> Result<()> {
         self.failed.try_reserve(1)?;
         self.failed.push(Distance(node.distance));
         Ok(())
@@ -154,7 +172,7 @@ impl<Row> Sieve<Row> {
 
 /// What the distance of a node is at least, as far as it is worth a test. Where payloads lie apart only
 /// estimates are known, and an error that is rare is not for the nodes around the last row.
-fn least(node: &Candidate<Link>) -> Distance {
+fn least(node: &Candidate<Place>) -> Distance {
     const RARE: f64 = 3.0;
     let least = match node.precision {
         Precision::Exact => node.distance,
@@ -166,7 +184,8 @@ fn least(node: &Candidate<Link>) -> Distance {
 
 impl<Row> Ord for Found<Row> {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.distance.total_cmp(&other.distance).then_with(|| self.heap_tid.cmp(&other.heap_tid))
+        let rows = || (self.heap_tid, self.member).cmp(&(other.heap_tid, other.member));
+        self.distance.total_cmp(&other.distance).then_with(rows)
     }
 }
 
