@@ -2,7 +2,6 @@
 
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::{reach, share};
-use walia_core::types::Metric;
 
 use super::options::Options;
 use super::{column, order};
@@ -282,18 +281,6 @@ impl Walk {
         let test = pages * model.page_cost(pages) / tests + row + conditions;
         let first = expansions * expansion + tests * test;
         Self { first, row, further: (each * expansion + test) / share, expansion, test }
-    }
-}
-
-/// Whether an index's distance is defined for all vectors.
-pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
-    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
-    // returns.
-    unsafe {
-        let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
-        let metric = column::measure(relation).map(|(metric, _)| metric);
-        pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        matches!(metric, Some(Metric::L2 | Metric::L1))
     }
 }
 

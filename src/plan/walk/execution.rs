@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 
 use pgrx::{PgMemoryContexts, pg_sys};
 use walia_core::page::scan::{Answer, Nearest, NearestOptions};
+use walia_core::page::{Index, Meta};
 use walia_core::types::Metric;
 
+use super::preceding::Preceding;
 use super::private::{Numbers, Private};
 use super::rows::{Row, Rows};
 use super::{NAME, USUAL};
@@ -201,7 +203,8 @@ impl Execution {
         // SAFETY: by the caller's promise.
         let Opened { index, meta, query } = unsafe { scan::open(descriptor) }.or_raise();
         let parameters = index.schema.layout.parameters;
-        let vector = query.as_deref();
+        // A search for nothing gives up at once.
+        let vector = query.as_deref().filter(|query| !self.is_preceded(&index, &meta, query));
         // SAFETY: as above; the context lives as long as the execution.
         let rows = unsafe {
             let vector = vector.unwrap_or_default();
@@ -214,6 +217,18 @@ impl Execution {
             alternative: Some(self.numbers.alternative),
         };
         Nearest::new(index, meta, vector, options, Sorter::default(), rows)
+    }
+
+    /// Whether rows that the walk gives last, if at all, may come first.
+    fn is_preceded(&self, index: &Index<RelationStore>, meta: &Meta, query: &[u8]) -> bool {
+        let preceding = self.numbers.preceding;
+        if preceding == Preceding::default() {
+            return false;
+        }
+        // SAFETY: an initialized scan has its index open.
+        let failed = |error| unsafe { index_error((*self.index).iss_RelationDesc, error) };
+        preceding.undefined && !index.schema.measure.is_ordinary(query)
+            || meta.may_hold(&index.store, &preceding.kinds()).map_err(failed).or_raise()
     }
 
     /// The distance, as the index ranks it, beyond which no row passes.

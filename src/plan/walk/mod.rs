@@ -2,6 +2,7 @@
 //! while it walks.
 //!
 //! - `distance`: which expressions are a distance of an index, or follow it.
+//! - `preceding`: which orders begin with rows that have no distance.
 //! - `path`: where the planner may use the scan, and what that costs.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
@@ -12,6 +13,7 @@ mod execution;
 mod explain;
 mod node;
 pub mod path;
+mod preceding;
 mod private;
 mod rows;
 

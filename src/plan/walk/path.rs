@@ -4,9 +4,10 @@ use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
 use super::distance::{Bound, Linear};
+use super::preceding::Preceding;
 use super::private::{Numbers, Private};
 use super::{NAME, USUAL, node};
-use crate::am::{cost, order};
+use crate::am::{cost, order, presence};
 use crate::guc::{self, IterativeScan};
 use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
@@ -122,6 +123,7 @@ struct Ordered<'p> {
     /// Whether the index's column stands on the right of the operator.
     is_commuted: bool,
     bound: Option<Bound<'p>>,
+    preceding: Preceding,
 }
 
 impl<'p> Ordered<'p> {
@@ -157,16 +159,23 @@ impl<'p> Ordered<'p> {
         let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
         // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
         // does.
-        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || cost::is_never_undefined(index);
+        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || presence::is_never_undefined(index);
         let bound =
             conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known).filter(is_upper));
-        let is_same_way = is_ascending(key) == (order.scale > 0.0);
-        // The distance's NULL and NaN are last. In a descending order they are first, unless a bound lets
-        // none of them pass.
-        let is_last = is_ascending(key) && !key.pk_nulls_first;
-        let is_commuted = column_side(order.distance, index, &is_known)? == 1;
-        let found = Self { index, distance: order.distance, is_commuted, bound };
-        (is_same_way && (is_last || bound.is_some())).then_some(found)
+        if is_ascending(key) != (order.scale > 0.0) {
+            return None;
+        }
+        let side = column_side(order.distance, index, &is_known)?;
+        let column = order.distance.args().get(side)?;
+        // Of rows without a distance a bound lets none pass.
+        let preceding = match bound {
+            Some(_) => Preceding::default(),
+            None => Preceding::of(root, relation, index, column, key),
+        };
+        // The executor looks again.
+        let is_preceded = preceding != Preceding::default() && presence::may_hold(index, &preceding.kinds());
+        let found = Self { index, distance: order.distance, is_commuted: side == 1, bound, preceding };
+        (!is_preceded).then_some(found)
     }
 
     /// The scan, beside the exact way.
@@ -192,7 +201,7 @@ impl<'p> Ordered<'p> {
             limit: limit.map(|limit| root.copy(limit.count)),
             offset: limit.and_then(|limit| limit.offset).map(|node| root.copy(node)),
             bound: self.bound.map(|bound| root.copy(bound.value)),
-            numbers: Numbers { scale, shift, past, alternative },
+            numbers: Numbers { scale, shift, past, preceding: self.preceding, alternative },
         };
         let lists = [private.expressions(), private.data()];
         // SAFETY: lists are nodes; neither is empty.
@@ -277,7 +286,7 @@ impl<'p> Ordered<'p> {
 const FLOAT8_LESS: u32 = 672;
 
 /// Whether a path key's order is that of `<`.
-fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
+pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
     #[cfg(feature = "pg18")]
     return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
     #[cfg(not(feature = "pg18"))]
