@@ -213,7 +213,7 @@ macro_rules! tags {
 
 tags! {
     Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::List = T_List, pg_sys::Const = T_Const,
-        pg_sys::Param = T_Param, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr;
+        pg_sys::Param = T_Param, pg_sys::Var = T_Var, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr;
     Path: pg_sys::IndexPath = T_IndexPath, pg_sys::BitmapHeapPath = T_BitmapHeapPath, pg_sys::CustomPath = T_CustomPath,
         pg_sys::AppendPath = T_AppendPath, pg_sys::MergeAppendPath = T_MergeAppendPath,
         pg_sys::JoinPath = T_NestPath | T_MergePath, pg_sys::SubqueryScanPath = T_SubqueryScanPath,

@@ -2,7 +2,6 @@
 
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::{reach, share as results_of_each};
-use walia_core::types::Metric;
 
 use super::options::Options;
 use super::{column, order};
@@ -299,23 +298,6 @@ impl Walk {
         let first = expansions * expansion + tests * test;
         Self { first, row, further: (each * expansion + test) / share, expansion, test }
     }
-}
-
-/// The metric of an index of this access method.
-pub fn metric(index: NodeRef<pg_sys::IndexOptInfo>) -> Option<Metric> {
-    // SAFETY: the planner has locked the indexes that it may use; the relation is closed before the function
-    // returns.
-    unsafe {
-        let relation = pg_sys::index_open(index.indexoid, pg_sys::NoLock as pg_sys::LOCKMODE);
-        let metric = column::measure(relation).map(|(metric, _)| metric);
-        pg_sys::index_close(relation, pg_sys::NoLock as pg_sys::LOCKMODE);
-        metric
-    }
-}
-
-/// Whether an index's distance is defined for all vectors.
-pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
-    matches!(metric(index), Some(Metric::L2 | Metric::L1))
 }
 
 /// Whether an index is one of walia_hnsw's.

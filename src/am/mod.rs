@@ -10,6 +10,7 @@ mod insert;
 pub mod last;
 pub mod options;
 pub mod order;
+pub mod presence;
 pub mod scan;
 pub mod sort;
 pub mod table;

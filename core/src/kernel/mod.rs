@@ -80,6 +80,11 @@ impl InstructionSet {
     }
 }
 
+/// The greatest squared norm of an ordinary vector. By Cauchy and Schwarz no sum of products of two such
+/// vectors is greater. It leaves room for vectors that are known by a payload of less precision, whose squared
+/// norm may be half of theirs.
+const ORDINARY: f32 = f32::MAX / 16.0;
+
 /// A metric and an element type bound to the routines for this machine.
 ///
 /// The same two vectors give the same bits from every method and in either order, so that operators, scans
@@ -152,6 +157,17 @@ impl Measure {
     /// Whether the vector has no distance from any other: a zero vector under cosine, which has no direction.
     pub fn is_undefined(&self, vector: &[u8]) -> bool {
         self.metric == Metric::Cosine && self.prepare(vector) == 0.0
+    }
+
+    /// Whether the distance of this vector from any other that is so is a number, unless one of them
+    /// [is undefined](Measure::is_undefined): no sum of products overflows.
+    pub fn is_ordinary(&self, vector: &[u8]) -> bool {
+        self.squared_norm(vector) <= ORDINARY
+    }
+
+    /// Whether a payload's vector has a norm that no ordinary vector's payload has.
+    pub fn overflows(&self, vector: &[u8]) -> bool {
+        self.squared_norm(vector) > 4.0 * ORDINARY
     }
 
     /// The value that ranks `a` and `b`; smaller is nearer.

@@ -9,6 +9,7 @@ mod damage;
 mod federation;
 mod interleaved;
 mod many_rows;
+mod presence;
 mod read_ahead;
 mod repair;
 mod table;

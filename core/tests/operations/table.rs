@@ -249,8 +249,22 @@ impl Table {
         Ok((hits, scan.stats()))
     }
 
+    /// Asserts that the index does not deny rows without a distance that a snapshot of now sees.
+    fn assert_presence(&self) {
+        let measure = Measure::new(self.parameters.metric, self.parameters.element);
+        for row in self.rows.values() {
+            let kind = match row {
+                None => AsideKind::Null,
+                Some(vector) if measure.distance(vector, vector).is_nan() => AsideKind::ZeroVector,
+                Some(_) => continue,
+            };
+            assert!(Meta::read(&self.store).unwrap().may_hold(&self.store, &[kind]).unwrap(), "{kind:?}");
+        }
+    }
+
     /// Asserts that a scan to the end gives every live row once, in two sorted runs, with its exact distance.
     pub fn assert_complete(&self, query: Option<&[u8]>, options: ScanOptions) {
+        self.assert_presence();
         let (hits, stats) = self.scan(query, options).unwrap();
         let measure = Measure::new(self.parameters.metric, self.parameters.element);
         let mut seen = BTreeSet::new();
@@ -302,7 +316,7 @@ impl Table {
 
 /// Where a row belongs in the order: its class and distance.
 fn rank(measure: &Measure, query: Option<&[u8]>, row: Option<&[u8]>) -> (u8, f64) {
-    let is_aside = |vector: &[u8]| measure.distance(vector, vector).is_nan();
+    let is_aside = |vector: &[u8]| measure.is_undefined(vector);
     match (query, row) {
         (_, None) => (HitClass::Null as u8, f64::NAN),
         (_, Some(row)) if is_aside(row) => (HitClass::ZeroVector as u8, f64::NAN),

@@ -2,9 +2,11 @@
 
 use crate::graphs::{TestGraph, parameters};
 use walia_core::page::format::chain::chain_pages;
+use walia_core::page::format::hints::Hints;
 use walia_core::page::format::layout::Layout;
 use walia_core::page::format::node::NodeMut;
 use walia_core::page::format::owned::OwnedMut;
+use walia_core::page::format::presence::Presence;
 use walia_core::page::format::slotted::{Page, PageKind};
 use walia_core::page::format::tuple::{
     ASIDE_SIZE, AsideKind, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
@@ -253,7 +255,20 @@ fn heap_tids_in_the_wrong_place() {
 fn aside_tuples() {
     let index = Damaged::new(8);
     index.add_owned(ASIDE_SIZE, OwnedHeader::aside(AsideKind::Null, 0), &[HeapTid::new(9000, 1)]);
+    let denied = "row without a distance where the meta page says that there is none";
+    index.assert_found_alone(Error, denied);
+    // So is it of the other kind only; a hint shows that an older release has inserted it.
+    index.meta(|meta| meta.set_presence(AsideKind::ZeroVector, Presence::Present));
+    index.assert_found_alone(Error, denied);
+    let mut hints = Hints::EMPTY;
+    hints.nulls[3] = Link { block: BLOCK, slot: 1, version: 1 };
+    index.page(1, |page| hints.write(page));
     assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
+    index.page(1, |page| Hints::EMPTY.write(page));
+    for presence in [Presence::Unknown, Presence::Present, Presence::Clearing] {
+        index.meta(|meta| meta.set_presence(AsideKind::Null, presence));
+        assert_eq!(check(&Index::open(&index.store, &()).unwrap()).unwrap(), []);
+    }
     let unknown = OwnedHeader { tag: 3, ..OwnedHeader::aside(AsideKind::Null, 0) };
     index.add_owned(ASIDE_SIZE, unknown, &[]);
     index.assert_found_alone(Error, "aside tuple of unknown kind or with an owner");
@@ -329,6 +344,7 @@ fn pages_and_tuples_that_cannot_be() {
     index.assert_found_alone(Error, "no counters page");
 
     let index = Damaged::new(8);
+    index.meta(|meta| meta.set_presence(AsideKind::Null, Presence::Present));
     index.add_owned(ASIDE_SIZE, OwnedHeader::aside(AsideKind::Null, 0), &[]);
     let last = index.store.block_count().unwrap() - 1;
     index.page(last, |page| page.initialize(PageKind::Meta));

@@ -8,9 +8,10 @@ use walia_core::arena::{Settings, build};
 use walia_core::graph::{BuiltGraph, EntryPoint};
 use walia_core::page::format::node::Node;
 use walia_core::page::format::owned::Owned;
+use walia_core::page::format::presence::Presence;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, Pages, check, statistics, write_graph};
-use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Parameters};
+use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
 fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
@@ -216,6 +217,42 @@ fn rows_outside_of_the_graph_are_counted() {
     assert_eq!((counts.tombstones, counts.pending_nodes, counts.new_pages), (0, 0, 0));
     assert_eq!(counts.parameter_pages, 2);
     assert_eq!(counts.bytes, u64::from(store.block_count().unwrap()) * 8192);
+}
+
+/// A build marks what it has written.
+#[test]
+fn rows_without_a_distance_are_marked() {
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+    let presence = |metric, greatest: f32, asides: &[(AsideKind, HeapTid)]| {
+        let parameters = Parameters { metric, ..parameters(4, ElementType::F32, 4) };
+        let settings = Settings::new(parameters, &[], MAX_LEVEL, 1 << 26);
+        let store = MemoryStore::new();
+        build(settings, &AtomicBool::new(false), &pool, |mut feeder| {
+            for row in 1..3000 {
+                let vector = [1.0, row as f32, 3.0, if row == 2999 { greatest } else { 0.0 }];
+                feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+            }
+            let arena = feeder.finish(|_| ()).unwrap().unwrap();
+            write_graph(arena, asides, &mut &store, &mut |_| ()).unwrap();
+        });
+        assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
+        let meta = Meta::read(&&store).unwrap();
+        AsideKind::ALL.map(|kind| meta.presence(kind))
+    };
+    use Presence::{Absent, Present};
+    let [zero, null] = AsideKind::ALL.map(|kind| (kind, HeapTid::new(9000, 1)));
+    assert_eq!(presence(Metric::Cosine, 4e18, &[]), [Absent, Absent]);
+    assert_eq!(presence(Metric::Cosine, 4e18, &[zero]), [Present, Absent]);
+    assert_eq!(presence(Metric::L2, 4e18, &[null]), [Absent, Present]);
+    // Products with these may overflow, differences may not.
+    for (metric, expected) in [
+        (Metric::Cosine, Present),
+        (Metric::InnerProduct, Present),
+        (Metric::L2, Absent),
+        (Metric::L1, Absent),
+    ] {
+        assert_eq!(presence(metric, 2e19, &[]), [expected, Absent], "{metric:?}");
+    }
 }
 
 /// What the arena builds is a sound graph on pages too: no finding, and every row once.

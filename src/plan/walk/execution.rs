@@ -9,6 +9,7 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use walia_core::page::scan::{Answer, Nearest, NearestOptions, ScanStats};
 use walia_core::types::Metric;
 
+use super::preceding::Preceding;
 use super::private::{Numbers, Private};
 use super::rows::{Row, Rows};
 use super::{NAME, USUAL};
@@ -200,12 +201,16 @@ impl Execution {
     /// # Safety
     /// The scans are those of the indexes, have their keys, and end after [`Execution::end`].
     unsafe fn search(&self, scans: &[pg_sys::IndexScanDesc]) -> Search {
+        // SAFETY: by the caller's promise.
+        let opened = scans.iter().map(|scan| unsafe { scan::open(*scan) }.or_raise());
+        let opened: Vec<_> = opened.collect();
+        let is_preceded = opened.iter().zip(scans).any(|(opened, scan)| self.is_preceded(opened, *scan));
         let mut search = None;
-        for (state, descriptor) in self.indexes.iter().zip(scans) {
-            // SAFETY: by the caller's promise.
-            let Opened { index, meta, query } = unsafe { scan::open(*descriptor) }.or_raise();
+        for ((state, descriptor), opened) in self.indexes.iter().zip(scans).zip(opened) {
+            let Opened { index, meta, query } = opened;
             let parameters = index.schema.layout.parameters;
-            let vector = query.as_deref();
+            // A search for nothing gives up at once.
+            let vector = query.as_deref().filter(|_| !is_preceded);
             // SAFETY: as above; the context lives as long as the execution.
             let rows = unsafe {
                 let vector = vector.unwrap_or_default();
@@ -227,6 +232,20 @@ impl Execution {
             radius: self.radius(metric),
             alternative: Some(self.numbers.alternative),
         }
+    }
+
+    /// Whether rows that the walk gives last, if at all, may come first.
+    fn is_preceded(&self, opened: &Opened, scan: pg_sys::IndexScanDesc) -> bool {
+        let Opened { index, meta, query } = opened;
+        let preceding = self.numbers.preceding;
+        if preceding == Preceding::default() {
+            return false;
+        }
+        let is_undefined = query.as_deref().is_some_and(|query| !index.schema.measure.is_ordinary(query));
+        // SAFETY: the index of a scan is open.
+        let failed = |error| unsafe { index_error((*scan).indexRelation, error) };
+        preceding.undefined && is_undefined
+            || meta.may_hold(&index.store, &preceding.kinds()).map_err(failed).or_raise()
     }
 
     /// The distance, as the index ranks it, beyond which no row passes.

@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 
 use super::path::{self, Ordered, Search};
-use crate::am::{cost, order};
+use crate::am::{cost, order, presence};
 use crate::guc;
 use crate::nodes::{List, NodeRef};
 use crate::plan::order::rests_on_scan;
@@ -151,7 +151,7 @@ fn collect<'p>(
 /// them in one way.
 fn is_alike(one: &Ordered, other: &Ordered) -> bool {
     (one.order.scale, one.order.offset) == (other.order.scale, other.order.offset)
-        && (one.index == other.index || cost::metric(one.index) == cost::metric(other.index))
+        && (one.index == other.index || presence::metric(one.index) == presence::metric(other.index))
 }
 
 /// Whether a federated scan does as well, which may have workers: all rows pass, and few are wanted.

@@ -2,6 +2,7 @@
 //! while it walks.
 //!
 //! - `distance`: which expressions are a distance of an index, or follow it.
+//! - `preceding`: which orders begin with rows that have no distance.
 //! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
@@ -13,6 +14,7 @@ mod explain;
 pub mod many;
 mod node;
 pub mod path;
+mod preceding;
 mod private;
 mod rows;
 

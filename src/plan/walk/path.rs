@@ -4,9 +4,10 @@ use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
 use super::distance::{Bound, Linear};
+use super::preceding::Preceding;
 use super::private::{Numbers, Private};
 use super::{NAME, USUAL, node};
-use crate::am::{cost, order};
+use crate::am::{cost, order, presence};
 use crate::guc::{self, IterativeScan};
 use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
@@ -166,6 +167,7 @@ pub struct Ordered<'p> {
     /// Whether the index's column stands on the right of the operator.
     is_commuted: bool,
     pub bound: Option<Bound<'p>>,
+    preceding: Preceding,
 }
 
 impl<'p> Ordered<'p> {
@@ -196,16 +198,23 @@ impl<'p> Ordered<'p> {
         let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
         // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
         // does.
-        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || cost::is_never_undefined(index);
+        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || presence::is_never_undefined(index);
         let bound =
             conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known).filter(is_upper));
-        let is_same_way = is_ascending(key) == (order.scale > 0.0);
-        // The distance's NULL and NaN are last. In a descending order they are first, unless a bound lets
-        // none of them pass.
-        let is_last = is_ascending(key) && !key.pk_nulls_first;
-        let is_commuted = column_side(order.distance, index, &is_known)? == 1;
-        let found = Self { index, order, key, is_commuted, bound };
-        (is_same_way && (is_last || bound.is_some())).then_some(found)
+        if is_ascending(key) != (order.scale > 0.0) {
+            return None;
+        }
+        let side = column_side(order.distance, index, &is_known)?;
+        let column = order.distance.args().get(side)?;
+        // Of rows without a distance a bound lets none pass.
+        let preceding = match bound {
+            Some(_) => Preceding::default(),
+            None => Preceding::of(root, index.rel(), index, column, key),
+        };
+        // The executor looks again.
+        let is_preceded = preceding != Preceding::default() && presence::may_hold(index, &preceding.kinds());
+        let found = Self { index, order, key, is_commuted: side == 1, bound, preceding };
+        (!is_preceded).then_some(found)
     }
 
     /// The path of the index, for its plan: the distance's expression, and the conditions.
@@ -266,11 +275,13 @@ impl<'p> Search<'p> {
             Alternative { cost: exact.total_cost, expansion: walk.expansion, test: walk.test, share };
         let (scale, shift) = self.bound.map_or((1.0, 0.0), |bound| (bound.of.scale, bound.of.offset));
         let past = if is_exact(root) { 0.0 } else { 1.0 };
+        let preceding =
+            self.indexes.iter().map(|ordered| ordered.preceding).fold(Preceding::default(), Preceding::or);
         let private = Private {
             limit: limit.map(|limit| root.copy(limit.count)),
             offset: limit.and_then(|limit| limit.offset).map(|node| root.copy(node)),
             bound: self.bound.map(|bound| root.copy(bound.value)),
-            numbers: Numbers { scale, shift, past, alternative },
+            numbers: Numbers { scale, shift, past, preceding, alternative },
         };
         let lists = [private.expressions(), private.data()];
         // SAFETY: lists are nodes; neither is empty.
@@ -327,7 +338,7 @@ fn ascending<'p>(
 }
 
 /// Whether a path key's order is that of `<`.
-fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
+pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
     #[cfg(feature = "pg18")]
     return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
     #[cfg(not(feature = "pg18"))]

@@ -4,6 +4,7 @@
 use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
+use super::preceding::Preceding;
 use crate::nodes::{List, NodeRef};
 
 /// What the planner tells the executor.
@@ -24,6 +25,8 @@ pub struct Numbers {
     pub shift: f64,
     /// Rows that are read past the limit: to see whether they are as far as the last one.
     pub past: f64,
+    /// Rows that the order gives first: where there may be any of them, the other child is the way.
+    pub preceding: Preceding,
     /// What the other child costs, beside the walk.
     pub alternative: Alternative,
 }
@@ -36,9 +39,11 @@ impl<'p> Private<'p> {
 
     /// For `custom_private`, in the current memory context.
     pub fn data(&self) -> List<'p, pg_sys::Node> {
-        let Numbers { scale, shift, past, alternative } = self.numbers;
+        let Numbers { scale, shift, past, preceding: Preceding { nulls, undefined }, alternative } =
+            self.numbers;
+        let [nulls, undefined] = [nulls, undefined].map(|precedes| f64::from(u8::from(precedes)));
         let Alternative { cost, expansion, test, share } = alternative;
-        [scale, shift, past, cost, expansion, test, share]
+        [scale, shift, past, nulls, undefined, cost, expansion, test, share]
             .map(|value| Some(double(value)))
             .into_iter()
             .collect()
@@ -51,10 +56,12 @@ impl<'p> Private<'p> {
             let constant = data.get(place).and_then(|node| node.downcast::<pg_sys::Const>());
             constant.map_or(0.0, |constant| f64::from_bits(constant.constvalue.value() as u64))
         };
-        let [scale, shift, past, cost, expansion, test, share] = std::array::from_fn(number);
+        let [scale, shift, past, nulls, undefined, cost, expansion, test, share] =
+            std::array::from_fn(number);
+        let preceding = Preceding { nulls: nulls != 0.0, undefined: undefined != 0.0 };
         let alternative = Alternative { cost, expansion, test, share };
         let [limit, offset, bound] = std::array::from_fn(|place| expressions.get(place));
-        Self { limit, offset, bound, numbers: Numbers { scale, shift, past, alternative } }
+        Self { limit, offset, bound, numbers: Numbers { scale, shift, past, preceding, alternative } }
     }
 }
 

@@ -52,6 +52,7 @@ pub(super) struct Facts {
     owned: Vec<OwnedFacts>,
     heap_tids: Vec<(HeapTid, Link)>,
     pub meta: Option<Meta>,
+    hints: Option<Hints>,
     /// Number of pages.
     pub blocks: u32,
     parameter_pages: Vec<u32>,
@@ -103,9 +104,7 @@ impl Facts {
     fn add_page(&mut self, layout: &Layout, block: u32, page: &Page, findings: &mut Findings) -> Result<()> {
         match block {
             META_BLOCK => self.meta = findings.note(Meta::of_page(page))?,
-            HINTS_BLOCK => {
-                findings.note(Hints::of_page(page))?;
-            }
+            HINTS_BLOCK => self.hints = findings.note(Hints::of_page(page))?,
             // A crash after extension leaves new pages: nothing is wrong with them.
             _ if page.is_new() => {}
             _ => match findings.note(page.kind(block))? {
@@ -187,8 +186,9 @@ impl Facts {
         } else if header.kind == TupleKind::Aside as u8 {
             self.add_heap_tids(owned.heap_tids(), link)?;
             claimed = true;
-            if AsideKind::from_code(header.tag).is_none() || !header.owner.is_none() {
-                findings.error(block, slot, "aside tuple of unknown kind or with an owner");
+            match AsideKind::from_code(header.tag).filter(|_| header.owner.is_none()) {
+                Some(kind) => self.check_presence(kind, link, findings),
+                None => findings.error(block, slot, "aside tuple of unknown kind or with an owner"),
             }
         } else if header.kind == TupleKind::Payload as u8 {
             match layout.payload_parts().nth(usize::from(header.count)) {
@@ -200,6 +200,18 @@ impl Facts {
         self.owned.try_reserve(1)?;
         self.owned.push(OwnedFacts { link, header, size, claimed });
         Ok(())
+    }
+
+    /// Checks that the marks do not deny a row without a distance.
+    pub fn check_presence(&self, kind: AsideKind, at: Link, findings: &mut Findings) {
+        let pages = self.meta.as_ref().zip(self.hints.as_ref());
+        if pages.is_some_and(|(meta, hints)| meta.is_absent(hints, kind)) {
+            findings.error(
+                at.block,
+                at.slot,
+                "row without a distance where the meta page says that there is none",
+            );
+        }
     }
 
     fn add_heap_tids(&mut self, tids: &[HeapTid], link: Link) -> Result<()> {

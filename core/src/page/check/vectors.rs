@@ -3,6 +3,7 @@
 use super::Findings;
 use super::facts::Facts;
 use crate::page::format::node::Node;
+use crate::page::format::tuple::AsideKind;
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
 use crate::types::{ElementType, Error, Result};
@@ -50,6 +51,9 @@ pub(super) fn check<Store: PageStore>(
         let lost = index.schema.layout.encoding.residual(&payload);
         if !is_finite(&vector, index.schema.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
             findings.error(node.link.block, node.link.slot, "node with a payload that is not finite");
+        }
+        if node.header.is_live() && index.schema.measure.overflows(&vector) {
+            facts.check_presence(AsideKind::ZeroVector, node.link, findings);
         }
         if index.schema.quantizer.is_none() {
             continue;

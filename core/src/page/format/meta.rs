@@ -5,8 +5,9 @@
 use crate::code::{CodeParameters, ROTATION_ALGORITHM, code_size, seed_of};
 use crate::graph::EntryPoint;
 use crate::page::format::layout::{Layout, Sizes};
+use crate::page::format::presence::Presence;
 use crate::page::format::slotted::{Page, PageKind};
-use crate::page::format::tuple::NodeHeader;
+use crate::page::format::tuple::{AsideKind, NodeHeader};
 use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 
@@ -20,6 +21,8 @@ pub const MAGIC: u32 = u32::from_le_bytes(*b"wali");
 pub const FORMAT_VERSION: u32 = 1;
 /// The oldest format that is read.
 pub const MIN_FORMAT_VERSION: u32 = 1;
+/// Compatible feature: marks say whether there may be rows without a distance.
+pub const COMPATIBLE_PRESENCE: u32 = 1;
 /// Incompatible feature: codes beside links.
 pub const FEATURE_CODES: u32 = 1;
 /// Incompatible feature: payloads in another encoding than the column's.
@@ -85,8 +88,10 @@ pub struct Meta {
     pub entry_point: Link,
     /// Level of the entry point.
     pub entry_level: u16,
-    /// Zero.
-    pub reserved_after_entry: u16,
+    /// A [`Presence`] of rows whose distance may be undefined.
+    pub undefined_presence: u8,
+    /// The same of rows with NULL.
+    pub null_presence: u8,
     /// Number of the newest vacuum cycle; 0 before the first.
     pub cycle: u32,
     /// The newest cycle whose tombstones no link of a live node leads to any more.
@@ -113,7 +118,7 @@ impl Meta {
         if parameters.payload.is_lossy() {
             features |= FEATURE_PAYLOAD_ENCODING;
         }
-        Self {
+        let mut meta = Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
             dimensions: parameters.dimensions,
@@ -135,7 +140,11 @@ impl Meta {
             parameter_block: u32::MAX,
             entry_point: Link::NONE,
             ..Self::zeroed()
+        };
+        for kind in AsideKind::ALL {
+            meta.set_presence(kind, Presence::Absent);
         }
+        meta
     }
 
     /// The meta data on a page that must be a meta page.

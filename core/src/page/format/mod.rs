@@ -11,5 +11,6 @@ pub mod node;
 mod offsets;
 pub mod owned;
 pub mod places;
+pub mod presence;
 pub mod slotted;
 pub mod tuple;

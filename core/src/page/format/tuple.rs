@@ -119,9 +119,12 @@ pub enum AsideKind {
 }
 
 impl AsideKind {
+    /// All kinds.
+    pub const ALL: [Self; 2] = [Self::ZeroVector, Self::Null];
+
     /// The kind of an on-disk value.
     pub fn from_code(code: u16) -> Option<Self> {
-        [Self::ZeroVector, Self::Null].into_iter().find(|kind| *kind as u16 == code)
+        Self::ALL.into_iter().find(|kind| *kind as u16 == code)
     }
 }
 

@@ -19,6 +19,7 @@ use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
     TupleKind,
 };
+use crate::page::insert::presence::mark_built;
 use crate::page::insert::space::Space;
 use crate::page::store::PageSink;
 use crate::types::{HeapTid, Link, Result};
@@ -50,6 +51,7 @@ pub fn write_graph<Graph: BuiltGraph>(
         meta.entry_point = plan.node(entry.node);
         meta.entry_level = u16::from(entry.level);
     }
+    mark_built(&mut meta, graph, asides, progress);
     let mut page = empty_page(PageKind::Meta);
     meta.write(&mut page);
     sink.append(&page)?;
@@ -278,7 +280,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             // Most nodes have nothing there, so that no page may be written for a long time.
             progress(self.plan.graph.len().into());
         }
-        for kind in [AsideKind::ZeroVector, AsideKind::Null] {
+        for kind in AsideKind::ALL {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             loop {
                 let tids: Vec<HeapTid> = rows.by_ref().take(ASIDE_TIDS).collect();

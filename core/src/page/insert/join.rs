@@ -2,8 +2,9 @@
 //! graph.
 
 use super::allocate::Allocation;
+use super::presence::mark_present;
 use crate::page::format::hints::Hints;
-use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::node::{Node, NodeMut};
 use crate::page::format::owned::{Owned, OwnedMut};
 use crate::page::format::tuple::{
@@ -126,7 +127,9 @@ impl<Store: PageStore> Index<Store> {
         if !hint.is_none() && self.add_to_aside(hint, kind, heap_tid)? {
             return Ok(());
         }
-        let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, None)?;
+        // While there is a tuple its kind is marked as present: only a new one needs the meta page.
+        let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, Some(META_BLOCK))?;
+        mark_present(&mut allocation.unit, kind)?;
         let header = OwnedHeader { tag: kind as u16, ..header(&allocation, TupleKind::Aside) };
         OwnedMut::format(allocation.tuple()?, header).set_heap_tids(&[heap_tid]);
         let aside = allocation.commit()?;

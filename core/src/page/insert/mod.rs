@@ -7,7 +7,8 @@
 //! old value of the place.
 //!
 //! 1. The **level** comes from a hash of the heap TID. A zero vector under cosine goes to an aside tuple
-//!    instead.
+//!    instead. The unit that makes such a tuple, or publishes a node whose distances may overflow, also marks
+//!    on the meta page that there are such rows: see `vacuum::presence`.
 //! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the
 //!    heap TID ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest
 //!    tuple of its overflow chain, or in a new one that is put in front of the chain. Only vacuum moves heap
@@ -32,6 +33,7 @@
 mod allocate;
 pub mod bulk;
 mod join;
+mod presence;
 mod publish;
 mod space;
 

@@ -2,11 +2,13 @@
 
 use super::Insertion;
 use super::join::header;
+use super::presence::mark_present;
 use crate::graph::{Candidate, Neighbours};
 use crate::page::format::layout::Layout;
+use crate::page::format::meta::META_BLOCK;
 use crate::page::format::node::NodeMut;
 use crate::page::format::owned::OwnedMut;
-use crate::page::format::tuple::{OwnedHeader, PENDING, TupleKind};
+use crate::page::format::tuple::{AsideKind, OwnedHeader, PENDING, TupleKind};
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 
@@ -46,15 +48,20 @@ impl<Store: PageStore> Insertion<'_, Store> {
     fn publish_coded(&self, content: &Content) -> Result<Link> {
         let index = self.linker.index;
         let layout = &index.schema.layout;
+        let is_ordinary = index.schema.measure.is_ordinary(self.query.vector());
+        let meta_page = (!is_ordinary).then_some(META_BLOCK);
         if self.level == 0 && layout.payload_offset.is_some() {
-            let mut allocation = index.allocate(&self.query.meta, layout.node_size, None)?;
+            let mut allocation = index.allocate(&self.query.meta, layout.node_size, meta_page)?;
+            if !is_ordinary {
+                mark_present(&mut allocation.unit, AsideKind::ZeroVector)?;
+            }
             let version = allocation.link.version;
             let mut node = NodeMut::format(layout, allocation.tuple()?, version, 0, 0);
             self.fill(&mut node, content);
             return allocation.commit();
         }
         loop {
-            if let Some(node) = self.publish_in_parts(content)? {
+            if let Some(node) = self.publish_in_parts(content, meta_page)? {
                 return Ok(node);
             }
             index.store.interrupt_point();
@@ -62,7 +69,7 @@ impl<Store: PageStore> Insertion<'_, Store> {
     }
 
     /// `None` when a vacuum has taken the PENDING node for one that a crash left behind.
-    fn publish_in_parts(&self, content: &Content) -> Result<Option<Link>> {
+    fn publish_in_parts(&self, content: &Content, meta_page: Option<u32>) -> Result<Option<Link>> {
         let index = self.linker.index;
         let layout = &index.schema.layout;
         let mut allocation = index.allocate(&self.query.meta, layout.node_size, None)?;
@@ -74,6 +81,9 @@ impl<Store: PageStore> Insertion<'_, Store> {
         let upper = if self.level > 0 { self.write_upper(node, content.layers)? } else { Link::NONE };
 
         let mut unit = index.store.begin();
+        if let Some(block) = meta_page {
+            unit.lock(block)?;
+        }
         unit.lock(node.block)?;
         let Some(mut tuple) = NodeMut::at(layout, unit.edit(node.block), node)? else {
             return Ok(None);
@@ -85,6 +95,9 @@ impl<Store: PageStore> Insertion<'_, Store> {
         tuple.header_mut().upper = upper;
         tuple.set_payload_link(payload);
         self.fill(&mut tuple, content);
+        if meta_page.is_some() {
+            mark_present(&mut unit, AsideKind::ZeroVector)?;
+        }
         unit.commit()?;
         Ok(Some(node))
     }

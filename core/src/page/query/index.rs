@@ -2,7 +2,9 @@
 
 use crate::page::format::hints::Hints;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
+use crate::page::format::presence::Presence;
 use crate::page::format::slotted::PageKind;
+use crate::page::format::tuple::AsideKind;
 use crate::page::query::schema::{Quantizers, Schema};
 use crate::page::store::{PageStore, WriteUnit};
 use crate::types::{Parameters, Result};
@@ -54,5 +56,14 @@ impl Meta {
     /// Reads and checks the meta page.
     pub fn read(store: &impl PageStore) -> Result<Self> {
         Self::of_page(&*store.read(META_BLOCK)?)
+    }
+
+    /// Whether a snapshot that was taken before the meta page was read may see a row of one of these kinds.
+    pub fn may_hold(&self, store: &impl PageStore, kinds: &[AsideKind]) -> Result<bool> {
+        if kinds.iter().any(|kind| self.presence(*kind) != Presence::Absent) {
+            return Ok(true);
+        }
+        let hints = Hints::of_page(&*store.read(HINTS_BLOCK)?)?;
+        Ok(kinds.iter().any(|kind| !self.is_absent(&hints, *kind)))
     }
 }

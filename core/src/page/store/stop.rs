@@ -47,6 +47,10 @@ stop_points! {
     InsertAsideWritten = "insert aside written",
     /// A tombstone has been removed, what belonged to it has not.
     TombstoneRemoved = "tombstone removed",
+    /// Kinds of rows without a distance are marked as clearing.
+    VacuumClearing = "vacuum clearing",
+    /// They are marked as absent or present.
+    VacuumCleared = "vacuum cleared",
     /// A cycle has its number.
     VacuumBegun = "vacuum begun",
     /// Tombstones have been made on a page.

@@ -10,7 +10,9 @@ use super::Vacuum;
 use crate::page::format::node::{Node, NodeMut};
 use crate::page::format::owned::{Owned, OwnedMut};
 use crate::page::format::slotted::{Page, PageKind};
-use crate::page::format::tuple::{ASIDE_TIDS, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
+use crate::page::format::tuple::{
+    ASIDE_TIDS, AsideKind, OVERFLOW_TIDS, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
+};
 use crate::page::insert::{Tombstone, append, may_reuse};
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{Error, HeapTid, Link, Result};
@@ -22,7 +24,9 @@ struct Found {
     /// Live nodes: inline heap TIDs and head of the overflow chain.
     nodes: Vec<(Link, Vec<HeapTid>, Link)>,
     /// Aside tuples with their heap TIDs.
-    asides: Vec<(Link, Vec<HeapTid>)>,
+    asides: Vec<(Link, AsideKind, Vec<HeapTid>)>,
+    /// Live nodes whose vectors lie apart and are to be looked at.
+    apart: Vec<Link>,
     /// Tuples that belong to a node: kind and owner.
     owned: Vec<(Link, TupleKind, Link)>,
     /// Tombstones that may be removed.
@@ -39,7 +43,7 @@ struct Work {
     /// Live nodes, and which of their inline heap TIDs are dead.
     nodes: Vec<(Link, Vec<HeapTid>)>,
     /// Aside tuples, and which of their heap TIDs are dead.
-    asides: Vec<(Link, Vec<HeapTid>)>,
+    asides: Vec<(Link, AsideKind, Vec<HeapTid>)>,
     /// Tuples without an owner that knows them.
     orphans: Vec<(Link, TupleKind, Link)>,
     /// Tombstones that may be removed.
@@ -92,6 +96,12 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 let link = Link { block, slot, version: header.version };
                 if node.is_live() {
                     found.nodes.push((link, node.heap_tids().to_vec(), header.overflow));
+                    if self.looks_at_vectors() {
+                        match node.payload() {
+                            Some(payload) => self.look_at_vector(payload),
+                            None => found.apart.push(link),
+                        }
+                    }
                 } else if !header.is_tombstone() {
                     found.pending.push(link);
                 } else if !self.meta.is_removable(header) {
@@ -104,7 +114,12 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 let header = tuple.header();
                 let link = Link { block, slot, version: header.version };
                 match TupleKind::of(block, slot, &[header.kind])? {
-                    TupleKind::Aside => found.asides.push((link, tuple.heap_tids().to_vec())),
+                    TupleKind::Aside => {
+                        let kind = AsideKind::from_code(header.tag);
+                        let what = "aside tuple of unknown kind";
+                        let kind = kind.ok_or(Error::Corrupt { block, slot, what })?;
+                        found.asides.push((link, kind, tuple.heap_tids().to_vec()));
+                    }
                     kind => found.owned.push((link, kind, header.owner)),
                 }
             }
@@ -126,10 +141,19 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 work.nodes.push((node, dead));
             }
         }
-        for (aside, tids) in found.asides {
+        for (aside, kind, tids) in found.asides {
             let dead = self.dead_of(&tids, is_dead);
             if dead.len() == tids.len() || !dead.is_empty() {
-                work.asides.push((aside, dead));
+                work.asides.push((aside, kind, dead));
+            } else {
+                self.met.add(kind);
+            }
+        }
+        for node in found.apart {
+            if self.looks_at_vectors()
+                && let Some(payload) = self.index.payload(node)?
+            {
+                self.look_at_vector(&payload);
             }
         }
         for (tuple, kind, owner) in found.owned {
@@ -289,12 +313,13 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 tombstones.push(*link);
             }
         }
-        for (link, dead) in &work.asides {
+        for (link, kind, dead) in &work.asides {
             let aside = OwnedMut::at(page, *link, TupleKind::Aside, Link::NONE)?;
-            if let Some(mut aside) = aside
-                && retain(&mut aside, dead)
-            {
+            let Some(mut aside) = aside else { continue };
+            if retain(&mut aside, dead) {
                 page.remove_tuple(block, link.slot)?;
+            } else {
+                self.met.add(*kind);
             }
         }
         if !work.asides.is_empty() {

@@ -26,10 +26,13 @@
 //!    at that moment, or at a later one when a vacuum looks. Links that still lead there, because a crash
 //!    came between two units, are told by their versions.
 //!
+//! Step 1 also finds out whether rows without a distance are left, see `presence`.
+//!
 //! Memory is bounded: when as many tombstones are known as fit, step 2 runs for them before step 1 goes on.
 
 mod clean;
 mod mend;
+mod presence;
 mod reach;
 
 pub(super) use reach::count_unreachable;
@@ -42,6 +45,7 @@ use crate::page::query::index::Index;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
+use presence::Met;
 
 /// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its
 /// size.
@@ -50,7 +54,7 @@ const TOMBSTONE_BYTES: usize = 32;
 /// What a vacuum did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct VacuumStatistics {
-    /// Pages of the index when the vacuum began.
+    /// Pages of the index when its last pass began.
     pub pages: u32,
     /// Heap TIDs that were asked about and kept.
     pub heap_tids_kept: u64,
@@ -91,7 +95,7 @@ pub fn bulk_delete<Store: PageStore>(
 /// tombstones that may be reused by now. `None` when there was nothing to do.
 pub fn cleanup<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<Option<VacuumStatistics>> {
     let mut vacuum = Vacuum::begin(index, memory)?;
-    let unfinished = vacuum.meta.cycle != vacuum.meta.repaired_cycle;
+    let unfinished = vacuum.meta.cycle != vacuum.meta.repaired_cycle || vacuum.is_presence_unknown()?;
     if !vacuum.advance_reusable_cycle()? && !unfinished {
         return Ok(None);
     }
@@ -126,19 +130,31 @@ struct Vacuum<'i, Store: PageStore> {
     tombstones: HashSet<Link>,
     /// How many of them may be known at a time.
     most_tombstones: usize,
+    /// Rows without a distance that stay.
+    met: Met,
+    /// Memory for vectors that are looked at.
+    decoded: Vec<u8>,
     statistics: VacuumStatistics,
 }
 
 impl<'i, Store: PageStore> Vacuum<'i, Store> {
     fn begin(index: &'i Index<Store>, memory: usize) -> Result<Self> {
-        let meta = Meta::read(&index.store)?;
-        let statistics = VacuumStatistics { pages: index.store.block_count()?, ..Default::default() };
-        let most_tombstones = (memory / TOMBSTONE_BYTES).max(1);
-        Ok(Self { index, meta, cycle_begun: false, tombstones: HashSet::new(), most_tombstones, statistics })
+        Ok(Self {
+            index,
+            meta: Meta::read(&index.store)?,
+            cycle_begun: false,
+            tombstones: HashSet::new(),
+            most_tombstones: (memory / TOMBSTONE_BYTES).max(1),
+            met: Met::default(),
+            decoded: Vec::new(),
+            statistics: VacuumStatistics::default(),
+        })
     }
 
     fn run(&mut self, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<()> {
         let store = &self.index.store;
+        self.begin_clearing()?;
+        self.statistics.pages = store.block_count()?;
         for (block, page) in store.pages(HINTS_BLOCK + 1..self.statistics.pages) {
             self.clean_page(block, page?, is_dead)?;
             if self.tombstones.len() >= self.most_tombstones {
@@ -146,6 +162,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
                 self.tombstones.clear();
             }
         }
+        self.end_clearing()?;
         if self.meta.cycle == self.meta.repaired_cycle {
             return Ok(());
         }
