@@ -156,6 +156,14 @@ impl<Store: NodeStore> LayerSearch<Store> {
         })
     }
 
+    /// The doubt in the distance of the next node.
+    pub fn doubt(&self) -> f64 {
+        self.frontier.peek().map_or(0.0, |Reverse(next)| match next.precision {
+            Precision::Within(doubt) | Precision::Estimated(doubt) => f64::from(doubt),
+            Precision::Exact => 0.0,
+        })
+    }
+
     /// The next nodes after those returned before, or none when the part of the graph that can be reached is
     /// exhausted. Some may be nearer than nodes already returned.
     pub fn resume(&mut self, store: &Store, layer: u8, ef: usize) -> Result<Vec<Candidate<Store::Node>>> {

@@ -7,7 +7,8 @@
 //! their distances, as far as they are nearer than all that is left to be expanded. Those that fail are
 //! walked through. Let `rank` be the place of the last row that is wanted among all that were tested. The
 //! walk ends when what is left to be expanded is further than this row, and [`reach`] times `rank` nodes have
-//! been expanded. So it looks as far beyond the last row as the search without conditions does, whatever
+//! been expanded. Where many rows are wanted beside `ef_search`, what is left must be further by a margin
+//! ([`doubts`]). So it looks as far beyond the last row as the search without conditions does, whatever
 //! share of rows passes, and no more than `rank` rows are tested.
 //!
 //! Rows come sorted. A caller who wants more than was said gets them by further rounds, each for twice as
@@ -32,7 +33,7 @@ mod step;
 use super::federation::{Failure, Federation};
 use super::hit::{RunSorter, TestedTable};
 use super::member::Member;
-use super::options::{Alternative, IterativeScan, NearestOptions, ScanStats, reach};
+use super::options::{Alternative, IterativeScan, NearestOptions, ScanStats, doubts, reach};
 use super::order::Bounds;
 use super::sieve::{Found, Place, Sieve};
 use super::walk::Walk;
@@ -272,9 +273,11 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     /// Walks on until the rows that are wanted have been found.
     fn walk(&mut self) -> Attempt<Ended> {
         loop {
-            let frontier = self.nearest_member().map_or(f64::INFINITY, |nearest| nearest.frontier);
+            let nearest = self.nearest_member();
+            let frontier = nearest.map_or(f64::INFINITY, |nearest| nearest.frontier);
             self.sift(frontier)?;
-            if self.is_complete(frontier) {
+            let doubt = nearest.map_or(0.0, |nearest| self.members[nearest.number].walk.search.doubt());
+            if self.is_complete(frontier, doubt) {
                 return Ok(Ended::Complete);
             }
             if self.is_dear() {
@@ -290,16 +293,17 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         self.members.iter().map(|member| member.walk.remembered()).sum()
     }
 
-    /// Whether the rule says that the walk may end.
-    fn is_complete(&mut self, frontier: f64) -> bool {
-        let frontier = Distance(frontier);
-        let is_outside = frontier > Distance(self.options.radius);
-        let is_bound = self.sieve.bound().is_some_and(|bound| frontier >= Distance(bound));
+    /// Whether the rule says that the walk may end, where the nearest that is left is no nearer than the
+    /// frontier, as far as is known with this doubt.
+    fn is_complete(&mut self, frontier: f64, doubt: f64) -> bool {
+        let ef = self.options.scan.ef_search;
+        let is_outside = Distance(frontier) > Distance(self.options.radius);
+        let margin = doubts(ef, self.sieve.wanted_in_all()) * doubt;
+        let is_bound = self.sieve.bound().is_some_and(|bound| Distance(frontier) >= Distance(bound + margin));
         let rank = self.sieve.rank();
         let wanted = if is_bound { self.sieve.wanted_in_all() } else { rank.max(1) };
         (is_bound || is_outside)
-            && (self.sieve.nodes() - self.besides) as f64
-                >= reach(self.options.scan.ef_search, wanted) * rank as f64
+            && (self.sieve.nodes() - self.besides) as f64 >= reach(ef, wanted) * rank as f64
     }
 
     /// Whether the alternative costs less than going on.

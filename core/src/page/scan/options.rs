@@ -111,14 +111,32 @@ pub fn share(ef_search: usize, members: usize) -> usize {
     ef_search.min((ef_search as f32 / (members as f32).sqrt()).ceil() as usize + 1)
 }
 
-/// Nodes that are expanded for each node up to the last of `wanted` rows.
+/// Nodes that are expanded at least for each node up to the last of `wanted` rows.
 ///
 /// A search of `ef` for all rows expands `ef / wanted` of them, and some besides. The fewer rows pass, the
 /// more nodes are expanded in all, and fewer for each keep its recall. Fitted to sentence embeddings of 384
 /// dimensions with 1-bit codes, from one row of 64 on, where from half of the rows to a hundredth pass. Where
-/// the rows that are wanted are more than half of `ef`, three nodes for each give a recall of 0.97, whatever
-/// `ef` is.
+/// more than half of `ef` are wanted, `ef` says too little: see [`doubts`].
 pub fn reach(ef: usize, wanted: usize) -> f64 {
+    const OF_MANY: f64 = 5.0;
     let all = ef as f64 / wanted as f64;
-    if all >= 2.0 { (2.4 * all.sqrt()).min(all) } else { 3.0 }
+    let of_few = (2.4 * all.sqrt()).min(all).max(2.0);
+    of_few + (OF_MANY - of_few) * exceeds(ef, wanted)
+}
+
+/// By how many times the doubt of an estimate all that is left must seem further than the last of `wanted`
+/// rows.
+///
+/// A search of `ef` for few rows looks as far beyond them in any case. Where as many are wanted as `ef`, or
+/// more, it is the doubt that says how far: estimates of some rows are worse than of others, so that no number
+/// of nodes is right for all queries. The pages of a list, each of them a search for more rows, agree so: of
+/// 1,200 rows about 10 change their page.
+pub fn doubts(ef: usize, wanted: usize) -> f64 {
+    const OF_MANY: f64 = 4.5;
+    OF_MANY * exceeds(ef, wanted)
+}
+
+/// 0 where up to half of `ef` are wanted, 1 where as many or more are.
+fn exceeds(ef: usize, wanted: usize) -> f64 {
+    (2.0 * wanted as f64 / ef as f64 - 1.0).clamp(0.0, 1.0)
 }

@@ -9,7 +9,7 @@ use crate::page::store::PageStore;
 /// The member with the nearest node that is left.
 #[derive(Clone, Copy)]
 pub(super) struct NearestMember {
-    number: usize,
+    pub number: usize,
     /// The least distance of that node.
     pub frontier: f64,
     /// The same for the nearest node of the other members.
