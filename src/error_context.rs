@@ -42,8 +42,7 @@ pub fn define() {
     }
     without_backtraces();
     IS_BACKEND.set(true);
-    // libc takes memory when this is used for the first time, and ends the process where there is none.
-    PANIC.set(None);
+    use_what_threads_have();
     // SAFETY: the backend's only thread is in _PG_init; the context lives as long as the process.
     CONTEXT.set(unsafe {
         pg_sys::AllocSetContextCreateInternal(
@@ -61,6 +60,13 @@ pub fn define() {
             begin_to_unwind(info.payload());
         }
     }));
+}
+
+/// Uses what a thread has of its own and drops at its end: libc takes memory for the first use, and ends the
+/// process where there is none. pgrx has such a thing, too, and uses it in each panic.
+fn use_what_threads_have() {
+    PANIC.set(None);
+    _ = std::panic::catch_unwind(|| std::panic::panic_any(()));
 }
 
 /// pgrx puts a backtrace into the DETAIL of errors, for users to see, where `RUST_BACKTRACE` is in the

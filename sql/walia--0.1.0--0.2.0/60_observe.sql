@@ -6,4 +6,25 @@ ALTER FUNCTION walia_info(regclass) ROWS 1 PARALLEL RESTRICTED;
 ALTER FUNCTION walia_check(regclass, boolean) ROWS 1 PARALLEL RESTRICTED;
 ALTER FUNCTION walia_repair(regclass) ROWS 1;
 ALTER FUNCTION walia_recall(regclass, integer, integer) ROWS 1 PARALLEL RESTRICTED;
-ALTER FUNCTION walia_last_scan() ROWS 1 PARALLEL RESTRICTED;
+
+-- The nearest scan tests rows while it walks.
+DROP FUNCTION walia_last_scan();
+CREATE FUNCTION walia_last_scan() RETURNS TABLE (
+    indexes int,                -- searched, as one where they are many
+    rounds bigint,              -- of the walk
+    nodes_expanded bigint,      -- by the walk, on all layers
+    distances_measured bigint,  -- from vectors in the index, by the walk
+    distances_estimated bigint, -- from codes
+    pages bigint,               -- of the index that were looked at, cached or not
+    pages_prefetched bigint,    -- of index and table whose reading was begun ahead
+    prefetched_pages_used bigint,   -- of those, read afterwards
+    rows_of_first_run bigint,   -- that the walk gave
+    rows_of_second_run bigint,  -- that a pass over the whole index gave
+    rows_measured bigint,       -- read from the table because the index left their order open
+    rows_tested bigint,         -- read from the table to see whether they pass, where the search does that
+    rows_failed bigint,         -- of those, not visible, or not what the query's conditions say
+    stale_links bigint,         -- met by the walk: they lead to nothing, or to tombstones
+    healed_links bigint,        -- of those, replaced or removed when the scan ended
+    milliseconds float8         -- in the access method
+) AS 'MODULE_PATHNAME', 'walia_last_scan_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_last_scan IS 'what the last search by walia_hnsw indexes in this session did';

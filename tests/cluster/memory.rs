@@ -249,6 +249,21 @@ fn changes() {
     ]);
 }
 
+/// A statement that takes much memory in small pieces, in small steps: what libc does of its own accord when the last piece has
+/// been taken, such as to remember what a thread drops at its end, must not end the process.
+#[test]
+fn in_small_pieces() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    cluster.connect().batch_execute(TABLES).unwrap();
+    let text = "SELECT count(*) || ' ' || sum(id) FROM (SELECT id FROM parts
+                    ORDER BY v <-> '[0.1,0.2,0.3,0.4,0.5,0.6,0.7,0.8]' OFFSET 0) AS near";
+    let statement = query("SET walia.ef_search = 5000; SET work_mem = '256MB'", text);
+    let failures = exhaust(&cluster, statement, allowances(32 << 10));
+    let last = allowances(32 << 10).nth(failures - 1).unwrap();
+    let failures = exhaust(&cluster, statement, (1..).map(|step| last + step * (last / 300)));
+    println!("{failures} failures");
+}
+
 #[test]
 fn scans() {
     let near = |columns: &str, table: &str, rest: &str| -> &'static str {

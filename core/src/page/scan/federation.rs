@@ -5,8 +5,8 @@
 //! A federation does for its scans together what [`Scan`](super::Scan) does for itself. A round of the walk
 //! finds `ef_search` results in all graphs together: the scans share a [`Pool`] of the best distances, and
 //! none of them goes on for more than these and its share (below). Each gives its results of the round. When
-//! all of those have been given, merged by their distances, the next round goes on from what the last one
-//! left out. What it finds nearer than a row that any of the scans has given is held back, so that the merged
+//! all of those have been given, merged by their distances, the next round, for as many as all before, goes
+//! on from what the last one left out. What it finds nearer than a row that any of the scans has given is held back, so that the merged
 //! first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up
 //! the memory together, their second runs follow, to be merged as well.
 //!
@@ -26,7 +26,7 @@
 //! `ef_search / √graphs + 1` results each, 1 to 64 graphs have the recall of one at `ef_search`.
 //! docs/PARTITIONS.md says what that costs, and what did not make it cheaper.
 
-use super::options::{IterativeScan, ScanOptions};
+use super::options::{IterativeScan, ScanOptions, further_ef};
 use super::order::Bounds;
 use super::walk::{Member, State, Walk};
 use crate::graph::{Board, Candidate, NodeStore, Pool};
@@ -92,9 +92,12 @@ impl Federation {
         scans: &mut [&mut Walk<Store>],
         mut wanted: impl FnMut() -> bool,
     ) -> Result<(), Failure> {
-        let goes_on = self.rounds == 0 || self.may_go_on(scans);
+        let given = scans.iter().map(|scan| scan.stats.first_run as usize).sum();
+        let goes_on = self.rounds == 0 || self.may_go_on(scans, given);
         if goes_on && self.rounds > 0 {
-            let ef = self.part(self.options.ef_search, scans.len());
+            let [ef_search, max_tuples] = [self.options.ef_search, self.options.max_tuples]
+                .map(|of_all| self.part(of_all, scans.len()));
+            let ef = further_ef(ef_search, given, max_tuples);
             self.pool = Pool::new(ef).map_err(|error| (0, error.into()))?;
             for (number, scan) in scans.iter_mut().enumerate() {
                 scan.reopen(&mut self.pool).map_err(|error| (number, error))?;
@@ -126,12 +129,11 @@ impl Federation {
         (whole as f64 * scans as f64 / self.options.members as f64).ceil() as usize
     }
 
-    /// Whether a round may follow after the first.
-    fn may_go_on<Store: PageStore>(&self, scans: &[&mut Walk<Store>]) -> bool {
-        let given: u64 = scans.iter().map(|scan| scan.stats.first_run).sum();
+    /// Whether a round may follow after the first, when so many rows were given.
+    fn may_go_on<Store: PageStore>(&self, scans: &[&mut Walk<Store>], given: usize) -> bool {
         let remembered: usize = scans.iter().map(|scan| scan.remembered()).sum();
         self.options.iterative != IterativeScan::Off
-            && given < self.part(self.options.max_tuples, scans.len()) as u64
+            && given < self.part(self.options.max_tuples, scans.len())
             && remembered < self.options.memory
     }
 

@@ -16,7 +16,7 @@ pub enum IterativeScan {
 /// How to scan.
 #[derive(Clone, Copy, Debug)]
 pub struct ScanOptions {
-    /// Candidates that the walk keeps, and results of each of its rounds.
+    /// Candidates that the walk keeps, and results of its first round.
     pub ef_search: usize,
     /// What follows after the first round.
     pub iterative: IterativeScan,
@@ -98,6 +98,12 @@ impl ScanStats {
             healed_links: self.healed_links + other.healed_links,
         }
     }
+}
+
+/// Results of a round that follows when so many heap TIDs of `max_tuples` have been given: as many again, since
+/// each round takes up all that those before have left out. So the work is in proportion to what is given.
+pub fn further_ef(ef_search: usize, given: usize, max_tuples: usize) -> usize {
+    ef_search.max(given.min(max_tuples.saturating_sub(given)))
 }
 
 /// Results that each of so many scans that are searched as one looks for at least.

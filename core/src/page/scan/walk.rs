@@ -1,7 +1,7 @@
 //! The first run of a scan: a walk of the graph that goes on from round to round.
 
 use super::hit::{ColumnVectors, Hit, Next};
-use super::options::{IterativeScan, ScanOptions, ScanStats, share};
+use super::options::{IterativeScan, ScanOptions, ScanStats, further_ef, share};
 use super::order::{Bounds, Waiting};
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, descend};
 use crate::page::format::meta::Meta;
@@ -154,10 +154,10 @@ impl<Store: PageStore> Walk<Store> {
     /// The results of a further round; none where there is none.
     fn further_round(&mut self) -> Result<Vec<Candidate<Link>>> {
         let ScanOptions { iterative, max_tuples, memory, ef_search, .. } = self.options;
-        let goes_on = iterative != IterativeScan::Off
-            && self.stats.first_run < max_tuples as u64
-            && self.remembered() < memory;
-        if goes_on { self.search.resume(&self.query, 0, ef_search) } else { Ok(Vec::new()) }
+        let given = self.stats.first_run as usize;
+        let goes_on = iterative != IterativeScan::Off && given < max_tuples && self.remembered() < memory;
+        let ef = further_ef(ef_search, given, max_tuples);
+        if goes_on { self.search.resume(&self.query, 0, ef) } else { Ok(Vec::new()) }
     }
 
     /// Begins to give the results of a round.
