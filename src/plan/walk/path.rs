@@ -194,27 +194,30 @@ impl<'p> Ordered<'p> {
         let is_same = |other: NodeRef<'p, pg_sys::OpExpr>| unsafe {
             pg_sys::equal(other.as_ptr().cast(), order.distance.as_ptr().cast())
         };
-        let conditions = index.rel().baserestrictinfo();
-        let mut conditions = conditions.iter().map(|condition| condition.clause().as_node());
-        // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
-        // does.
-        let is_upper = |bound: &Bound| bound.of.scale > 0.0 || presence::is_never_undefined(index);
-        let bound =
-            conditions.find_map(|condition| Bound::of(condition, &is_same, &is_known).filter(is_upper));
         if is_ascending(key) != (order.scale > 0.0) {
             return None;
         }
         let side = column_side(order.distance, index, &is_known)?;
         let column = order.distance.args().get(side)?;
-        // Of rows without a distance a bound lets none pass.
-        let preceding = match bound {
-            Some(_) => Preceding::default(),
-            None => Preceding::of(root, index.rel(), index, column, key),
-        };
+        let conditions = index.rel().baserestrictinfo();
+        let bounds = conditions.iter().map(|condition| condition.clause().as_node());
+        let bounds: Vec<_> =
+            bounds.filter_map(|condition| Bound::of(condition, &is_same, &is_known)).collect();
+        // NaN is greater than all numbers: a lower bound of a negated distance lets it pass, as no radius
+        // does.
+        let is_upper = |bound: &&Bound| bound.of.scale > 0.0 || presence::is_never_undefined(index);
+        let upper = bounds.iter().find(is_upper).map(|bound| (*bound, Preceding::default()));
+        let bounded = upper.or_else(|| Some((*bounds.first()?, Preceding { nulls: false, undefined: true })));
         // The executor looks again.
-        let is_preceded = preceding != Preceding::default() && presence::may_hold(index, &preceding.kinds());
+        let is_free = |preceding: Preceding| {
+            preceding == Preceding::default() || !presence::may_hold(index, &preceding.kinds())
+        };
+        let (bound, preceding) = match bounded.filter(|(_, preceding)| is_free(*preceding)) {
+            Some((bound, preceding)) => (Some(bound), preceding),
+            None => (None, Preceding::of(root, index.rel(), index, column, key)),
+        };
         let found = Self { index, order, key, is_commuted: side == 1, bound, preceding };
-        (!is_preceded).then_some(found)
+        is_free(preceding).then_some(found)
     }
 
     /// The path of the index, for its plan: the distance's expression, and the conditions.

@@ -7,7 +7,7 @@ use super::path::is_ascending;
 use crate::am::presence;
 use crate::nodes::{List, NodeRef};
 
-/// Kinds of rows that an order begins with.
+/// Kinds of rows without a distance that an order begins with, or that pass a bound of it.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct Preceding {
     /// Those with NULL.
