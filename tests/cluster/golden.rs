@@ -111,6 +111,28 @@ fn assert_usable(client: &mut Client, indexes: &[(String, String, PathBuf)]) {
     }
 }
 
+/// A vacuum has found out that rows without a distance are left, and that they no longer are.
+fn assert_descending(client: &mut Client, indexes: &[(String, String, PathBuf)]) {
+    for (schema, operator, _) in indexes {
+        client.batch_execute(&format!("SET search_path = {schema}, public")).unwrap();
+        by_index(client, true);
+        let order = format!(
+            "EXPLAIN SELECT id FROM items
+             ORDER BY 1 - (v {operator} (SELECT v FROM items WHERE id = 10)) DESC LIMIT 10"
+        );
+        let is_searched = |client: &mut Client| {
+            let plan = client.query(&order, &[]).unwrap();
+            plan.iter().any(|row| row.get::<_, &str>(0).contains("WaliaNearestScan"))
+        };
+        let rest = format!("FROM items WHERE v IS NULL OR v {operator} v = 'NaN'");
+        let has_some: bool = client.query_one(&format!("SELECT count(*) > 0 {rest}"), &[]).unwrap().get(0);
+        assert_eq!(is_searched(client), !has_some, "{schema}");
+        client.batch_execute(&format!("DELETE {rest}")).unwrap();
+        client.batch_execute("VACUUM (INDEX_CLEANUP ON) items").unwrap();
+        assert!(is_searched(client), "{schema}");
+    }
+}
+
 #[test]
 fn indexes_of_released_versions_are_used() {
     assert!(!versions().is_empty());
@@ -130,6 +152,7 @@ fn indexes_of_released_versions_are_used() {
         assert_usable(&mut client, &indexes);
         client.batch_execute("ALTER EXTENSION walia UPDATE").unwrap();
         assert_usable(&mut client, &indexes);
+        assert_descending(&mut client, &indexes);
         for (schema, ..) in &indexes {
             client.batch_execute(&format!("REINDEX INDEX {schema}.items_v")).unwrap();
         }

@@ -8,6 +8,7 @@ mod churn;
 mod conditions;
 mod crash;
 mod damage;
+mod descending;
 mod documents;
 mod equal;
 mod errors;

@@ -67,7 +67,7 @@ impl Stopper {
     }
 
     /// Cancels the commands that wait.
-    fn cancel(&mut self) {
+    pub fn cancel(&mut self) {
         let waiting =
             "SELECT pg_cancel_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
         self.0.batch_execute(waiting).unwrap();

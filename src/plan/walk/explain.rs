@@ -25,6 +25,7 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
     }
     let way = match totals.exact {
         0 => c"walk",
+        exact if exact == totals.executions && scans.stats.search.expanded == 0 => c"exact, without a walk",
         exact if exact == totals.executions => c"exact, as the walk would have cost more",
         _ => c"walk, and exact where that would have cost more",
     };
