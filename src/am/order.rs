@@ -35,6 +35,14 @@ pub fn is_of_answer(
         && (!query.hasWindowFuncs || windows_only_rank(root, key))
 }
 
+/// Whether a path key's order is that of `<`.
+pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
+    #[cfg(feature = "pg18")]
+    return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
+    #[cfg(not(feature = "pg18"))]
+    return key.pk_strategy == pg_sys::BTLessStrategyNumber as i32;
+}
+
 /// Whether a query asks for so many rows at most.
 pub fn has_limit(query: NodeRef<pg_sys::Query>) -> bool {
     // LIMIT ALL is a null.

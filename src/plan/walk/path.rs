@@ -194,7 +194,7 @@ impl<'p> Ordered<'p> {
         let is_same = |other: NodeRef<'p, pg_sys::OpExpr>| unsafe {
             pg_sys::equal(other.as_ptr().cast(), order.distance.as_ptr().cast())
         };
-        if is_ascending(key) != (order.scale > 0.0) {
+        if order::is_ascending(key) != (order.scale > 0.0) {
             return None;
         }
         let side = column_side(order.distance, index, &is_known)?;
@@ -325,7 +325,7 @@ fn ascending<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     key: NodeRef<'p, pg_sys::PathKey>,
 ) -> NodeRef<'p, pg_sys::PathKey> {
-    if is_ascending(key) && !key.pk_nulls_first {
+    if order::is_ascending(key) && !key.pk_nulls_first {
         return key;
     }
     let mut ascending = pg_sys::PathKey { pk_nulls_first: false, ..*key };
@@ -338,14 +338,6 @@ fn ascending<'p>(
         ascending.pk_strategy = pg_sys::BTLessStrategyNumber as i32;
     }
     root.allocate(ascending)
-}
-
-/// Whether a path key's order is that of `<`.
-pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
-    #[cfg(feature = "pg18")]
-    return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
-    #[cfg(not(feature = "pg18"))]
-    return key.pk_strategy == pg_sys::BTLessStrategyNumber as i32;
 }
 
 /// On which side of a distance the column of an index stands: 0 or 1. What is on the other has one value for

@@ -3,8 +3,7 @@
 use pgrx::pg_sys;
 use walia_core::page::format::tuple::AsideKind;
 
-use super::path::is_ascending;
-use crate::am::presence;
+use crate::am::{order, presence};
 use crate::nodes::{List, NodeRef};
 
 /// Kinds of rows without a distance that an order begins with, or that pass a bound of it.
@@ -29,7 +28,7 @@ impl Preceding {
             nulls: key.pk_nulls_first
                 && !is_declared_not_null(root, relation, column)
                 && !is_tested_not_null(root, relation, column),
-            undefined: !is_ascending(key) && !presence::is_never_undefined(index),
+            undefined: !order::is_ascending(key) && !presence::is_never_undefined(index),
         }
     }
 

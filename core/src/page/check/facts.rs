@@ -205,7 +205,7 @@ impl Facts {
     /// Checks that the marks do not deny a row without a distance.
     pub fn check_presence(&self, kind: AsideKind, at: Link, findings: &mut Findings) {
         let pages = self.meta.as_ref().zip(self.hints.as_ref());
-        if pages.is_some_and(|(meta, hints)| meta.is_absent(hints, kind)) {
+        if pages.is_some_and(|(meta, hints)| hints.is_absent(meta, kind)) {
             findings.error(
                 at.block,
                 at.slot,

@@ -107,6 +107,27 @@ pub struct Meta {
 pub const META_SIZE: usize = size_of::<Meta>();
 
 impl Meta {
+    /// The mark of a kind of rows. That of zero vectors is also of nodes whose distances may overflow, see
+    /// [`Measure::is_ordinary`](crate::kernel::Measure::is_ordinary).
+    pub fn presence(&self, kind: AsideKind) -> Presence {
+        if self.compatible_features & COMPATIBLE_PRESENCE == 0 {
+            return Presence::Unknown;
+        }
+        Presence::from_code(match kind {
+            AsideKind::ZeroVector => self.undefined_presence,
+            AsideKind::Null => self.null_presence,
+        })
+    }
+
+    /// Sets a mark.
+    pub fn set_presence(&mut self, kind: AsideKind, presence: Presence) {
+        self.compatible_features |= COMPATIBLE_PRESENCE;
+        match kind {
+            AsideKind::ZeroVector => self.undefined_presence = presence as u8,
+            AsideKind::Null => self.null_presence = presence as u8,
+        }
+    }
+
     /// The meta page of an empty index, whose centroid is zero.
     pub fn new(parameters: &Parameters) -> Self {
         let sizes = Sizes::of_new(parameters);

@@ -64,6 +64,6 @@ impl Meta {
             return Ok(true);
         }
         let hints = Hints::of_page(&*store.read(HINTS_BLOCK)?)?;
-        Ok(kinds.iter().any(|kind| !self.is_absent(&hints, *kind)))
+        Ok(kinds.iter().any(|kind| !hints.is_absent(self, *kind)))
     }
 }

@@ -40,12 +40,12 @@ pub(super) use reach::count_unreachable;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::node::Node;
 use crate::page::format::slotted::{Page, PageKind};
+use crate::page::format::tuple::AsideKind;
 use crate::page::query::access::State;
 use crate::page::query::index::Index;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
-use presence::Met;
 
 /// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its
 /// size.
@@ -298,4 +298,20 @@ fn live_nodes<Store: PageStore>(index: &Index<Store>, page: &Page, block: u32) -
         }
     }
     Ok(nodes)
+}
+
+/// Kinds of rows that stay in the index, as far as a pass has met them.
+#[derive(Default)]
+struct Met(Vec<AsideKind>);
+
+impl Met {
+    fn add(&mut self, kind: AsideKind) {
+        if !self.contains(kind) {
+            self.0.push(kind);
+        }
+    }
+
+    fn contains(&self, kind: AsideKind) -> bool {
+        self.0.contains(&kind)
+    }
 }

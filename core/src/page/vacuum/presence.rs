@@ -10,7 +10,7 @@
 //! index that says there is none, not between two units either. A pass that does not end leaves the mark,
 //! which says nothing; the next one finds out.
 
-use super::Vacuum;
+use super::{Met, Vacuum};
 use crate::page::format::hints::Hints;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::presence::Presence;
@@ -18,29 +18,13 @@ use crate::page::format::tuple::AsideKind;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{ElementType, Link, Metric, Result};
 
-/// Kinds of rows that stay in the index, as far as a pass has met them.
-#[derive(Default)]
-pub(super) struct Met(Vec<AsideKind>);
-
-impl Met {
-    pub fn add(&mut self, kind: AsideKind) {
-        if !self.contains(kind) {
-            self.0.push(kind);
-        }
-    }
-
-    pub fn contains(&self, kind: AsideKind) -> bool {
-        self.0.contains(&kind)
-    }
-}
-
 impl<Store: PageStore> Vacuum<'_, Store> {
     /// Whether a pass would find out what a mark does not say, though nothing has died.
     pub(super) fn is_presence_unknown(&self) -> Result<bool> {
         let hints = self.hints()?;
         Ok(AsideKind::ALL.into_iter().any(|kind| match self.meta.presence(kind) {
             Presence::Unknown | Presence::Clearing => true,
-            Presence::Absent => !self.meta.is_absent(&hints, kind),
+            Presence::Absent => !hints.is_absent(&self.meta, kind),
             Presence::Present => false,
         }))
     }
@@ -50,7 +34,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
         self.met = Met::default();
         let hints = self.hints()?;
         let is_present =
-            |meta: &Meta, kind| !meta.is_absent(&hints, kind) && meta.presence(kind) != Presence::Clearing;
+            |meta: &Meta, kind| !hints.is_absent(meta, kind) && meta.presence(kind) != Presence::Clearing;
         if AsideKind::ALL.into_iter().any(|kind| is_present(&self.meta, kind)) {
             self.change_meta(|meta| {
                 for kind in AsideKind::ALL {
