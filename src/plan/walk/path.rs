@@ -4,7 +4,7 @@ use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
 use super::distance::{Bound, Linear};
-use super::preceding::Preceding;
+use super::preceding::{Preceding, is_ascending};
 use super::private::{Numbers, Private};
 use super::{NAME, USUAL, node};
 use crate::am::{cost, order, presence};
@@ -284,14 +284,6 @@ impl<'p> Ordered<'p> {
 
 /// Operator `double precision < double precision` in pg_operator.dat: OIDs of built-in objects never change.
 const FLOAT8_LESS: u32 = 672;
-
-/// Whether a path key's order is that of `<`.
-pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
-    #[cfg(feature = "pg18")]
-    return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
-    #[cfg(not(feature = "pg18"))]
-    return key.pk_strategy == pg_sys::BTLessStrategyNumber as i32;
-}
 
 /// On which side of a distance the column of an index stands: 0 or 1. What is on the other has one value for
 /// the whole scan.

@@ -3,7 +3,6 @@
 use pgrx::pg_sys;
 use walia_core::page::format::tuple::AsideKind;
 
-use super::path::is_ascending;
 use crate::am::presence;
 use crate::nodes::{List, NodeRef};
 
@@ -79,4 +78,12 @@ fn is_declared_not_null(
         pg_sys::table_close(table, no_lock);
         is_not_null
     }
+}
+
+/// Whether a path key's order is that of `<`.
+pub fn is_ascending(key: NodeRef<pg_sys::PathKey>) -> bool {
+    #[cfg(feature = "pg18")]
+    return key.pk_cmptype == pg_sys::CompareType::COMPARE_LT;
+    #[cfg(not(feature = "pg18"))]
+    return key.pk_strategy == pg_sys::BTLessStrategyNumber as i32;
 }

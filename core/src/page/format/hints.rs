@@ -3,7 +3,8 @@
 //!
 //! It may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
 
-use crate::page::format::meta::HINTS_BLOCK;
+use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::presence::Presence;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::AsideKind;
 use crate::types::{Error, Link, Result};
@@ -57,5 +58,14 @@ impl Hints {
             AsideKind::ZeroVector => &mut self.zero_vectors,
             AsideKind::Null => &mut self.nulls,
         }
+    }
+}
+
+impl Meta {
+    /// Whether the index holds no rows of a kind. Release 0.1.0 does not know the marks. It leaves a hint
+    /// with the first of these rows that it inserts, and a mark says [`Presence::Absent`] only where there
+    /// was no hint.
+    pub fn is_absent(&self, hints: &Hints, kind: AsideKind) -> bool {
+        self.presence(kind) == Presence::Absent && hints.aside(kind).iter().all(|hint| hint.is_none())
     }
 }

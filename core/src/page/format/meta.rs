@@ -252,6 +252,27 @@ impl Meta {
         header.is_tombstone() && header.cycle <= self.repaired_cycle
     }
 
+    /// The mark of a kind of rows. That of zero vectors is also of nodes whose distances may overflow, see
+    /// [`Measure::is_ordinary`](crate::kernel::Measure::is_ordinary).
+    pub fn presence(&self, kind: AsideKind) -> Presence {
+        if self.compatible_features & COMPATIBLE_PRESENCE == 0 {
+            return Presence::Unknown;
+        }
+        Presence::from_code(match kind {
+            AsideKind::ZeroVector => self.undefined_presence,
+            AsideKind::Null => self.null_presence,
+        })
+    }
+
+    /// Sets a mark.
+    pub fn set_presence(&mut self, kind: AsideKind, presence: Presence) {
+        self.compatible_features |= COMPATIBLE_PRESENCE;
+        match kind {
+            AsideKind::ZeroVector => self.undefined_presence = presence as u8,
+            AsideKind::Null => self.null_presence = presence as u8,
+        }
+    }
+
     /// Makes `node` the entry point; [`Link::NONE`] empties the graph.
     pub(in crate::page) fn set_entry(&mut self, node: Link, level: u8) {
         self.entry_point = node;

@@ -32,6 +32,7 @@
 
 mod clean;
 mod mend;
+mod met;
 mod presence;
 mod reach;
 
@@ -45,7 +46,7 @@ use crate::page::query::index::Index;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
-use presence::Met;
+use met::Met;
 
 /// Bytes that a tombstone costs while it is known, at worst: when the hash set is moved to one of twice its
 /// size.

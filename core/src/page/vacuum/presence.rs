@@ -11,28 +11,13 @@
 //! which says nothing; the next one finds out.
 
 use super::Vacuum;
+use super::met::Met;
 use crate::page::format::hints::Hints;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::presence::Presence;
 use crate::page::format::tuple::AsideKind;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{ElementType, Link, Metric, Result};
-
-/// Kinds of rows that stay in the index, as far as a pass has met them.
-#[derive(Default)]
-pub(super) struct Met(Vec<AsideKind>);
-
-impl Met {
-    pub fn add(&mut self, kind: AsideKind) {
-        if !self.contains(kind) {
-            self.0.push(kind);
-        }
-    }
-
-    pub fn contains(&self, kind: AsideKind) -> bool {
-        self.0.contains(&kind)
-    }
-}
 
 impl<Store: PageStore> Vacuum<'_, Store> {
     /// Whether a pass would find out what a mark does not say, though nothing has died.
