@@ -341,14 +341,14 @@ fn pages_and_tuples_that_cannot_be() {
 
     let index = Damaged::new(8);
     index.page(1, |page| page.initialize(PageKind::Data));
-    index.assert_found_alone(Error, "no counters page");
+    index.assert_found_alone(Error, "no hints page");
 
     let index = Damaged::new(8);
     index.meta(|meta| meta.set_presence(AsideKind::Null, Presence::Present));
     index.add_owned(ASIDE_SIZE, OwnedHeader::aside(AsideKind::Null, 0), &[]);
     let last = index.store.block_count().unwrap() - 1;
     index.page(last, |page| page.initialize(PageKind::Meta));
-    index.assert_found_alone(Error, "meta or counters page out of its place");
+    index.assert_found_alone(Error, "meta or hints page out of its place");
 }
 
 #[test]

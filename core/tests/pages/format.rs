@@ -58,7 +58,7 @@ fn tables_list_the_fields_of_the_structs() {
         entry_generation entry_point entry_level undefined_presence null_presence cycle repaired_cycle
         reusable_cycle repaired_transaction
     );
-    assert_documented!("Contents (`Counters`)", Hints, zero_vectors nulls);
+    assert_documented!("Contents (`Hints`)", Hints, zero_vectors nulls);
     assert_documented!(
         "`ParameterHeader`",
         ParameterHeader,

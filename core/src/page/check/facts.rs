@@ -118,7 +118,7 @@ impl Facts {
                     self.parameter_pages.try_reserve(1)?;
                     self.parameter_pages.push(block);
                 }
-                Some(_) => findings.error(block, 0, "meta or counters page out of its place"),
+                Some(_) => findings.error(block, 0, "meta or hints page out of its place"),
                 None => {}
             },
         }

@@ -1,4 +1,4 @@
-//! Block 1, the hints page (FORMAT.md calls it the counters page): what changes often and would make the meta
+//! Block 1, the hints page: what changes often and would make the meta
 //! page hot.
 //!
 //! It may be stale, and what it leads to is checked. FORMAT.md is the authority on the bytes.
@@ -41,7 +41,7 @@ impl Hints {
     /// The hints on a page that must be a hints page.
     pub fn of_page(page: &Page) -> Result<Self> {
         if page.kind(HINTS_BLOCK)? != PageKind::Hints {
-            return Err(Error::Corrupt { block: HINTS_BLOCK, slot: 0, what: "no counters page" });
+            return Err(Error::Corrupt { block: HINTS_BLOCK, slot: 0, what: "no hints page" });
         }
         Ok(bytemuck::pod_read_unaligned(&page.contents()[..HINTS_SIZE]))
     }
