@@ -24,12 +24,12 @@ SELECT * FROM last_scan();
 -- Without a walk: all rows by a pass over the index.
 SELECT count(*) FROM (SELECT id FROM item_0 ORDER BY v <~> (SELECT NULL::vecf32) LIMIT 3) AS near;
 SELECT indexes, rounds, nodes_expanded, rows_of_first_run, rows_of_second_run FROM walia_last_scan();
--- Rows that the search tests itself.
-SET walia.nearest_scan = on;
-SELECT count(*) FROM (SELECT id FROM item_0 WHERE id % 2 = 0 ORDER BY v <~> array_fill(1, ARRAY[16])::vecf32 LIMIT 10) AS near;
-SELECT rows_of_first_run, rows_tested > 10, rows_failed > 0, rows_failed < rows_tested FROM walia_last_scan();
 -- What sorts does not count.
 SELECT id FROM item ORDER BY id LIMIT 1;
 SELECT indexes, rounds FROM walia_last_scan();
+-- Rows that the search tests itself.
+SET walia.nearest_scan = on;
+SELECT count(*) FROM (SELECT id FROM item_0 WHERE id <= 1000 ORDER BY v <~> array_fill(1, ARRAY[16])::vecf32 LIMIT 10) AS near;
+SELECT rows_tested > 0, rows_failed > 0, rows_failed < rows_tested FROM walia_last_scan();
 DROP TABLE item;
 DROP FUNCTION last_scan;
