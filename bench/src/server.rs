@@ -250,6 +250,9 @@ struct Plan {
     node: String,
     #[serde(rename = "Index Name")]
     index: Option<String>,
+    /// How a nearest scan has found its rows.
+    #[serde(rename = "Search Method")]
+    method: Option<String>,
     #[serde(rename = "Shared Hit Blocks")]
     hit: u64,
     #[serde(rename = "Shared Read Blocks")]
@@ -264,6 +267,10 @@ impl Plan {
         match (self.node.as_str(), self.children.as_slice()) {
             ("Index Scan", []) => self.index.as_deref() == Some(index),
             ("Limit", [child]) => child.scans(index),
+            // A nearest scan, whose last child it would have turned to.
+            ("Custom Scan", [scan, _]) if self.method.is_some() => {
+                self.method.as_deref() == Some("walk") && scan.scans(index)
+            }
             // Of partitions, whose indexes have names of their own.
             ("Custom Scan" | "Merge Append", [_, ..]) => {
                 self.children.iter().all(|child| child.node == "Index Scan")
@@ -298,6 +305,20 @@ mod tests {
         assert!(partitions("Index Scan"));
         assert!(!partitions("Sort"));
         assert!(!explained(r#""Node Type": "Sort""#));
+        let nearest = |method: &str, index: &str| {
+            let child = |node: &str| {
+                format!(
+                    r#"{{"Shared Hit Blocks": 1, "Shared Read Blocks": 0, "Node Type": "{node}", "Index Name": "{index}"}}"#
+                )
+            };
+            let children = [child("Index Scan"), child("Sort")].join(", ");
+            explained(&format!(
+                r#""Node Type": "Custom Scan", "Search Method": "{method}", "Plans": [{children}]"#
+            ))
+        };
+        assert!(nearest("walk", "walia_index"));
+        assert!(!nearest("walk", "other_index"));
+        assert!(!nearest("exact, as the walk would have cost more", "walia_index"));
     }
 
     #[test]
