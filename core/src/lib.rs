@@ -3,7 +3,7 @@
 //! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! reserve | types → kernel → code → graph → arena | page
+//! reserve | types → kernel → code → graph | rank → arena | page
 //! ```
 //!
 //! * [`reserve`]: which parts of a reserve of memory are in use.
@@ -11,6 +11,7 @@
 //! * [`kernel`]: distance routines, chosen once for the machine.
 //! * [`code`]: quantized vectors, distances estimated from them, and the encodings of payloads.
 //! * [`graph`]: HNSW over the [`graph::NodeStore`] trait: search, selection of neighbours, descent.
+//! * [`rank`]: the nearest of a list of rows, by codes that stand alone.
 //! * [`arena`]: the graph in RAM, built by many threads.
 //! * [`page`]: the graph on pages, over the [`page::PageStore`] trait: format, insert, scan, vacuum, check.
 //!
@@ -25,6 +26,7 @@ pub mod code;
 pub mod graph;
 pub mod kernel;
 pub mod page;
+pub mod rank;
 pub mod reserve;
 mod sort;
 pub mod types;

@@ -54,6 +54,7 @@ mod encode;
 mod estimate;
 mod payload;
 mod rotation;
+pub mod standalone;
 
 pub use centroid::Moments;
 pub use encode::Quantizer;

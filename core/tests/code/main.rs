@@ -7,4 +7,5 @@ mod format;
 mod of_codes;
 mod payloads;
 mod real;
+mod standalone;
 mod vectors;

@@ -1,0 +1,193 @@
+//! Codes that stand alone: values that say all that is needed to estimate the distance of their vector from a query,
+//! under any metric. The SQL type `veccode` holds them, and btree indexes carry them.
+//!
+//! Codes beside links are relative to their index's centroid, and of one metric. These depend on the vector alone: the
+//! rotation's seed is the number of dimensions, the centroid zero. Without a centroid the three formulas of the module's
+//! page differ by factors only, so that a vector's norm and the factor of the vector divided by it serve all metrics:
+//!
+//! ```text
+//! ⟨o,q⟩ ≈ ‖o‖·f·⟨x,q⟩         f = ‖r‖²/⟨x,r⟩ for r = o/‖o‖
+//! ```
+//!
+//! L1 has no estimate of its own, as the rotation does not keep it: a code says how far a vector is in L2, and whoever
+//! ranks by L1 learns from the rows that he measures how the two go together.
+//!
+//! # Bytes
+//! version (u8), bits (u8), dimensions (u16), norm (f32), −f (f32), packed levels; all little-endian. FORMAT.md has them.
+
+use super::{CodeParameters, CodeQuery, FACTORS_SIZE, Quantizer, packed_size, rotated_dimensions};
+use crate::types::{ElementType, Metric};
+
+/// The version of the bytes; values of another one are no codes to this library.
+const VERSION: u8 = 1;
+/// Bytes before the packed levels.
+const HEADER: usize = 12;
+/// Bytes of levels at most: a btree's tuple has no more than a third of a page, and other columns want some of it.
+const MAX_PACKED_SIZE: usize = 1984;
+
+/// How such codes are made of vectors of so many dimensions and read for a metric; `bits` is 1, 2 or 4.
+pub fn parameters(dimensions: usize, element: ElementType, metric: Metric, bits: u8) -> CodeParameters {
+    let code_dimensions = rotated_dimensions(dimensions).min(MAX_PACKED_SIZE * 8 / usize::from(bits));
+    let metric = if metric == Metric::L1 { Metric::L2 } else { metric };
+    CodeParameters { dimensions, element, metric, bits, code_dimensions, seed: dimensions as u64 }
+}
+
+/// A code.
+#[derive(Clone, Copy)]
+pub struct StandaloneCode<'a>(&'a [u8]);
+
+impl<'a> StandaloneCode<'a> {
+    /// The code with these bytes, if they are one.
+    pub fn parse(bytes: &'a [u8]) -> Option<Self> {
+        let header = bytes.first_chunk::<HEADER>()?;
+        let code = Self(bytes);
+        let is_code = header[0] == VERSION
+            && matches!(code.bits(), 1 | 2 | 4)
+            && code.dimensions() > 0
+            && bytes.len() == HEADER + code.packed_size();
+        is_code.then_some(code)
+    }
+
+    /// Bits a dimension.
+    pub fn bits(self) -> u8 {
+        self.0[1]
+    }
+
+    /// Dimensions of the vector.
+    pub fn dimensions(self) -> usize {
+        u16::from_le_bytes([self.0[2], self.0[3]]).into()
+    }
+
+    /// The vector's norm.
+    pub fn norm(self) -> f32 {
+        self.number(4)
+    }
+
+    /// What the levels' product with a query's is scaled by, for the vector divided by its norm.
+    fn scale(self) -> f32 {
+        self.number(8)
+    }
+
+    fn number(self, at: usize) -> f32 {
+        f32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
+    }
+
+    fn packed(self) -> &'a [u8] {
+        &self.0[HEADER..]
+    }
+
+    fn packed_size(self) -> usize {
+        // The element's type and the metric say nothing of the size.
+        let parameters = parameters(self.dimensions(), ElementType::F32, Metric::Cosine, self.bits());
+        packed_size(parameters.bits, parameters.code_dimensions)
+    }
+}
+
+/// The code of a vector: little-endian elements. The quantizer is one of [`parameters`] for cosine, around zero.
+pub fn encode(quantizer: &Quantizer, vector: &[u8]) -> Vec<u8> {
+    let CodeParameters { dimensions, element, bits, .. } = *quantizer.parameters();
+    let mut elements = vec![0.0; dimensions];
+    super::encode::read(vector, element, &mut elements);
+    let norm = super::dot(&elements, &elements).sqrt() as f32;
+    let mut code = vec![0; quantizer.code_size()];
+    quantizer.encode(vector, &mut code);
+    let (factors, packed) = code.split_at(FACTORS_SIZE);
+    let mut bytes = Vec::with_capacity(HEADER + packed.len());
+    bytes.extend([VERSION, bits]);
+    bytes.extend((dimensions as u16).to_le_bytes());
+    bytes.extend(norm.to_le_bytes());
+    bytes.extend(&factors[FACTORS_SIZE / 2..]);
+    bytes.extend(packed);
+    bytes
+}
+
+/// What a code says of a distance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Said {
+    /// An estimate, in the unit of [`CodeQuery`] (L2: squared; L1: that of L2), and its standard deviation.
+    Estimate(f32, f32),
+    /// Nothing: it is to be measured.
+    Unknown,
+    /// That there is none: under cosine, the vector is zero.
+    Undefined,
+}
+
+/// A query for such codes, which reads many at once.
+pub struct StandaloneQuery {
+    /// None where the query's own norm leaves no estimate.
+    query: Option<CodeQuery>,
+    parameters: CodeParameters,
+    /// Codes in the form that the query reads, one behind the other, and their places among all that were added.
+    codes: Vec<u8>,
+    places: Vec<usize>,
+    /// Of each that was added.
+    said: Vec<Said>,
+    estimates: Vec<f32>,
+}
+
+/// Norms whose squares, and their products, f32 has exactly enough.
+fn is_estimable(norm: f32) -> bool {
+    (1e-15..=1e15).contains(&norm)
+}
+
+impl StandaloneQuery {
+    /// A query: little-endian elements. The quantizer is one of [`parameters`], around zero.
+    pub fn new(quantizer: &Quantizer, vector: &[u8]) -> Self {
+        let parameters = *quantizer.parameters();
+        let mut elements = vec![0.0; parameters.dimensions];
+        super::encode::read(vector, parameters.element, &mut elements);
+        let norm = super::dot(&elements, &elements).sqrt() as f32;
+        let query = is_estimable(norm).then(|| quantizer.query(vector));
+        let (codes, places, said, estimates) = Default::default();
+        Self { query, parameters, codes, places, said, estimates }
+    }
+
+    /// Adds a code.
+    pub fn add(&mut self, bytes: &[u8]) {
+        let CodeParameters { dimensions, bits, metric, .. } = self.parameters;
+        let code = StandaloneCode::parse(bytes);
+        let code = code.filter(|code| code.dimensions() == dimensions && self.query.is_some());
+        let Some(code) = code else { return self.said.push(Said::Unknown) };
+        let (norm, scale) = (code.norm(), code.scale());
+        if norm == 0.0 && metric == Metric::Cosine {
+            return self.said.push(Said::Undefined);
+        }
+        if code.bits() != bits || !is_estimable(norm) {
+            return self.said.push(Said::Unknown);
+        }
+        let (add, scale) = match metric {
+            Metric::L2 | Metric::L1 => (norm * norm, 2.0 * norm * scale),
+            Metric::InnerProduct => (0.0, norm * scale),
+            Metric::Cosine => (0.0, scale),
+        };
+        self.places.push(self.said.len());
+        self.codes.extend(add.to_le_bytes());
+        self.codes.extend(scale.to_le_bytes());
+        self.codes.extend(code.packed());
+        self.said.push(Said::Unknown);
+    }
+
+    /// What the codes that were added say, in their order; they are forgotten with the next call of this.
+    pub fn read(&mut self) -> &[Said] {
+        let Self { query, codes, places, said, estimates, .. } = self;
+        if let Some(query) = query
+            && !places.is_empty()
+        {
+            let size = codes.len() / places.len();
+            query.estimate_all(codes, size, places.len(), estimates);
+            for ((place, estimate), code) in places.drain(..).zip(estimates.drain(..)).zip(codes.chunks(size))
+            {
+                if estimate.is_finite() {
+                    said[place] = Said::Estimate(estimate, query.deviation(code));
+                }
+            }
+            codes.clear();
+        }
+        said
+    }
+
+    /// Forgets the codes that were added.
+    pub fn clear(&mut self) {
+        self.said.clear();
+    }
+}

@@ -1,0 +1,232 @@
+//! Entries of a list that may be wanted, in the order in which they are measured.
+
+use crate::types::{HeapTid, Result};
+use std::cmp::{Ordering, Reverse};
+use std::collections::BinaryHeap;
+
+/// Where rows without a distance stand in an order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RankOrder {
+    /// NULL comes first.
+    pub nulls_first: bool,
+    /// NaN comes before all numbers.
+    pub undefined_first: bool,
+}
+
+/// Rows that a condition lets pass.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Radius {
+    /// The distance, as SQL has it, beyond which no row passes.
+    pub distance: f64,
+    /// Whether rows whose distance is NaN pass.
+    pub undefined: bool,
+}
+
+/// A place in the order of rows.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Key {
+    class: Class,
+    distance: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+enum Class {
+    /// Nothing is known of it.
+    Unknown,
+    NullFirst,
+    UndefinedFirst,
+    Ordinary,
+    UndefinedLast,
+    NullLast,
+}
+
+impl RankOrder {
+    /// Of a row with this distance.
+    pub(super) fn key(self, distance: Option<f64>) -> Key {
+        let class = match distance {
+            None if self.nulls_first => Class::NullFirst,
+            None => Class::NullLast,
+            Some(distance) if !distance.is_nan() => return self.ordinary(distance),
+            Some(_) if self.undefined_first => Class::UndefinedFirst,
+            Some(_) => Class::UndefinedLast,
+        };
+        Key { class, distance: 0.0 }
+    }
+
+    /// Of a distance that is a number.
+    pub(super) fn ordinary(self, distance: f64) -> Key {
+        Key { class: Class::Ordinary, distance }
+    }
+}
+
+impl Key {
+    /// Before all others.
+    pub const FIRST: Self = Self { class: Class::Unknown, distance: 0.0 };
+
+    /// Whether it is known to be outside.
+    pub fn is_outside(self, radius: Radius) -> bool {
+        match self.class {
+            Class::Ordinary => self.distance > radius.distance,
+            Class::UndefinedLast => !radius.undefined,
+            Class::NullLast => true,
+            Class::Unknown | Class::NullFirst | Class::UndefinedFirst => false,
+        }
+    }
+
+    /// Whether it is that of a row whose distance is NaN.
+    pub fn is_undefined(self) -> bool {
+        matches!(self.class, Class::UndefinedFirst | Class::UndefinedLast)
+    }
+
+    /// The distance, where it is one that others can be divided by.
+    pub fn positive_distance(self) -> Option<f64> {
+        (self.class == Class::Ordinary && self.distance > 0.0).then_some(self.distance)
+    }
+
+    /// The same with the distance multiplied.
+    pub fn times(self, factor: f64) -> Self {
+        Self { distance: self.distance * factor, ..self }
+    }
+}
+
+impl Eq for Key {}
+
+impl Ord for Key {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.class.cmp(&other.class).then(self.distance.total_cmp(&other.distance))
+    }
+}
+
+impl PartialOrd for Key {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// An entry: ordered by its key and then by its row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Candidate {
+    /// The distance, rounded down.
+    least: f32,
+    pub heap_tid: HeapTid,
+    class: Class,
+}
+
+impl Candidate {
+    pub fn new(Key { class, distance }: Key, heap_tid: HeapTid) -> Self {
+        let rounded = distance as f32;
+        let least = if f64::from(rounded) > distance { rounded.next_down() } else { rounded };
+        Self { least, heap_tid, class }
+    }
+
+    pub fn key(self) -> Key {
+        Key { class: self.class, distance: self.least.into() }
+    }
+}
+
+impl Eq for Candidate {}
+
+impl Ord for Candidate {
+    fn cmp(&self, other: &Self) -> Ordering {
+        let by_distance = || self.least.total_cmp(&other.least);
+        self.class.cmp(&other.class).then_with(by_distance).then_with(|| self.heap_tid.cmp(&other.heap_tid))
+    }
+}
+
+impl PartialOrd for Candidate {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+/// The first of the entries that were read.
+pub(super) struct Candidates {
+    /// How many are kept at most; for the time of reading, twice as many.
+    capacity: usize,
+    read: Vec<Candidate>,
+    /// The last that is kept, if others were not.
+    end: Option<Candidate>,
+    first: BinaryHeap<Reverse<Candidate>>,
+    /// Whether there is any without a distance, kept or not.
+    has_undefined: bool,
+}
+
+impl Candidates {
+    pub fn new(capacity: usize) -> Self {
+        let (read, end, first) = Default::default();
+        Self { capacity, read, end, first, has_undefined: false }
+    }
+
+    /// Before the list is read.
+    pub fn clear(&mut self) {
+        self.read =
+            std::mem::take(&mut self.first).into_vec().into_iter().map(|Reverse(left)| left).collect();
+        self.read.clear();
+        self.end = None;
+    }
+
+    /// Takes note of an entry.
+    pub fn add(&mut self, candidate: Candidate) -> Result<()> {
+        self.has_undefined |= candidate.key().is_undefined();
+        if self.end.is_some_and(|end| candidate > end) {
+            return Ok(());
+        }
+        if self.read.len() >= 2 * self.capacity {
+            self.keep_first();
+        }
+        if self.read.len() == self.read.capacity() {
+            self.read.try_reserve(1)?;
+        }
+        self.read.push(candidate);
+        Ok(())
+    }
+
+    /// Called when the list has been read.
+    pub fn finish(&mut self) {
+        if self.end.is_some() || self.read.len() > 2 * self.capacity {
+            self.keep_first();
+        }
+        self.first = std::mem::take(&mut self.read).into_iter().map(Reverse).collect();
+    }
+
+    fn keep_first(&mut self) {
+        if self.read.len() > self.capacity {
+            let (_, end, _) = self.read.select_nth_unstable(self.capacity - 1);
+            self.end = Some(*end);
+            self.read.truncate(self.capacity);
+        }
+    }
+
+    /// The key of the first that is left.
+    pub fn first(&self) -> Option<Key> {
+        self.first.peek().map(|Reverse(first)| first.key())
+    }
+
+    /// Takes the first ones that are left, so many at most, in their order.
+    pub fn take(&mut self, most: usize) -> Result<Vec<Candidate>> {
+        let mut taken = Vec::new();
+        taken.try_reserve(most.min(self.first.len()))?;
+        while taken.len() < most
+            && let Some(Reverse(next)) = self.first.pop()
+        {
+            taken.push(next);
+        }
+        Ok(taken)
+    }
+
+    /// Puts back what was taken, for which there is room.
+    pub fn put_back(&mut self, candidates: &[Candidate]) {
+        self.first.extend(candidates.iter().map(|candidate| Reverse(*candidate)));
+    }
+
+    /// The last entry that was kept, if others were not.
+    pub fn end_of_kept(&self) -> Option<Candidate> {
+        self.end
+    }
+
+    /// Whether the list has entries without a distance.
+    pub fn has_undefined(&self) -> bool {
+        self.has_undefined
+    }
+}

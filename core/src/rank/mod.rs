@@ -1,0 +1,336 @@
+//! Rows that a list of codes leads to, the nearest first: estimates of all, and measured distances of those that the
+//! estimates leave in doubt.
+//!
+//! # The rule
+//!
+//! Each entry of the list has the code of a row's vector. Let `least` be its estimate less z times the estimate's
+//! deviation. Rows are measured in the order of `least`, until that of the next row is no less than the distance of the
+//! last row that is wanted, among those that are visible and pass. z follows `ef_search` ([`deviations`]).
+//!
+//! Rows come sorted. A caller who wants more gets them by further rounds, each for as many again as all before; what such
+//! a round finds nearer than what was given already comes at the end, as the second run of a
+//! [`Scan`](crate::page::scan::Scan) does. Every row comes once.
+//!
+//! # Memory
+//! Of a list that is longer than memory allows, only the first entries are kept; when these have been measured, the
+//! list is read again for the next.
+//!
+//! May import `code` and `types`.
+
+mod candidate;
+mod found;
+
+use crate::code::standalone::{Said, StandaloneQuery};
+use crate::types::{HeapTid, Metric, Result};
+use candidate::{Candidate, Candidates, Key};
+pub use candidate::{Radius, RankOrder};
+use found::{Found, Passed};
+
+/// Codes that are read together.
+const BATCH: usize = 64;
+/// Rows whose blocks are asked for ahead.
+const AHEAD: usize = 16;
+
+/// A list of rows, with the codes of their vectors.
+pub trait Entries {
+    /// Goes to its beginning.
+    fn rewind(&mut self);
+    /// The next entry: its row, and the code, unless that is NULL.
+    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)>;
+}
+
+/// The table, and the conditions of a query.
+pub trait RankedTable {
+    /// What is kept of a row that passes.
+    type Row;
+    /// Says that rows on these blocks of the table are tested next.
+    fn prefetch(&mut self, heap_blocks: &[u32]);
+    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Its distance, as SQL has it, is `None`
+    /// where that is NULL.
+    fn test(&mut self, heap_tid: HeapTid) -> Option<(Option<f64>, Self::Row)>;
+    /// Bytes that a row takes.
+    fn size(row: &Self::Row) -> usize;
+}
+
+/// What is wanted.
+#[derive(Clone, Copy, Debug)]
+pub struct RankOptions {
+    /// The metric of the distances.
+    pub metric: Metric,
+    /// Deviations of an estimate that count as its error.
+    pub deviations: f64,
+    /// How many rows, as far as that is known; more may be asked for.
+    pub wanted: usize,
+    /// Rows outside need not be found.
+    pub radius: Option<Radius>,
+    /// Where rows without a distance stand.
+    pub order: RankOrder,
+    /// Bytes that may be kept of entries, and of rows.
+    pub memory: usize,
+}
+
+/// What a ranking did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RankStats {
+    /// Entries of the list that were read.
+    pub entries: u64,
+    /// How often the list was read.
+    pub passes: u64,
+    /// Rows that were tested, and those of them that did not pass or are not visible.
+    pub tested: u64,
+    /// See `tested`.
+    pub failed: u64,
+}
+
+/// Deviations of an estimate that count as its error at a setting of `ef_search`: 2 at 64, half of one more where that is
+/// doubled.
+pub fn deviations(ef_search: usize) -> f64 {
+    (2.0 + 0.5 * (ef_search as f64 / 64.0).log2()).max(0.0)
+}
+
+/// A ranking of the rows of a list.
+pub struct Ranking<List: Entries, Table: RankedTable> {
+    /// The list.
+    pub list: List,
+    /// The table.
+    pub table: Table,
+    /// Estimates; none where the query is NULL.
+    query: Option<StandaloneQuery>,
+    options: RankOptions,
+    candidates: Candidates,
+    ratio: Ratio,
+    /// What this round has found.
+    passed: Passed<Table::Row>,
+    /// Those of it that are to be given, the first one last.
+    round: Vec<Found<Table::Row>>,
+    /// Rows that were found when further ones had been given.
+    late: Vec<Found<Table::Row>>,
+    /// The last row that was given.
+    last: Option<Key>,
+    given: usize,
+    state: State,
+    stats: RankStats,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    Start,
+    Round,
+    /// All entries have been measured.
+    End,
+}
+
+impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
+    /// A ranking; nothing is read yet.
+    pub fn new(list: List, table: Table, query: Option<StandaloneQuery>, options: RankOptions) -> Self {
+        let entries = options.memory / 2 / size_of::<Candidate>();
+        Self {
+            list,
+            table,
+            query,
+            options,
+            candidates: Candidates::new(entries.max(2 * BATCH)),
+            ratio: Ratio::default(),
+            passed: Passed::new(options.wanted.max(1), options.memory / 2),
+            round: Vec::new(),
+            late: Vec::new(),
+            last: None,
+            given: 0,
+            state: State::Start,
+            stats: RankStats::default(),
+        }
+    }
+
+    /// What it did so far.
+    pub fn stats(&self) -> RankStats {
+        self.stats
+    }
+
+    /// The next row; `None` where there is none.
+    pub fn next_row(&mut self) -> Result<Option<Table::Row>> {
+        loop {
+            while let Some(found) = self.round.pop() {
+                self.given += 1;
+                // A row that was not kept is read again.
+                if let Some(row) = found.row.or_else(|| self.table.test(found.heap_tid).map(|(_, row)| row)) {
+                    return Ok(Some(row));
+                }
+            }
+            match self.state {
+                State::Start => {
+                    self.read_list(None)?;
+                    self.state = State::Round;
+                }
+                State::Round if self.given > 0 => self.passed.want_more(self.given)?,
+                State::Round => {}
+                State::End => return Ok(None),
+            }
+            self.find()?;
+        }
+    }
+
+    /// Finds the rows of a round.
+    fn find(&mut self) -> Result<()> {
+        let mut is_exhausted = false;
+        while !self.is_complete() {
+            let together = self.candidates.take(AHEAD)?;
+            if together.is_empty() {
+                match self.candidates.end_of_kept() {
+                    Some(last) => self.read_list(Some(last))?,
+                    None => {
+                        is_exhausted = true;
+                        break;
+                    }
+                }
+                continue;
+            }
+            let blocks: Vec<u32> = together.iter().map(|next| next.heap_tid.block()).collect();
+            self.table.prefetch(&blocks);
+            for (number, next) in together.iter().enumerate() {
+                if self.is_beyond(next.key()) {
+                    self.candidates.put_back(&together[number..]);
+                    break;
+                }
+                self.test(*next)?;
+            }
+        }
+        let is_last = is_exhausted || self.candidates.first().is_some_and(|next| self.is_outside(next));
+        let mut rows = self.passed.take(is_last);
+        if is_last {
+            self.state = State::End;
+            rows.append(&mut self.late);
+            rows.sort_unstable();
+        } else if let Some(last) = self.last {
+            let late = rows.extract_if(.., |found| found.key < last);
+            self.late.extend(late);
+        }
+        rows.reverse();
+        self.last = rows.first().map(|found| found.key).or(self.last);
+        self.round = rows;
+        Ok(())
+    }
+
+    /// Whether the first candidate that is left is of no concern to this round.
+    fn is_complete(&self) -> bool {
+        self.candidates.first().is_some_and(|next| self.is_beyond(next))
+    }
+
+    /// Whether a candidate is of no concern to this round.
+    fn is_beyond(&self, next: Key) -> bool {
+        let least = self.ratio.least(next, self.options.deviations);
+        self.passed.bound().is_some_and(|bound| least >= bound) || self.is_outside(next)
+    }
+
+    /// Whether neither a candidate nor those after it can be within the radius.
+    fn is_outside(&self, next: Key) -> bool {
+        let radius =
+            self.options.radius.filter(|radius| !radius.undefined || !self.candidates.has_undefined());
+        radius.is_some_and(|radius| self.ratio.least(next, self.options.deviations).is_outside(radius))
+    }
+
+    fn test(&mut self, candidate: Candidate) -> Result<()> {
+        self.stats.tested += 1;
+        let Some((distance, row)) = self.table.test(candidate.heap_tid) else {
+            self.stats.failed += 1;
+            return Ok(());
+        };
+        if self.options.metric == Metric::L1 {
+            self.ratio.learn(candidate.key(), distance);
+        }
+        let key = self.options.order.key(distance);
+        let size = Table::size(&row);
+        self.passed.add(Found { key, heap_tid: candidate.heap_tid, row: Some(row), size })
+    }
+
+    /// Reads the list, and keeps the first of those entries that come after one.
+    fn read_list(&mut self, after: Option<Candidate>) -> Result<()> {
+        self.stats.passes += 1;
+        self.list.rewind();
+        self.candidates.clear();
+        let Self { list, query, options, candidates, stats, .. } = self;
+        let order = options.order;
+        let mut tids: Vec<HeapTid> = Vec::with_capacity(BATCH);
+        let mut add = |key: Key, heap_tid: HeapTid| {
+            let candidate = Candidate::new(key, heap_tid);
+            if after.is_none_or(|after| candidate > after) { candidates.add(candidate) } else { Ok(()) }
+        };
+        loop {
+            let entry = list.next();
+            stats.entries += u64::from(entry.is_some());
+            let is_end = entry.is_none();
+            match (entry, query.as_mut()) {
+                (Some((heap_tid, Some(code))), Some(query)) => {
+                    query.add(code);
+                    tids.push(heap_tid);
+                }
+                (Some((heap_tid, _)), _) => add(order.key(None), heap_tid)?,
+                (None, _) => {}
+            }
+            if let Some(query) = query.as_mut()
+                && (is_end || tids.len() == BATCH)
+            {
+                for (heap_tid, said) in tids.drain(..).zip(query.read()) {
+                    let key = match *said {
+                        Said::Estimate(estimate, deviation) => {
+                            let least = f64::from(estimate) - options.deviations * f64::from(deviation);
+                            order.ordinary(match options.metric {
+                                Metric::L2 => least.max(0.0).sqrt(),
+                                // The ratio has the error of both.
+                                Metric::L1 => f64::from(estimate).max(0.0).sqrt(),
+                                Metric::InnerProduct | Metric::Cosine => least,
+                            })
+                        }
+                        Said::Unknown => Key::FIRST,
+                        Said::Undefined => order.key(Some(f64::NAN)),
+                    };
+                    add(key, heap_tid)?;
+                }
+                query.clear();
+            }
+            if is_end {
+                self.candidates.finish();
+                return Ok(());
+            }
+        }
+    }
+}
+
+/// How L1 goes together with L2, which the codes estimate: what rows that were measured say. Under other metrics nothing.
+#[derive(Clone, Copy, Default)]
+struct Ratio {
+    count: f64,
+    sum: f64,
+    squares: f64,
+}
+
+impl Ratio {
+    /// Rows that must be known.
+    const ENOUGH: f64 = 32.0;
+    /// What its own deviations count for: those that were measured are the ones whose estimates are too small.
+    const SELECTED: f64 = 1.5;
+    fn learn(&mut self, least: Key, distance: Option<f64>) {
+        if let (Some(least), Some(distance)) = (least.positive_distance(), distance)
+            && distance.is_finite()
+        {
+            let ratio = distance / least;
+            self.count += 1.0;
+            self.sum += ratio;
+            self.squares += ratio * ratio;
+        }
+    }
+
+    /// What a candidate's key is at least by what is known, an error of so many deviations counted.
+    fn least(self, key: Key, deviations: f64) -> Key {
+        if self.count == 0.0 {
+            return key;
+        }
+        let mean = self.sum / self.count;
+        let deviation = (self.squares / self.count - mean * mean).max(0.0).sqrt();
+        let least = if self.count < Self::ENOUGH {
+            1.0
+        } else {
+            (mean - Self::SELECTED * deviations * deviation).max(1.0)
+        };
+        key.times(least)
+    }
+}
