@@ -15,7 +15,7 @@ from environment import CHECKOUT, Failure
 ORDERS = {
     "core": [["reserve", "types"], ["kernel"], ["code"], ["graph", "rank"], ["arena", "page"]],
     "core::page": [["format"], ["store"], ["query"], ["link"], ["insert"], ["vacuum"], ["scan"], ["check"]],
-    "src": [["error", "guc"], ["memory"], ["error_context"], ["nodes", "types"], ["store"], ["am"], ["plan"], ["observe"]],
+    "src": [["error", "guc"], ["memory"], ["error_context"], ["nodes", "quantizers"], ["types"], ["store"], ["am"], ["plan"], ["observe"]],
 }
 # Each instruction set uses the helpers beside the dispatch that chooses it.
 CIRCLES = {"core::kernel"}

@@ -27,6 +27,7 @@ static MAX_SCAN_TUPLES: GucSetting<i32> = GucSetting::<i32>::new(20_000);
 static PREFETCH_DEPTH: GucSetting<i32> = GucSetting::<i32>::new(-1);
 static FEDERATED_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static NEAREST_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
+static CODE_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
@@ -106,6 +107,16 @@ pub fn define() {
                 c"Enables the planner's use of searches that test the conditions of a query themselves.",
                 c"Applies to a table whose rows are wanted in the order of an indexed distance.",
                 &NEAREST_SCAN,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.code_scan",
+                c"Enables the planner's use of searches by the codes that btree indexes carry.",
+                c"Applies to a table with an index on walia_code() whose other columns the conditions of a query match.",
+                &CODE_SCAN,
                 GucContext::Userset,
                 FLAGS,
             );
@@ -195,6 +206,11 @@ pub fn prefetch_depth() -> Option<usize> {
 /// Whether the planner may use searches that test conditions.
 pub fn nearest_scan() -> bool {
     NEAREST_SCAN.get()
+}
+
+/// Whether the planner may use searches by the codes that btrees carry.
+pub fn code_scan() -> bool {
+    CODE_SCAN.get()
 }
 
 /// Whether the indexes of many tables are searched as one.

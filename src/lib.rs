@@ -4,7 +4,7 @@
 //! left:
 //!
 //! ```text
-//! error | guc → memory → error_context → nodes | types → store → am → plan → observe
+//! error | guc → memory → error_context → nodes | quantizers → types → store → am → plan → observe
 //! ```
 //!
 //! `unsafe` is where Postgres's memory and functions are met, in blocks of a few lines with a proof each:
@@ -18,6 +18,7 @@ pub mod memory;
 pub mod nodes;
 pub mod observe;
 pub mod plan;
+pub mod quantizers;
 pub mod store;
 pub mod types;
 

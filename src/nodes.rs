@@ -261,7 +261,8 @@ fields! {
     pg_sys::RestrictInfo {
         clause: one Expr, left_ec: perhaps EquivalenceClass, right_ec: perhaps EquivalenceClass,
     }
-    pg_sys::IndexOptInfo { rel: one RelOptInfo }
+    pg_sys::IndexOptInfo { rel: one RelOptInfo, indexprs: list Node }
+    pg_sys::BitmapHeapPath { bitmapqual: one Path }
     pg_sys::PathKey { pk_eclass: one EquivalenceClass }
     pg_sys::EquivalenceClass { ec_members: list EquivalenceMember, ec_merged: perhaps EquivalenceClass }
     pg_sys::EquivalenceMember { em_expr: one Expr }

@@ -26,6 +26,12 @@ const EXPANSION: f64 = 0.2;
 const EXPANSION_OF_MANY: f64 = 0.8;
 const MANY: f64 = 384.0;
 
+/// Where rows are ranked by codes: rows that are measured for each that is wanted, and besides, and what it costs to
+/// estimate one.
+const MEASURED: f64 = 1.5;
+const MEASURED_BESIDES: f64 = 20.0;
+const ESTIMATE: f64 = 0.01;
+
 /// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
 /// Costs are computed from it, which infinity would not bear.
 const REFUSED: f64 = 1e100;
@@ -297,6 +303,47 @@ impl Walk {
         let test = pages * model.page_cost(pages) / tests + row + conditions;
         let first = expansions * expansion + tests * test;
         Self { first, row, further: (each * expansion + test) / share, expansion, test }
+    }
+}
+
+/// What it costs to rank rows by the codes of an index's entries.
+#[derive(Clone, Copy)]
+pub struct Ranking {
+    /// Before the first row.
+    pub startup: f64,
+    /// In all.
+    pub total: f64,
+}
+
+impl Ranking {
+    /// For a scan of an index that costs so much and gives this share of its entries, of whose rows so many pass, where so
+    /// many are wanted at first.
+    pub fn new(
+        index: NodeRef<pg_sys::IndexOptInfo>,
+        scan: f64,
+        selected: f64,
+        rows: f64,
+        wanted: f64,
+    ) -> Self {
+        let table = index.rel();
+        let entries = (selected * index.tuples).max(1.0);
+        let share = (rows / entries).clamp(1e-9, 1.0);
+        let wanted = wanted.min(rows);
+        let measured = ((MEASURED * wanted + MEASURED_BESIDES) / share).min(entries);
+        let (mut random_page, mut seq_page) = (0.0, 0.0);
+        // SAFETY: looks a tablespace up in the catalog.
+        unsafe { pg_sys::get_tablespace_page_costs(table.reltablespace, &mut random_page, &mut seq_page) };
+        let pages = distinct(f64::from(table.pages).max(1.0), measured);
+        let part = (pages / f64::from(table.pages).max(1.0)).min(1.0);
+        let page = random_page - (random_page - seq_page) * part.sqrt();
+        // SAFETY: a setting that Postgres defines.
+        let row = unsafe { pg_sys::cpu_tuple_cost };
+        let test = pages * page / measured + row + table.baserestrictcost.per_tuple;
+        let first = scan + entries * ESTIMATE + measured * test;
+        let total = first + (rows - wanted) * MEASURED.min(entries / rows) / share * test;
+        // What follows costs as much for each row, on a line through the rows that are wanted at first.
+        let part = (wanted / rows).min(0.99);
+        Self { startup: ((first - total * part) / (1.0 - part)).clamp(0.0, first), total }
     }
 }
 

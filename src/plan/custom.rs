@@ -1,5 +1,7 @@
 //! What custom scans have in common: the plan node, its state, and the children that it executes.
 
+use std::ffi::{CStr, c_int};
+
 use pgrx::{PgMemoryContexts, pg_sys};
 
 use super::Methods;
@@ -87,6 +89,45 @@ pub unsafe fn begin<Execution>(
 pub unsafe fn execution_of<'a, Execution>(node: *mut pg_sys::CustomScanState) -> &'a mut Execution {
     // SAFETY: by the caller's promise.
     unsafe { &mut *(*node.cast::<State<Execution>>()).execution }
+}
+
+/// Initializes a child of a node, which has not been initialized.
+///
+/// # Safety
+/// The execution of `node` begins, or has begun, with these flags, and its plan has the child.
+pub unsafe fn initialize_child(
+    node: *mut pg_sys::CustomScanState,
+    child: usize,
+    flags: c_int,
+) -> *mut pg_sys::PlanState {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let plan = NodeRef::<pg_sys::CustomScan>::new((*node).ss.ps.plan.cast());
+        let child = plan.custom_plans().get(child).expect("a child of the plan");
+        let executor = (*node).ss.ps.state;
+        PgMemoryContexts::For((*executor).es_query_cxt).switch_to(|_| {
+            let state = pg_sys::ExecInitNode(child.as_ptr(), executor, flags);
+            (*node).custom_ps = pg_sys::lappend((*node).custom_ps, state.cast());
+            state
+        })
+    }
+}
+
+/// A memory context for one search after the other, which lives as long as the query's.
+///
+/// # Safety
+/// An execution begins.
+pub unsafe fn search_context(executor: *mut pg_sys::EState, name: &'static CStr) -> pg_sys::MemoryContext {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        pg_sys::AllocSetContextCreateInternal(
+            (*executor).es_query_cxt,
+            name.as_ptr(),
+            pg_sys::ALLOCSET_DEFAULT_MINSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_INITSIZE as usize,
+            pg_sys::ALLOCSET_DEFAULT_MAXSIZE as usize,
+        )
+    }
 }
 
 /// Gives a child's row to who asked the node for one, as the plan projects it; an empty slot where there is

@@ -5,10 +5,14 @@
 //! Nothing has to be preloaded: whoever plans a query opens its indexes, which loads the library, before a
 //! hook is asked.
 
+mod callbacks;
 mod child;
+mod coded;
 mod custom;
+mod distance;
 mod execution;
 mod explain;
+mod goal;
 mod merge;
 mod nearest;
 mod node;
@@ -16,7 +20,9 @@ mod order;
 mod parallel;
 mod path;
 mod private;
+mod rows;
 mod shared;
+mod table;
 mod totals;
 mod value;
 mod vectors;
@@ -54,6 +60,7 @@ pub fn define() {
     unsafe {
         pg_sys::RegisterCustomScanMethods(&raw const node::SCAN_METHODS.0);
         pg_sys::RegisterCustomScanMethods(&raw const walk::SCAN_METHODS.0);
+        pg_sys::RegisterCustomScanMethods(&raw const coded::SCAN_METHODS.0);
         PREVIOUS_UPPER_PATHS.set(pg_sys::create_upper_paths_hook);
         pg_sys::create_upper_paths_hook = Some(create_upper_paths);
         PREVIOUS_PATHLIST.set(pg_sys::set_rel_pathlist_hook);
@@ -120,6 +127,6 @@ unsafe extern "C-unwind" fn set_rel_pathlist(
     if entry.inh {
         walk::many::offer(root, relation);
     } else if entry.rtekind == pg_sys::RTEKind::RTE_RELATION {
-        walk::path::offer(root, relation, entry);
+        table::offer(root, relation, entry);
     }
 }

@@ -10,7 +10,6 @@ mod page_store;
 mod pass;
 pub mod prefetch;
 mod processes;
-mod quantizers;
 mod recent;
 mod relation;
 #[cfg(debug_assertions)]
@@ -23,6 +22,7 @@ use walia_core::page::{Index, Meta};
 use walia_core::types::{HeapTid, PAGE_SIZE, Result};
 
 use crate::memory;
+use crate::quantizers::OfProcess;
 pub use relation::RelationStore;
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
@@ -36,13 +36,13 @@ pub fn define() {
 
 /// Opens an index.
 pub fn open(store: RelationStore) -> Result<Index<RelationStore>> {
-    Index::open(store, &quantizers::OfProcess)
+    Index::open(store, &OfProcess)
 }
 
 /// Opens an index to be scanned, from its meta page.
 pub fn open_with_meta(store: RelationStore) -> Result<(Index<RelationStore>, Meta)> {
     let meta = Meta::read(&store)?;
-    Ok((Index::with_meta(store, &meta, &quantizers::OfProcess)?, meta))
+    Ok((Index::with_meta(store, &meta, &OfProcess)?, meta))
 }
 
 /// Lets a query end here that is cancelled, or short of memory.

@@ -27,6 +27,13 @@ impl Message {
         // SAFETY: as above; the bytes live as long as the message.
         unsafe { slice::from_raw_parts(pg_sys::pq_getmsgbytes(self.0, length as c_int).cast(), length) }
     }
+
+    /// All bytes that are left.
+    pub fn rest(&mut self) -> &[u8] {
+        // SAFETY: as above; the cursor is within the message.
+        let left = unsafe { (*self.0).len - (*self.0).cursor };
+        self.bytes(left as usize)
+    }
 }
 
 /// The call of a C function that SQL declares STRICT.
@@ -85,6 +92,12 @@ impl Call {
     pub fn array(&self, index: usize) -> Array {
         // SAFETY: `new`'s promise; arguments outlive the call.
         unsafe { Array::from_datum(self.datum(index)) }
+    }
+
+    /// A varlena argument whose contents are bytes.
+    pub fn bytes(&self, index: usize) -> Varlena {
+        // SAFETY: `new`'s promise; arguments outlive the call.
+        unsafe { Varlena::detoast(self.datum(index)) }
     }
 
     /// A state argument, to be read; `caller` is named in the error where it is none.
@@ -172,7 +185,7 @@ impl Return for RealArray {
     }
 }
 
-/// A bytea.
+/// A bytea, or another varlena whose contents are bytes.
 pub struct Bytes(pub Vec<u8>);
 
 impl Return for Bytes {

@@ -4,12 +4,13 @@
 //! Each is declared STRICT in `sql/`, with the argument types that its line here asks for.
 
 use half::f16;
+use pgrx::pg_sys::Datum;
 use pgrx::{pg_guard, pg_sys};
 
 use crate::error_context::enter;
 
 use super::call::Call;
-use super::{aggregates, arithmetic, binary, casts, distances, text, validate};
+use super::{aggregates, arithmetic, binary, casts, code, distances, text, validate};
 
 /// A function that Postgres can call.
 pub type CFunction = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
@@ -83,6 +84,7 @@ macro_rules! export_type {
                 norm(call) => arithmetic::norm::<$element>(&call.vector(0));
                 l2_normalize(call) => arithmetic::normalize::<$element>(&call.vector(0));
                 subvector(call) => arithmetic::subvector::<$element>(&call.vector(0), call.int(1), call.int(2));
+                code(call) => code::of_vector::<$element>(&call.vector(0), call.int(1));
                 binary_quantize(call) => arithmetic::binary_quantize::<$element>(&call.vector(0));
 
                 accum(call) => call
@@ -98,6 +100,34 @@ macro_rules! export_type {
             }
         }
     };
+}
+
+/// The functions of `veccode`.
+pub mod veccode {
+    use super::*;
+
+    export! { veccode,
+        input(call) => code::parse(call.text(0));
+        output(call) => code::print(&call.bytes(0));
+        receive(call) => code::receive(call.message(0));
+        send(call) => code::send(&call.bytes(0));
+
+        lt(call) => call.bytes(0)[..] < call.bytes(1)[..];
+        le(call) => call.bytes(0)[..] <= call.bytes(1)[..];
+        eq(call) => call.bytes(0)[..] == call.bytes(1)[..];
+        ne(call) => call.bytes(0)[..] != call.bytes(1)[..];
+        ge(call) => call.bytes(0)[..] >= call.bytes(1)[..];
+        gt(call) => call.bytes(0)[..] > call.bytes(1)[..];
+        cmp(call) => call.bytes(0).cmp(&call.bytes(1)[..]) as i32;
+    }
+}
+
+/// What the planner asks about calls of the distances, before it looks for ways to a table's rows. There is nothing to
+/// say; but asking loads the library, whose hooks know one more way.
+pub mod walia {
+    use super::*;
+
+    export! { walia, support(_call) => Datum::null(); }
 }
 
 export_type!(vecf32, f32, f16);

@@ -1,4 +1,4 @@
-//! The SQL types `vecf32(n)` and `vecf16(n)`: input and output, casts, operators, functions, aggregates.
+//! The SQL types `vecf32(n)`, `vecf16(n)` and `veccode`: input and output, casts, operators, functions, aggregates.
 //!
 //! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions
 //! and an unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain
@@ -10,6 +10,7 @@ mod arithmetic;
 mod binary;
 mod call;
 mod casts;
+mod code;
 mod datum;
 mod decimal;
 mod distances;
@@ -19,6 +20,7 @@ mod measure;
 mod text;
 mod validate;
 
-pub use datum::{RawVector, Vector};
+pub use code::{CODE_BITS, quantizer as code_quantizer};
+pub use datum::{RawVector, Varlena, Vector};
 pub use element::Element;
 pub use measure::measure_of;

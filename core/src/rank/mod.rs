@@ -82,6 +82,18 @@ pub struct RankStats {
     pub failed: u64,
 }
 
+impl RankStats {
+    /// Both together.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            entries: self.entries + other.entries,
+            passes: self.passes + other.passes,
+            tested: self.tested + other.tested,
+            failed: self.failed + other.failed,
+        }
+    }
+}
+
 /// Deviations of an estimate that count as its error at a setting of `ef_search`: 2 at 64, half of one more where that is
 /// doubled.
 pub fn deviations(ef_search: usize) -> f64 {
@@ -144,6 +156,11 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     /// What it did so far.
     pub fn stats(&self) -> RankStats {
         self.stats
+    }
+
+    /// Whether all rows of the list have been tested.
+    pub fn is_exhausted(&self) -> bool {
+        self.state == State::End && self.candidates.first().is_none()
     }
 
     /// The next row; `None` where there is none.

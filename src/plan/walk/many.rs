@@ -6,8 +6,10 @@ use super::path::{self, Ordered, Search};
 use crate::am::{cost, order, presence};
 use crate::guc;
 use crate::nodes::{List, NodeRef};
+use crate::plan::goal;
 use crate::plan::order::rests_on_scan;
 use crate::plan::path::{add, may_prune_when_run};
+use crate::plan::table;
 
 /// Offers the scan among the paths of a relation of many tables.
 pub fn offer(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) {
@@ -71,7 +73,8 @@ fn scan<'p>(
     let key = root.query_pathkeys().first()?;
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     let is_possible = guc::federated_scan()
-        && path::may_search(root, relation)
+        && table::may_walk()
+        && table::may_search(root, relation)
         && relation.reloptkind == pg_sys::RelOptKind::RELOPT_BASEREL
         && order::is_of_answer(root, relation, keys)
         && !may_prune_when_run(root, relation);
@@ -79,7 +82,7 @@ fn scan<'p>(
         return None;
     }
     let mut indexes = Vec::new();
-    collect(root, relation, path::order_of(relation, key)?, key, &mut indexes)?;
+    collect(root, relation, table::order_of(root, relation, key)?, key, &mut indexes)?;
     let first = *indexes.first()?;
     if !indexes.iter().all(|other| is_alike(&first, other)) || is_for_federation(root, relation, &indexes) {
         return None;
@@ -122,25 +125,20 @@ fn collect<'p>(
     for child in root.append_rel_list().iter().filter(is_child) {
         let number = child.child_relid as usize;
         // SAFETY: a relation that is left has a place in the planner's arrays; the others are null.
-        let (table, entry) = unsafe {
-            let table = NodeRef::or_null(*root.simple_rel_array.add(number));
-            (table, NodeRef::new(*root.simple_rte_array.add(number)))
+        let (part, entry) = unsafe {
+            let part = NodeRef::or_null(*root.simple_rel_array.add(number));
+            (part, NodeRef::new(*root.simple_rte_array.add(number)))
         };
-        let Some(table) = table.filter(|table| !is_empty(*table)) else { continue };
-        let mut of_child = child.as_ptr();
-        // SAFETY: an expression of the parent; the child is one of its.
-        let expression = unsafe {
-            let (planner, expression) = (root.as_ptr(), expression.as_ptr());
-            NodeRef::new(pg_sys::adjust_appendrel_attrs(planner, expression, 1, &mut of_child))
-        };
+        let Some(part) = part.filter(|part| !is_empty(*part)) else { continue };
+        let expression = table::of_child(root, expression, child.as_ptr());
         if entry.inh {
-            collect(root, table, expression, key, indexes)?;
+            collect(root, part, expression, key, indexes)?;
             continue;
         }
-        if entry.rtekind != pg_sys::RTEKind::RTE_RELATION || !path::may_test(table, entry) {
+        if entry.rtekind != pg_sys::RTEKind::RTE_RELATION || !table::may_test(part, entry) {
             return None;
         }
-        let own = table.indexlist().iter().filter(|index| cost::is_index(*index));
+        let own = part.indexlist().iter().filter(|index| cost::is_index(*index));
         let mut own = own.filter_map(|index| Ordered::find(root, index, key, expression));
         indexes.push(own.next()?);
     }
@@ -166,7 +164,7 @@ fn is_for_federation(
         && !indexes.iter().any(has_conditions)
         && (indexes[0].order.scale, indexes[0].order.offset) == (1.0, 0.0)
         && root.sort_pathkeys().len() == 1
-        && path::limit(root, relation).is_some()
+        && goal::limit(root, relation).is_some()
         && root.limit_tuples > 0.0
         && root.limit_tuples <= most
 }

@@ -1,14 +1,12 @@
 //! The nearest rows of one table or of many: the custom scan that knows how many are wanted and tests the query's conditions
 //! while it walks.
 //!
-//! - `distance`: which expressions are a distance of an index, or follow it.
 //! - `preceding`: which orders begin with rows that have no distance.
 //! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
 //! - `explain`: what EXPLAIN shows.
 
-mod distance;
 mod execution;
 mod explain;
 pub mod many;
@@ -21,9 +19,6 @@ mod rows;
 use std::ffi::CStr;
 
 pub use node::SCAN_METHODS;
-
-/// Rows that are looked for first where it is not known how many are wanted: the usual LIMIT.
-const USUAL: usize = 10;
 
 /// The custom scan's name, as EXPLAIN shows it.
 const NAME: &CStr = c"WaliaNearestScan";

@@ -3,14 +3,14 @@
 use pgrx::pg_sys;
 use walia_core::page::scan::Alternative;
 
-use super::distance::{Bound, Linear};
 use super::preceding::Preceding;
-use super::private::{Numbers, Private};
-use super::{NAME, USUAL, node};
+use super::private::Private;
+use super::{NAME, node};
 use crate::am::{cost, order, presence};
-use crate::guc::{self, IterativeScan};
 use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
+use crate::plan::distance::{Bound, Linear};
+use crate::plan::goal::{self, Goal, is_known};
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
     CustomName: NAME.as_ptr(),
@@ -23,28 +23,22 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
 const BOUNDED: f64 = 1.0 / 3.0;
 
 /// Offers the scan for a table whose rows are wanted in the order of an indexed distance.
-pub fn offer(
-    root: NodeRef<pg_sys::PlannerInfo>,
-    relation: NodeRef<pg_sys::RelOptInfo>,
-    entry: NodeRef<pg_sys::RangeTblEntry>,
+///
+/// `ranked` is another scan that gives the rows in this order, if there is one: the walk turns to it where that costs
+/// less than to rank all rows that pass.
+pub fn offer<'p>(
+    root: NodeRef<'p, pg_sys::PlannerInfo>,
+    relation: NodeRef<'p, pg_sys::RelOptInfo>,
+    key: NodeRef<'p, pg_sys::PathKey>,
+    order: NodeRef<'p, pg_sys::Node>,
+    ranked: Option<NodeRef<'p, pg_sys::Path>>,
 ) {
-    let Some(key) = root.query_pathkeys().first() else { return };
-    if !may_search(root, relation)
-        || relation.reloptkind != pg_sys::RelOptKind::RELOPT_BASEREL
-        || entry.inh
-        || !may_test(relation, entry)
-    {
-        return;
-    }
-    let Some(order) = order_of(relation, key) else { return };
     let orders = relation.indexlist().iter().filter(|index| cost::is_index(*index));
     let mut orders = orders.filter_map(|index| Ordered::find(root, index, key, order));
     let Some(ordered) = orders.next() else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
-    if !order::is_of_answer(root, relation, keys) {
-        return;
-    }
     let Some(exact) = exact(root, relation, keys) else { return };
+    let exact = ranked.filter(|ranked| ranked.total_cost < exact.total_cost).unwrap_or(exact);
     let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
@@ -57,51 +51,10 @@ pub fn offer(
     unsafe { pg_sys::add_path(relation.as_ptr(), path.upcast().as_ptr()) };
 }
 
-/// Whether the query may be served by a search for a relation, as far as that depends on the query.
-pub fn may_search(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
-    // A row that was changed meanwhile would have to be looked at again by itself, which Postgres's own scans
-    // can do.
-    // SAFETY: a setting that Postgres defines.
-    let is_enabled = guc::nearest_scan() && unsafe { pg_sys::enable_indexscan };
-    is_enabled
-        && guc::iterative_scan() != IterativeScan::Off
-        && root.parse().commandType == pg_sys::CmdType::CMD_SELECT
-        && root.rowMarks.is_null()
-        && relation.lateral_relids.is_null()
-}
-
-/// Whether a table has indexes, and conditions that can be tested within a search.
-pub fn may_test(relation: NodeRef<pg_sys::RelOptInfo>, entry: NodeRef<pg_sys::RangeTblEntry>) -> bool {
-    entry.tablesample.is_null() && !relation.indexlist().is_empty() && !has_special_condition(relation)
-}
-
-/// The expression of a relation by which a path key orders.
-pub fn order_of<'p>(
-    relation: NodeRef<pg_sys::RelOptInfo>,
-    key: NodeRef<'p, pg_sys::PathKey>,
-) -> Option<NodeRef<'p, pg_sys::Node>> {
-    let is_of_relation = |member: &NodeRef<'p, pg_sys::EquivalenceMember>| {
-        // SAFETY: compares sets of relations.
-        !member.em_is_child && unsafe { pg_sys::bms_equal(member.em_relids, relation.relids) }
-    };
-    let member = key.pk_eclass().ec_members().iter().find(is_of_relation)?;
-    Some(member.em_expr().as_node())
-}
-
 /// Whether a path is the order of an index of this access method.
 fn is_ordered_scan(path: NodeRef<pg_sys::Path>) -> bool {
     path.downcast::<pg_sys::IndexPath>()
         .is_some_and(|scan| cost::is_scan(scan) && !scan.indexorderbys().is_empty())
-}
-
-/// Conditions that do not always say the same of a row must be asked as often as the rows are read by others.
-/// Those that say the same of all rows put a plan node of their own above the index's scan.
-fn has_special_condition(relation: NodeRef<pg_sys::RelOptInfo>) -> bool {
-    // SAFETY: looks at expressions of the planner's.
-    let is_volatile = |condition: NodeRef<pg_sys::RestrictInfo>| unsafe {
-        pg_sys::contain_volatile_functions(condition.clause().as_node().as_ptr())
-    };
-    relation.baserestrictinfo().iter().any(|condition| condition.pseudoconstant || is_volatile(condition))
 }
 
 /// The cheapest way to rank all rows that pass.
@@ -265,10 +218,8 @@ impl<'p> Search<'p> {
         keys: List<'p, pg_sys::PathKey>,
         exact: NodeRef<'p, pg_sys::Path>,
     ) -> NodeRef<'p, pg_sys::CustomPath> {
-        let limit = limit(root, relation);
         let rows = relation.rows.max(1.0);
-        let is_told = limit.is_some() && root.limit_tuples > 0.0;
-        let wanted = if is_told { root.limit_tuples } else { USUAL as f64 };
+        let wanted = goal::foreseen(root, relation);
         let within = if self.bound.is_some() { BOUNDED } else { 1.0 };
         let indexes: Vec<_> = self.indexes.iter().map(|ordered| ordered.index).collect();
         let tuples: f64 = indexes.iter().map(|index| index.rel().tuples).sum();
@@ -276,16 +227,9 @@ impl<'p> Search<'p> {
         let walk = cost::Walk::new(&indexes, wanted, share, indexes[0].rel().baserestrictcost.per_tuple);
         let alternative =
             Alternative { cost: exact.total_cost, expansion: walk.expansion, test: walk.test, share };
-        let (scale, shift) = self.bound.map_or((1.0, 0.0), |bound| (bound.of.scale, bound.of.offset));
-        let past = if is_exact(root) { 0.0 } else { 1.0 };
         let preceding =
             self.indexes.iter().map(|ordered| ordered.preceding).fold(Preceding::default(), Preceding::or);
-        let private = Private {
-            limit: limit.map(|limit| root.copy(limit.count)),
-            offset: limit.and_then(|limit| limit.offset).map(|node| root.copy(node)),
-            bound: self.bound.map(|bound| root.copy(bound.value)),
-            numbers: Numbers { scale, shift, past, preceding, alternative },
-        };
+        let private = Private { goal: Goal::new(root, relation, self.bound), preceding, alternative };
         let lists = [private.expressions(), private.data()];
         // SAFETY: lists are nodes; neither is empty.
         let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
@@ -353,47 +297,4 @@ fn column_side(
         pg_sys::match_index_to_operand(node.as_ptr(), 0, index.as_ptr())
     };
     (0..2).find(|side| is_column(sides[*side]) && is_known(sides[1 - side]))
-}
-
-/// Whether an expression has one value for a whole scan.
-fn is_known(root: NodeRef<pg_sys::PlannerInfo>, node: NodeRef<pg_sys::Node>) -> bool {
-    // SAFETY: looks at an expression of the planner's.
-    unsafe {
-        pg_sys::pull_varnos(root.as_ptr(), node.as_ptr()).is_null()
-            && !pg_sys::contain_volatile_functions(node.as_ptr())
-            && !pg_sys::contain_subplans(node.as_ptr())
-    }
-}
-
-/// Whether what is above reads no row past the query's limit.
-fn is_exact(root: NodeRef<pg_sys::PlannerInfo>) -> bool {
-    root.sort_pathkeys().len() == 1 && root.parse().limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT
-}
-
-/// LIMIT and OFFSET.
-#[derive(Clone, Copy)]
-pub struct Limit<'p> {
-    count: NodeRef<'p, pg_sys::Node>,
-    offset: Option<NodeRef<'p, pg_sys::Node>>,
-}
-
-/// The LIMIT and OFFSET of the query, where they count rows of the relation.
-pub fn limit<'p>(
-    root: NodeRef<'p, pg_sys::PlannerInfo>,
-    relation: NodeRef<pg_sys::RelOptInfo>,
-) -> Option<Limit<'p>> {
-    let query = root.parse();
-    // SAFETY: compares sets of relations.
-    let is_alone = unsafe { pg_sys::bms_equal(root.all_baserels, relation.relids) };
-    let is_plain = !query.hasAggs
-        && !query.hasWindowFuncs
-        && !query.hasTargetSRFs
-        && query.groupClause.is_null()
-        && query.groupingSets.is_null()
-        && query.distinctClause.is_null()
-        && query.havingQual.is_null()
-        && query.setOperations.is_null();
-    let limit = Limit { count: query.limitCount()?, offset: query.limitOffset() };
-    let is_known = is_known(root, limit.count) && limit.offset.is_none_or(|offset| is_known(root, offset));
-    (is_alone && is_plain && is_known && order::has_limit(query)).then_some(limit)
 }

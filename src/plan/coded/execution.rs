@@ -1,0 +1,200 @@
+//! What the scan does while it is executed.
+
+use std::ffi::c_int;
+use std::ptr;
+use std::time::{Duration, Instant};
+
+use pgrx::{PgMemoryContexts, pg_sys};
+use walia_core::code::standalone::StandaloneQuery;
+use walia_core::graph::SearchStats;
+use walia_core::page::scan::ScanStats;
+use walia_core::rank::{Radius, RankOptions, RankStats, Ranking, deviations};
+
+use super::list::CodeList;
+use super::private::Private;
+use super::table::Rows;
+use super::{NAME, explain};
+use crate::am::last::{self, LastScan, SearchNumber};
+use crate::am::scan;
+use crate::error::OrRaise;
+use crate::guc;
+use crate::nodes::NodeRef;
+use crate::plan::child::open_scan;
+use crate::plan::goal::{self, RunGoal};
+use crate::plan::{callbacks, custom};
+use crate::types::{RawVector, code_quantizer};
+
+/// Deviations that count as an estimate's error where rows beyond a radius are left out: none of those within is to be
+/// missed.
+const CERTAIN: f64 = 4.5;
+
+/// What belongs to the node while it is executed.
+pub struct Execution {
+    node: *mut pg_sys::CustomScanState,
+    /// Of the search: reset whenever it ends.
+    context: pg_sys::MemoryContext,
+    /// The child, which scans the index.
+    index: *mut pg_sys::IndexScanState,
+    goal: RunGoal,
+    /// The vector that distances are from.
+    query: *mut pg_sys::ExprState,
+    private: Private<'static>,
+    ranking: Option<Ranking<CodeList, Rows>>,
+    number: SearchNumber,
+    time: Duration,
+    pub totals: Totals,
+}
+
+/// What EXPLAIN shows of all executions.
+#[derive(Clone, Copy, Default)]
+pub struct Totals {
+    pub executions: u64,
+    /// Those that have tested the rows of all entries.
+    pub exhausted: u64,
+    pub ranks: RankStats,
+    pub scans: LastScan,
+}
+
+impl callbacks::Execution for Execution {
+    unsafe fn begin(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState, flags: c_int) -> Self {
+        // SAFETY: by the caller's promise; the plan, which is one of this module's `path`, lives as long.
+        let private = unsafe {
+            let plan = NodeRef::<pg_sys::CustomScan>::new((*node).ss.ps.plan.cast());
+            Private::decode(plan.custom_exprs(), plan.custom_private())
+        };
+        // SAFETY: as above.
+        unsafe {
+            let index = NodeRef::new(custom::initialize_child(node, 0, flags));
+            Self {
+                node,
+                context: custom::search_context(executor, NAME),
+                index: index.downcast::<pg_sys::IndexScanState>().expect("a scan of an index").as_ptr(),
+                goal: RunGoal::new(node, private.goal),
+                query: goal::initialized(node, Some(private.query)),
+                private,
+                ranking: None,
+                number: SearchNumber::default(),
+                time: Duration::ZERO,
+                totals: Totals::default(),
+            }
+        }
+    }
+
+    fn next(&mut self) -> *mut pg_sys::TupleTableSlot {
+        let started = Instant::now();
+        if self.ranking.is_none() {
+            self.start();
+        }
+        let ranking = self.ranking.as_mut().expect("has begun");
+        // SAFETY: the context lives as long as the execution.
+        let row = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| ranking.next_row()) };
+        ranking.table.release();
+        self.time += started.elapsed();
+        // SAFETY: an initialized scan has its index open.
+        let failed =
+            |error| unsafe { crate::store::error::index_error((*self.index).iss_RelationDesc, error) };
+        row.map_err(failed).or_raise().map_or(ptr::null_mut(), |row| ranking.table.give(row))
+    }
+
+    fn restart(&mut self) {
+        self.end();
+    }
+
+    fn end(&mut self) {
+        let done = self.done();
+        let Some(mut ranking) = self.ranking.take() else { return };
+        ranking.table.release();
+        self.totals = self.totals();
+        drop(ranking);
+        last::record(self.number, done);
+        self.time = Duration::ZERO;
+        // SAFETY: nobody uses what the search has allocated.
+        unsafe { pg_sys::MemoryContextReset(self.context) };
+    }
+
+    fn explain(&self, state: NodeRef<pg_sys::ExplainState>) {
+        explain::show(self, state);
+    }
+}
+
+impl Execution {
+    /// Begins the search that the scan's keys ask for.
+    fn start(&mut self) {
+        self.totals.executions += 1;
+        self.number = SearchNumber::next();
+        // SAFETY: an initialized index scan, which ends after `end`.
+        let (list, table) = unsafe {
+            open_scan(self.index);
+            (CodeList::new(self.index, self.private.column), Rows::new(self.index))
+        };
+        // SAFETY: the context lives as long as the execution.
+        let query = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| self.query()) };
+        self.ranking = Some(Ranking::new(list, table, query, self.options()));
+    }
+
+    /// What estimates distances; `None` where the query's vector is NULL.
+    fn query(&self) -> Option<StandaloneQuery> {
+        let mut is_null = false;
+        // SAFETY: initialized with the node, whose expression context it is evaluated in.
+        let value = unsafe {
+            let context = (*self.node).ss.ps.ps_ExprContext;
+            pg_sys::ExecEvalExprSwitchContext(self.query, context, &mut is_null)
+        };
+        if is_null {
+            return None;
+        }
+        // SAFETY: the planner has found that distances are from vectors; the value is there until the context of the
+        // expression is reset.
+        let vector = unsafe { RawVector::from_datum(value) };
+        let Private { metric, element, bits, .. } = self.private;
+        let quantizer = code_quantizer(vector.dimensions(), element, metric, bits);
+        Some(StandaloneQuery::new(&quantizer, vector.bytes()))
+    }
+
+    fn options(&self) -> RankOptions {
+        let scan = scan::options(1);
+        let radius = self.goal.radius().map(|(distance, undefined)| Radius { distance, undefined });
+        let deviations = deviations(guc::ef_search());
+        RankOptions {
+            metric: self.private.metric,
+            deviations: if radius.is_some() { deviations.max(CERTAIN) } else { deviations },
+            wanted: self.goal.wanted(),
+            radius,
+            order: self.private.order,
+            memory: scan.memory,
+        }
+    }
+
+    /// What the search did so far.
+    fn done(&self) -> LastScan {
+        let Some(ranking) = &self.ranking else { return LastScan::default() };
+        let RankStats { entries, passes, tested, failed } = ranking.stats();
+        let table = ranking.table.prefetch_stats();
+        let search = SearchStats { distances: tested - failed, estimates: entries, ..SearchStats::default() };
+        LastScan {
+            indexes: 1,
+            stats: ScanStats {
+                search,
+                rounds: passes,
+                tested_rows: tested,
+                failed_rows: failed,
+                ..ScanStats::default()
+            },
+            prefetched: table.begun,
+            prefetched_used: table.used,
+            time: self.time,
+            ..LastScan::default()
+        }
+    }
+
+    /// What all searches did so far.
+    pub fn totals(&self) -> Totals {
+        let Some(ranking) = &self.ranking else { return self.totals };
+        Totals {
+            executions: self.totals.executions,
+            exhausted: self.totals.exhausted + u64::from(ranking.is_exhausted()),
+            ranks: self.totals.ranks.and(ranking.stats()),
+            scans: self.totals.scans.and(&self.done()),
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! The btree as core sees it: a list of rows, and the codes of their vectors.
+
+use pgrx::pg_sys;
+use walia_core::rank::Entries;
+use walia_core::types::HeapTid;
+
+use crate::store::heap_tid;
+use crate::types::Varlena;
+
+/// Entries between two looks whether the query has been cancelled.
+const PATIENCE: usize = 1024;
+
+/// The entries of a scan of a btree, which the scan's keys choose.
+pub struct CodeList {
+    state: *mut pg_sys::IndexScanState,
+    /// The column that has the codes, from 1.
+    column: i32,
+    /// A code that had to be taken apart.
+    copied: Option<Varlena>,
+    read: usize,
+}
+
+impl CodeList {
+    /// The entries of a scan.
+    ///
+    /// # Safety
+    /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the column is one of
+    /// the index's, and holds codes.
+    pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
+        Self { state, column: column as i32, copied: None, read: 0 }
+    }
+}
+
+impl Entries for CodeList {
+    fn rewind(&mut self) {
+        // SAFETY: by the promise of `new`. Whether a scan wants the entries themselves must be known before its keys.
+        unsafe {
+            let state = &mut *self.state;
+            (*state.iss_ScanDesc).xs_want_itup = true;
+            pg_sys::index_rescan(
+                state.iss_ScanDesc,
+                state.iss_ScanKeys,
+                state.iss_NumScanKeys,
+                std::ptr::null_mut(),
+                0,
+            );
+        }
+    }
+
+    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
+        self.read += 1;
+        if self.read.is_multiple_of(PATIENCE) {
+            pgrx::check_for_interrupts!();
+        }
+        // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
+        unsafe {
+            let scan = (*self.state).iss_ScanDesc;
+            let tid =
+                pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref()?;
+            let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
+            let Some(code) = entry.column(self.column) else { return Some((heap_tid(tid), None)) };
+            Some((heap_tid(tid), Some(self.bytes(code))))
+        }
+    }
+}
+
+impl CodeList {
+    /// The bytes of a varlena.
+    ///
+    /// # Safety
+    /// The datum is one, in the entry that was read last.
+    unsafe fn bytes(&mut self, datum: pg_sys::Datum) -> &[u8] {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+            if pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored)) {
+                return pgrx::varlena_to_byte_slice(stored);
+            }
+            // Someone had codes compressed.
+            self.copied.insert(Varlena::detoast(datum))
+        }
+    }
+}
+
+/// An entry of an index.
+struct Entry {
+    tuple: pg_sys::IndexTuple,
+    columns: pg_sys::TupleDesc,
+}
+
+impl Entry {
+    /// A column; none where that is NULL. Postgres's macro index_getattr.
+    ///
+    /// # Safety
+    /// The entry has the column.
+    unsafe fn column(&self, number: i32) -> Option<pg_sys::Datum> {
+        const HAS_NULLS: u16 = 0x8000;
+        // SAFETY: by the caller's promise. The bits of NULLs, if there are any, follow the header.
+        unsafe {
+            if (*self.tuple).t_info & HAS_NULLS != 0 {
+                let bits = self.tuple.cast::<u8>().add(size_of::<pg_sys::IndexTupleData>());
+                let place = number as usize - 1;
+                if *bits.add(place / 8) & 1 << (place % 8) == 0 {
+                    return None;
+                }
+            }
+            Some(pg_sys::nocache_index_getattr(self.tuple, number, self.columns))
+        }
+    }
+}
