@@ -4,16 +4,16 @@ use std::ffi::c_int;
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use pgrx::{PgMemoryContexts, pg_sys};
+use pgrx::pg_sys;
 use walia_core::code::standalone::StandaloneQuery;
 use walia_core::graph::SearchStats;
 use walia_core::page::scan::ScanStats;
 use walia_core::rank::{Radius, RankOptions, RankStats, Ranking, deviations};
 
+use super::explain;
 use super::list::CodeList;
 use super::private::Private;
 use super::table::Rows;
-use super::{NAME, explain};
 use crate::am::last::{self, LastScan, SearchNumber};
 use crate::am::scan;
 use crate::error::OrRaise;
@@ -31,8 +31,6 @@ const CERTAIN: f64 = 4.5;
 /// What belongs to the node while it is executed.
 pub struct Execution {
     node: *mut pg_sys::CustomScanState,
-    /// Of the search: reset whenever it ends.
-    context: pg_sys::MemoryContext,
     /// The child, which scans the index.
     index: *mut pg_sys::IndexScanState,
     goal: RunGoal,
@@ -56,7 +54,11 @@ pub struct Totals {
 }
 
 impl callbacks::Execution for Execution {
-    unsafe fn begin(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState, flags: c_int) -> Self {
+    unsafe fn begin(
+        node: *mut pg_sys::CustomScanState,
+        _executor: *mut pg_sys::EState,
+        flags: c_int,
+    ) -> Self {
         // SAFETY: by the caller's promise; the plan, which is one of this module's `path`, lives as long.
         let private = unsafe {
             let plan = NodeRef::<pg_sys::CustomScan>::new((*node).ss.ps.plan.cast());
@@ -67,7 +69,6 @@ impl callbacks::Execution for Execution {
             let index = NodeRef::new(custom::initialize_child(node, 0, flags));
             Self {
                 node,
-                context: custom::search_context(executor, NAME),
                 index: index.downcast::<pg_sys::IndexScanState>().expect("a scan of an index").as_ptr(),
                 goal: RunGoal::new(node, private.goal),
                 query: goal::initialized(node, Some(private.query)),
@@ -86,8 +87,7 @@ impl callbacks::Execution for Execution {
             self.start();
         }
         let ranking = self.ranking.as_mut().expect("has begun");
-        // SAFETY: the context lives as long as the execution.
-        let row = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| ranking.next_row()) };
+        let row = ranking.next_row();
         ranking.table.release();
         self.time += started.elapsed();
         // SAFETY: an initialized scan has its index open.
@@ -108,8 +108,6 @@ impl callbacks::Execution for Execution {
         drop(ranking);
         last::record(self.number, done);
         self.time = Duration::ZERO;
-        // SAFETY: nobody uses what the search has allocated.
-        unsafe { pg_sys::MemoryContextReset(self.context) };
     }
 
     fn explain(&self, state: NodeRef<pg_sys::ExplainState>) {
@@ -127,9 +125,7 @@ impl Execution {
             open_scan(self.index);
             (CodeList::new(self.index, self.private.column), Rows::new(self.index))
         };
-        // SAFETY: the context lives as long as the execution.
-        let query = unsafe { PgMemoryContexts::For(self.context).switch_to(|_| self.query()) };
-        self.ranking = Some(Ranking::new(list, table, query, self.options()));
+        self.ranking = Some(Ranking::new(list, table, self.query(), self.options()));
     }
 
     /// What estimates distances; `None` where the query's vector is NULL.
