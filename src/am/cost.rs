@@ -30,7 +30,9 @@ const MANY: f64 = 384.0;
 /// estimate one.
 const MEASURED: f64 = 1.5;
 const MEASURED_BESIDES: f64 = 20.0;
-const ESTIMATE: f64 = 0.01;
+const ESTIMATE: f64 = 0.02;
+/// What beginning costs: a few dozen rows are better sorted.
+const RANKING: f64 = 8.0;
 
 /// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
 /// Costs are computed from it, which infinity would not bear.
@@ -339,7 +341,7 @@ impl Ranking {
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
         let test = pages * page / measured + row + table.baserestrictcost.per_tuple;
-        let first = scan + entries * ESTIMATE + measured * test;
+        let first = RANKING + scan + entries * ESTIMATE + measured * test;
         let total = first + (rows - wanted) * MEASURED.min(entries / rows) / share * test;
         // What follows costs as much for each row, on a line through the rows that are wanted at first.
         let part = (wanted / rows).min(0.99);

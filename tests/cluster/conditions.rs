@@ -9,7 +9,7 @@ use postgres::{Client, SimpleQueryMessage, SimpleQueryRow};
 const ROWS: usize = 6000;
 
 /// A table of vectors in clusters, with NULLs in all columns, and rows that have died.
-fn prepare(client: &mut Client) {
+pub fn prepare(client: &mut Client) {
     client
         .batch_execute(&format!(
             "CREATE EXTENSION walia;
@@ -112,7 +112,7 @@ const STATEMENTS: [&str; 12] = [
 ];
 
 /// What takes the place of the one table: none, partitions, inheritance, UNION ALL.
-const TABLES: [&str; 4] = [
+pub const TABLES: [&str; 4] = [
     "items",
     "parts AS items",
     "family AS items",
@@ -131,7 +131,7 @@ const LIMITS: [&str; 8] = [
 ];
 
 /// The rows of a statement: ids and distances.
-fn rows(client: &mut Client, statement: &str) -> Vec<(i32, Option<f64>)> {
+pub fn rows(client: &mut Client, statement: &str) -> Vec<(i32, Option<f64>)> {
     let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
     let rows = messages.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
@@ -143,7 +143,7 @@ fn rows(client: &mut Client, statement: &str) -> Vec<(i32, Option<f64>)> {
     rows.map(|row| (row.get(0).unwrap().parse().unwrap(), second(row))).collect()
 }
 
-fn set_index(client: &mut Client, on: bool) {
+pub fn set_index(client: &mut Client, on: bool) {
     let settings = if on {
         "on; SET enable_seqscan = off; SET enable_sort = off"
     } else {
@@ -152,7 +152,7 @@ fn set_index(client: &mut Client, on: bool) {
     client.batch_execute(&format!("SET enable_indexscan = {settings}")).unwrap();
 }
 
-fn plan(client: &mut Client, statement: &str) -> String {
+pub fn plan(client: &mut Client, statement: &str) -> String {
     let lines = client.simple_query(&format!("EXPLAIN (COSTS OFF) {statement}")).unwrap();
     let lines = lines.iter().filter_map(|message| match message {
         SimpleQueryMessage::Row(row) => row.get(0),
@@ -164,19 +164,21 @@ fn plan(client: &mut Client, statement: &str) -> String {
 /// Random statements give the right distances in the right order, and rows that belong there.
 #[test]
 fn random_statements() {
-    compare(600, 11);
+    compare(600, 11, &["WaliaNearestScan"], |_| ());
 }
 
 #[test]
 #[ignore = "long: make conditions"]
 fn many_random_statements() {
-    compare(5000, 12);
+    compare(5000, 12, &["WaliaNearestScan"], |_| ());
 }
 
-fn compare(statements: usize, seed: u64) {
+/// Compares random statements, enough of which are executed by one of these scans, with the same without indexes.
+pub fn compare(statements: usize, seed: u64, scans: &[&str], prepare_more: impl Fn(&mut Client)) {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
     prepare(&mut client);
+    prepare_more(&mut client);
     let mut numbers = Numbers::new(seed);
     let (mut found, mut expected, mut walked) = (0, 0, [0; TABLES.len()]);
     for number in 0..statements {
@@ -201,7 +203,7 @@ fn compare(statements: usize, seed: u64) {
         set_index(&mut client, number % 2 == 0);
         client.batch_execute("SET enable_indexscan = on").unwrap();
         let plan = plan(&mut client, &statement);
-        let is_search = plan.contains("WaliaNearestScan");
+        let is_search = scans.iter().any(|scan| plan.contains(scan));
         walked[kind] += usize::from(is_search);
         let given = rows(&mut client, &statement);
         assert_eq!(given.len(), exact.len(), "{statement}\n{plan}");
@@ -230,7 +232,7 @@ fn compare(statements: usize, seed: u64) {
 }
 
 /// A statement gives the same rows with the search as without any index, whichever way it takes.
-fn assert_exact(client: &mut Client, statement: &str) {
+pub fn assert_exact(client: &mut Client, statement: &str) {
     set_index(client, false);
     let mut expected = rows(client, statement);
     set_index(client, true);

@@ -5,6 +5,7 @@
 
 mod build;
 mod churn;
+mod codes;
 mod conditions;
 mod crash;
 mod damage;

@@ -15,6 +15,8 @@ pub struct CodeList {
     state: *mut pg_sys::IndexScanState,
     /// The column that has the codes, from 1.
     column: i32,
+    /// Where the codes are in entries without a NULL, if that is always the same place.
+    offset: Option<usize>,
     /// A code that had to be taken apart.
     copied: Option<Varlena>,
     read: usize,
@@ -27,7 +29,7 @@ impl CodeList {
     /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the column is one of
     /// the index's, and holds codes.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
-        Self { state, column: column as i32, copied: None, read: 0 }
+        Self { state, column: column as i32, offset: None, copied: None, read: 0 }
     }
 }
 
@@ -57,9 +59,17 @@ impl Entries for CodeList {
             let scan = (*self.state).iss_ScanDesc;
             let tid =
                 pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref()?;
-            let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
-            let Some(code) = entry.column(self.column) else { return Some((heap_tid(tid), None)) };
-            Some((heap_tid(tid), Some(self.bytes(code))))
+            let (entry, tid) =
+                (Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc }, heap_tid(tid));
+            let code = match self.offset.filter(|_| !entry.has_nulls()) {
+                Some(offset) => entry.tuple.cast::<u8>().add(offset).into(),
+                None => {
+                    let Some(code) = entry.column(self.column) else { return Some((tid, None)) };
+                    self.offset = entry.offset_for_all(self.column, code);
+                    code
+                }
+            };
+            Some((tid, Some(self.bytes(code))))
         }
     }
 }
@@ -89,15 +99,41 @@ struct Entry {
 }
 
 impl Entry {
+    /// Whether a column of it is NULL.
+    ///
+    /// # Safety
+    /// The entry is there.
+    unsafe fn has_nulls(&self) -> bool {
+        const HAS_NULLS: u16 = 0x8000;
+        // SAFETY: by the caller's promise.
+        unsafe { (*self.tuple).t_info & HAS_NULLS != 0 }
+    }
+
+    /// Where a column, whose datum this is, stands in all entries without a NULL, if it stands in one place.
+    ///
+    /// # Safety
+    /// The entry has the column.
+    unsafe fn offset_for_all(&self, number: i32, datum: pg_sys::Datum) -> Option<usize> {
+        // SAFETY: by the caller's promise.
+        let (has_nulls, columns) =
+            unsafe { (self.has_nulls(), pgrx::PgTupleDesc::from_pg_unchecked(self.columns)) };
+        let is_fixed = |place| {
+            columns.get(place).is_some_and(|column: &pg_sys::FormData_pg_attribute| column.attlen > 0)
+        };
+        let is_in_one_place = !has_nulls && (0..number as usize - 1).all(is_fixed);
+        let offset = datum.value() - self.tuple as usize;
+        // There longer codes stand, which are aligned, and shorter ones, which are not.
+        (is_in_one_place && offset.is_multiple_of(align_of::<i32>())).then_some(offset)
+    }
+
     /// A column; none where that is NULL. Postgres's macro index_getattr.
     ///
     /// # Safety
     /// The entry has the column.
     unsafe fn column(&self, number: i32) -> Option<pg_sys::Datum> {
-        const HAS_NULLS: u16 = 0x8000;
         // SAFETY: by the caller's promise. The bits of NULLs, if there are any, follow the header.
         unsafe {
-            if (*self.tuple).t_info & HAS_NULLS != 0 {
+            if self.has_nulls() {
                 let bits = self.tuple.cast::<u8>().add(size_of::<pg_sys::IndexTupleData>());
                 let place = number as usize - 1;
                 if *bits.add(place / 8) & 1 << (place % 8) == 0 {
