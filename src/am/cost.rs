@@ -298,7 +298,13 @@ impl Walk {
         let expansions = expansions.clamp(1.0, model.tuples.max(1.0));
         let pages = model.pages_read(model.pages_asked_for(expansions));
         let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
-        let expansion = PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing;
+        // Beside conditions it is compared with scans of the table, whose pages Postgres takes to be read; without any,
+        // with nothing but the whole table.
+        let expansion = if share < 1.0 {
+            PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing
+        } else {
+            model.costs().0 / model.expansions()
+        };
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
         let pages = distinct(model.table_pages, tests);
@@ -347,6 +353,12 @@ impl Ranking {
         let part = (wanted / rows).min(0.99);
         Self { startup: ((first - total * part) / (1.0 - part)).clamp(0.0, first), total }
     }
+}
+
+/// What the first rows of a path cost.
+pub fn of_first(path: NodeRef<pg_sys::Path>, wanted: f64) -> f64 {
+    let part = (wanted / path.rows.max(1.0)).min(1.0);
+    path.startup_cost + (path.total_cost - path.startup_cost) * part
 }
 
 /// Whether an index is one of walia_hnsw's.

@@ -155,18 +155,28 @@ impl RunGoal {
         Self { node, limit, offset, bound, scale, shift, past }
     }
 
-    /// The greatest distance, as SQL has it, that the bound lets pass, and whether it is an upper bound of something
-    /// that falls as the distance grows; `None` where there is none. A condition that is NULL lets nothing pass.
+    /// The greatest distance, as SQL has it, that the bound lets pass, and whether rows whose distance is NaN pass;
+    /// `None` where there is none. A condition that is NULL lets nothing pass. A bound that is NaN, which is greater
+    /// than all numbers, gives NaN.
     pub fn radius(&self) -> Option<(f64, bool)> {
         let bound = (!self.bound.is_null()).then(|| self.value(self.bound))?;
-        let distance =
-            |bound: pg_sys::Datum| (f64::from_bits(bound.value() as u64) - self.shift) / self.scale;
-        Some((bound.map_or(f64::NEG_INFINITY, distance), self.scale < 0.0))
+        let Some(bound) = bound.map(|bound| f64::from_bits(bound.value() as u64)) else {
+            return Some((f64::NEG_INFINITY, false));
+        };
+        // What is computed of a distance is rounded, and so is this.
+        let rounding = 2.0 * f64::EPSILON * (self.shift.abs() + bound.abs()) / self.scale.abs();
+        let rounding = if rounding.is_finite() { rounding } else { 0.0 };
+        Some(((bound - self.shift) / self.scale + rounding, self.scale < 0.0))
     }
 
     /// How many rows are wanted.
     pub fn wanted(&self) -> usize {
         self.limit().map_or(USUAL, |limit| limit.saturating_add(self.past as usize).max(1))
+    }
+
+    /// Whether it is known how many rows are wanted.
+    pub fn is_known(&self) -> bool {
+        self.limit().is_some()
     }
 
     /// How many rows are read, where that is known.

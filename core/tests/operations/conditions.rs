@@ -13,7 +13,7 @@ use walia_core::page::{MemoryStore, Meta};
 use walia_core::types::{HeapTid, Metric, PayloadEncoding};
 
 const WANTED: NearestOptions =
-    NearestOptions { scan: OPTIONS, wanted: 10, radius: f64::INFINITY, alternative: None };
+    NearestOptions { scan: OPTIONS, wanted: 10, is_known: true, radius: f64::INFINITY, alternative: None };
 
 /// The live rows of a table, and a condition on them.
 struct Conditions<'t, Passes> {

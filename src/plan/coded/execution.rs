@@ -149,7 +149,11 @@ impl Execution {
 
     fn options(&self) -> RankOptions {
         let scan = scan::options(1);
-        let radius = self.goal.radius().map(|(distance, undefined)| Radius { distance, undefined });
+        let radius = self
+            .goal
+            .radius()
+            .filter(|(distance, _)| !distance.is_nan())
+            .map(|(distance, undefined)| Radius { distance, undefined });
         let deviations = deviations(guc::ef_search());
         RankOptions {
             metric: self.private.metric,

@@ -200,7 +200,10 @@ impl Execution {
         // SAFETY: by the caller's promise.
         let opened = scans.iter().map(|scan| unsafe { scan::open(*scan) }.or_raise());
         let opened: Vec<_> = opened.collect();
-        let is_preceded = opened.iter().zip(scans).any(|(opened, scan)| self.is_preceded(opened, *scan));
+        // An upper bound lets no row without a distance pass, unless it is greater than all numbers.
+        let is_bounded = !self.goal.radius().is_some_and(|(distance, _)| distance.is_nan());
+        let is_preceded =
+            !is_bounded || opened.iter().zip(scans).any(|(opened, scan)| self.is_preceded(opened, *scan));
         let mut search = None;
         for ((state, descriptor), opened) in self.indexes.iter().zip(scans).zip(opened) {
             let Opened { index, meta, query } = opened;
@@ -226,6 +229,7 @@ impl Execution {
         NearestOptions {
             scan: scan::options(self.indexes.len()),
             wanted: self.goal.wanted(),
+            is_known: self.goal.is_known(),
             radius: self.goal.radius().map_or(f64::INFINITY, |(radius, _)| metric.distance_within(radius)),
             alternative: Some(self.alternative),
         }

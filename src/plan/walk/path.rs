@@ -38,7 +38,8 @@ pub fn offer<'p>(
     let Some(ordered) = orders.next() else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     let Some(exact) = exact(root, relation, keys) else { return };
-    let exact = ranked.filter(|ranked| ranked.total_cost < exact.total_cost).unwrap_or(exact);
+    let first = |path| cost::of_first(path, goal::foreseen(root, relation));
+    let exact = ranked.filter(|ranked| first(*ranked) < first(exact)).unwrap_or(exact);
     let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
@@ -225,8 +226,12 @@ impl<'p> Search<'p> {
         let tuples: f64 = indexes.iter().map(|index| index.rel().tuples).sum();
         let share = (rows / tuples.max(1.0) / within).clamp(1e-9, 1.0);
         let walk = cost::Walk::new(&indexes, wanted, share, indexes[0].rel().baserestrictcost.per_tuple);
-        let alternative =
-            Alternative { cost: exact.total_cost, expansion: walk.expansion, test: walk.test, share };
+        let alternative = Alternative {
+            cost: cost::of_first(exact, wanted),
+            expansion: walk.expansion,
+            test: walk.test,
+            share,
+        };
         let preceding =
             self.indexes.iter().map(|ordered| ordered.preceding).fold(Preceding::default(), Preceding::or);
         let private = Private { goal: Goal::new(root, relation, self.bound), preceding, alternative };

@@ -289,6 +289,12 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         }
     }
 
+    /// What counts as `ef_search` for the rows that are wanted.
+    fn ef_search(&self) -> usize {
+        let ef = self.options.scan.ef_search;
+        if self.options.is_known { ef } else { ef.max(2 * self.sieve.wanted_in_all()) }
+    }
+
     fn remembered(&self) -> usize {
         self.members.iter().map(|member| member.walk.remembered()).sum()
     }
@@ -296,9 +302,11 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     /// Whether the rule says that the walk may end, where the nearest that is left is no nearer than the
     /// frontier, as far as is known with this doubt.
     fn is_complete(&mut self, frontier: f64, doubt: f64) -> bool {
-        let ef = self.options.scan.ef_search;
-        let is_outside = Distance(frontier) > Distance(self.options.radius);
-        let margin = doubts(ef, self.sieve.wanted_in_all()) * doubt;
+        let (ef, wanted) = (self.ef_search(), self.sieve.wanted_in_all());
+        // All rows within the radius are wanted, however many they are.
+        let around = doubts(self.options.scan.ef_search, wanted) * doubt;
+        let is_outside = Distance(frontier) > Distance(self.options.radius + around);
+        let margin = doubts(ef, wanted) * doubt;
         let is_bound = self.sieve.bound().is_some_and(|bound| Distance(frontier) >= Distance(bound + margin));
         let rank = self.sieve.rank();
         let wanted = if is_bound { self.sieve.wanted_in_all() } else { rank.max(1) };
@@ -315,7 +323,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
         let spent = expanded as f64 * expansion + self.tested as f64 * test;
         let rank = self.sieve.wanted_in_all() as f64 / self.share();
-        let reach = reach(self.options.scan.ef_search, self.sieve.wanted_in_all());
+        let reach = reach(self.ef_search(), self.sieve.wanted_in_all());
         let foreseen = rank * (reach * expansion + test) + self.besides as f64 * expansion;
         spent >= cost || foreseen - spent > cost
     }

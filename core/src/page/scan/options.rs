@@ -36,6 +36,9 @@ pub struct NearestOptions {
     pub scan: ScanOptions,
     /// How many rows, as far as that is known; more may be asked for.
     pub wanted: usize,
+    /// Whether that is known: if not, further rounds are searches of as much more than `ef_search` as there are
+    /// more rows, as those of a [`Scan`](super::Scan) are.
+    pub is_known: bool,
     /// Rows that are further need not be found.
     pub radius: f64,
     /// What else could be done.

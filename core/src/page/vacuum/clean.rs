@@ -27,6 +27,8 @@ struct Found {
     asides: Vec<(Link, AsideKind, Vec<HeapTid>)>,
     /// Live nodes whose vectors lie apart and are to be looked at.
     apart: Vec<Link>,
+    /// Live nodes whose vectors may have no distance.
+    undefined: Vec<Link>,
     /// Tuples that belong to a node: kind and owner.
     owned: Vec<(Link, TupleKind, Link)>,
     /// Tombstones that may be removed.
@@ -44,6 +46,8 @@ struct Work {
     nodes: Vec<(Link, Vec<HeapTid>)>,
     /// Aside tuples, and which of their heap TIDs are dead.
     asides: Vec<(Link, AsideKind, Vec<HeapTid>)>,
+    /// Live nodes whose vectors may have no distance: they are met where they stay.
+    undefined: Vec<Link>,
     /// Tuples without an owner that knows them.
     orphans: Vec<(Link, TupleKind, Link)>,
     /// Tombstones that may be removed.
@@ -54,7 +58,7 @@ struct Work {
 
 impl Work {
     fn is_empty(&self) -> bool {
-        let Self { nodes, asides, orphans, old, pending } = self;
+        let Self { nodes, asides, orphans, old, pending, undefined: _ } = self;
         nodes.is_empty() && asides.is_empty() && orphans.is_empty() && old.is_empty() && pending.is_empty()
     }
 }
@@ -98,7 +102,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                     found.nodes.push((link, node.heap_tids().to_vec(), header.overflow));
                     if self.looks_at_vectors() {
                         match node.payload() {
-                            Some(payload) => self.look_at_vector(payload),
+                            Some(payload) if self.has_distance(payload) => {}
+                            Some(_) => found.undefined.push(link),
                             None => found.apart.push(link),
                         }
                     }
@@ -130,6 +135,15 @@ impl<Store: PageStore> Vacuum<'_, Store> {
     /// Asks about all heap TIDs that were found, and does what concerns other pages.
     fn decide(&mut self, found: Found, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<Work> {
         let mut work = Work { old: found.old, pending: found.pending, ..Work::default() };
+        for node in found.apart {
+            if self.looks_at_vectors()
+                && let Some(payload) = self.index.payload(node)?
+                && !self.has_distance(&payload)
+            {
+                work.undefined.push(node);
+            }
+        }
+        work.undefined.extend(found.undefined);
         for (node, tids, overflow) in found.nodes {
             let chain_left = self.clean_chain(node, overflow, is_dead)?;
             let dead = self.dead_of(&tids, is_dead);
@@ -139,6 +153,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
             }
             if empty || !dead.is_empty() {
                 work.nodes.push((node, dead));
+            } else if work.undefined.contains(&node) {
+                self.met.add(AsideKind::ZeroVector);
             }
         }
         for (aside, kind, tids) in found.asides {
@@ -147,13 +163,6 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 work.asides.push((aside, kind, dead));
             } else {
                 self.met.add(kind);
-            }
-        }
-        for node in found.apart {
-            if self.looks_at_vectors()
-                && let Some(payload) = self.index.payload(node)?
-            {
-                self.look_at_vector(&payload);
             }
         }
         for (tuple, kind, owner) in found.owned {
@@ -302,6 +311,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 node.header_mut().flags |= TOMBSTONE;
                 node.header_mut().cycle = cycle;
                 tombstones.push(*link);
+            } else if work.undefined.contains(link) {
+                self.met.add(AsideKind::ZeroVector);
             }
         }
         for link in &work.pending {

@@ -86,14 +86,12 @@ impl<Store: PageStore> Vacuum<'_, Store> {
             && !self.met.contains(AsideKind::ZeroVector)
     }
 
-    /// Looks at the vector of a node's payload.
-    pub(super) fn look_at_vector(&mut self, payload: &[u8]) {
+    /// Whether the vector of a node's payload has a distance from every query that is ordinary itself.
+    pub(super) fn has_distance(&mut self, payload: &[u8]) -> bool {
         let schema = &self.index.schema;
         let element = schema.layout.parameters.element;
         let vector = schema.layout.encoding.decode(payload, element, &mut self.decoded);
-        if !schema.measure.is_ordinary(vector) {
-            self.met.add(AsideKind::ZeroVector);
-        }
+        schema.measure.is_ordinary(vector)
     }
 
     fn hints(&self) -> Result<Hints> {
