@@ -88,6 +88,7 @@ impl callbacks::Execution for Execution {
         }
         let ranking = self.ranking.as_mut().expect("has begun");
         let row = ranking.next_row();
+        ranking.table.mark_dead_if_many();
         ranking.table.release();
         self.time += started.elapsed();
         // SAFETY: an initialized scan has its index open.
