@@ -410,3 +410,32 @@ fn statements_about_many_tables() {
     rows(&mut client, &format!("SELECT id FROM parts WHERE tenant < 30 ORDER BY {near} LIMIT 5"));
     assert_eq!(rows(&mut client, "SELECT indexes FROM walia_last_scan()"), [(4, None)]);
 }
+
+/// More rows than a search keeps, and no condition: the walk is not priced as a scan of the table, nor thinks so itself.
+#[test]
+fn many_rows_without_conditions() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia; SELECT setseed(0.2);
+             CREATE TABLE items AS SELECT i AS id, (SELECT array_agg(random() + 0 * i * j)::vecf32(32)
+                 FROM generate_series(1, 32) j) AS v FROM generate_series(1, 20000) i;
+             CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops); ANALYZE items",
+        )
+        .unwrap();
+    let near = "v <-> (SELECT v FROM items WHERE id = 77)";
+    for (condition, limit) in
+        [("true", 50), ("true", 100), ("true", 200), ("id > 2000", 100), ("id < 18000", 70)]
+    {
+        let statement = format!("SELECT id FROM items WHERE {condition} ORDER BY {near} LIMIT {limit}");
+        let explained = client.simple_query(&format!("EXPLAIN ANALYZE {statement}")).unwrap();
+        assert!(format!("{explained:?}").contains("Search Method: walk\""), "{statement}: {explained:?}");
+        client.batch_execute("SET enable_indexscan = off").unwrap();
+        let exact = rows(&mut client, &statement);
+        client.batch_execute("SET enable_indexscan = on").unwrap();
+        let given = rows(&mut client, &statement);
+        let found = given.iter().filter(|row| exact.contains(row)).count();
+        assert!(found as f64 >= 0.93 * exact.len() as f64, "{statement}: {found} of {}", exact.len());
+    }
+}

@@ -350,3 +350,50 @@ fn a_column_without_nulls() {
     assert!(is_searched(&mut client, order));
     assert_exact(&mut client, order);
 }
+
+/// Vectors of which float4 does not hold the squared norm are in the graph, and in nobody's way once a vacuum has
+/// removed them. A bound that is NaN is greater than the distance of all of them, and of zero vectors.
+#[test]
+fn great_vectors_go() {
+    let cluster = start();
+    let mut client = connect(&cluster);
+    create(&mut client, "items", "cosine");
+    let order =
+        "SELECT id FROM items WHERE id <> 7 AND v IS NOT NULL ORDER BY 1 - (v <=> '[1,2,3,4]') DESC LIMIT 3";
+    let unbounded =
+        "SELECT id FROM items WHERE v <=> '[1,2,3,4]' <= 'NaN' ORDER BY 1 - (v <=> '[1,2,3,4]') DESC LIMIT 3";
+    assert!(is_searched(&mut client, order));
+    for come_and_go in [
+        "INSERT INTO items VALUES (-5, '[1e19,1e19,1e19,1]'); DELETE FROM items WHERE id < 0",
+        "BEGIN; INSERT INTO items VALUES (-5, '[1e19,1e19,1e19,1]'); ROLLBACK",
+    ] {
+        client.batch_execute(come_and_go).unwrap();
+        assert!(!is_searched(&mut client, order), "{come_and_go}");
+        assert_exact(&mut client, order);
+        client.batch_execute("VACUUM (INDEX_CLEANUP ON) items").unwrap();
+        assert!(is_searched(&mut client, order), "{come_and_go}");
+    }
+    // One that stays, beside a dead row with the same vector.
+    client
+        .batch_execute(
+            "INSERT INTO items VALUES (-5, '[1e19,1e19,1e19,1]'), (-6, '[1e19,1e19,1e19,1]');
+             DELETE FROM items WHERE id = -6",
+        )
+        .unwrap();
+    client.batch_execute("VACUUM (INDEX_CLEANUP ON) items").unwrap();
+    assert!(!is_searched(&mut client, order));
+    client.batch_execute("INSERT INTO items VALUES (-1, '[0,0,0,0]')").unwrap();
+    assert_exact(&mut client, unbounded);
+    client.batch_execute("DELETE FROM items WHERE id < 0").unwrap();
+    client.batch_execute("VACUUM (INDEX_CLEANUP ON) items").unwrap();
+    assert_exact(&mut client, unbounded);
+    client
+        .batch_execute(
+            "PREPARE bounded(float8) AS SELECT id FROM items WHERE v <=> '[1,2,3,4]' <= $1
+         ORDER BY 1 - (v <=> '[1,2,3,4]') DESC LIMIT 3; INSERT INTO items VALUES (-1, '[0,0,0,0]')",
+        )
+        .unwrap();
+    for bound in ["'NaN'", "0.5", "NULL"] {
+        assert_exact(&mut client, &format!("EXECUTE bounded({bound})"));
+    }
+}
