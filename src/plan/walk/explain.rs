@@ -1,10 +1,11 @@
 //! What EXPLAIN shows of the scan.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 
 use pgrx::pg_sys;
 
 use super::execution::Execution;
+use crate::guc;
 use crate::nodes::NodeRef;
 
 /// Shows the scan's own properties.
@@ -19,6 +20,11 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
         // SAFETY: both are C strings.
         unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), state.as_ptr()) }
     };
+    if state.verbose
+        && let Some(settings) = guc::settings_of_pgvector().and_then(|settings| CString::new(settings).ok())
+    {
+        text(c"pgvector Settings", &settings);
+    }
     let (totals, scans) = (execution.totals, execution.scans());
     if !state.analyze || totals.executions == 0 {
         return;

@@ -1,0 +1,70 @@
+//! What the planner asks of the casts that enforce a number of dimensions: whether they can be left out.
+
+use pgrx::pg_sys::Datum;
+use pgrx::{pg_guard, pg_sys};
+
+use crate::error_context::enter;
+use crate::nodes::NodeRef;
+
+/// The extension whose types have the layout of walia's, and the same type modifiers.
+const PGVECTOR: &[u8] = b"vector";
+
+/// Tells Postgres how to call the function.
+#[unsafe(no_mangle)]
+extern "C" fn pg_finfo_walia_coercion_support() -> &'static pg_sys::Pg_finfo_record {
+    &pg_sys::Pg_finfo_record { api_version: 1 }
+}
+
+/// `walia_coercion_support(internal) RETURNS internal`: the support function of `vecf32(vecf32, integer, boolean)`
+/// and its like. ALTER TABLE rewrites no table for a cast that it leaves out.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[unsafe(no_mangle)]
+#[pg_guard]
+unsafe extern "C-unwind" fn walia_coercion_support(call: pg_sys::FunctionCallInfo) -> Datum {
+    enter!();
+    // SAFETY: a request, which is a node and outlives the call.
+    let request = unsafe {
+        let request = pgrx::fcinfo::pg_getarg_datum_raw(call, 0).cast_mut_ptr();
+        NodeRef::<pg_sys::Node>::new(request)
+    };
+    let request = request.downcast::<pg_sys::SupportRequestSimplify>();
+    match request.and_then(|request| simplified(request.fcall())) {
+        Some(expression) => Datum::from(expression.as_ptr()),
+        None => Datum::from(0),
+    }
+}
+
+/// The value of a cast's argument, where that has as many dimensions as the cast demands.
+fn simplified<'p>(cast: NodeRef<'p, pg_sys::FuncExpr>) -> Option<NodeRef<'p, pg_sys::Node>> {
+    let (value, wanted) = (cast.args().get(0)?, cast.args().get(1)?.downcast::<pg_sys::Const>()?);
+    let wanted = (!wanted.constisnull).then(|| wanted.constvalue.value() as i32)?;
+    (dimensions(value) == Some(wanted)).then(|| {
+        // SAFETY: an expression of the planner's.
+        unsafe { NodeRef::new(pg_sys::relabel_to_typmod(value.as_ptr(), wanted)) }
+    })
+}
+
+/// The number of dimensions that an expression's values have by its type.
+fn dimensions(value: NodeRef<pg_sys::Node>) -> Option<i32> {
+    // SAFETY: an expression of the planner's.
+    let modifier = |node: NodeRef<pg_sys::Node>| Some(unsafe { pg_sys::exprTypmod(node.as_ptr()) });
+    let known = modifier(value).filter(|modifier| *modifier >= 0);
+    known.or_else(|| {
+        // Postgres does not know that the modifier means the same on both sides.
+        let inner = value.downcast::<pg_sys::RelabelType>()?.arg().as_node();
+        modifier(inner).filter(|modifier| *modifier >= 0 && is_of_pgvector(inner))
+    })
+}
+
+/// Whether an expression's type is one of pgvector's.
+fn is_of_pgvector(value: NodeRef<pg_sys::Node>) -> bool {
+    // SAFETY: an expression of the planner's; looks catalogs up, in a transaction. The name is a C string or null.
+    unsafe {
+        let type_oid = pg_sys::exprType(value.as_ptr());
+        let extension = pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, type_oid);
+        let name = pg_sys::get_extension_name(extension);
+        !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == PGVECTOR
+    }
+}
