@@ -37,7 +37,7 @@ CREATE FUNCTION walia_migration_report() RETURNS TABLE (
 $$;
 COMMENT ON FUNCTION walia_migration_report() IS 'the hnsw and ivfflat indexes, and which of them can become walia_hnsw indexes';
 
-CREATE FUNCTION walia_migration_statements("table" regclass DEFAULT NULL, concurrently boolean DEFAULT true) RETURNS SETOF text
+CREATE FUNCTION walia_migration_statements("table" regclass DEFAULT NULL, "concurrently" boolean DEFAULT true) RETURNS SETOF text
 LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp AS $$
     -- The indexes that move with an index: itself, or the tree of a partitioned one.
     WITH members AS (
@@ -84,21 +84,21 @@ LANGUAGE sql STABLE PARALLEL SAFE ROWS 100 SET search_path = pg_catalog, pg_temp
             AND twin_index.indrelid = i.indrelid
     ),
     statements AS (
-        SELECT root, 1 AS step, number, format('DROP INDEX %s%s.%I', CASE WHEN concurrently THEN 'CONCURRENTLY ' END, schema, new_name) AS statement
+        SELECT root, 1 AS step, number, format('DROP INDEX %s%s.%I', CASE WHEN "concurrently" THEN 'CONCURRENTLY ' END, schema, new_name) AS statement
         FROM described WHERE is_leaf AND NOT twin_is_valid
         UNION ALL
         SELECT root, 2 + is_leaf::int, number,
-               format('CREATE INDEX %s%I ON %s%s USING %I (%s %s)', CASE WHEN is_leaf AND concurrently THEN 'CONCURRENTLY ' END, new_name,
+               format('CREATE INDEX %s%I ON %s%s USING %I (%s %s)', CASE WHEN is_leaf AND "concurrently" THEN 'CONCURRENTLY ' END, new_name,
                       CASE WHEN NOT is_leaf THEN 'ONLY ' END, table_name, new_method, key, class)
-                 || coalesce(format(' WITH (%s)', options), '')
-                 || coalesce(format(' TABLESPACE %I', spcname), '') || coalesce(format(' WHERE %s', predicate), '')
+                 || coalesce(' WITH (' || options || ')', '') || coalesce(' TABLESPACE ' || quote_ident(spcname), '')
+                 || coalesce(' WHERE ' || predicate, '')
         FROM described WHERE twin IS NULL OR is_leaf AND NOT twin_is_valid
         UNION ALL
         SELECT child.root, 4, -child.number,
                format('ALTER INDEX %s.%I ATTACH PARTITION %s.%I', parent.schema, parent.new_name, child.schema, child.new_name)
         FROM described child JOIN described parent ON parent.member = child.parent
         UNION ALL
-        SELECT root, 5, number, format('DROP INDEX %s%s.%I', CASE WHEN is_leaf AND concurrently THEN 'CONCURRENTLY ' END, schema, name)
+        SELECT root, 5, number, format('DROP INDEX %s%s.%I', CASE WHEN is_leaf AND "concurrently" THEN 'CONCURRENTLY ' END, schema, name)
         FROM described WHERE level = 0
         UNION ALL
         SELECT root, 6, number, format('ALTER INDEX %s.%I RENAME TO %I', schema, new_name, name) FROM described

@@ -48,21 +48,28 @@ fn simplified<'p>(cast: NodeRef<'p, pg_sys::FuncExpr>) -> Option<NodeRef<'p, pg_
 
 /// The number of dimensions that an expression's values have by its type.
 fn dimensions(value: NodeRef<pg_sys::Node>) -> Option<i32> {
-    // SAFETY: an expression of the planner's.
-    let modifier = |node: NodeRef<pg_sys::Node>| Some(unsafe { pg_sys::exprTypmod(node.as_ptr()) });
-    let known = modifier(value).filter(|modifier| *modifier >= 0);
+    let (_, known) = base_type(value);
     known.or_else(|| {
         // Postgres does not know that the modifier means the same on both sides.
-        let inner = value.downcast::<pg_sys::RelabelType>()?.arg().as_node();
-        modifier(inner).filter(|modifier| *modifier >= 0 && is_of_pgvector(inner))
+        let (inner, known) = base_type(value.downcast::<pg_sys::RelabelType>()?.arg().as_node());
+        known.filter(|_| is_of_pgvector(inner))
     })
 }
 
-/// Whether an expression's type is one of pgvector's.
-fn is_of_pgvector(value: NodeRef<pg_sys::Node>) -> bool {
-    // SAFETY: an expression of the planner's; looks catalogs up, in a transaction. The name is a C string or null.
+/// The type of an expression, or the one that its domain is over, and the type modifier.
+fn base_type(value: NodeRef<pg_sys::Node>) -> (pg_sys::Oid, Option<i32>) {
+    // SAFETY: an expression of the planner's; its type exists.
     unsafe {
-        let type_oid = pg_sys::exprType(value.as_ptr());
+        let mut modifier = pg_sys::exprTypmod(value.as_ptr());
+        let base = pg_sys::getBaseTypeAndTypmod(pg_sys::exprType(value.as_ptr()), &mut modifier);
+        (base, (modifier >= 0).then_some(modifier))
+    }
+}
+
+/// Whether a type is one of pgvector's.
+fn is_of_pgvector(type_oid: pg_sys::Oid) -> bool {
+    // SAFETY: looks catalogs up, in a transaction. The name is a C string or null.
+    unsafe {
         let extension = pg_sys::getExtensionOfObject(pg_sys::TypeRelationId, type_oid);
         let name = pg_sys::get_extension_name(extension);
         !name.is_null() && std::ffi::CStr::from_ptr(name).to_bytes() == PGVECTOR
