@@ -26,6 +26,13 @@ pub enum IterativeScan {
     StrictOrder,
 }
 
+/// What pgvector calls them.
+const ITERATIVE_SCAN_MODES: [(&str, IterativeScan); 3] = [
+    ("off", IterativeScan::Off),
+    ("relaxed_order", IterativeScan::RelaxedOrder),
+    ("strict_order", IterativeScan::StrictOrder),
+];
+
 /// The greatest walia.ef_search.
 const MAX_EF_SEARCH: i32 = 10_000;
 
@@ -225,11 +232,10 @@ fn ef_search_of_pgvector() -> Option<i32> {
 }
 
 fn iterative_scan_of_pgvector() -> Option<IterativeScan> {
-    of_pgvector(&ITERATIVE_SCANS, |pair| match pair.text()?.to_bytes() {
-        b"off" => Some(IterativeScan::Off),
-        b"relaxed_order" => Some(IterativeScan::RelaxedOrder),
-        b"strict_order" => Some(IterativeScan::StrictOrder),
-        _ => None,
+    of_pgvector(&ITERATIVE_SCANS, |pair| {
+        let text = pair.text()?.to_bytes();
+        let mut modes = ITERATIVE_SCAN_MODES.into_iter();
+        modes.find_map(|(name, mode)| name.as_bytes().eq_ignore_ascii_case(text).then_some(mode))
     })
 }
 
@@ -239,10 +245,9 @@ fn max_scan_tuples_of_pgvector() -> Option<i32> {
 
 /// The settings of pgvector's that count, as EXPLAIN shows them; `None` where there are none.
 pub fn settings_of_pgvector() -> Option<String> {
-    let iterative_scan = iterative_scan_of_pgvector().map(|mode| match mode {
-        IterativeScan::Off => "off".to_owned(),
-        IterativeScan::RelaxedOrder => "relaxed_order".to_owned(),
-        IterativeScan::StrictOrder => "strict_order".to_owned(),
+    let iterative_scan = iterative_scan_of_pgvector().and_then(|mode| {
+        let (name, _) = ITERATIVE_SCAN_MODES.into_iter().find(|(_, other)| *other == mode)?;
+        Some(name.to_owned())
     });
     let settings = [
         ("hnsw.ef_search", ef_search_of_pgvector().map(|number| number.to_string())),

@@ -5,7 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use super::execution::Execution;
-use crate::guc;
+use super::settings;
 use crate::nodes::NodeRef;
 
 /// Shows the scan's own properties.
@@ -18,14 +18,7 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
         }
     };
     let verbose = state.verbose;
-    if verbose
-        && let Some(settings) = guc::settings_of_pgvector().and_then(|settings| CString::new(settings).ok())
-    {
-        // SAFETY: both are C strings.
-        unsafe {
-            pg_sys::ExplainPropertyText(c"pgvector Settings".as_ptr(), settings.as_ptr(), state.as_ptr())
-        }
-    }
+    settings::show(state);
     if !state.analyze || totals.executions == 0 {
         return;
     }

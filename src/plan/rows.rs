@@ -12,6 +12,8 @@ pub struct ScanRows {
     state: *mut pg_sys::IndexScanState,
     /// Whether a row was read that may hold a page.
     holds_page: bool,
+    /// Rows that were read and that nobody sees any more.
+    dead: u64,
 }
 
 /// A row that has passed: a copy of its tuple.
@@ -29,7 +31,7 @@ impl ScanRows {
     /// # Safety
     /// The state is initialized and its scan has begun, as long as rows are read.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState) -> Self {
-        Self { state, holds_page: false }
+        Self { state, holds_page: false, dead: 0 }
     }
 
     /// Lets go of the page that was read last: a vacuum, or a standby's replay, may wait for it.
@@ -62,6 +64,8 @@ impl ScanRows {
         // SAFETY: as above.
         unsafe {
             if !pg_sys::index_fetch_heap(scan, slot) {
+                // Of the entry that the index gave last it says nothing.
+                self.dead += u64::from(std::mem::take(&mut scan.kill_prior_tuple));
                 return None;
             }
             let expressions = state.ss.ps.ps_ExprContext;
@@ -71,6 +75,28 @@ impl ScanRows {
             let row = passes.then(|| (look(state), Row::copy(heap_tid, slot)));
             pg_sys::ExecClearTuple(slot);
             row
+        }
+    }
+
+    /// Rows that were read and that nobody sees any more.
+    pub fn dead(&self) -> u64 {
+        self.dead
+    }
+
+    /// Reads the rows of all entries of the scan, so that those of dead rows are marked, which later scans pass over.
+    pub fn mark_dead(&mut self) {
+        self.dead = 0;
+        // SAFETY: by the promise of `new`; this is what Postgres's node does. Nobody asks the scan for an entry after
+        // the one that it gave last.
+        unsafe {
+            let state = &*self.state;
+            let (scan, slot) = (state.iss_ScanDesc, state.ss.ss_ScanTupleSlot);
+            (*scan).xs_want_itup = false;
+            pg_sys::index_rescan(scan, state.iss_ScanKeys, state.iss_NumScanKeys, std::ptr::null_mut(), 0);
+            while pg_sys::index_getnext_slot(scan, pg_sys::ScanDirection::ForwardScanDirection, slot) {
+                pgrx::check_for_interrupts!();
+            }
+            pg_sys::ExecClearTuple(slot);
         }
     }
 

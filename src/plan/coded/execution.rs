@@ -10,7 +10,7 @@ use walia_core::graph::SearchStats;
 use walia_core::page::scan::ScanStats;
 use walia_core::rank::{Radius, RankOptions, RankStats, Ranking, deviations};
 
-use super::explain;
+use super::explain::{self, Totals};
 use super::list::CodeList;
 use super::private::Private;
 use super::table::Rows;
@@ -41,16 +41,6 @@ pub struct Execution {
     number: SearchNumber,
     time: Duration,
     pub totals: Totals,
-}
-
-/// What EXPLAIN shows of all executions.
-#[derive(Clone, Copy, Default)]
-pub struct Totals {
-    pub executions: u64,
-    /// Those that have tested the rows of all entries.
-    pub exhausted: u64,
-    pub ranks: RankStats,
-    pub scans: LastScan,
 }
 
 impl callbacks::Execution for Execution {
@@ -88,6 +78,7 @@ impl callbacks::Execution for Execution {
         }
         let ranking = self.ranking.as_mut().expect("has begun");
         let row = ranking.next_row();
+        ranking.table.mark_dead_if_many();
         ranking.table.release();
         self.time += started.elapsed();
         // SAFETY: an initialized scan has its index open.
@@ -111,7 +102,7 @@ impl callbacks::Execution for Execution {
     }
 
     fn explain(&self, state: NodeRef<pg_sys::ExplainState>) {
-        explain::show(self, state);
+        explain::show(self.totals(), state);
     }
 }
 

@@ -3,19 +3,32 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use walia_core::rank::RankStats;
 
-use super::execution::{Execution, Totals};
+use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
+use crate::plan::settings;
+
+/// What EXPLAIN shows of all executions.
+#[derive(Clone, Copy, Default)]
+pub struct Totals {
+    pub executions: u64,
+    /// Those that have tested the rows of all entries.
+    pub exhausted: u64,
+    pub ranks: RankStats,
+    pub scans: LastScan,
+}
 
 /// Shows the scan's own properties.
-pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
+pub fn show(totals: Totals, state: NodeRef<pg_sys::ExplainState>) {
     let integer = |label: &CStr, value: u64| {
         // SAFETY: the label is a C string, and there is no unit.
         unsafe {
             pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
         }
     };
-    let Totals { executions, exhausted, ranks, scans } = execution.totals();
+    settings::show(state);
+    let Totals { executions, exhausted, ranks, scans } = totals;
     if !state.analyze || executions == 0 {
         return;
     }

@@ -47,8 +47,7 @@ fn c_function(function: pg_sys::Oid) -> Option<CFunction> {
     let mut found = pg_sys::FmgrInfo::default();
     // SAFETY: looks a function up, which the planner has found in the query.
     unsafe { pg_sys::fmgr_info(function, &mut found) };
-    // SAFETY: both are pointers to functions with C's calling convention for Postgres's calls.
-    found.fn_addr.map(|function| unsafe { std::mem::transmute::<_, CFunction>(function) })
+    found.fn_addr
 }
 
 /// A btree that carries codes.
@@ -68,7 +67,7 @@ impl<'p> Coded<'p> {
         index: NodeRef<'p, pg_sys::IndexOptInfo>,
         order: &Order,
     ) -> Option<Self> {
-        let is_btree = index.relam == pg_sys::Oid::from(pg_sys::BTREE_AM_OID)
+        let is_btree = index.relam == pg_sys::BTREE_AM_OID
             && (index.predOK || index.indpred.is_null())
             && !index.hypothetical;
         if !is_btree {
@@ -126,25 +125,22 @@ fn paths_of<'p>(
     indexes: List<'p, pg_sys::IndexOptInfo>,
 ) -> List<'p, pg_sys::Path> {
     let kept = *relation;
-    // SAFETY: the planner lets hooks change a relation's paths; all that is changed is put back. Raising an error ends
-    // the planning.
+    let changed = pg_sys::RelOptInfo {
+        pathlist: std::ptr::null_mut(),
+        partial_pathlist: std::ptr::null_mut(),
+        consider_parallel: false,
+        joininfo: std::ptr::null_mut(),
+        has_eclass_joins: false,
+        indexlist: indexes.as_ptr(),
+        ..kept
+    };
+    // SAFETY: the planner lets hooks change a relation; all is as it was but for what the planner remembers of parameters,
+    // of which paths without joins have none. An error ends the planning.
     unsafe {
-        let changed = &mut *relation.as_ptr();
-        changed.pathlist = std::ptr::null_mut();
-        changed.partial_pathlist = std::ptr::null_mut();
-        changed.consider_parallel = false;
-        changed.joininfo = std::ptr::null_mut();
-        changed.has_eclass_joins = false;
-        changed.indexlist = indexes.as_ptr();
+        *relation.as_ptr() = changed;
         pg_sys::create_index_paths(root.as_ptr(), relation.as_ptr());
         let found = List::new((*relation.as_ptr()).pathlist);
-        let changed = &mut *relation.as_ptr();
-        changed.pathlist = kept.pathlist;
-        changed.partial_pathlist = kept.partial_pathlist;
-        changed.consider_parallel = kept.consider_parallel;
-        changed.joininfo = kept.joininfo;
-        changed.has_eclass_joins = kept.has_eclass_joins;
-        changed.indexlist = kept.indexlist;
+        *relation.as_ptr() = kept;
         found
     }
 }

@@ -32,8 +32,7 @@ pub fn scan<'p>(
     if !guc::code_scan() {
         return None;
     }
-    let may_carry =
-        |index: &NodeRef<pg_sys::IndexOptInfo>| index.relam == pg_sys::Oid::from(pg_sys::BTREE_AM_OID);
+    let may_carry = |index: &NodeRef<pg_sys::IndexOptInfo>| index.relam == pg_sys::BTREE_AM_OID;
     if !relation.indexlist().iter().any(|index| may_carry(&index)) {
         return None;
     }

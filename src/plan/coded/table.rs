@@ -7,6 +7,9 @@ use walia_core::types::HeapTid;
 use crate::plan::rows::{Row, ScanRows};
 use crate::store::prefetch::{PrefetchStats, Prefetcher};
 
+/// Dead rows that are met before all are looked for.
+const MANY_DEAD: u64 = 64;
+
 /// The rows of a table.
 pub struct Rows {
     rows: ScanRows,
@@ -37,6 +40,14 @@ impl Rows {
     /// See [`ScanRows::release`].
     pub fn release(&mut self) {
         self.rows.release();
+    }
+
+    /// Marks the entries of dead rows once many of those were met, as Postgres's own scan would have done on its way: rows
+    /// that are updated again and again leave an entry each time, which only a vacuum would remove.
+    pub fn mark_dead_if_many(&mut self) {
+        if self.rows.dead() >= MANY_DEAD {
+            self.rows.mark_dead();
+        }
     }
 
     /// See [`ScanRows::give`].

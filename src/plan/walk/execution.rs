@@ -9,11 +9,12 @@ use pgrx::{PgMemoryContexts, pg_sys};
 use walia_core::page::scan::{Alternative, Answer, Nearest, NearestOptions, ScanStats};
 use walia_core::types::Metric;
 
+use super::NAME;
+use super::explain::{self, Totals};
 use super::preceding::Preceding;
 use super::private::Private;
 use super::rounding::Rounding;
 use super::rows::Rows;
-use super::{NAME, explain};
 use crate::am::heap::HeapVectors;
 use crate::am::last::{self, LastScan, SearchNumber};
 use crate::am::scan::{self, Opened};
@@ -57,15 +58,6 @@ enum Way {
     Start,
     Walk,
     Exact,
-}
-
-/// What EXPLAIN shows of all executions.
-#[derive(Clone, Copy, Default)]
-pub struct Totals {
-    pub executions: u64,
-    /// Those that turned to the other child.
-    pub exact: u64,
-    pub scans: LastScan,
 }
 
 impl callbacks::Execution for Execution {
@@ -164,7 +156,7 @@ impl callbacks::Execution for Execution {
     }
 
     fn explain(&self, state: NodeRef<pg_sys::ExplainState>) {
-        explain::show(self, state);
+        explain::show(self.totals, self.scans(), self.indexes.len() as u64, state);
     }
 }
 
@@ -276,13 +268,8 @@ impl Execution {
         LastScan { stats: search.stats(), time: self.time, ..pages }
     }
 
-    /// How many indexes are searched as one.
-    pub fn indexes(&self) -> u64 {
-        self.indexes.len() as u64
-    }
-
     /// What all searches did so far.
-    pub fn scans(&self) -> LastScan {
+    fn scans(&self) -> LastScan {
         self.totals.scans.and(&self.done())
     }
 }

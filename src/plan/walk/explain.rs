@@ -1,15 +1,24 @@
 //! What EXPLAIN shows of the scan.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CStr;
 
 use pgrx::pg_sys;
 
-use super::execution::Execution;
-use crate::guc;
+use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
+use crate::plan::settings;
+
+/// What EXPLAIN shows of all executions.
+#[derive(Clone, Copy, Default)]
+pub struct Totals {
+    pub executions: u64,
+    /// Those that turned to the other child.
+    pub exact: u64,
+    pub scans: LastScan,
+}
 
 /// Shows the scan's own properties.
-pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
+pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys::ExplainState>) {
     let integer = |label: &CStr, value: u64| {
         // SAFETY: the label is a C string, and there is no unit.
         unsafe {
@@ -20,12 +29,7 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
         // SAFETY: both are C strings.
         unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), state.as_ptr()) }
     };
-    if state.verbose
-        && let Some(settings) = guc::settings_of_pgvector().and_then(|settings| CString::new(settings).ok())
-    {
-        text(c"pgvector Settings", &settings);
-    }
-    let (totals, scans) = (execution.totals, execution.scans());
+    settings::show(state);
     if !state.analyze || totals.executions == 0 {
         return;
     }
@@ -39,8 +43,8 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
     if totals.executions > 1 {
         integer(c"Exact Searches", totals.exact);
     }
-    if execution.indexes() > 1 {
-        integer(c"Indexes Searched as One", execution.indexes());
+    if indexes > 1 {
+        integer(c"Indexes Searched as One", indexes);
     }
     integer(c"Rows Tested", scans.stats.tested_rows);
     integer(c"Rows Removed by Test", scans.stats.failed_rows);

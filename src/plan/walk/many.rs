@@ -2,8 +2,9 @@
 
 use pgrx::pg_sys;
 
-use super::path::{self, Ordered, Search};
-use crate::am::{cost, order, presence};
+use super::path::{self, Exact, Ordered, Search};
+use crate::am::cost::{self, Beside};
+use crate::am::{order, presence};
 use crate::guc;
 use crate::nodes::{List, NodeRef};
 use crate::plan::goal;
@@ -99,8 +100,10 @@ fn scan<'p>(
         });
         bounds.all(|is_equal| is_equal)
     });
-    let tables = indexes.iter().map(|ordered| Some(path::unordered(root, ordered.index.rel())));
-    let tables = tables.collect::<List<_>>().as_ptr();
+    let tables: Vec<_> = indexes.iter().map(|ordered| path::unordered(root, ordered.index.rel())).collect();
+    let is_sequential = tables.iter().all(|table| Beside::of(*table) == Beside::Sequential);
+    let beside = if is_sequential { Beside::Sequential } else { Beside::Index };
+    let tables = tables.into_iter().map(Some).collect::<List<_>>().as_ptr();
     // SAFETY: paths of all tables of the relation.
     let append = unsafe {
         let (planner, relation, none) = (root.as_ptr(), relation.as_ptr(), std::ptr::null_mut());
@@ -108,7 +111,7 @@ fn scan<'p>(
         let append = pg_sys::create_append_path(planner, relation, tables, none, keys, outer, 0, false, -1.0);
         NodeRef::new(append.cast())
     };
-    let exact = path::sorted(root, relation, append, keys);
+    let exact = Exact { path: path::sorted(root, relation, append, keys), beside };
     Some(Search { indexes, bound }.path(root, relation, keys, exact).upcast())
 }
 

@@ -6,7 +6,8 @@ use walia_core::page::scan::Alternative;
 use super::preceding::Preceding;
 use super::private::Private;
 use super::{NAME, node};
-use crate::am::{cost, order, presence};
+use crate::am::cost::{self, Beside};
+use crate::am::{order, presence};
 use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
 use crate::plan::distance::{Bound, Linear};
@@ -39,7 +40,8 @@ pub fn offer<'p>(
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     let Some(exact) = exact(root, relation, keys) else { return };
     let first = |path| cost::of_first(path, goal::foreseen(root, relation));
-    let exact = ranked.filter(|ranked| first(*ranked) < first(exact)).unwrap_or(exact);
+    let ranked = ranked.filter(|ranked| first(*ranked) < first(exact.path));
+    let exact = ranked.map_or(exact, |path| Exact { path, beside: Beside::Index });
     let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
@@ -58,12 +60,19 @@ fn is_ordered_scan(path: NodeRef<pg_sys::Path>) -> bool {
         .is_some_and(|scan| cost::is_scan(scan) && !scan.indexorderbys().is_empty())
 }
 
+/// A way to rank all rows that pass.
+#[derive(Clone, Copy)]
+pub struct Exact<'p> {
+    pub path: NodeRef<'p, pg_sys::Path>,
+    pub beside: Beside,
+}
+
 /// The cheapest way to rank all rows that pass.
 fn exact<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,
     keys: List<pg_sys::PathKey>,
-) -> Option<NodeRef<'p, pg_sys::Path>> {
+) -> Option<Exact<'p>> {
     let cheapest = unordered(root, relation);
     // The relation may forget the path, and free it, but for those of indexes.
     let path = match cheapest.type_ {
@@ -74,7 +83,7 @@ fn exact<'p>(
         pg_sys::NodeTag::T_IndexPath => cheapest,
         _ => return None,
     };
-    Some(sorted(root, relation, path, keys))
+    Some(Exact { path: sorted(root, relation, path, keys), beside: Beside::of(path) })
 }
 
 /// The cheapest way to find all rows of a table that pass.
@@ -217,7 +226,7 @@ impl<'p> Search<'p> {
         root: NodeRef<'p, pg_sys::PlannerInfo>,
         relation: NodeRef<'p, pg_sys::RelOptInfo>,
         keys: List<'p, pg_sys::PathKey>,
-        exact: NodeRef<'p, pg_sys::Path>,
+        Exact { path: exact, beside }: Exact<'p>,
     ) -> NodeRef<'p, pg_sys::CustomPath> {
         let rows = relation.rows.max(1.0);
         let wanted = goal::foreseen(root, relation);
@@ -225,7 +234,8 @@ impl<'p> Search<'p> {
         let indexes: Vec<_> = self.indexes.iter().map(|ordered| ordered.index).collect();
         let tuples: f64 = indexes.iter().map(|index| index.rel().tuples).sum();
         let share = (rows / tuples.max(1.0) / within).clamp(1e-9, 1.0);
-        let walk = cost::Walk::new(&indexes, wanted, share, indexes[0].rel().baserestrictcost.per_tuple);
+        let walk =
+            cost::Walk::new(&indexes, wanted, share, indexes[0].rel().baserestrictcost.per_tuple, beside);
         let alternative = Alternative {
             cost: cost::of_first(exact, wanted),
             expansion: walk.expansion,

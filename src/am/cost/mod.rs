@@ -1,7 +1,9 @@
-//! What the planner is told: `amcostestimate`.
+//! What the planner is told: `amcostestimate`. What scans of walia's own cost is in `searches`.
+
+mod searches;
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::page::scan::{reach, share as results_of_each};
+pub use searches::{Beside, Federated, Ranking, Walk, of_first};
 
 use super::options::Options;
 use super::{column, order};
@@ -18,21 +20,8 @@ const EXPANDED: f64 = 1.9;
 /// With codes: the pages of a layer above 0, where each node has a second tuple.
 const PAGES_OF_LAYER: f64 = 6.0;
 
-/// What expanding a node costs, in pages and in computing. Fitted to sentence embeddings of 384 dimensions in
-/// memory, where it takes 2.3 times as long as a row of a bitmap heap scan.
-const PAGES_OF_EXPANSION: f64 = 1.5;
-const EXPANSION: f64 = 0.2;
-/// With so many dimensions or more, of which Postgres does not know what they cost elsewhere, so much more.
-const EXPANSION_OF_MANY: f64 = 0.8;
+/// Dimensions of an index that says nothing of them.
 const MANY: f64 = 384.0;
-
-/// Where rows are ranked by codes: rows that are measured for each that is wanted, and besides, and what it costs to
-/// estimate one.
-const MEASURED: f64 = 1.5;
-const MEASURED_BESIDES: f64 = 20.0;
-const ESTIMATE: f64 = 0.02;
-/// What beginning costs: a few dozen rows are better sorted.
-const RANKING: f64 = 8.0;
 
 /// What a scan is said to cost that must not be chosen: more than any plan without it, whatever is disabled.
 /// Costs are computed from it, which infinity would not bear.
@@ -235,130 +224,6 @@ pub unsafe extern "C-unwind" fn amcostestimate(
         *correlation = 0.0;
         *pages = index_pages;
     }
-}
-
-/// What it costs that indexes are searched as one.
-#[derive(Clone, Copy)]
-pub struct Federated {
-    /// What the first search of each costs less than on its own, in all.
-    pub saved: f64,
-    /// What of the first searches is the cost of pages that have to be read.
-    pub reading: f64,
-}
-
-impl Federated {
-    /// For scans of these walia_hnsw indexes.
-    pub fn new(paths: &[NodeRef<pg_sys::IndexPath>]) -> Self {
-        let indexes: Vec<_> = paths.iter().map(|path| path.indexinfo()).collect();
-        let all_pages = indexes.iter().map(|index| f64::from(index.pages)).sum();
-        let share = results_of_each(guc::ef_search(), indexes.len()) as f64;
-        let (mut saved, mut reading) = (0.0, 0.0);
-        for index in indexes {
-            let alone = Model::new(index, guc::ef_search() as f64);
-            let as_one = Model { ef_search: share, all_pages, ..alone };
-            saved += alone.costs().0 - as_one.costs().0;
-            reading += as_one.reading();
-        }
-        Self { saved, reading }
-    }
-}
-
-/// What it costs to look for the nearest rows that pass.
-#[derive(Clone, Copy)]
-pub struct Walk {
-    /// Until those that are wanted have been found.
-    pub first: f64,
-    /// Giving one of them.
-    pub row: f64,
-    /// Finding and giving one more.
-    pub further: f64,
-    /// Expanding a node.
-    pub expansion: f64,
-    /// Testing a row.
-    pub test: f64,
-}
-
-impl Walk {
-    /// For so many rows of tables whose indexes are searched as one, where this share passes conditions that
-    /// cost so much.
-    pub fn new(indexes: &[NodeRef<pg_sys::IndexOptInfo>], wanted: f64, share: f64, conditions: f64) -> Self {
-        let models: Vec<_> =
-            indexes.iter().map(|index| Model::new(*index, guc::ef_search() as f64)).collect();
-        let all = |part: &dyn Fn(&Model) -> f64| models.iter().map(part).sum::<f64>();
-        let pages = all(&|model| model.pages);
-        let (tuples, table_pages) = (all(&|model| model.tuples), all(&|model| model.table_pages));
-        let model = Model { tuples, pages, all_pages: pages, table_pages, ..models[0] };
-        let tests = (wanted / share).min(model.tuples.max(1.0));
-        let each = reach(guc::ef_search(), wanted as usize);
-        // Each graph has a search of its own, if a lesser one, that tells nothing of the others.
-        let ef_search = results_of_each(guc::ef_search(), indexes.len()) as f64;
-        let searches = all(&|of_index| Model { ef_search, ..*of_index }.nodes());
-        let besides = (searches - model.nodes()).max(0.0);
-        let expansions = (tests * each).max(model.expansions()) + besides;
-        let expansions = expansions.clamp(1.0, model.tuples.max(1.0));
-        let pages = model.pages_read(model.pages_asked_for(expansions));
-        let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
-        // Beside conditions it is compared with scans of the table, whose pages Postgres takes to be read; without any,
-        // with nothing but the whole table.
-        let expansion = if share < 1.0 {
-            PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing
-        } else {
-            model.costs().0 / model.expansions()
-        };
-        // SAFETY: a setting that Postgres defines.
-        let row = unsafe { pg_sys::cpu_tuple_cost };
-        let pages = distinct(model.table_pages, tests);
-        let test = pages * model.page_cost(pages) / tests + row + conditions;
-        let first = expansions * expansion + tests * test;
-        Self { first, row, further: (each * expansion + test) / share, expansion, test }
-    }
-}
-
-/// What it costs to rank rows by the codes of an index's entries.
-#[derive(Clone, Copy)]
-pub struct Ranking {
-    /// Before the first row.
-    pub startup: f64,
-    /// In all.
-    pub total: f64,
-}
-
-impl Ranking {
-    /// For a scan of an index that costs so much and gives this share of its entries, of whose rows so many pass, where so
-    /// many are wanted at first.
-    pub fn new(
-        index: NodeRef<pg_sys::IndexOptInfo>,
-        scan: f64,
-        selected: f64,
-        rows: f64,
-        wanted: f64,
-    ) -> Self {
-        let table = index.rel();
-        let entries = (selected * index.tuples).max(1.0);
-        let share = (rows / entries).clamp(1e-9, 1.0);
-        let wanted = wanted.min(rows);
-        let measured = ((MEASURED * wanted + MEASURED_BESIDES) / share).min(entries);
-        let (mut random_page, mut seq_page) = (0.0, 0.0);
-        // SAFETY: looks a tablespace up in the catalog.
-        unsafe { pg_sys::get_tablespace_page_costs(table.reltablespace, &mut random_page, &mut seq_page) };
-        let pages = distinct(f64::from(table.pages).max(1.0), measured);
-        let part = (pages / f64::from(table.pages).max(1.0)).min(1.0);
-        let page = random_page - (random_page - seq_page) * part.sqrt();
-        // SAFETY: a setting that Postgres defines.
-        let row = unsafe { pg_sys::cpu_tuple_cost };
-        let test = pages * page / measured + row + table.baserestrictcost.per_tuple;
-        let first = RANKING + scan + entries * ESTIMATE + measured * test;
-        let total = first + (rows - wanted) * MEASURED.min(entries / rows) / share * test;
-        // What follows costs as much for each row, on a line through the rows that are wanted at first.
-        let part = (wanted / rows).min(0.99);
-        Self { startup: ((first - total * part) / (1.0 - part)).clamp(0.0, first), total }
-    }
-}
-
-/// What the first rows of a path cost.
-pub fn of_first(path: NodeRef<pg_sys::Path>, wanted: f64) -> f64 {
-    let part = (wanted / path.rows.max(1.0)).min(1.0);
-    path.startup_cost + (path.total_cost - path.startup_cost) * part
 }
 
 /// Whether an index is one of walia_hnsw's.
