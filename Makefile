@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench peer-suite install env
+.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench peer-suite install uninstall env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
@@ -23,7 +23,9 @@ bench: ## recall and time on real data, beside pgvector; OPTIONS="…" for walia
 	$(RUN)/bench.py $(OPTIONS)
 peer-suite: ## pgvector's own regression tests from the clone PGVECTOR=dir
 	$(RUN)/peer_suite.py "$(PGVECTOR)"
-install: ## build a release and install it into the Postgres of PG_CONFIG=…/pg_config
+install: ## build a release and install it into the Postgres of PG_CONFIG=…/pg_config, below DESTDIR=dir
 	$(RUN)/install.py
+uninstall: ## remove what was installed there
+	$(RUN)/install.py uninstall
 env: ## print the variables with which plain cargo works on the extension: eval "$$(make -s env)"
 	$(RUN)/postgres.py

@@ -1,6 +1,10 @@
-"""Build a release of walia and install it into the Postgres of PG_CONFIG: `make install`."""
+"""Build a release of walia and install it into the Postgres of PG_CONFIG, or remove it: `make install`, `make uninstall`.
+
+Files go below DESTDIR, as packagers want it.
+"""
 
 import os
+import sys
 
 import environment
 import postgres
@@ -8,9 +12,16 @@ import postgres
 
 def main():
     installation = postgres.Installation(os.environ.get("PG_CONFIG") or "pg_config")
-    for path in postgres.install(postgres.build(installation), installation):
+    root = os.environ.get("DESTDIR", "")
+    if sys.argv[1:] == ["uninstall"]:
+        for path in postgres.uninstall(installation, root):
+            print(f"removed {path}")
+        return
+    # The versions that were tested.
+    for path in postgres.install(postgres.build(installation, "release", "--locked"), installation, root):
         print(f"installed {path}")
     print("In each database that is to have it: CREATE EXTENSION walia;")
+    print("Where its columns are pgvector's: CREATE EXTENSION walia_pgvector;")
 
 
 environment.main(main)

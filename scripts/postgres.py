@@ -102,16 +102,23 @@ def build(installation, profile="release", *targets):
     return CARGO_TARGET / f"pg{installation.major}" / profile / "libwalia.so"
 
 
-def install(library, installation):
-    """Copy the library, the control file and the SQL script to where Postgres looks for them."""
-    pkglibdir = Path(installation.ask("pkglibdir"))
-    extensions = Path(installation.ask("sharedir")) / "extension"
-    files = {pkglibdir / "walia.so": library.read_bytes(), extensions / "walia.control": (CHECKOUT / "walia.control").read_bytes()}
+def directories(installation, root=""):
+    """Where Postgres looks for libraries and for extensions, below a root."""
+    return [Path(f"{root}{installation.ask(what)}") / below for what, below in (("pkglibdir", ""), ("sharedir", "extension"))]
+
+
+def install(library, installation, root=""):
+    """Copy the library, the control files and the SQL scripts to where Postgres looks for them, below a root."""
+    libraries, extensions = directories(installation, root)
+    files = {libraries / "walia.so": library.read_bytes()}
+    for control in sorted(CHECKOUT.glob("*.control")):
+        files[extensions / control.name] = control.read_bytes()
     for script in sorted((CHECKOUT / "sql").iterdir()):
-        parts = sorted(script.glob("*.sql")) if script.is_dir() else [script]
-        files[extensions / f"{script.name.removesuffix('.sql')}.sql"] = b"\n".join(part.read_bytes() for part in parts)
+        files[extensions / f"{script.name}.sql"] = b"\n".join(part.read_bytes() for part in sorted(script.glob("*.sql")))
     try:
         for path, content in files.items():
+            if root:
+                path.parent.mkdir(parents=True, exist_ok=True)
             # Replaced by renaming: a running server may have the old library mapped.
             partial = path.with_name(path.name + ".partial")
             partial.write_bytes(content)
@@ -120,6 +127,21 @@ def install(library, installation):
     except PermissionError as error:
         raise Failure(f"cannot write {error.filename}: install as a user who may write there")
     return list(files)
+
+
+def uninstall(installation, root=""):
+    """Remove what any version of walia has installed."""
+    libraries, extensions = directories(installation, root)
+    files = [libraries / "walia.so"]
+    for control in sorted(CHECKOUT.glob("*.control")):
+        files += [extensions / control.name, *sorted(extensions.glob(f"{control.stem}--*.sql"))]
+    files = [path for path in files if path.exists()]
+    try:
+        for path in files:
+            path.unlink()
+    except PermissionError as error:
+        raise Failure(f"cannot remove {error.filename}: uninstall as a user who may write there")
+    return files
 
 
 def stop_server(data):

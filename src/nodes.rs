@@ -203,7 +203,7 @@ pub struct UnaryPath {
 
 macro_rules! tags {
     ($($base:ident: $($type:ty = $($tag:ident)|+),+;)*) => { $( $(
-        // SAFETY: as nodes/pathnodes.h, plannodes.h, primnodes.h and execnodes.h declare them.
+        // SAFETY: as nodes/pathnodes.h, plannodes.h, primnodes.h, execnodes.h and supportnodes.h declare them.
         unsafe impl Tagged for $type {
             type Base = pg_sys::$base;
             const TAGS: &'static [pg_sys::NodeTag] = &[$(pg_sys::NodeTag::$tag),+];
@@ -213,7 +213,8 @@ macro_rules! tags {
 
 tags! {
     Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::List = T_List, pg_sys::Const = T_Const,
-        pg_sys::Param = T_Param, pg_sys::Var = T_Var, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr;
+        pg_sys::Param = T_Param, pg_sys::Var = T_Var, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr,
+        pg_sys::RelabelType = T_RelabelType, pg_sys::SupportRequestSimplify = T_SupportRequestSimplify;
     Path: pg_sys::IndexPath = T_IndexPath, pg_sys::BitmapHeapPath = T_BitmapHeapPath, pg_sys::CustomPath = T_CustomPath,
         pg_sys::AppendPath = T_AppendPath, pg_sys::MergeAppendPath = T_MergeAppendPath,
         pg_sys::JoinPath = T_NestPath | T_MergePath, pg_sys::SubqueryScanPath = T_SubqueryScanPath,
@@ -279,6 +280,8 @@ fields! {
     pg_sys::ProjectionPath { subpath: one Path }
     pg_sys::OpExpr { args: list Node }
     pg_sys::FuncExpr { args: list Node }
+    pg_sys::RelabelType { arg: one Expr }
+    pg_sys::SupportRequestSimplify { fcall: one FuncExpr }
     pg_sys::IndexScan { indexorderby: list Node }
     pg_sys::CustomScan { custom_plans: list Plan, custom_exprs: list Node, custom_private: list Node }
 }

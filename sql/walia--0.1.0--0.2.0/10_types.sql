@@ -26,3 +26,10 @@ COMMENT ON FUNCTION l2_distance(vecf16, vecf16) IS 'Euclidean distance';
 COMMENT ON FUNCTION inner_product(vecf16, vecf16) IS 'inner product';
 COMMENT ON FUNCTION cosine_distance(vecf16, vecf16) IS 'cosine distance';
 COMMENT ON FUNCTION l1_distance(vecf16, vecf16) IS 'sum of absolute differences';
+
+-- A cast that enforces the number of dimensions which its argument has anyway is left out: ALTER TABLE … TYPE rewrites nothing.
+CREATE FUNCTION walia_coercion_support(internal) RETURNS internal
+    AS 'MODULE_PATHNAME', 'walia_coercion_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walia_coercion_support(internal) IS 'planner support for casts that enforce a number of dimensions';
+ALTER FUNCTION vecf32(vecf32, integer, boolean) SUPPORT walia_coercion_support;
+ALTER FUNCTION vecf16(vecf16, integer, boolean) SUPPORT walia_coercion_support;

@@ -8,7 +8,7 @@ use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use super::options::{Options, StoredAs};
 use crate::error::{Result, SqlError};
-use crate::types::{Element, RawVector, measure_of};
+use crate::types::{RawVector, measure_of};
 
 /// Support function 1: the distance.
 pub const DISTANCE_PROCEDURE: u16 = 1;
@@ -68,7 +68,8 @@ pub unsafe fn declared_parameters(
         )
     })?;
     let dimensions = u16::try_from(type_modifier).map_err(|_| {
-        let name = type_name(element);
+        // SAFETY: by the caller's promise.
+        let name = unsafe { type_name(type_oid) };
         SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
             .hint(format!(
                 "Specify them in the type, as in {name}(384), or index an expression of such a type."
@@ -89,7 +90,8 @@ pub unsafe fn declared_parameters(
         (Some(StoredAs::F16), ElementType::F32) => Storage::Encoding(PayloadEncoding::F16),
         (Some(StoredAs::Sq8), _) => Storage::Encoding(PayloadEncoding::Sq8),
         (Some(StoredAs::F32), ElementType::F16) => {
-            let name = type_name(element);
+            // SAFETY: by the caller's promise.
+            let name = unsafe { type_name(type_oid) };
             return refused(format!("storage \"f32\" is more precise than type {name}"))
                 .map_err(|error| error.hint("Omit the option, or set it to \"f16\" or \"sq8\"."));
         }
@@ -131,30 +133,50 @@ pub unsafe fn vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<Ra
 /// The vector that a query is for: the operator's right side, its column being the left one.
 ///
 /// # Safety
-/// `datum` is a value of the operator's right type, and not NULL.
-pub unsafe fn query_vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<RawVector> {
+/// `datum` is a value of the operator's right type, and not NULL; `index` is an open walia_hnsw index with
+/// these parameters.
+pub unsafe fn query_vector(
+    datum: pg_sys::Datum,
+    parameters: &Parameters,
+    index: pg_sys::Relation,
+) -> Result<RawVector> {
     // SAFETY: by the caller's promise.
     let vector = unsafe { RawVector::from_datum(datum) };
     if vector.bytes().len() == parameters.vector_size() {
         return Ok(vector);
     }
     // The operator's own words.
+    // SAFETY: by the caller's promise.
+    let name = unsafe { indexed_type_name(index) };
     Err(SqlError::new(
         PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!(
-            "different {} dimensions {} and {}",
-            type_name(parameters.element),
-            parameters.dimensions,
-            vector.dimensions()
-        ),
+        format!("different {name} dimensions {} and {}", parameters.dimensions, vector.dimensions()),
     ))
 }
 
-/// The SQL type with these elements.
-pub fn type_name(element: ElementType) -> &'static str {
-    match element {
-        ElementType::F32 => <f32 as Element>::NAME,
-        ElementType::F16 => <half::f16 as Element>::NAME,
+/// The name of the type that an index's operator class is for.
+///
+/// # Safety
+/// `index` is an open walia_hnsw index.
+pub unsafe fn indexed_type_name(index: pg_sys::Relation) -> String {
+    // SAFETY: the relation cache keeps a type for each column, of which there is one at least.
+    unsafe { type_name(*(*index).rd_opcintype) }
+}
+
+/// The name of a type, or of the one that a domain is over: without a schema, as operators' messages have it.
+///
+/// # Safety
+/// Called in a transaction; the type exists.
+pub unsafe fn type_name(type_oid: pg_sys::Oid) -> String {
+    // SAFETY: by the caller's promise. The row is released when it has been read.
+    unsafe {
+        let cache = pg_sys::SysCacheIdentifier::TYPEOID as i32;
+        let row = pg_sys::SearchSysCache1(cache, pg_sys::getBaseType(type_oid).into());
+        assert!(!row.is_null(), "the type of a column exists");
+        let name = &(*pg_sys::GETSTRUCT(row).cast::<pg_sys::FormData_pg_type>()).typname;
+        let name = pgrx::name_data_to_str(name).to_owned();
+        pg_sys::ReleaseSysCache(row);
+        name
     }
 }
 

@@ -10,14 +10,12 @@ use std::ffi::c_void;
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
-use walia_core::types::{ElementType, Metric};
 
-use super::column::{Column, DISTANCE_PROCEDURE, declared_parameters};
+use super::column::{Column, declared_parameters};
 use super::options::Options;
-use super::scan;
+use super::{class, scan};
 use crate::error::{OrRaise, Result};
 use crate::error_context::enter;
-use crate::types::measure_of;
 
 thread_local! {
     /// The hook of a library that was loaded before.
@@ -92,10 +90,13 @@ unsafe fn check(relation: pg_sys::Oid, command: Command) -> Result<()> {
         return Ok(());
     }
     // SAFETY: as above.
-    let (column, measure) = unsafe { (indexed_column(relation), measure_of_index(relation)) };
-    let (Some(column), Some(measure)) = (column, measure) else { return Ok(()) };
-    // SAFETY: as above; a column's type exists.
-    let declared = unsafe { declared_parameters(column, &defined.options, measure) };
+    let (column, class) = unsafe { (indexed_column(relation), class_of_index(relation)) };
+    let (Some(column), Some(class)) = (column, class) else { return Ok(()) };
+    // SAFETY: as above; a column's type and operator class exist.
+    let declared = unsafe {
+        class::check_type(class, column.type_oid)
+            .and_then(|()| declared_parameters(column, &defined.options, class::measure(class)))
+    };
     declared.map(drop).map_err(|error| match command {
         Command::OfTable => error.detail(format!("Index \"{}\" could not be built.", defined.name)),
         Command::CreateIndex | Command::AlterIndex => error,
@@ -153,11 +154,11 @@ unsafe fn indexed_column(relation: pg_sys::Oid) -> Option<Column> {
     unsafe { catalog.with_row(relation, Some(first), of_row) }
 }
 
-/// What an index measures, as its operator class says; `None` where that does not exist any more.
+/// The operator class of an index.
 ///
 /// # Safety
 /// As for [`check`].
-unsafe fn measure_of_index(relation: pg_sys::Oid) -> Option<Option<(Metric, ElementType)>> {
+unsafe fn class_of_index(relation: pg_sys::Oid) -> Option<pg_sys::Oid> {
     let catalog = Catalog { table: pg_sys::IndexRelationId, index: pg_sys::IndexRelidIndexId };
     let of_row = |row, descriptor| {
         let (mut is_null, number) = (false, pg_sys::Anum_pg_index_indclass as i32);
@@ -165,7 +166,7 @@ unsafe fn measure_of_index(relation: pg_sys::Oid) -> Option<Option<(Metric, Elem
         unsafe {
             let classes = pg_sys::heap_getattr(row, number, descriptor, &mut is_null);
             let classes = classes.cast_mut_ptr::<pg_sys::oidvector>();
-            measure_of_class(*(&raw const (*classes).values).cast::<pg_sys::Oid>())
+            *(&raw const (*classes).values).cast::<pg_sys::Oid>()
         }
     };
     // SAFETY: the catalog's index has the OID alone.
@@ -246,23 +247,5 @@ unsafe fn options_before(index: pg_sys::Oid) -> Option<Options> {
         pg_sys::table_close(catalog, lock);
         pg_sys::ReleaseSysCache(row);
         Some(options)
-    }
-}
-
-/// The metric and the element type of an operator class; `None` where it is none of walia's distances.
-///
-/// # Safety
-/// Called in a transaction; the class exists.
-unsafe fn measure_of_class(class: pg_sys::Oid) -> Option<(Metric, ElementType)> {
-    // SAFETY: by the caller's promise.
-    unsafe {
-        let (family, input) = (pg_sys::get_opclass_family(class), pg_sys::get_opclass_input_type(class));
-        let function = pg_sys::get_opfamily_proc(family, input, input, DISTANCE_PROCEDURE as i16);
-        if function == pg_sys::InvalidOid {
-            return None;
-        }
-        let mut info = pg_sys::FmgrInfo::default();
-        pg_sys::fmgr_info(function, &mut info);
-        info.fn_addr.and_then(measure_of)
     }
 }

@@ -374,8 +374,11 @@ pub unsafe fn open(descriptor: pg_sys::IndexScanDesc) -> Result<Opened> {
     let key = (scan.numberOfOrderBys > 0).then(|| unsafe { &*scan.orderByData });
     let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
     let parameters = &index.schema.layout.parameters;
-    // SAFETY: the key's argument is of the operator's right type.
-    let query = key.map(|key| unsafe { column::query_vector(key.sk_argument, parameters) }).transpose()?;
+    let vector = |key: &pg_sys::ScanKeyData| {
+        // SAFETY: the key's argument is of the operator's right type; the index of a scan is open.
+        unsafe { column::query_vector(key.sk_argument, parameters, scan.indexRelation) }
+    };
+    let query = key.map(vector).transpose()?;
     let query = query.map(|vector| vector.bytes().to_vec());
     Ok(Opened { index, meta, query })
 }

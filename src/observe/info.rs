@@ -7,7 +7,7 @@ use walia_core::page::check::statistics::statistics;
 
 use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
-use crate::am::column::{metric_name, storage_name, type_name};
+use crate::am::column::{metric_name, storage_name};
 use crate::error::OrRaise;
 use crate::store;
 
@@ -15,7 +15,7 @@ row! {
     /// About an index.
     Info {
         format_version: i32,
-        element_type: &'static str,
+        element_type: String,
         dimensions: i32,
         metric: &'static str,
         m: i32,
@@ -54,7 +54,7 @@ fn walia_info(index: pg_sys::Oid) -> Info {
     let top = counts.nodes_by_level.iter().rposition(|nodes| *nodes > 0).map_or(0, |level| level + 1);
     Info {
         format_version: format_version as i32,
-        element_type: type_name(parameters.element),
+        element_type: opened.type_name(),
         dimensions: parameters.dimensions.into(),
         metric: metric_name(parameters.metric),
         m: parameters.m.into(),

@@ -104,6 +104,12 @@ impl OpenIndex {
         unsafe { column::parameters(self.index) }
     }
 
+    /// The name of the type that it indexes.
+    pub fn type_name(&self) -> String {
+        // SAFETY: open as long as `self`.
+        unsafe { column::indexed_type_name(self.index) }
+    }
+
     /// Its pages.
     pub fn store(&self) -> RelationStore {
         // SAFETY: both are open as long as `self`, which the caller keeps as long as the store.

@@ -5,6 +5,7 @@ use std::ffi::{CStr, CString};
 use pgrx::pg_sys;
 
 use super::execution::Execution;
+use super::settings;
 use crate::nodes::NodeRef;
 
 /// Shows the scan's own properties.
@@ -17,6 +18,7 @@ pub fn show(execution: &Execution, state: NodeRef<pg_sys::ExplainState>) {
         }
     };
     let verbose = state.verbose;
+    settings::show(state);
     if !state.analyze || totals.executions == 0 {
         return;
     }

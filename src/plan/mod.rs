@@ -21,6 +21,7 @@ mod parallel;
 mod path;
 mod private;
 mod rows;
+mod settings;
 mod shared;
 mod table;
 mod totals;

@@ -3,7 +3,7 @@
 //! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions
 //! and an unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain
 //! functions of slices; [`functions`] wires them to the C functions that the install script names. Only
-//! [`datum`], [`call`], [`decimal`] and [`functions`] deal with memory that Postgres owns.
+//! [`datum`], [`call`], [`coercion`], [`decimal`] and [`functions`] deal with memory that Postgres owns.
 
 mod aggregates;
 mod arithmetic;
@@ -11,6 +11,7 @@ mod binary;
 mod call;
 mod casts;
 mod code;
+mod coercion;
 mod datum;
 mod decimal;
 mod distances;

@@ -1,5 +1,8 @@
 //! Installing and dropping the extension.
 
+use std::fs;
+use std::path::Path;
+
 use crate::server::Cluster;
 
 #[test]
@@ -40,4 +43,37 @@ fn is_trusted() {
 fn loads_into_a_backend() {
     let cluster = Cluster::start(&[]);
     cluster.connect().batch_execute("LOAD 'walia'").unwrap();
+}
+
+/// What PGXN reads: its required fields, and of each extension what the control file says.
+#[test]
+fn meta_data_agrees_with_the_control_files() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let read = |name: &str| fs::read_to_string(sources.join(name)).unwrap();
+    let meta: serde_json::Value = serde_json::from_str(&read("META.json")).unwrap();
+    for field in ["name", "abstract", "maintainer", "license", "version", "meta-spec"] {
+        assert!(!meta[field].is_null(), "{field}");
+    }
+    assert_eq!(meta["version"], env!("CARGO_PKG_VERSION"));
+    assert_eq!(meta["meta-spec"]["version"], "1.0.0");
+    let controls =
+        fs::read_dir(sources).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+    let controls: Vec<String> = controls.filter(|name| name.ends_with(".control")).collect();
+    let provided = meta["provides"].as_object().unwrap();
+    assert_eq!(provided.len(), controls.len());
+    for control in controls {
+        let extension = &provided[control.strip_suffix(".control").unwrap()];
+        let text = read(&control);
+        let value = |key: &str| {
+            let line = text
+                .lines()
+                .find_map(|line| line.strip_prefix(key)?.strip_prefix(" = '")?.strip_suffix('\''));
+            line.unwrap_or_else(|| panic!("{control}: {key}")).to_owned()
+        };
+        assert_eq!(extension["version"], value("default_version").as_str(), "{control}");
+        assert_eq!(extension["abstract"], value("comment").as_str(), "{control}");
+        for file in ["file", "docfile"] {
+            assert!(sources.join(extension[file].as_str().unwrap()).exists(), "{control}: {file}");
+        }
+    }
 }

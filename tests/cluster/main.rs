@@ -23,6 +23,7 @@ mod kernels;
 mod leaks;
 mod memory;
 mod moves;
+mod moving;
 mod numbers;
 mod order;
 mod parallel;

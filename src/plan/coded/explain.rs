@@ -7,6 +7,7 @@ use walia_core::rank::RankStats;
 
 use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
+use crate::plan::settings;
 
 /// What EXPLAIN shows of all executions.
 #[derive(Clone, Copy, Default)]
@@ -26,6 +27,7 @@ pub fn show(totals: Totals, state: NodeRef<pg_sys::ExplainState>) {
             pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
         }
     };
+    settings::show(state);
     let Totals { executions, exhausted, ranks, scans } = totals;
     if !state.analyze || executions == 0 {
         return;

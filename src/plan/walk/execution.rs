@@ -13,6 +13,7 @@ use super::NAME;
 use super::explain::{self, Totals};
 use super::preceding::Preceding;
 use super::private::Private;
+use super::rounding::Rounding;
 use super::rows::Rows;
 use crate::am::heap::HeapVectors;
 use crate::am::last::{self, LastScan, SearchNumber};
@@ -208,7 +209,10 @@ impl Execution {
                 let vectors = HeapVectors::new(*descriptor, self.context, parameters, vector);
                 Rows::new(ScanRows::new(*state), vectors)
             };
-            let search = search.get_or_insert_with(|| Nearest::new(self.options(parameters.metric)));
+            // SAFETY: as above.
+            let rounding = unsafe { Rounding::of(*descriptor, &parameters) };
+            let options = || self.options(parameters.metric, rounding);
+            let search = search.get_or_insert_with(|| Nearest::new(options()));
             let added = search.add(index, meta, vector, Sorter::default(), rows);
             // SAFETY: the index of a scan is open.
             added.map_err(|error| unsafe { index_error((**descriptor).indexRelation, error) }).or_raise();
@@ -216,13 +220,14 @@ impl Execution {
         search.expect("a plan with an index")
     }
 
-    /// What is wanted of the search, of indexes with this metric.
-    fn options(&self, metric: Metric) -> NearestOptions {
+    /// What is wanted of the search, of indexes with this metric, where the operator rounds so.
+    fn options(&self, metric: Metric, rounding: Rounding) -> NearestOptions {
+        let radius = self.goal.radius().map(|(radius, _)| rounding.widened(radius));
         NearestOptions {
             scan: scan::options(self.indexes.len()),
             wanted: self.goal.wanted(),
             is_known: self.goal.is_known(),
-            radius: self.goal.radius().map_or(f64::INFINITY, |(radius, _)| metric.distance_within(radius)),
+            radius: radius.map_or(f64::INFINITY, |radius| metric.distance_within(radius)),
             alternative: Some(self.alternative),
         }
     }

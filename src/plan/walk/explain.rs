@@ -6,6 +6,7 @@ use pgrx::pg_sys;
 
 use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
+use crate::plan::settings;
 
 /// What EXPLAIN shows of all executions.
 #[derive(Clone, Copy, Default)]
@@ -28,6 +29,7 @@ pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys
         // SAFETY: both are C strings.
         unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), state.as_ptr()) }
     };
+    settings::show(state);
     if !state.analyze || totals.executions == 0 {
         return;
     }

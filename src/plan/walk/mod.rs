@@ -5,6 +5,7 @@
 //! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
+//! - `rounding`: how far an operator's distances may be from the index's.
 //! - `explain`: what EXPLAIN shows.
 
 mod execution;
@@ -14,6 +15,7 @@ mod node;
 pub mod path;
 mod preceding;
 mod private;
+mod rounding;
 mod rows;
 
 use std::ffi::CStr;

@@ -1,10 +1,16 @@
-//! The settings `walia.*`.
+//! The settings `walia.*`, and those of pgvector that stand in for them.
+
+mod pgvector;
 
 #[cfg(debug_assertions)]
 use std::ffi::CString;
+use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::LocalKey;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
+
+use pgvector::Pair;
 
 /// How a scan goes on after its first `walia.ef_search` rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PostgresGucEnum)]
@@ -20,6 +26,16 @@ pub enum IterativeScan {
     StrictOrder,
 }
 
+/// What pgvector calls them.
+const ITERATIVE_SCAN_MODES: [(&str, IterativeScan); 3] = [
+    ("off", IterativeScan::Off),
+    ("relaxed_order", IterativeScan::RelaxedOrder),
+    ("strict_order", IterativeScan::StrictOrder),
+];
+
+/// The greatest walia.ef_search.
+const MAX_EF_SEARCH: i32 = 10_000;
+
 static EF_SEARCH: GucSetting<i32> = GucSetting::<i32>::new(64);
 static ITERATIVE_SCAN: GucSetting<IterativeScan> =
     GucSetting::<IterativeScan>::new(IterativeScan::StrictOrder);
@@ -30,6 +46,7 @@ static NEAREST_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static CODE_SCAN: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
+static PGVECTOR_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -52,7 +69,7 @@ pub fn define() {
                 c"Higher values find more of the nearest rows and take more time.",
                 &EF_SEARCH,
                 1,
-                10_000,
+                MAX_EF_SEARCH,
                 GucContext::Userset,
                 FLAGS,
             );
@@ -155,6 +172,16 @@ pub fn define() {
                 FLAGS,
             );
         },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.pgvector_settings",
+                c"Enables the use of pgvector's settings.",
+                c"hnsw.ef_search, hnsw.iterative_scan and hnsw.max_scan_tuples apply where they are set and the setting of the same name in walia is not.",
+                &PGVECTOR_SETTINGS,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
         #[cfg(debug_assertions)]
         || {
             GucRegistry::define_string_guc(
@@ -183,19 +210,68 @@ pub fn define() {
     }
 }
 
+thread_local! {
+    static EF_SEARCHES: Pair = const { Pair::new(c"walia.ef_search", c"hnsw.ef_search") };
+    static ITERATIVE_SCANS: Pair = const { Pair::new(c"walia.iterative_scan", c"hnsw.iterative_scan") };
+    static MAX_SCAN_TUPLES_OF_BOTH: Pair =
+        const { Pair::new(c"walia.max_scan_tuples", c"hnsw.max_scan_tuples") };
+}
+
+/// The value of pgvector's setting of a pair, where it counts.
+fn of_pgvector<T>(pair: &'static LocalKey<Pair>, value: impl FnOnce(&Pair) -> Option<T>) -> Option<T> {
+    if PGVECTOR_SETTINGS.get() { pair.with(value) } else { None }
+}
+
+/// A number of pgvector's within walia's limits: text that was set before pgvector's library was loaded may be any.
+fn number_of_pgvector(pair: &'static LocalKey<Pair>, limits: RangeInclusive<i32>) -> Option<i32> {
+    of_pgvector(pair, Pair::number).filter(|number| limits.contains(number))
+}
+
+fn ef_search_of_pgvector() -> Option<i32> {
+    number_of_pgvector(&EF_SEARCHES, 1..=MAX_EF_SEARCH)
+}
+
+fn iterative_scan_of_pgvector() -> Option<IterativeScan> {
+    of_pgvector(&ITERATIVE_SCANS, |pair| {
+        let text = pair.text()?.to_bytes();
+        let mut modes = ITERATIVE_SCAN_MODES.into_iter();
+        modes.find_map(|(name, mode)| name.as_bytes().eq_ignore_ascii_case(text).then_some(mode))
+    })
+}
+
+fn max_scan_tuples_of_pgvector() -> Option<i32> {
+    number_of_pgvector(&MAX_SCAN_TUPLES_OF_BOTH, 1..=i32::MAX)
+}
+
+/// The settings of pgvector's that count, as EXPLAIN shows them; `None` where there are none.
+pub fn settings_of_pgvector() -> Option<String> {
+    let iterative_scan = iterative_scan_of_pgvector().and_then(|mode| {
+        let (name, _) = ITERATIVE_SCAN_MODES.into_iter().find(|(_, other)| *other == mode)?;
+        Some(name.to_owned())
+    });
+    let settings = [
+        ("hnsw.ef_search", ef_search_of_pgvector().map(|number| number.to_string())),
+        ("hnsw.iterative_scan", iterative_scan),
+        ("hnsw.max_scan_tuples", max_scan_tuples_of_pgvector().map(|number| number.to_string())),
+    ];
+    let shown = settings.into_iter().filter_map(|(name, value)| Some(format!("{name} = '{}'", value?)));
+    let shown = shown.collect::<Vec<_>>().join(", ");
+    (!shown.is_empty()).then_some(shown)
+}
+
 /// Candidates that a search keeps.
 pub fn ef_search() -> usize {
-    EF_SEARCH.get() as usize
+    ef_search_of_pgvector().unwrap_or_else(|| EF_SEARCH.get()) as usize
 }
 
 /// How a scan goes on.
 pub fn iterative_scan() -> IterativeScan {
-    ITERATIVE_SCAN.get()
+    iterative_scan_of_pgvector().unwrap_or_else(|| ITERATIVE_SCAN.get())
 }
 
 /// Rows that a scan takes from the graph.
 pub fn max_scan_tuples() -> usize {
-    MAX_SCAN_TUPLES.get() as usize
+    max_scan_tuples_of_pgvector().unwrap_or_else(|| MAX_SCAN_TUPLES.get()) as usize
 }
 
 /// Pages that a search asks for ahead, 0 for none; `None` where the tablespace decides.
