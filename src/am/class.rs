@@ -13,8 +13,14 @@ use crate::types::measure_of;
 /// Called in a transaction; the class exists.
 pub unsafe fn measure(class: pg_sys::Oid) -> Option<(Metric, ElementType)> {
     // SAFETY: by the caller's promise.
+    unsafe { measure_of_family(pg_sys::get_opclass_family(class), pg_sys::get_opclass_input_type(class)) }
+}
+
+/// # Safety
+/// Called in a transaction; family and type exist.
+unsafe fn measure_of_family(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<(Metric, ElementType)> {
+    // SAFETY: by the caller's promise.
     unsafe {
-        let (family, input) = (pg_sys::get_opclass_family(class), pg_sys::get_opclass_input_type(class));
         let function = pg_sys::get_opfamily_proc(family, input, input, DISTANCE_PROCEDURE as i16);
         if function == pg_sys::InvalidOid {
             return None;
@@ -23,6 +29,28 @@ pub unsafe fn measure(class: pg_sys::Oid) -> Option<(Metric, ElementType)> {
         pg_sys::fmgr_info(function, &mut info);
         info.fn_addr.and_then(measure_of)
     }
+}
+
+/// The metric and the element type of an operator's distances, by which an operator class orders; `None` where none of
+/// walia's does.
+///
+/// # Safety
+/// Called in a transaction; the operator exists.
+pub unsafe fn measure_of_operator(operator: pg_sys::Oid) -> Option<(Metric, ElementType)> {
+    let nothing = pg_sys::Datum::from(0);
+    // SAFETY: the list's tuples are rows of pg_amop, copied before it is released.
+    let rows = unsafe {
+        let cache = pg_sys::SysCacheIdentifier::AMOPOPID as i32;
+        let list = pg_sys::SearchSysCacheList(cache, 1, operator.into(), nothing, nothing);
+        let members = (*list).members.as_slice((*list).n_members as usize).iter();
+        let row = |tuple| *pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_amop>();
+        let rows: Vec<_> = members.map(|member| row(&raw mut (**member).tuple)).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        rows
+    };
+    let orders = rows.iter().filter(|row| row.amoppurpose == pg_sys::AMOP_ORDER as std::ffi::c_char);
+    // SAFETY: by the caller's promise.
+    orders.filter_map(|row| unsafe { measure_of_family(row.amopfamily, row.amoplefttype) }).next()
 }
 
 /// Fails where an operator class is for another type than a column has.

@@ -1,7 +1,7 @@
 //! The access method `walia_hnsw`: what Postgres calls to build, change, search and cost an index.
 
 mod build;
-mod class;
+pub mod class;
 pub mod column;
 pub mod cost;
 pub mod definition;

@@ -535,3 +535,31 @@ fn indexes_move() {
     let left = "SELECT count(*) FROM walia_migration_report() WHERE movable";
     assert_eq!(client.query_one(left, &[]).unwrap().get::<_, i64>(0), 0);
 }
+
+/// Btrees carry codes of pgvector's types, and its operators are answered by them.
+#[test]
+fn codes_of_their_types() {
+    let Some((_cluster, mut client)) = moving() else { return };
+    client.batch_execute(ITEMS).unwrap();
+    client
+        .batch_execute(
+            "CREATE INDEX ON items ((id % 4), walia_code(v)); CREATE INDEX ON items ((id % 4), walia_code(h, 4)); ANALYZE items;
+             SET walia.ef_search = 1000",
+        )
+        .unwrap();
+    let vector = "'[1,2,3,4,5,6,7,8,9,10,11,12]'";
+    for distance in ["v <-> ", "v <=> ", "v <~> ", "v <#> ", "v <+> ", "h <-> ", "h <=> ", "h <#> ", "h <+> "]
+    {
+        let distance = format!("{distance}{vector}");
+        let query = format!("SELECT id, {distance} FROM items WHERE id % 4 = 3 ORDER BY {distance} LIMIT 10");
+        client.batch_execute("SET enable_sort = off").unwrap();
+        let shown = plan(&mut client, &query);
+        assert!(shown.contains("WaliaCodeScan"), "{query}\n{shown}");
+        let found = rows(&mut client, &query);
+        client
+            .batch_execute("RESET enable_sort; SET walia.code_scan = off; SET enable_indexscan = off")
+            .unwrap();
+        assert_eq!(found, rows(&mut client, &query), "{query}");
+        client.batch_execute("RESET walia.code_scan; RESET enable_indexscan").unwrap();
+    }
+}

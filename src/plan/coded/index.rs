@@ -5,11 +5,12 @@ use std::ptr::fn_addr_eq;
 use pgrx::pg_sys;
 use walia_core::types::{ElementType, Metric};
 
+use crate::am::class;
 use crate::nodes::{List, NodeRef};
 use crate::plan::distance::Linear;
 use crate::plan::goal::is_known;
+use crate::types::CODE_BITS;
 use crate::types::functions::{CFunction, vecf16, vecf32};
-use crate::types::{CODE_BITS, measure_of};
 
 /// A distance that the query orders by.
 #[derive(Clone, Copy)]
@@ -31,7 +32,9 @@ impl<'p> Order<'p> {
             let sides = [operator.args().get(0)?, operator.args().get(1)?];
             (0..2).find(|side| is_known(root, sides[1 - side]) && !is_known(root, sides[*side]))
         };
-        let measure = |operator: NodeRef<pg_sys::OpExpr>| measure_of(c_function(operator.opfuncid)?);
+        // SAFETY: the planner has found the operator in the query.
+        let measure =
+            |operator: NodeRef<pg_sys::OpExpr>| unsafe { class::measure_of_operator(operator.opno) };
         let is_distance =
             |operator: NodeRef<'p, pg_sys::OpExpr>| side(operator).is_some() && measure(operator).is_some();
         let linear = Linear::of(expression, &is_distance)?;
@@ -185,7 +188,18 @@ fn bits_of_code(expression: NodeRef<pg_sys::Node>, column: NodeRef<pg_sys::Node>
         .into_iter()
         .any(|makes_codes| fn_addr_eq(makes_codes, function));
     // SAFETY: compares expressions.
-    let is_of_column = unsafe { pg_sys::equal(argument.as_ptr().cast(), column.as_ptr().cast()) };
+    let is_of_column = unsafe {
+        let [argument, column] = [argument, column].map(|node| without_relabelling(node).as_ptr().cast());
+        pg_sys::equal(argument, column)
+    };
     let bits = bits.constvalue.value() as i32;
     (makes_codes && is_of_column && CODE_BITS.contains(&bits)).then_some(bits as u8)
+}
+
+/// What an expression gives under the name of another type: pgvector's types have the bytes of walia's.
+fn without_relabelling(mut expression: NodeRef<pg_sys::Node>) -> NodeRef<pg_sys::Node> {
+    while let Some(relabelling) = expression.downcast::<pg_sys::RelabelType>() {
+        expression = relabelling.arg().as_node();
+    }
+    expression
 }
