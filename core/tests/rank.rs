@@ -181,6 +181,8 @@ fn the_nearest_are_found_by_measuring_few() {
             }
             let (recall, tested) = (found as f64 / (20 * wanted) as f64, tested / 20);
             assert!(recall >= 0.97, "{metric:?} {wanted}: recall {recall}");
+            // Of L1 the codes say less.
+            let most = if metric == Metric::L1 { 4 * most } else { most };
             assert!(tested <= most, "{metric:?} {wanted}: {tested} measured");
         }
     }
@@ -256,7 +258,7 @@ fn a_radius_ends_the_search() {
         }
         assert_eq!(within, 5, "{metric:?}");
         let tested = ranking.stats().tested;
-        assert!(tested < 600, "{metric:?}: {tested}");
+        assert!(tested < 1200, "{metric:?}: {tested}");
         // A radius that rows without a distance are within ends nothing that would leave them out.
         if metric == Metric::Cosine {
             let mut set = Set::new(300, 6, |_| true);

@@ -79,11 +79,6 @@ impl Key {
         matches!(self.class, Class::UndefinedFirst | Class::UndefinedLast)
     }
 
-    /// The distance, where it is one that others can be divided by.
-    pub fn positive_distance(self) -> Option<f64> {
-        (self.class == Class::Ordinary && self.distance > 0.0).then_some(self.distance)
-    }
-
     /// The same with the distance multiplied.
     pub fn times(self, factor: f64) -> Self {
         Self { distance: self.distance * factor, ..self }
@@ -107,17 +102,19 @@ impl PartialOrd for Key {
 /// An entry: ordered by its key and then by its row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Candidate {
-    /// The distance, rounded down.
+    /// The distance at least, rounded down.
     least: f32,
+    /// The distance as it is estimated.
+    pub estimate: f32,
     pub heap_tid: HeapTid,
     class: Class,
 }
 
 impl Candidate {
-    pub fn new(Key { class, distance }: Key, heap_tid: HeapTid) -> Self {
+    pub fn new(Key { class, distance }: Key, estimate: f32, heap_tid: HeapTid) -> Self {
         let rounded = distance as f32;
         let least = if f64::from(rounded) > distance { rounded.next_down() } else { rounded };
-        Self { least, heap_tid, class }
+        Self { least, estimate, heap_tid, class }
     }
 
     pub fn key(self) -> Key {
@@ -213,6 +210,19 @@ impl Candidates {
             taken.push(next);
         }
         Ok(taken)
+    }
+
+    /// Takes all that are left, in the order of the table.
+    pub fn take_all(&mut self) -> Vec<Candidate> {
+        let all = std::mem::take(&mut self.first).into_vec();
+        let mut all: Vec<_> = all.into_iter().map(|Reverse(left)| left).collect();
+        all.sort_unstable_by_key(|candidate| candidate.heap_tid);
+        all
+    }
+
+    /// How many are left.
+    pub fn len(&self) -> usize {
+        self.first.len()
     }
 
     /// Puts back what was taken, for which there is room.

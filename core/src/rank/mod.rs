@@ -19,17 +19,22 @@
 
 mod candidate;
 mod found;
+mod ratio;
 
 use crate::code::standalone::{Said, StandaloneQuery};
 use crate::types::{HeapTid, Metric, Result};
 use candidate::{Candidate, Candidates, Key};
 pub use candidate::{Radius, RankOrder};
 use found::{Found, Passed};
+use ratio::Ratio;
 
 /// Codes that are read together.
 const BATCH: usize = 64;
 /// Rows whose blocks are asked for ahead.
 const AHEAD: usize = 16;
+
+/// Rows that are tested in any case before the codes are said to tell nothing.
+const HOPELESS: usize = 256;
 
 /// A list of rows, with the codes of their vectors.
 pub trait Entries {
@@ -120,6 +125,8 @@ pub struct Ranking<List: Entries, Table: RankedTable> {
     /// The last row that was given.
     last: Option<Key>,
     given: usize,
+    /// Rows that were tested in the order of estimates since the list was read.
+    tested: usize,
     state: State,
     stats: RankStats,
 }
@@ -148,6 +155,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             late: Vec::new(),
             last: None,
             given: 0,
+            tested: 0,
             state: State::Start,
             stats: RankStats::default(),
         }
@@ -190,6 +198,12 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     fn find(&mut self) -> Result<()> {
         let mut is_exhausted = false;
         while !self.is_complete() {
+            if self.is_hopeless() {
+                for together in self.candidates.take_all().chunks(AHEAD) {
+                    self.test_all(together)?;
+                }
+                continue;
+            }
             let together = self.candidates.take(AHEAD)?;
             if together.is_empty() {
                 match self.candidates.end_of_kept() {
@@ -201,15 +215,10 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                 }
                 continue;
             }
-            let blocks: Vec<u32> = together.iter().map(|next| next.heap_tid.block()).collect();
-            self.table.prefetch(&blocks);
-            for (number, next) in together.iter().enumerate() {
-                if self.is_beyond(next.key()) {
-                    self.candidates.put_back(&together[number..]);
-                    break;
-                }
-                self.test(*next)?;
-            }
+            let known = together.iter().position(|next| self.is_beyond(next.key()));
+            let (wanted, beyond) = together.split_at(known.unwrap_or(together.len()));
+            self.candidates.put_back(beyond);
+            self.test_all(wanted)?;
         }
         let is_last = is_exhausted || self.candidates.first().is_some_and(|next| self.is_outside(next));
         let mut rows = self.passed.take(is_last);
@@ -245,6 +254,20 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
         radius.is_some_and(|radius| self.ratio.least(next, self.options.deviations).is_outside(radius))
     }
 
+    /// Whether the codes tell too little to go on in their order: the rows that are left are tested as they lie in the
+    /// table, which takes much less time for each.
+    fn is_hopeless(&self) -> bool {
+        let left = self.candidates.len();
+        left > 0 && self.tested >= HOPELESS.max(left / 2)
+    }
+
+    fn test_all(&mut self, together: &[Candidate]) -> Result<()> {
+        let blocks: Vec<u32> = together.iter().map(|next| next.heap_tid.block()).collect();
+        self.table.prefetch(&blocks);
+        self.tested += together.len();
+        together.iter().try_for_each(|next| self.test(*next))
+    }
+
     fn test(&mut self, candidate: Candidate) -> Result<()> {
         self.stats.tested += 1;
         let Some((distance, row)) = self.table.test(candidate.heap_tid) else {
@@ -252,7 +275,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             return Ok(());
         };
         if self.options.metric == Metric::L1 {
-            self.ratio.learn(candidate.key(), distance);
+            self.ratio.learn(candidate.estimate, distance);
         }
         let key = self.options.order.key(distance);
         let size = Table::size(&row);
@@ -262,13 +285,14 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     /// Reads the list, and keeps the first of those entries that come after one.
     fn read_list(&mut self, after: Option<Candidate>) -> Result<()> {
         self.stats.passes += 1;
+        self.tested = 0;
         self.list.rewind();
         self.candidates.clear();
         let Self { list, query, options, candidates, stats, .. } = self;
         let order = options.order;
         let mut tids: Vec<HeapTid> = Vec::with_capacity(BATCH);
-        let mut add = |key: Key, heap_tid: HeapTid| {
-            let candidate = Candidate::new(key, heap_tid);
+        let mut add = |key: Key, estimate: f32, heap_tid: HeapTid| {
+            let candidate = Candidate::new(key, estimate, heap_tid);
             if after.is_none_or(|after| candidate > after) { candidates.add(candidate) } else { Ok(()) }
         };
         loop {
@@ -280,27 +304,27 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                     query.add(code);
                     tids.push(heap_tid);
                 }
-                (Some((heap_tid, _)), _) => add(order.key(None), heap_tid)?,
+                (Some((heap_tid, _)), _) => add(order.key(None), 0.0, heap_tid)?,
                 (None, _) => {}
             }
             if let Some(query) = query.as_mut()
                 && (is_end || tids.len() == BATCH)
             {
                 for (heap_tid, said) in tids.drain(..).zip(query.read()) {
-                    let key = match *said {
+                    let (key, estimate) = match *said {
                         Said::Estimate(estimate, deviation) => {
                             let least = f64::from(estimate) - options.deviations * f64::from(deviation);
-                            order.ordinary(match options.metric {
-                                Metric::L2 => least.max(0.0).sqrt(),
-                                // The ratio has the error of both.
-                                Metric::L1 => f64::from(estimate).max(0.0).sqrt(),
-                                Metric::InnerProduct | Metric::Cosine => least,
-                            })
+                            let (least, estimate) = match options.metric {
+                                // L1 is no less than L2.
+                                Metric::L2 | Metric::L1 => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
+                                Metric::InnerProduct | Metric::Cosine => (least, estimate),
+                            };
+                            (order.ordinary(least), estimate)
                         }
-                        Said::Unknown => Key::FIRST,
-                        Said::Undefined => order.key(Some(f64::NAN)),
+                        Said::Unknown => (Key::FIRST, 0.0),
+                        Said::Undefined => (order.key(Some(f64::NAN)), 0.0),
                     };
-                    add(key, heap_tid)?;
+                    add(key, estimate, heap_tid)?;
                 }
                 query.clear();
             }
@@ -309,45 +333,5 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                 return Ok(());
             }
         }
-    }
-}
-
-/// How L1 goes together with L2, which the codes estimate: what rows that were measured say. Under other metrics nothing.
-#[derive(Clone, Copy, Default)]
-struct Ratio {
-    count: f64,
-    sum: f64,
-    squares: f64,
-}
-
-impl Ratio {
-    /// Rows that must be known.
-    const ENOUGH: f64 = 32.0;
-    /// What its own deviations count for: those that were measured are the ones whose estimates are too small.
-    const SELECTED: f64 = 1.5;
-    fn learn(&mut self, least: Key, distance: Option<f64>) {
-        if let (Some(least), Some(distance)) = (least.positive_distance(), distance)
-            && distance.is_finite()
-        {
-            let ratio = distance / least;
-            self.count += 1.0;
-            self.sum += ratio;
-            self.squares += ratio * ratio;
-        }
-    }
-
-    /// What a candidate's key is at least by what is known, an error of so many deviations counted.
-    fn least(self, key: Key, deviations: f64) -> Key {
-        if self.count == 0.0 {
-            return key;
-        }
-        let mean = self.sum / self.count;
-        let deviation = (self.squares / self.count - mean * mean).max(0.0).sqrt();
-        let least = if self.count < Self::ENOUGH {
-            1.0
-        } else {
-            (mean - Self::SELECTED * deviations * deviation).max(1.0)
-        };
-        key.times(least)
     }
 }

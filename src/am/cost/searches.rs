@@ -19,6 +19,8 @@ const EXPANSION_OF_MANY: f64 = 0.8;
 const MEASURED: f64 = 1.5;
 const MEASURED_BESIDES: f64 = 20.0;
 const ESTIMATE: f64 = 0.02;
+/// The share of all rows that is measured besides where there are few dimensions: this divided by their square.
+const FEW: f64 = 4.0;
 /// What beginning costs: a few dozen rows are better sorted.
 const RANKING: f64 = 8.0;
 
@@ -134,9 +136,11 @@ pub struct Ranking {
 
 impl Ranking {
     /// For a scan of an index that costs so much and gives this share of its entries, of whose rows so many pass, where so
-    /// many are wanted at first.
+    /// many are wanted at first. Codes have so many bits a dimension; the dimensions may not be known.
     pub fn new(
         index: NodeRef<pg_sys::IndexOptInfo>,
+        bits: u8,
+        dimensions: Option<f64>,
         scan: f64,
         selected: f64,
         rows: f64,
@@ -146,7 +150,11 @@ impl Ranking {
         let entries = (selected * index.tuples).max(1.0);
         let share = (rows / entries).clamp(1e-9, 1.0);
         let wanted = wanted.min(rows);
-        let measured = ((MEASURED * wanted + MEASURED_BESIDES) / share).min(entries);
+        // The error of an estimate beside the distance grows as there are fewer dimensions, or bits.
+        let error = 2.0 / f64::from(bits);
+        let doubtful = dimensions.map_or(0.0, |dimensions| error * FEW / (dimensions * dimensions)) * entries;
+        let measured =
+            ((error * (MEASURED * wanted + MEASURED_BESIDES) + doubtful) / share).clamp(1.0, entries);
         let (mut random_page, mut seq_page) = (0.0, 0.0);
         // SAFETY: looks a tablespace up in the catalog.
         unsafe { pg_sys::get_tablespace_page_costs(table.reltablespace, &mut random_page, &mut seq_page) };

@@ -45,6 +45,15 @@ impl<'p> Order<'p> {
     }
 }
 
+impl Order<'_> {
+    /// Dimensions of the vectors, where their type says.
+    pub fn dimensions(&self) -> Option<f64> {
+        // SAFETY: looks at an expression of the planner's.
+        let modifier = unsafe { pg_sys::exprTypmod(self.column.as_ptr()) };
+        (modifier > 0).then_some(modifier.into())
+    }
+}
+
 /// The C function behind one of Postgres's, where that is written in C or built in.
 fn c_function(function: pg_sys::Oid) -> Option<CFunction> {
     let mut found = pg_sys::FmgrInfo::default();

@@ -122,8 +122,11 @@ impl Entry {
         };
         let is_in_one_place = !has_nulls && (0..number as usize - 1).all(is_fixed);
         let offset = datum.value() - self.tuple as usize;
-        // There longer codes stand, which are aligned, and shorter ones, which are not.
-        (is_in_one_place && offset.is_multiple_of(align_of::<i32>())).then_some(offset)
+        // A shorter code stands where the column before it ends, a longer one where that is aligned: an offset is that of
+        // all where the shorter ones have it, and it is aligned.
+        // SAFETY: a datum of codes points to a varlena.
+        let is_short = unsafe { pgrx::varatt_is_1b(datum.cast_mut_ptr()) };
+        (is_in_one_place && is_short && offset.is_multiple_of(align_of::<i32>())).then_some(offset)
     }
 
     /// A column; none where that is NULL. Postgres's macro index_getattr.

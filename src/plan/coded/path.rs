@@ -97,6 +97,8 @@ fn path<'p>(
     path.path.rows = relation.rows.max(1.0);
     let cost::Ranking { startup, total } = cost::Ranking::new(
         coded.index,
+        coded.bits,
+        order.dimensions(),
         scan.indextotalcost,
         scan.indexselectivity,
         path.path.rows,

@@ -7,8 +7,8 @@ use walia_core::types::HeapTid;
 use crate::plan::rows::{Row, ScanRows};
 use crate::store::prefetch::{PrefetchStats, Prefetcher};
 
-/// Dead rows that are met before all are looked for.
-const MANY_DEAD: u64 = 64;
+/// Dead rows that are met before the index is told of them.
+const MANY_DEAD: usize = 64;
 
 /// The rows of a table.
 pub struct Rows {
@@ -43,7 +43,8 @@ impl Rows {
     }
 
     /// Marks the entries of dead rows once many of those were met, as Postgres's own scan would have done on its way: rows
-    /// that are updated again and again leave an entry each time, which only a vacuum would remove.
+    /// that are updated again and again leave an entry each time, which only a vacuum would remove. It takes no longer
+    /// than reading the list did, also where entries cannot be marked, as rows share them.
     pub fn mark_dead_if_many(&mut self) {
         if self.rows.dead() >= MANY_DEAD {
             self.rows.mark_dead();
