@@ -103,10 +103,11 @@ fn find(name: &CStr) -> Option<*mut pg_sys::config_generic> {
     let records = unsafe {
         std::slice::from_raw_parts(pg_sys::get_guc_variables(), pg_sys::GetNumConfigOptions() as usize)
     };
-    let folded = |name: &CStr| name.to_bytes().to_ascii_lowercase();
-    let wanted = folded(name);
+    fn folded(name: &CStr) -> impl Iterator<Item = u8> {
+        name.to_bytes().iter().map(u8::to_ascii_lowercase)
+    }
     // SAFETY: every record has a name.
-    let found =
-        records.binary_search_by(|record| unsafe { folded(CStr::from_ptr((**record).name)).cmp(&wanted) });
+    let name_of = |record: *mut pg_sys::config_generic| unsafe { CStr::from_ptr((*record).name) };
+    let found = records.binary_search_by(|record| folded(name_of(*record)).cmp(folded(name)));
     Some(records[found.ok()?])
 }
