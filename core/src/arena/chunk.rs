@@ -12,6 +12,9 @@ const CHUNK_MEMORY: usize = 1 << 20;
 /// A chunk is inserted when it is full: more rows would keep the threads of a small build waiting.
 const MAX_CHUNK_ROWS: usize = 4096;
 
+/// Chunks that any memory limit holds.
+const LEAST_CHUNKS: usize = 16;
+
 /// The unit in which memory for vectors is taken, for its alignment.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
@@ -43,7 +46,8 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(parameters: &Parameters) -> Self {
+    /// Chunks for arenas in so much memory: a small one has small chunks, so that they fill it.
+    pub(super) fn new(parameters: &Parameters, memory_limit: usize) -> Self {
         let mut shape = Self {
             vector_size: parameters.vector_size(),
             code_size: match parameters.code_bits {
@@ -55,7 +59,8 @@ impl Shape {
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
         };
-        shape.row_bits = (CHUNK_MEMORY / shape.memory_per_row()).clamp(1, MAX_CHUNK_ROWS).ilog2();
+        let chunk_memory = CHUNK_MEMORY.min(memory_limit / LEAST_CHUNKS);
+        shape.row_bits = (chunk_memory / shape.memory_per_row().whole).clamp(1, MAX_CHUNK_ROWS).ilog2();
         shape
     }
 
@@ -69,14 +74,24 @@ impl Shape {
         ((node >> self.row_bits) as usize, node as usize & (self.rows() - 1))
     }
 
-    pub(super) fn memory_per_row(&self) -> usize {
+    pub(super) fn memory_per_row(&self) -> MemoryPerRow {
         /// Twice an entry of the table of vectors seen (8 bytes and a control byte), which is half full on
         /// average or more.
         const SEEN: usize = 18;
         // A node has m⁻¹ + m⁻² + … = 1 / (m − 1) upper lists on average.
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
-        self.vector_size + self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN
+        let spilled = self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN;
+        MemoryPerRow { whole: self.vector_size + spilled, spilled }
     }
+}
+
+/// Bytes of memory that a node takes on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct MemoryPerRow {
+    /// With its vector.
+    pub whole: usize,
+    /// Where its vector is in a file.
+    pub spilled: usize,
 }
 
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.
@@ -146,6 +161,16 @@ impl Chunk {
 
     pub(super) fn vector(&self, row: usize, shape: &Shape) -> &[u8] {
         &bytemuck::cast_slice(&self.vectors)[row * shape.vector_size..][..shape.vector_size]
+    }
+
+    /// The vectors of all rows, one after the other.
+    pub(super) fn vectors(&self, shape: &Shape) -> &[u8] {
+        &bytemuck::cast_slice(&self.vectors)[..self.len() * shape.vector_size]
+    }
+
+    /// Gives the memory of the vectors back.
+    pub(super) fn drop_vectors(&mut self, budget: &mut Budget) {
+        budget.release(std::mem::take(&mut self.vectors));
     }
 
     pub(super) fn code(&self, row: usize, shape: &Shape) -> &[u8] {
