@@ -2,7 +2,7 @@
 //! graph.
 
 use super::budget::{Budget, Full};
-use super::chunk::{Chunk, Shape};
+use super::chunk::{CacheLine, Chunk, Shape};
 use super::connect::connect;
 use super::insert::Inserter;
 use super::{Arena, NO_ENTRY};
@@ -58,7 +58,7 @@ impl Arena {
         let Settings { parameters, quantizer, max_level, .. } = settings;
         let shape = Shape::new(&parameters, budget.left());
         // The directory is sized by what chunks take at least.
-        let per_row = shape.memory_per_row();
+        let per_row = shape.memory(&parameters, 0);
         let chunk_memory = shape.rows() * if quantizer.is_some() { per_row.spilled } else { per_row.whole };
         let max_chunks = (u32::MAX as usize / shape.rows()).min(budget.left() / chunk_memory + 1);
         let mut chunks = Vec::new();
@@ -85,7 +85,7 @@ impl Arena {
 /// Where it is dropped before [`Feeder::finish`] has returned, unwinding included, the pool drops its work
 /// within an insertion or so. The pool's threads touch nothing but the arena.
 pub struct Feeder<'a> {
-    pool: &'a ThreadPool,
+    pub(super) pool: &'a ThreadPool,
     pub(super) inserter: Arc<Inserter>,
     pub(super) budget: Budget,
     /// The chunk that takes rows now.
@@ -100,6 +100,9 @@ pub struct Feeder<'a> {
     buffer: Vec<u8>,
     /// Bytes counted for marks.
     marks: usize,
+    /// Memory of vectors that moved to a file, for those of new chunks. Were it malloc's, lists would take a
+    /// part of each piece, and vectors find no place in the rest.
+    pub(super) spare: Vec<Vec<CacheLine>>,
 }
 
 /// A node, by 32 bits of its vector's hash.
@@ -164,6 +167,7 @@ impl<'a> Feeder<'a> {
             duplicates: Vec::new(),
             buffer: Vec::new(),
             marks: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -202,8 +206,7 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// The node that holds a vector already. One that cannot be read is not looked at: its fault is met again
-    /// when its node is written.
+    /// The node that holds a vector already.
     fn holder(&mut self, seen: Seen, vector: &[u8]) -> Option<u32> {
         let Self { inserter, filling, len, buffer, .. } = self;
         let arena = &inserter.arena;
@@ -211,7 +214,13 @@ impl<'a> Feeder<'a> {
             Some(chunk) if node >= *len - chunk.len() as u32 => {
                 chunk.vector(arena.shape.locate(node).1, &arena.shape) == vector
             }
-            _ => arena.any_vector(node, buffer).is_ok_and(|other| other == vector),
+            _ => match arena.any_vector(node, buffer) {
+                Ok(other) => other == vector,
+                Err(failure) => {
+                    inserter.fail(failure);
+                    false
+                }
+            },
         };
         let is_holder = |other: &Seen| other.tag == seen.tag && is_same(other.node);
         self.seen.find(seen.hash(), is_holder).map(|holder| holder.node)
@@ -269,8 +278,15 @@ impl<'a> Feeder<'a> {
         let nodes = (self.len as usize + shape.rows()).next_power_of_two();
         let marks = nodes * self.pool.current_num_threads();
         self.budget.check(marks - self.marks)?;
-        let left = self.budget.left() - (marks - self.marks);
-        let rows = shape.rows().min(left / shape.memory_per_row().whole);
+        let per_row = shape.memory(&self.inserter.arena.parameters, 0);
+        let left = |budget: &Budget| budget.left().saturating_sub(marks - self.marks);
+        while left(&self.budget) < shape.rows() * per_row.spilled
+            && let Some(vectors) = self.spare.pop()
+        {
+            self.budget.release(vectors);
+        }
+        let per_row = if self.spare.is_empty() { per_row.whole } else { per_row.spilled };
+        let rows = shape.rows().min(left(&self.budget) / per_row);
         // A chunk that was cut short is the last.
         let is_cut = rows < shape.rows();
         if rows == 0 || is_cut && self.can_spill() || row != 0 || place >= self.inserter.arena.chunks.len() {
@@ -278,7 +294,7 @@ impl<'a> Feeder<'a> {
         }
         self.budget.resized(self.marks, marks);
         self.marks = marks;
-        Chunk::new(rows, shape, &mut self.budget)
+        Chunk::new(rows, self.spare.pop(), shape, &mut self.budget)
     }
 
     /// Makes room for one more vector in the table of those seen.

@@ -33,7 +33,7 @@ impl Fetched {
         let size = arena.parameters.vector_size();
         self.distances.try_reserve(missing.len())?;
         self.places.try_reserve(missing.len())?;
-        self.vectors.try_reserve(missing.len() * size)?;
+        self.vectors.try_reserve_exact(missing.len() * size)?;
         for node in missing {
             let place = self.vectors.len();
             self.vectors.resize(place + size, 0);

@@ -65,6 +65,12 @@ impl Inserter {
         self.stop.store(true, Ordering::Release);
     }
 
+    /// Ends the build soon, for this reason if there was none before: who sees that it has stopped sees why.
+    pub(super) fn fail(&self, failure: Error) {
+        self.failure.get_or_init(|| failure);
+        self.stop();
+    }
+
     /// An error where a thread had to stop the build.
     pub(super) fn check(&self) -> Result<()> {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
@@ -75,8 +81,7 @@ impl Inserter {
         let stop = StopOnDrop(self);
         match self.try_insert_all(nodes) {
             Ok(()) => std::mem::forget(stop),
-            // Who sees that the build has stopped sees why.
-            Err(failure) => _ = self.failure.get_or_init(|| failure),
+            Err(failure) => self.fail(failure),
         }
     }
 
@@ -133,7 +138,7 @@ impl Inserter {
 
     /// Offers `node` a neighbour, whose query measures it.
     ///
-    /// All distances are measured: in tight clusters far from the centroid, where neighbours differ by less
+    /// All distances are measured that estimates leave in doubt: in tight clusters far from the centroid, where neighbours differ by less
     /// than estimates err, some nodes would be pruned from all lists in which a search could find them.
     fn link(
         &self,
@@ -152,8 +157,11 @@ impl Inserter {
             return Ok(());
         }
         // One of the two is always the neighbour that is offered.
-        let distance_between = |a, b| query.distance(if a == neighbour.node { b } else { a });
-        scratch.offer(neighbour, arena.parameters.max_links(layer), distance_between)?;
+        let is_nearer = |candidate: &Candidate<u32>, other| {
+            let other = if candidate.node == neighbour.node { other } else { candidate.node };
+            query.is_within(other, candidate.distance)
+        };
+        scratch.offer(neighbour, arena.parameters.max_links(layer), is_nearer)?;
         list.write(scratch);
         Ok(())
     }

@@ -33,7 +33,7 @@ use crate::code::Quantizer;
 use crate::graph::{BuiltGraph, EntryPoint};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters, Result};
-pub use chunk::MemoryPerRow;
+pub use chunk::Memory;
 use chunk::{Chunk, Shape};
 use fetched::Fetched;
 use file::Spilled;
@@ -63,12 +63,9 @@ pub struct Arena {
 const NO_ENTRY: u64 = u64::MAX;
 
 impl Arena {
-    /// Bytes that a node takes on average: an estimate for planning, as levels are drawn.
-    pub fn memory_per_row(parameters: &Parameters, threads: usize) -> MemoryPerRow {
-        let MemoryPerRow { whole, spilled } = Shape::new(parameters, usize::MAX).memory_per_row();
-        // A thread's marks: a byte a node, up to the next power of two.
-        let marks = threads * 3 / 2;
-        MemoryPerRow { whole: whole + marks, spilled: spilled + marks }
+    /// What a build by so many threads takes: an estimate for planning.
+    pub fn memory(parameters: &Parameters, threads: usize) -> Memory {
+        Shape::new(parameters, usize::MAX).memory(parameters, threads)
     }
 
     /// Makes `entry` the entry point. The caller holds the lock on it.

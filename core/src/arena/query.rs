@@ -12,6 +12,9 @@ use std::cell::RefCell;
 /// Nodes that are expanded together, by codes: while one is expanded, the others are on their way.
 const BEAM: usize = 4;
 
+/// An estimate that differs from what it is compared with by more standard deviations is beyond doubt.
+const DOUBT: f64 = 2.0;
+
 /// An [`Arena`] and the vector whose neighbours are sought.
 ///
 /// With codes an expansion measures its node and estimates the neighbours, as on pages; where vectors are in
@@ -64,6 +67,22 @@ impl<'a> ArenaQuery<'a> {
         fetched.distances.try_reserve(1)?;
         fetched.distances.insert(node, distance);
         Ok(distance)
+    }
+
+    /// Whether a node is at this distance or nearer. It is not measured where that takes a read, and an
+    /// estimate is beyond doubt.
+    pub(super) fn is_within(&self, node: u32, distance: f64) -> Result<bool> {
+        if let Some(codes) = &self.codes
+            && self.arena.vector_in_memory(node).is_none()
+            && !self.fetched.borrow().distances.contains_key(&node)
+        {
+            let code = self.arena.code(node);
+            let difference = f64::from(codes.estimate(code)) - distance;
+            if difference.abs() > DOUBT * f64::from(codes.deviation(code)) {
+                return Ok(difference < 0.0);
+            }
+        }
+        Ok(self.distance(node)? <= distance)
     }
 
     /// The distance between two nodes that this query has found.

@@ -21,17 +21,26 @@ impl Feeder<'_> {
     ///
     /// `poll` is called again and again with the number of nodes inserted. It may unwind, and so may `file`.
     pub fn spill(&mut self, file: &mut impl VectorFile, mut poll: impl FnMut(u32)) -> Result<bool> {
+        if let Some(vectors) = self.spare.pop() {
+            self.budget.release(vectors);
+            return Ok(true);
+        }
         let many = self.spillable().div_ceil(SHARE);
         if many == 0 || !self.wait(&mut poll)? {
             return Ok(false);
         }
-        let Self { inserter, budget, .. } = self;
+        self.spare.try_reserve(many)?;
+        let Self { inserter, budget, spare, pool, .. } = self;
         let Some(Inserter { arena, .. }) = Arc::get_mut(inserter) else { return Ok(false) };
-        let first = arena.spilled_chunks();
+        let (first, threads) = (arena.spilled_chunks(), pool.current_num_threads());
+        if arena.spilled.is_none() {
+            // From now on threads fetch the vectors of what a search has found.
+            budget.resized(0, Arena::memory(&arena.parameters, threads).fetched);
+        }
         let spilled = arena.spilled.get_or_insert_with(|| Spilled { reader: file.reader(), nodes: 0 });
         for chunk in arena.chunks.iter_mut().skip(first).take(many).filter_map(|chunk| chunk.get_mut()) {
             file.append(chunk.vectors(&arena.shape));
-            chunk.drop_vectors(budget);
+            spare.push(chunk.take_vectors());
             spilled.nodes += chunk.len() as u32;
         }
         Ok(true)
@@ -39,7 +48,7 @@ impl Feeder<'_> {
 
     /// Whether there are vectors that could be moved to a file.
     pub fn can_spill(&self) -> bool {
-        self.spillable() > 0
+        !self.spare.is_empty() || self.spillable() > 0
     }
 
     /// Chunks whose vectors could be moved to a file.

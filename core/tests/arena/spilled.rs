@@ -121,7 +121,7 @@ fn assert_alike(parameters: Parameters, vectors: &[Vec<f32>], queries: &[Vec<f32
     let mut moments = Moments::new(&parameters);
     vectors.iter().step_by(7).for_each(|vector| moments.add(vector));
     let pool = pool(2);
-    let little = Arena::memory_per_row(&parameters, 2).spilled * vectors.len() * 5 / 4;
+    let little = Arena::memory(&parameters, 2).spilled * vectors.len() * 5 / 4;
     let [whole, spilled] = [ROOM, little].map(|limit| {
         let (started, mut file) = (Instant::now(), RamFile::default());
         let mut feeder = Feeder::new(Settings::new(parameters, &moments.mean(), MAX_LEVEL, limit), &pool);
@@ -143,8 +143,8 @@ fn recall_is_that_of_a_build_in_memory() {
     let mut around = |centre: &Vec<f32>| -> Vec<f32> {
         centre.iter().map(|value| value + 0.7 * symmetric(&mut random)).collect()
     };
-    let vectors: Vec<_> = (0..8000).map(|i| around(&centres[i % 200])).collect();
-    let queries: Vec<_> = (0..400).map(|i| around(&centres[i % 200])).collect();
+    let vectors: Vec<_> = (0..5000).map(|i| around(&centres[i % 200])).collect();
+    let queries: Vec<_> = (0..200).map(|i| around(&centres[i % 200])).collect();
     for (element, metric) in [
         (ElementType::F32, Metric::L2),
         (ElementType::F16, Metric::InnerProduct),
@@ -168,7 +168,7 @@ fn recall_in_tight_clusters_is_that_of_a_build_in_memory() {
 
 #[test]
 fn recall_of_sentence_embeddings_is_that_of_a_build_in_memory() {
-    let Some((vectors, queries)) = embeddings(10_000, 500) else { return };
+    let Some((vectors, queries)) = embeddings(6000, 400) else { return };
     assert_alike(coded(384, ElementType::F32, Metric::Cosine), &vectors, &queries);
 }
 
@@ -197,7 +197,7 @@ fn memory_that_codes_do_not_fit_is_full() {
                 Err(Full) => break,
             }
         }
-        let memory = taken * Arena::memory_per_row(&parameters, 2).spilled;
+        let memory = taken * Arena::memory(&parameters, 2).spilled;
         // Tables that grow twofold are counted as half full.
         assert!(memory <= limit * 21 / 20, "{taken} rows in {limit} bytes");
         assert!(limit < 1_000_000 || memory >= limit * 7 / 10, "only {taken} rows in {limit} bytes");

@@ -3,7 +3,7 @@
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
-use walia_core::arena::{Arena, Feeder};
+use walia_core::arena::{Arena, Feeder, Memory};
 use walia_core::graph::BuiltGraph;
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
@@ -121,13 +121,12 @@ impl<'a> Rows<'a> {
             Some(file) => file,
             None => {
                 let rows = self.rows - 1;
-                let memory = Memory::new(self.table, rows as f64);
+                let (whole, _) = wanted(self.table, rows);
                 notice(
                     format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
                     "Vectors are moved to a temporary file, which makes the build somewhat slower.",
                     format!(
-                        "Increase maintenance_work_mem to about {} MB to build the whole graph in memory.",
-                        memory.whole
+                        "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
                     ),
                 );
                 self.file.insert(TemporaryFile::create()?)
@@ -140,7 +139,7 @@ impl<'a> Rows<'a> {
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let Memory { whole, spilled } = Memory::new(self.table, rows as f64);
+        let (whole, spilled) = wanted(self.table, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -157,6 +156,7 @@ impl<'a> Rows<'a> {
         );
         self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
+        progress::rows_total(self.table.expected_rows() as u64);
         let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
         self.stage = Some(Stage::Pages(index));
         Ok(())
@@ -191,22 +191,15 @@ fn poll(inserted: u32) {
     check_for_interrupts();
 }
 
-/// The maintenance_work_mem that a build wants, in megabytes.
-struct Memory {
-    /// For a graph with its vectors.
-    whole: usize,
-    /// For a graph whose vectors are in a temporary file.
-    spilled: usize,
-}
-
-impl Memory {
-    /// For as many rows as the table is thought to have, or more where so many have come already.
-    fn new(table: &IndexedTable, come: f64) -> Self {
-        let rows = table.expected_rows().max(come);
-        let per_row = Arena::memory_per_row(&table.parameters, build_threads());
-        let megabytes = |bytes: usize| (bytes as f64 * rows / f64::from(1 << 20)).ceil() as usize + 1;
-        Self { whole: megabytes(per_row.whole), spilled: megabytes(per_row.spilled) }
-    }
+/// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
+/// as many rows as it is thought to have, or more where so many have come already.
+fn wanted(table: &IndexedTable, come: u64) -> (usize, usize) {
+    let rows = table.expected_rows().max(come as f64);
+    let Memory { whole, spilled, fetched } = Arena::memory(&table.parameters, build_threads());
+    let megabytes = |per_row: usize, beside: usize| {
+        ((per_row as f64 * rows + beside as f64) / f64::from(1 << 20)).ceil() as usize + 1
+    };
+    (megabytes(whole, 0), megabytes(spilled, fetched))
 }
 
 fn notice(message: String, detail: &str, hint: String) {
