@@ -35,7 +35,6 @@ use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters, Result};
 pub use chunk::Memory;
 use chunk::{Chunk, Shape};
-use fetched::Fetched;
 use file::Spilled;
 use list::List;
 use std::iter;
@@ -75,7 +74,7 @@ impl Arena {
 
     /// The graph as a search for `vector` sees it.
     pub fn query<'a>(&'a self, vector: &'a [u8]) -> ArenaQuery<'a> {
-        ArenaQuery::new(self, vector.into(), self.measure.prepare(vector), Fetched::default())
+        ArenaQuery::new(self, vector.into(), self.measure.prepare(vector), Default::default())
     }
 
     fn list(&self, node: u32, layer: u8) -> List<'_> {
