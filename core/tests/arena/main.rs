@@ -366,7 +366,7 @@ fn read_npy(path: &Path, dimensions: usize, rows: usize) -> Vec<Vec<f32>> {
 }
 
 /// So many vectors and queries of real embeddings, where they are there.
-fn embeddings(rows: usize, queries: usize) -> Option<(Vec<Vec<f32>>, Vec<Vec<f32>>)> {
+fn embeddings(rows: usize, queries: usize) -> Option<[Vec<Vec<f32>>; 2]> {
     let data = std::env::var_os("WALIA_DATA").map_or_else(
         || Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data"),
         |data| Path::new(&data).to_path_buf(),
@@ -377,12 +377,12 @@ fn embeddings(rows: usize, queries: usize) -> Option<(Vec<Vec<f32>>, Vec<Vec<f32
         return None;
     }
     let read = |file, rows| read_npy(&folder.join(file), 384, rows);
-    Some((read("base.i8.npy", rows), read("query.i8.npy", queries)))
+    Some([read("base.i8.npy", rows), read("query.i8.npy", queries)])
 }
 
 #[test]
 fn sentence_embeddings_are_found() {
-    let Some((vectors, queries)) = embeddings(4000, 50) else { return };
+    let Some([vectors, queries]) = embeddings(4000, 50) else { return };
     let parameters = parameters(384, ElementType::F32, Metric::Cosine);
     assert_recall(parameters, &vectors, &queries, 2, 0.98);
 }

@@ -168,7 +168,7 @@ fn recall_in_tight_clusters_is_that_of_a_build_in_memory() {
 
 #[test]
 fn recall_of_sentence_embeddings_is_that_of_a_build_in_memory() {
-    let Some((vectors, queries)) = embeddings(6000, 400) else { return };
+    let Some([vectors, queries]) = embeddings(6000, 400) else { return };
     assert_alike(coded(384, ElementType::F32, Metric::Cosine), &vectors, &queries);
 }
 
