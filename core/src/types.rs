@@ -241,6 +241,11 @@ pub enum Error {
         /// The unknown bits.
         unknown: u32,
     },
+    /// The temporary file of a build could not be read.
+    TemporaryFile {
+        /// The number of the system's error; 0 where the file is too short.
+        errno: i32,
+    },
     /// The system has no more memory. Only what may grow large is allocated so that it can fail.
     OutOfMemory,
     /// A simulated crash of the RAM page store: nothing is written any more.
@@ -255,6 +260,7 @@ impl std::fmt::Display for Error {
             Self::Corrupt { block, slot, what } => write!(formatter, "{what} in block {block}, slot {slot}"),
             Self::Version { found } => write!(formatter, "format version {found} is not supported"),
             Self::Features { unknown } => write!(formatter, "unknown incompatible features {unknown:#x}"),
+            Self::TemporaryFile { errno } => write!(formatter, "error {errno} of a temporary file"),
             Self::OutOfMemory => write!(formatter, "out of memory"),
             #[cfg(feature = "memory-store")]
             Self::Crashed => write!(formatter, "the page store has crashed"),

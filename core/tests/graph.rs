@@ -163,6 +163,10 @@ fn distance_on_a_line(points: &[f64]) -> impl Fn(u32, u32) -> Result<f64> {
     |a, b| Ok((points[a as usize] - points[b as usize]).abs())
 }
 
+fn nearer_on_a_line(points: &[f64]) -> impl Fn(&Candidate<u32>, u32) -> Result<bool> {
+    |candidate, node| Ok((points[candidate.node as usize] - points[node as usize]).abs() <= candidate.distance)
+}
+
 /// Candidates around a node at 0, nearest first.
 fn around_zero(points: &[f64]) -> Vec<Candidate<u32>> {
     let mut candidates: Vec<_> =
@@ -193,18 +197,18 @@ fn free_places_are_filled_with_the_nearest_pruned() {
 #[test]
 fn one_more_candidate_finds_its_place() {
     let points = [2.0, 2.5, -3.0, -4.0, 1.0, 6.0, -0.5];
-    let distance = distance_on_a_line(&points);
+    let (distance, is_nearer) = (distance_on_a_line(&points), nearer_on_a_line(&points));
     let mut neighbours = Neighbours::select(&around_zero(&points[..4]), 4, &distance).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![0, 2], vec![1, 3]));
     // A nearer one makes 0 pruned, and the furthest pruned leaves.
-    neighbours.offer(Candidate::new(1.0, 4), 4, &distance).unwrap();
+    neighbours.offer(Candidate::new(1.0, 4), 4, &is_nearer).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![4, 2], vec![0, 1]));
     // One that is further and not diverse is not taken, as long as there are nearer ones.
-    neighbours.offer(Candidate::new(6.0, 5), 4, &distance).unwrap();
+    neighbours.offer(Candidate::new(6.0, 5), 4, &is_nearer).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![4, 2], vec![0, 1]));
     // The same in the other direction, in a list that is shorter now.
     neighbours.pruned.clear();
-    neighbours.offer(Candidate::new(0.5, 6), 2, &distance).unwrap();
+    neighbours.offer(Candidate::new(0.5, 6), 2, &is_nearer).unwrap();
     assert_eq!((nodes(&neighbours.diverse), nodes(&neighbours.pruned)), (vec![6, 4], vec![]));
 }
 
@@ -217,7 +221,7 @@ fn offers_one_by_one_give_what_a_choice_of_all_gives() {
         let at_once = Neighbours::select(&candidates, max, distance_on_a_line(&points)).unwrap();
         let mut offered = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
         for candidate in &candidates {
-            offered.offer(*candidate, max, distance_on_a_line(&points)).unwrap();
+            offered.offer(*candidate, max, nearer_on_a_line(&points)).unwrap();
             assert!(offered.len() <= max);
         }
         assert_eq!(nodes(&offered.diverse), nodes(&at_once.diverse), "max {max}");

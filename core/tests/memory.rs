@@ -8,8 +8,8 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use walia_core::arena::{Settings, build};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use walia_core::arena::{Feeder, Settings};
 use walia_core::page::check::statistics::statistics;
 use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
@@ -70,16 +70,14 @@ fn try_build(store: &MemoryStore, code_bits: u8, most: usize) -> Result<()> {
     let centroid = if code_bits > 0 { vec![0.0; 6] } else { Vec::new() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let settings = Settings::new(parameters, &centroid, MAX_LEVEL, 1 << 28);
-    let (_, result) = build(settings, &AtomicBool::new(false), &pool, |mut feeder| {
-        let mut random = StdRng::seed_from_u64(1);
-        for row in 0..ROWS {
-            let vector: [f32; 6] = std::array::from_fn(|_| random.random_range(0..VALUES) as f32);
-            feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
-        }
-        let arena = limited(most, || feeder.finish(|_| ()))?;
-        write_graph(arena.expect("not stopped"), &[], &mut &*store, &mut |_| ())
-    });
-    result
+    let mut feeder = Feeder::new(settings, &pool);
+    let mut random = StdRng::seed_from_u64(1);
+    for row in 0..ROWS {
+        let vector: [f32; 6] = std::array::from_fn(|_| random.random_range(0..VALUES) as f32);
+        feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+    }
+    let arena = limited(most, || feeder.finish(|_| ()))?;
+    write_graph(&arena.expect("not stopped"), &[], &mut &*store, &mut |_| ())
 }
 
 fn built(code_bits: u8) -> MemoryStore {

@@ -3,6 +3,7 @@
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::types::Error;
 
+use super::file::file_error;
 use crate::error::SqlError;
 use crate::memory::out_of_memory;
 
@@ -41,6 +42,7 @@ pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
         }
         Error::Version { found } => unreadable(format!("The index has format version {found}.")),
         Error::Features { unknown } => unreadable(format!("The index uses unknown features ({unknown:#x}).")),
+        Error::TemporaryFile { errno } => file_error(errno, "could not read from a temporary file"),
         Error::OutOfMemory => out_of_memory(format!("Failed in index \"{name}\".")),
     }
 }

@@ -34,6 +34,7 @@ mod regress;
 mod scan;
 mod server;
 mod soak;
+mod spilled;
 mod standby;
 mod stop_points;
 mod unlogged;

@@ -12,10 +12,13 @@ const CHUNK_MEMORY: usize = 1 << 20;
 /// A chunk is inserted when it is full: more rows would keep the threads of a small build waiting.
 const MAX_CHUNK_ROWS: usize = 4096;
 
+/// Chunks that any memory limit holds.
+const LEAST_CHUNKS: usize = 16;
+
 /// The unit in which memory for vectors is taken, for its alignment.
 #[derive(Clone, Copy, Pod, Zeroable)]
 #[repr(C, align(64))]
-struct CacheLine([u64; 8]);
+pub(super) struct CacheLine([u64; 8]);
 
 /// What is known of a node beside its vector and its neighbours.
 pub(super) struct Row {
@@ -43,7 +46,8 @@ pub(super) struct Shape {
 }
 
 impl Shape {
-    pub(super) fn new(parameters: &Parameters) -> Self {
+    /// Chunks for arenas in so much memory: a small one has small chunks, so that they fill it.
+    pub(super) fn new(parameters: &Parameters, memory_limit: usize) -> Self {
         let mut shape = Self {
             vector_size: parameters.vector_size(),
             code_size: match parameters.code_bits {
@@ -55,7 +59,9 @@ impl Shape {
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
         };
-        shape.row_bits = (CHUNK_MEMORY / shape.memory_per_row()).clamp(1, MAX_CHUNK_ROWS).ilog2();
+        let chunk_memory = CHUNK_MEMORY.min(memory_limit / LEAST_CHUNKS);
+        let per_row = shape.memory(parameters, 0).whole;
+        shape.row_bits = (chunk_memory / per_row).clamp(1, MAX_CHUNK_ROWS).ilog2();
         shape
     }
 
@@ -69,14 +75,30 @@ impl Shape {
         ((node >> self.row_bits) as usize, node as usize & (self.rows() - 1))
     }
 
-    pub(super) fn memory_per_row(&self) -> usize {
+    /// What each way of a build by so many threads takes.
+    pub(super) fn memory(&self, parameters: &Parameters, threads: usize) -> Memory {
         /// Twice an entry of the table of vectors seen (8 bytes and a control byte), which is half full on
         /// average or more.
         const SEEN: usize = 18;
         // A node has m⁻¹ + m⁻² + … = 1 / (m − 1) upper lists on average.
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
-        self.vector_size + self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN
+        // A thread's marks: a byte a node, up to the next power of two.
+        let marks = threads * 3 / 2;
+        let spilled = self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN + marks;
+        let fetched = threads * usize::from(parameters.ef_construction) * self.vector_size;
+        Memory { whole: self.vector_size + spilled, spilled, fetched }
     }
+}
+
+/// Bytes of memory that a build takes, as levels are drawn on average.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Memory {
+    /// A node with its vector.
+    pub whole: usize,
+    /// A node whose vector is in a file.
+    pub spilled: usize,
+    /// What all threads take to measure what they have found, once vectors are in a file.
+    pub fetched: usize,
 }
 
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.
@@ -89,21 +111,29 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// A chunk with memory for `rows` rows, but for upper lists.
-    pub(super) fn new(rows: usize, shape: &Shape, budget: &mut Budget) -> Result<Self, Full> {
+    /// A chunk with memory for `rows` rows, but for upper lists. The vectors' memory may come from another chunk
+    /// of as many rows.
+    pub(super) fn new(
+        rows: usize,
+        vectors: Option<Vec<CacheLine>>,
+        shape: &Shape,
+        budget: &mut Budget,
+    ) -> Result<Self, Full> {
         let mut chunk = Self {
-            vectors: Vec::new(),
+            vectors: vectors.unwrap_or_default(),
             codes: Vec::new(),
             rows: Vec::new(),
             base_lists: Vec::new(),
             upper_lists: Vec::new(),
         };
         let lines = (rows * shape.vector_size).div_ceil(size_of::<CacheLine>());
-        budget.reserve(&mut chunk.vectors, lines)?;
+        if chunk.vectors.is_empty() {
+            budget.reserve(&mut chunk.vectors, lines)?;
+            chunk.vectors.resize(lines, CacheLine::zeroed());
+        }
         budget.reserve(&mut chunk.codes, rows * shape.code_size)?;
         budget.reserve(&mut chunk.rows, rows)?;
         budget.reserve(&mut chunk.base_lists, rows * shape.base_words)?;
-        chunk.vectors.resize(lines, CacheLine::zeroed());
         Ok(chunk)
     }
 
@@ -146,6 +176,16 @@ impl Chunk {
 
     pub(super) fn vector(&self, row: usize, shape: &Shape) -> &[u8] {
         &bytemuck::cast_slice(&self.vectors)[row * shape.vector_size..][..shape.vector_size]
+    }
+
+    /// The vectors of all rows, one after the other.
+    pub(super) fn vectors(&self, shape: &Shape) -> &[u8] {
+        &bytemuck::cast_slice(&self.vectors)[..self.len() * shape.vector_size]
+    }
+
+    /// Gives the memory of the vectors away.
+    pub(super) fn take_vectors(&mut self) -> Vec<CacheLine> {
+        std::mem::take(&mut self.vectors)
     }
 
     pub(super) fn code(&self, row: usize, shape: &Shape) -> &[u8] {

@@ -2,6 +2,7 @@
 //!
 //! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
 
+use super::fetched::Fetched;
 use super::{Arena, ArenaQuery};
 use crate::graph::{BuiltGraph, Candidate, LayerSearch, Neighbours, Purpose, descend};
 use crate::types::Result;
@@ -22,7 +23,7 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
         if walk.reached[node as usize] {
             continue;
         }
-        let query = ArenaQuery::of_node(arena, node);
+        let query = ArenaQuery::of_node(arena, node, Fetched::default())?;
         let entries = descend(&query, &mut search, entry, 0)?;
         let nearest = search.run(&query, &entries, 0, ef)?;
         let reached =
@@ -31,25 +32,24 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
         let near = reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node);
         // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut
         // off. The link that this may displace at `node` was not part of any way so far.
-        if let Some(displaced) = replace_last(arena, near, node)
+        if let Some(displaced) = replace_last(arena, near, node, query.distance(near)?)
             && !arena.links(node, 0).any(|linked| linked == displaced)
         {
-            replace_last(arena, node, displaced);
+            replace_last(arena, node, displaced, query.distance(displaced)?);
         }
         walk.reach(node, &mut poll);
     }
     Ok(())
 }
 
-/// Links `node` to `neighbour` on layer 0, in the place of its furthest pruned neighbour where it has no
+/// Links `node` to `neighbour` at this distance on layer 0, in the place of its furthest pruned neighbour where it has no
 /// room; returns the node displaced.
-fn replace_last(arena: &Arena, node: u32, neighbour: u32) -> Option<u32> {
+fn replace_last(arena: &Arena, node: u32, neighbour: u32, distance: f64) -> Option<u32> {
     let list = arena.list(node, 0);
     let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
     list.read(&mut neighbours);
     let full = neighbours.len() == arena.parameters.max_links(0);
     let displaced = if full { neighbours.pruned.pop().or_else(|| neighbours.diverse.pop()) } else { None };
-    let distance = arena.distance_between(node, neighbour);
     neighbours.pruned.push(Candidate::new(distance, neighbour));
     list.write(&neighbours);
     displaced.map(|candidate| candidate.node)

@@ -2,7 +2,7 @@
 //! graph.
 
 use super::budget::{Budget, Full};
-use super::chunk::{Chunk, Shape};
+use super::chunk::{CacheLine, Chunk, Shape};
 use super::connect::connect;
 use super::insert::Inserter;
 use super::{Arena, NO_ENTRY};
@@ -12,10 +12,11 @@ use crate::kernel::Measure;
 use crate::sort::sort_unstable;
 use crate::types::{HeapTid, Parameters, Result as CoreResult};
 use hashbrown::{DefaultHashBuilder, HashTable};
-use rayon::{Scope, ThreadPool};
+use rayon::ThreadPool;
 use std::hash::BuildHasher;
-use std::sync::OnceLock;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 /// Nodes that a task inserts.
@@ -44,27 +45,6 @@ impl Settings {
     }
 }
 
-/// Builds a graph on the threads of `pool`.
-///
-/// `feed` runs on the calling thread. It pushes rows, then calls [`Feeder::finish`], which gives it the
-/// finished arena. Where it returns or unwinds without that, or `stop` is set, the pool drops its work within
-/// an insertion or so, and the arena that is returned is not to be used. The pool's threads touch nothing but
-/// the arena.
-///
-/// The directory of chunks is sized by the memory limit, of which it takes a ten-thousandth.
-pub fn build<R>(
-    settings: Settings,
-    stop: &AtomicBool,
-    pool: &ThreadPool,
-    feed: impl FnOnce(Feeder<'_, '_>) -> R,
-) -> (Arena, R) {
-    let mut budget = Budget::new(settings.memory_limit);
-    let arena = Arena::new(settings, &mut budget);
-    let inserter = Inserter::new(&arena, stop);
-    let result = pool.in_place_scope(|scope| feed(Feeder::new(scope, &inserter, budget)));
-    (arena, result)
-}
-
 impl Arena {
     /// An empty graph, to be written as it is: around no centroid.
     pub fn empty(parameters: Parameters) -> Self {
@@ -76,8 +56,10 @@ impl Arena {
     /// had.
     fn new(settings: Settings, budget: &mut Budget) -> Self {
         let Settings { parameters, quantizer, max_level, .. } = settings;
-        let shape = Shape::new(&parameters);
-        let chunk_memory = shape.rows() * shape.memory_per_row();
+        let shape = Shape::new(&parameters, budget.left());
+        // The directory is sized by what chunks take at least.
+        let per_row = shape.memory(&parameters, 0);
+        let chunk_memory = shape.rows() * if quantizer.is_some() { per_row.spilled } else { per_row.whole };
         let max_chunks = (u32::MAX as usize / shape.rows()).min(budget.left() / chunk_memory + 1);
         let mut chunks = Vec::new();
         if budget.reserve(&mut chunks, max_chunks).is_ok() {
@@ -92,16 +74,20 @@ impl Arena {
             chunks,
             len: AtomicU32::new(0),
             entry: AtomicU64::new(NO_ENTRY),
-            duplicates: OnceLock::new(),
+            duplicates: Vec::new(),
+            spilled: None,
         }
     }
 }
 
-/// Takes the rows of a build, in one thread.
-pub struct Feeder<'a, 'scope> {
-    scope: &'a Scope<'scope>,
-    inserter: &'scope Inserter<'scope>,
-    budget: Budget,
+/// Takes the rows of a build, in one thread, to be inserted by the threads of a pool.
+///
+/// Where it is dropped before [`Feeder::finish`] has returned, unwinding included, the pool drops its work
+/// within an insertion or so. The pool's threads touch nothing but the arena.
+pub struct Feeder<'a> {
+    pub(super) pool: &'a ThreadPool,
+    pub(super) inserter: Arc<Inserter>,
+    pub(super) budget: Budget,
     /// The chunk that takes rows now.
     filling: Option<Chunk>,
     /// Nodes, those in `filling` among them.
@@ -110,7 +96,13 @@ pub struct Feeder<'a, 'scope> {
     hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
     coder: Coder,
-    finished: bool,
+    /// For vectors that are compared with a new one.
+    buffer: Vec<u8>,
+    /// Bytes counted for marks.
+    marks: usize,
+    /// Memory of vectors that moved to a file, for those of new chunks. Were it malloc's, lists would take a
+    /// part of each piece, and vectors find no place in the rest.
+    pub(super) spare: Vec<Vec<CacheLine>>,
 }
 
 /// A node, by 32 bits of its vector's hash.
@@ -156,19 +148,26 @@ impl Coder {
     }
 }
 
-impl<'a, 'scope> Feeder<'a, 'scope> {
-    fn new(scope: &'a Scope<'scope>, inserter: &'scope Inserter<'scope>, budget: Budget) -> Self {
+impl<'a> Feeder<'a> {
+    /// Begins a graph.
+    ///
+    /// The directory of chunks is sized by the memory limit, of which it takes a thousandth.
+    pub fn new(settings: Settings, pool: &'a ThreadPool) -> Self {
+        let mut budget = Budget::new(settings.memory_limit);
+        let arena = Arena::new(settings, &mut budget);
         Self {
-            scope,
-            inserter,
+            pool,
+            coder: Coder::new(&arena),
+            inserter: Arc::new(Inserter::new(arena)),
             budget,
             filling: None,
             len: 0,
             seen: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
-            coder: Coder::new(inserter.arena),
-            finished: false,
+            buffer: Vec::new(),
+            marks: 0,
+            spare: Vec::new(),
         }
     }
 
@@ -180,12 +179,9 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
     /// # Panics
     /// If the vector's length is not that of the graph's vectors.
     pub fn push(&mut self, vector: &[u8], heap_tid: HeapTid) -> Result<(), Full> {
-        let arena = self.inserter.arena;
         let tag = self.hasher.hash_one(vector) as u32;
         let mut seen = Seen { tag, node: self.len };
-        let same = self.seen.find(seen.hash(), |other| other.tag == tag && self.vector(other.node) == vector);
-        if let Some(holder) = same {
-            let node = holder.node;
+        if let Some(node) = self.holder(seen, vector) {
             self.budget.reserve(&mut self.duplicates, 1)?;
             self.duplicates.push((node, heap_tid));
             return Ok(());
@@ -194,6 +190,7 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         if self.filling.is_none() {
             self.filling = Some(self.new_chunk()?);
         }
+        let arena = &self.inserter.arena;
         if let Some(chunk) = &mut self.filling {
             let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
             let prepared = arena.measure.prepare(vector);
@@ -209,6 +206,26 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         Ok(())
     }
 
+    /// The node that holds a vector already.
+    fn holder(&mut self, seen: Seen, vector: &[u8]) -> Option<u32> {
+        let Self { inserter, filling, len, buffer, .. } = self;
+        let arena = &inserter.arena;
+        let mut is_same = |node: u32| match filling {
+            Some(chunk) if node >= *len - chunk.len() as u32 => {
+                chunk.vector(arena.shape.locate(node).1, &arena.shape) == vector
+            }
+            _ => match arena.any_vector(node, buffer) {
+                Ok(other) => other == vector,
+                Err(failure) => {
+                    inserter.fail(failure);
+                    false
+                }
+            },
+        };
+        let is_holder = |other: &Seen| other.tag == seen.tag && is_same(other.node);
+        self.seen.find(seen.hash(), is_holder).map(|holder| holder.node)
+    }
+
     /// Makes room for what the caller keeps beside the graph, within the same limit.
     pub fn reserve<T>(&mut self, items: &mut Vec<T>, additional: usize) -> Result<(), Full> {
         self.budget.reserve(items, additional)
@@ -218,23 +235,34 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
     /// It fails where there is no memory for that.
     ///
     /// `poll` is called again and again with the number of nodes inserted. It may unwind.
-    pub fn finish(mut self, mut poll: impl FnMut(u32)) -> CoreResult<Option<&'scope Arena>> {
-        let arena = self.inserter.arena;
+    pub fn finish(mut self, mut poll: impl FnMut(u32)) -> CoreResult<Option<Arena>> {
         self.publish();
         // The table is of no more use, and its memory is.
         self.seen = HashTable::new();
-        while self.inserter.inserted() < self.len {
+        if !self.wait(&mut poll)? {
+            return Ok(None);
+        }
+        connect(&self.inserter.arena, || poll(self.len))?;
+        sort_unstable(&mut self.duplicates, &mut || poll(self.len));
+        let Self { inserter, duplicates, .. } = &mut self;
+        let Some(Inserter { arena, .. }) = Arc::get_mut(inserter) else { return Ok(None) };
+        arena.duplicates = std::mem::take(duplicates);
+        let empty = Arena::empty(arena.parameters);
+        Ok(Some(std::mem::replace(arena, empty)))
+    }
+
+    /// Waits until all published rows are inserted and no task runs any more; false when the build was
+    /// stopped.
+    pub(super) fn wait(&mut self, poll: &mut impl FnMut(u32)) -> CoreResult<bool> {
+        // A task lets go of the arena last of all.
+        while self.inserter.inserted() < self.inserter.arena.len() || Arc::strong_count(&self.inserter) > 1 {
             if self.inserter.is_stopped() {
-                return self.inserter.check().map(|()| None);
+                return self.inserter.check().map(|()| false);
             }
             poll(self.inserter.inserted());
             std::thread::sleep(POLL_INTERVAL);
         }
-        connect(arena, || poll(self.len))?;
-        sort_unstable(&mut self.duplicates, &mut || poll(self.len));
-        arena.duplicates.get_or_init(|| std::mem::take(&mut self.duplicates));
-        self.finished = true;
-        Ok(Some(arena))
+        Ok(true)
     }
 
     /// Nodes inserted so far.
@@ -242,27 +270,31 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
         self.inserter.inserted()
     }
 
-    /// The vector of a node, which may be in the chunk that is being filled.
-    fn vector(&self, node: u32) -> &[u8] {
-        let arena = self.inserter.arena;
-        match &self.filling {
-            Some(chunk) if node >= self.len - chunk.len() as u32 => {
-                chunk.vector(arena.shape.locate(node).1, &arena.shape)
-            }
-            _ => arena.vector(node),
-        }
-    }
-
     /// A chunk as large as the memory left allows.
     fn new_chunk(&mut self) -> Result<Chunk, Full> {
         let shape = &self.inserter.arena.shape;
         let (place, row) = shape.locate(self.len);
-        let rows = shape.rows().min(self.budget.left() / shape.memory_per_row());
+        // Each thread's marks grow to a power of two.
+        let nodes = (self.len as usize + shape.rows()).next_power_of_two();
+        let marks = nodes * self.pool.current_num_threads();
+        self.budget.check(marks - self.marks)?;
+        let per_row = shape.memory(&self.inserter.arena.parameters, 0);
+        let left = |budget: &Budget| budget.left().saturating_sub(marks - self.marks);
+        while left(&self.budget) < shape.rows() * per_row.spilled
+            && let Some(vectors) = self.spare.pop()
+        {
+            self.budget.release(vectors);
+        }
+        let per_row = if self.spare.is_empty() { per_row.whole } else { per_row.spilled };
+        let rows = shape.rows().min(left(&self.budget) / per_row);
         // A chunk that was cut short is the last.
-        if rows == 0 || row != 0 || place >= self.inserter.arena.chunks.len() {
+        let is_cut = rows < shape.rows();
+        if rows == 0 || is_cut && self.can_spill() || row != 0 || place >= self.inserter.arena.chunks.len() {
             return Err(Full);
         }
-        Chunk::new(rows, shape, &mut self.budget)
+        self.budget.resized(self.marks, marks);
+        self.marks = marks;
+        Chunk::new(rows, self.spare.pop(), shape, &mut self.budget)
     }
 
     /// Makes room for one more vector in the table of those seen.
@@ -281,23 +313,23 @@ impl<'a, 'scope> Feeder<'a, 'scope> {
     /// Hands the rows of the chunk that takes rows to the pool.
     fn publish(&mut self) {
         let Some(chunk) = self.filling.take() else { return };
-        let Self { scope, inserter, len, .. } = *self;
-        let nodes = len - chunk.len() as u32..len;
-        let (place, _) = inserter.arena.shape.locate(nodes.start);
+        let arena = &self.inserter.arena;
+        let nodes = self.len - chunk.len() as u32..self.len;
+        let (place, _) = arena.shape.locate(nodes.start);
         // This thread alone sets chunks, each once.
-        inserter.arena.chunks[place].get_or_init(|| chunk);
-        inserter.arena.len.store(len, Ordering::Release);
+        arena.chunks[place].get_or_init(|| chunk);
+        arena.len.store(self.len, Ordering::Release);
         for start in nodes.clone().step_by(TASK_NODES) {
             let task = start..nodes.end.min(start + TASK_NODES as u32);
-            scope.spawn(move |_| inserter.insert_all(task));
+            let inserter = Arc::clone(&self.inserter);
+            // A panic stops the build, see `Inserter::insert_all`.
+            self.pool.spawn(move || _ = catch_unwind(AssertUnwindSafe(|| inserter.insert_all(task))));
         }
     }
 }
 
-impl Drop for Feeder<'_, '_> {
+impl Drop for Feeder<'_> {
     fn drop(&mut self) {
-        if !self.finished {
-            self.inserter.stop();
-        }
+        self.inserter.stop();
     }
 }

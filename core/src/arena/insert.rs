@@ -1,6 +1,7 @@
 //! Insertion of rows into the graph, by any number of threads (the paper's algorithm 1).
 
-use super::{Arena, ArenaQuery};
+use super::fetched::Fetched;
+use super::{Arena, ArenaQuery, Marks};
 use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, Purpose, choose_neighbours};
 use crate::types::{Error, Result};
 use std::ops::Range;
@@ -15,26 +16,37 @@ const LOCKS: usize = 4096;
 const FIRST_NODES: u32 = 256;
 
 /// What the threads that insert into an [`Arena`] share.
-pub(super) struct Inserter<'a> {
-    pub(super) arena: &'a Arena,
+pub(super) struct Inserter {
+    pub(super) arena: Arena,
     locks: Vec<Mutex<()>>,
     /// Held by a node that will become the entry point while it is inserted.
     entry_lock: Mutex<()>,
     inserted: AtomicU32,
-    stop: &'a AtomicBool,
+    stop: AtomicBool,
     /// Why a thread has stopped the build.
     failure: OnceLock<Error>,
+    /// What no task uses at the moment.
+    workspaces: Mutex<Vec<Workspace>>,
 }
 
-impl<'a> Inserter<'a> {
-    pub(super) fn new(arena: &'a Arena, stop: &'a AtomicBool) -> Self {
+/// What a task needs to insert nodes: made once a thread and not once a task, since marks are as many as
+/// nodes.
+struct Workspace {
+    marks: Marks,
+    scratch: Neighbours<u32>,
+    fetched: Fetched,
+}
+
+impl Inserter {
+    pub(super) fn new(arena: Arena) -> Self {
         Self {
             arena,
             locks: (0..LOCKS).map(|_| Mutex::new(())).collect(),
             entry_lock: Mutex::new(()),
             inserted: AtomicU32::new(0),
-            stop,
+            stop: AtomicBool::new(false),
             failure: OnceLock::new(),
+            workspaces: Mutex::default(),
         }
     }
 
@@ -53,6 +65,12 @@ impl<'a> Inserter<'a> {
         self.stop.store(true, Ordering::Release);
     }
 
+    /// Ends the build soon, for this reason if there was none before: who sees that it has stopped sees why.
+    pub(super) fn fail(&self, failure: Error) {
+        self.failure.get_or_init(|| failure);
+        self.stop();
+    }
+
     /// An error where a thread had to stop the build.
     pub(super) fn check(&self) -> Result<()> {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
@@ -63,38 +81,45 @@ impl<'a> Inserter<'a> {
         let stop = StopOnDrop(self);
         match self.try_insert_all(nodes) {
             Ok(()) => std::mem::forget(stop),
-            // Who sees that the build has stopped sees why.
-            Err(failure) => _ = self.failure.get_or_init(|| failure),
+            Err(failure) => self.fail(failure),
         }
     }
 
     fn try_insert_all(&self, nodes: Range<u32>) -> Result<()> {
-        let mut search = LayerSearch::new(Default::default(), Purpose::Insertion);
-        let mut scratch = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
+        let idle = lock(&self.workspaces).pop();
+        let Workspace { marks, mut scratch, mut fetched } = idle.unwrap_or_else(|| Workspace {
+            marks: Marks::default(),
+            scratch: Neighbours { diverse: Vec::new(), pruned: Vec::new() },
+            fetched: Fetched::default(),
+        });
+        let mut search = LayerSearch::new(marks, Purpose::Insertion);
         for node in nodes {
             if self.is_stopped() {
                 break;
             }
-            self.insert(node, &mut search, &mut scratch)?;
+            let query = ArenaQuery::of_node(&self.arena, node, fetched)?;
+            self.insert(node, &query, &mut search, &mut scratch)?;
+            fetched = query.into_fetched();
             // Release: who sees that all nodes are inserted sees their links.
             self.inserted.fetch_add(1, Ordering::Release);
         }
+        lock(&self.workspaces).push(Workspace { marks: search.into_visited(), scratch, fetched });
         Ok(())
     }
 
-    fn insert(
-        &self,
+    fn insert<'a>(
+        &'a self,
         node: u32,
+        query: &ArenaQuery<'a>,
         search: &mut LayerSearch<ArenaQuery<'a>>,
         scratch: &mut Neighbours<u32>,
     ) -> Result<()> {
-        let arena = self.arena;
+        let arena = &self.arena;
         let level = arena.level(node);
         let rises = || arena.entry_point().is_none_or(|entry| level > entry.level);
         let entry_guard = (self.inserted() < FIRST_NODES || rises()).then(|| lock(&self.entry_lock));
-        let query = ArenaQuery::of_node(arena, node);
-        let distance_between = |a, b| Ok(arena.distance_between(a, b));
-        let chosen = choose_neighbours(&query, search, &arena.parameters, level, |_| true, distance_between)?;
+        let distance_between = |a, b| Ok(query.distance_between(a, b));
+        let chosen = choose_neighbours(query, search, &arena.parameters, level, |_| true, distance_between)?;
         // The node's own links first: once a neighbour links to it, searches come by.
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             arena.list(node, layer).write(neighbours);
@@ -102,7 +127,7 @@ impl<'a> Inserter<'a> {
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             for neighbour in neighbours.iter() {
                 let back_link = Candidate { node, ..*neighbour };
-                self.link(neighbour.node, layer, back_link, scratch)?;
+                self.link(neighbour.node, layer, back_link, query, scratch)?;
             }
         }
         if entry_guard.is_some() && rises() {
@@ -111,18 +136,19 @@ impl<'a> Inserter<'a> {
         Ok(())
     }
 
-    /// Offers `node` a neighbour.
+    /// Offers `node` a neighbour, whose query measures it.
     ///
-    /// All distances are measured: in tight clusters far from the centroid, where neighbours differ by less
+    /// All distances are measured that estimates leave in doubt: in tight clusters far from the centroid, where neighbours differ by less
     /// than estimates err, some nodes would be pruned from all lists in which a search could find them.
     fn link(
         &self,
         node: u32,
         layer: u8,
         neighbour: Candidate<u32>,
+        query: &ArenaQuery,
         scratch: &mut Neighbours<u32>,
     ) -> Result<()> {
-        let arena = self.arena;
+        let arena = &self.arena;
         let list = arena.list(node, layer);
         let _guard = lock(&self.locks[node as usize % LOCKS]);
         list.read(scratch);
@@ -130,21 +156,26 @@ impl<'a> Inserter<'a> {
         if scratch.iter().any(|present| present.node == neighbour.node) {
             return Ok(());
         }
-        scratch
-            .offer(neighbour, arena.parameters.max_links(layer), |a, b| Ok(arena.distance_between(a, b)))?;
+        // One of the two is always the neighbour that is offered.
+        let is_nearer = |candidate: &Candidate<u32>, other| {
+            let other = if candidate.node == neighbour.node { other } else { candidate.node };
+            query.is_within(other, candidate.distance)
+        };
+        scratch.offer(neighbour, arena.parameters.max_links(layer), is_nearer)?;
         list.write(scratch);
         Ok(())
     }
 }
 
-/// The mutexes guard no data of their own, so that a panic leaves nothing half done behind them.
-fn lock(mutex: &Mutex<()>) -> MutexGuard<'_, ()> {
+/// The mutexes guard no data of their own, or a list that is whole at any time, so that a panic leaves nothing
+/// half done behind them.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-struct StopOnDrop<'a, 'b>(&'a Inserter<'b>);
+struct StopOnDrop<'a>(&'a Inserter);
 
-impl Drop for StopOnDrop<'_, '_> {
+impl Drop for StopOnDrop<'_> {
     fn drop(&mut self) {
         self.0.stop();
     }

@@ -1,9 +1,12 @@
 //! The graph in RAM, built by many threads without unsafe code.
 //!
-//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and never
-//! changes again, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph.
+//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and changes
+//! no more, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph.
 //! Every row is a node: a row whose vector has been seen before only adds its heap TID to the node that holds
 //! it.
+//!
+//! **Where memory ends** vectors move to a file, see `spill`, while no task runs; codes and links stay. From
+//! then on a search goes by codes alone, and measures what it has found at its end.
 //!
 //! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread
 //! holds one such lock at a time; the lock on the entry point is taken before any of them.
@@ -12,21 +15,27 @@ mod budget;
 mod chunk;
 mod connect;
 mod feed;
+mod fetched;
+mod file;
 mod insert;
 mod list;
 mod marks;
 mod query;
+mod spill;
 
 pub use budget::Full;
-pub use feed::{Feeder, Settings, build};
+pub use feed::{Feeder, Settings};
+pub use file::{VectorFile, VectorReader};
 pub use marks::Marks;
 pub use query::ArenaQuery;
 
 use crate::code::Quantizer;
 use crate::graph::{BuiltGraph, EntryPoint};
 use crate::kernel::Measure;
-use crate::types::{HeapTid, Parameters};
+use crate::types::{HeapTid, Parameters, Result};
+pub use chunk::Memory;
 use chunk::{Chunk, Shape};
+use file::Spilled;
 use list::List;
 use std::iter;
 use std::sync::OnceLock;
@@ -46,15 +55,16 @@ pub struct Arena {
     /// Level and node, packed; [`NO_ENTRY`] before the first.
     entry: AtomicU64,
     /// Heap TIDs after each node's first, ordered by node. Set when the last row has been inserted.
-    duplicates: OnceLock<Vec<(u32, HeapTid)>>,
+    duplicates: Vec<(u32, HeapTid)>,
+    spilled: Option<Spilled>,
 }
 
 const NO_ENTRY: u64 = u64::MAX;
 
 impl Arena {
-    /// Bytes that a node takes on average: an estimate for planning, as levels are drawn.
-    pub fn memory_per_row(parameters: &Parameters) -> usize {
-        Shape::new(parameters).memory_per_row()
+    /// What a build by so many threads takes: an estimate for planning.
+    pub fn memory(parameters: &Parameters, threads: usize) -> Memory {
+        Shape::new(parameters, usize::MAX).memory(parameters, threads)
     }
 
     /// Makes `entry` the entry point. The caller holds the lock on it.
@@ -64,23 +74,12 @@ impl Arena {
 
     /// The graph as a search for `vector` sees it.
     pub fn query<'a>(&'a self, vector: &'a [u8]) -> ArenaQuery<'a> {
-        ArenaQuery::new(self, vector, self.measure.prepare(vector))
+        ArenaQuery::new(self, vector.into(), self.measure.prepare(vector), Default::default())
     }
 
     fn list(&self, node: u32, layer: u8) -> List<'_> {
         let (chunk, row) = self.locate(node);
         chunk.list(row, layer, &self.shape)
-    }
-
-    fn distance_between(&self, a: u32, b: u32) -> f64 {
-        let (chunk_a, a) = self.locate(a);
-        let (chunk_b, b) = self.locate(b);
-        self.measure.distance_between(
-            chunk_a.vector(a, &self.shape),
-            chunk_a.row(a).prepared,
-            chunk_b.vector(b, &self.shape),
-            chunk_b.row(b).prepared,
-        )
     }
 
     fn locate(&self, node: u32) -> (&Chunk, usize) {
@@ -111,9 +110,8 @@ impl BuiltGraph for Arena {
         chunk.row(row).level
     }
 
-    fn vector(&self, node: u32) -> &[u8] {
-        let (chunk, row) = self.locate(node);
-        chunk.vector(row, &self.shape)
+    fn vector<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        self.any_vector(node, buffer)
     }
 
     fn quantizer(&self) -> Option<&Quantizer> {
@@ -127,9 +125,8 @@ impl BuiltGraph for Arena {
 
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid> {
         let (chunk, row) = self.locate(node);
-        let duplicates = self.duplicates.get().map_or(&[][..], Vec::as_slice);
-        let first = duplicates.partition_point(|(holder, _)| *holder < node);
-        let others = duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
+        let first = self.duplicates.partition_point(|(holder, _)| *holder < node);
+        let others = self.duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
         iter::once(chunk.row(row).heap_tid).chain(others.map(|(_, heap_tid)| *heap_tid))
     }
 

@@ -1,43 +1,110 @@
 //! The arena as one query sees it.
 
+use super::fetched::Fetched;
 use super::{Arena, Marks};
 use crate::code::CodeQuery;
 use crate::graph::{BuiltGraph, Candidate, EntryPoint, Expanded, NodeStore, Visited};
 use crate::kernel::prefetch;
 use crate::types::Result;
+use std::borrow::Cow;
+use std::cell::RefCell;
 
 /// Nodes that are expanded together, by codes: while one is expanded, the others are on their way.
 const BEAM: usize = 4;
 
+/// An estimate that differs from what it is compared with by more standard deviations is beyond doubt.
+const DOUBT: f64 = 2.0;
+
 /// An [`Arena`] and the vector whose neighbours are sought.
 ///
-/// With codes an expansion measures its node and estimates the neighbours, as on pages; else it measures the
-/// neighbours.
+/// With codes an expansion measures its node and estimates the neighbours, as on pages; where vectors are in
+/// the file, it estimates the node as well, and results are measured at the end. Without codes it measures
+/// the neighbours.
 pub struct ArenaQuery<'a> {
     arena: &'a Arena,
-    vector: &'a [u8],
+    vector: Cow<'a, [u8]>,
     prepared: f32,
     codes: Option<CodeQuery>,
+    fetched: RefCell<Fetched>,
 }
 
 impl<'a> ArenaQuery<'a> {
-    pub(super) fn new(arena: &'a Arena, vector: &'a [u8], prepared: f32) -> Self {
-        let codes = arena.quantizer.as_ref().map(|quantizer| quantizer.query(vector));
-        Self { arena, vector, prepared, codes }
+    pub(super) fn new(arena: &'a Arena, vector: Cow<'a, [u8]>, prepared: f32, mut fetched: Fetched) -> Self {
+        let codes = arena.quantizer.as_ref().map(|quantizer| quantizer.query(&vector));
+        fetched.clear();
+        Self { arena, vector, prepared, codes, fetched: fetched.into() }
     }
 
-    /// The query of a node's own vector.
-    pub(super) fn of_node(arena: &'a Arena, node: u32) -> Self {
+    /// The query of a node's own vector. What `fetched` holds is forgotten, and its memory used.
+    pub(super) fn of_node(arena: &'a Arena, node: u32, fetched: Fetched) -> Result<Self> {
+        let vector = match arena.vector_in_memory(node) {
+            Some(vector) => Cow::from(vector),
+            None => {
+                let mut vector = vec![0; arena.parameters.vector_size()];
+                arena.read_vector(node, &mut vector)?;
+                Cow::from(vector)
+            }
+        };
         let (chunk, row) = arena.locate(node);
-        Self::new(arena, chunk.vector(row, &arena.shape), chunk.row(row).prepared)
+        Ok(Self::new(arena, vector, chunk.row(row).prepared, fetched))
     }
 
-    fn measure(&self, node: u32) -> Candidate<u32> {
+    /// The memory of what was fetched, for another query.
+    pub(super) fn into_fetched(self) -> Fetched {
+        self.fetched.into_inner()
+    }
+
+    /// The distance of any node.
+    pub(super) fn distance(&self, node: u32) -> Result<f64> {
+        if let Some(vector) = self.arena.vector_in_memory(node) {
+            return Ok(self.measure(node, vector));
+        }
+        let fetched = &mut *self.fetched.borrow_mut();
+        if let Some(distance) = fetched.distances.get(&node) {
+            return Ok(*distance);
+        }
+        let distance = self.measure(node, self.arena.any_vector(node, &mut fetched.buffer)?);
+        fetched.distances.try_reserve(1)?;
+        fetched.distances.insert(node, distance);
+        Ok(distance)
+    }
+
+    /// Whether a node is at this distance or nearer. It is not measured where that takes a read, and an
+    /// estimate is beyond doubt.
+    pub(super) fn is_within(&self, node: u32, distance: f64) -> Result<bool> {
+        if let Some(codes) = &self.codes
+            && self.arena.vector_in_memory(node).is_none()
+            && !self.fetched.borrow().distances.contains_key(&node)
+        {
+            let code = self.arena.code(node);
+            let difference = f64::from(codes.estimate(code)) - distance;
+            if difference.abs() > DOUBT * f64::from(codes.deviation(code)) {
+                return Ok(difference < 0.0);
+            }
+        }
+        Ok(self.distance(node)? <= distance)
+    }
+
+    /// The distance between two nodes that this query has found.
+    pub(super) fn distance_between(&self, a: u32, b: u32) -> f64 {
+        let fetched = self.fetched.borrow();
+        let prepared = |node| {
+            let (chunk, row) = self.arena.locate(node);
+            chunk.row(row).prepared
+        };
+        let vector = |node| fetched.vector(self.arena, node);
+        self.arena.measure.distance_between(vector(a), prepared(a), vector(b), prepared(b))
+    }
+
+    fn measure(&self, node: u32, vector: &[u8]) -> f64 {
         let (chunk, row) = self.arena.locate(node);
-        let vector = chunk.vector(row, &self.arena.shape);
         let prepared = chunk.row(row).prepared;
-        let distance = self.arena.measure.distance_between(self.vector, self.prepared, vector, prepared);
-        Candidate::new(distance, node)
+        self.arena.measure.distance_between(&self.vector, self.prepared, vector, prepared)
+    }
+
+    /// Whether nodes are estimated when they are expanded, too.
+    fn walks_by_codes_alone(&self) -> bool {
+        self.codes.is_some() && self.arena.spilled.is_some()
     }
 }
 
@@ -57,7 +124,9 @@ impl NodeStore for ArenaQuery<'_> {
         if self.codes.is_some() {
             for candidate in nodes {
                 self.arena.list(candidate.node, layer).prefetch();
-                prefetch(self.arena.vector(candidate.node));
+                if !self.walks_by_codes_alone() {
+                    self.arena.vector_in_memory(candidate.node).map(prefetch);
+                }
             }
             for candidate in nodes {
                 for neighbour in self.arena.list(candidate.node, layer).nodes() {
@@ -91,12 +160,38 @@ impl NodeStore for ArenaQuery<'_> {
                 // Vectors lie all over memory: while one is measured, the next is on its way.
                 for place in first..found.len() {
                     if let Some(next) = found.get(place + 1) {
-                        prefetch(self.arena.vector(next.node));
+                        self.arena.vector_in_memory(next.node).map(prefetch);
                     }
-                    found[place] = self.measure(found[place].node);
+                    let node = found[place].node;
+                    found[place] = Candidate::new(self.distance(node)?, node);
                 }
             }
         }
-        Ok(Expanded::Live(if candidate.is_estimated() { self.measure(node) } else { candidate }))
+        let itself = match &self.codes {
+            _ if !candidate.is_estimated() => candidate,
+            Some(codes) if self.walks_by_codes_alone() => {
+                Candidate::estimate(codes.estimate(self.arena.code(node)).into(), 0.0, node)
+            }
+            _ => Candidate::new(self.distance(node)?, node),
+        };
+        Ok(Expanded::Live(itself))
+    }
+
+    fn settle(&self, nodes: &mut Vec<Candidate<u32>>, wanted: usize) -> Result<usize> {
+        let wanted = wanted.min(nodes.len());
+        if self.walks_by_codes_alone() {
+            let nodes = &mut nodes[..wanted];
+            self.fetched.borrow_mut().fetch(self.arena, nodes.iter().map(|candidate| candidate.node))?;
+            for candidate in nodes.iter_mut().filter(|candidate| candidate.is_estimated()) {
+                let node = candidate.node;
+                let distance = self.measure(node, self.fetched.borrow().vector(self.arena, node));
+                *candidate = Candidate::new(distance, node);
+                if self.arena.vector_in_memory(node).is_none() {
+                    self.fetched.borrow_mut().distances.insert(node, distance);
+                }
+            }
+            nodes.sort_unstable();
+        }
+        Ok(wanted)
     }
 }

@@ -2,7 +2,7 @@
 
 use super::EntryPoint;
 use crate::code::Quantizer;
-use crate::types::{HeapTid, Parameters};
+use crate::types::{HeapTid, Parameters, Result};
 
 /// A graph that no longer changes. Nodes are numbered from 0; each holds a vector that no other holds.
 pub trait BuiltGraph {
@@ -26,8 +26,8 @@ pub trait BuiltGraph {
     /// A node's neighbours on a layer up to its level, no more than the parameters allow.
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32>;
 
-    /// A node's vector.
-    fn vector(&self, node: u32) -> &[u8];
+    /// A node's vector, perhaps read into `buffer`.
+    fn vector<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 
     /// What made the nodes' codes; `None` where they have none.
     fn quantizer(&self) -> Option<&Quantizer> {

@@ -95,6 +95,11 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self
     }
 
+    /// The visited set, for its memory.
+    pub fn into_visited(self) -> Store::Visited {
+        self.visited
+    }
+
     /// The live nodes of `layer` nearest to the query that a walk from `entries` finds, nearest first: `ef`
     /// of them, or fewer where the store settles fewer at a time.
     pub fn run(

@@ -22,12 +22,15 @@ impl<Node: Copy + Ord> Neighbours<Node> {
         max: usize,
         mut distance_between: impl FnMut(Node, Node) -> Result<f64>,
     ) -> Result<Self> {
+        let mut is_nearer = |candidate: &Candidate<Node>, node| {
+            Ok(distance_between(candidate.node, node)? <= candidate.distance)
+        };
         let mut chosen = Self { diverse: Vec::with_capacity(max.min(candidates.len())), pruned: Vec::new() };
         for candidate in candidates {
             if chosen.diverse.len() == max {
                 break;
             }
-            if is_diverse(candidate, &chosen.diverse, &mut distance_between)? {
+            if is_diverse(candidate, &chosen.diverse, &mut is_nearer)? {
                 chosen.diverse.push(*candidate);
             } else if chosen.pruned.len() < max {
                 chosen.pruned.push(*candidate);
@@ -40,21 +43,22 @@ impl<Node: Copy + Ord> Neighbours<Node> {
     /// Offers one more candidate, which may displace the furthest pruned neighbour; with none of those, the
     /// furthest.
     ///
-    /// Costs one distance for each diverse neighbour at most, where choosing again would cost the distances
-    /// of all pairs. The one difference: a pruned neighbour stays pruned when what it was nearer to is pruned
-    /// now.
+    /// `is_nearer` tells whether one of the candidates is as near to a node as to the node that they were
+    /// measured from, or nearer; one of the two is always the candidate that is offered. It is asked for each
+    /// diverse neighbour at most, where choosing again would ask for all pairs. The one difference: a pruned
+    /// neighbour stays pruned when what it was nearer to is pruned now.
     pub fn offer(
         &mut self,
         candidate: Candidate<Node>,
         max: usize,
-        mut distance_between: impl FnMut(Node, Node) -> Result<f64>,
+        mut is_nearer: impl FnMut(&Candidate<Node>, Node) -> Result<bool>,
     ) -> Result<()> {
         let place = self.diverse.partition_point(|neighbour| *neighbour < candidate);
-        if is_diverse(&candidate, &self.diverse[..place], &mut distance_between)? {
+        if is_diverse(&candidate, &self.diverse[..place], &mut is_nearer)? {
             self.diverse.insert(place, candidate);
             let mut further = place + 1;
             while let Some(neighbour) = self.diverse.get(further) {
-                if is_diverse(neighbour, &[candidate], &mut distance_between)? {
+                if is_diverse(neighbour, &[candidate], &mut is_nearer)? {
                     further += 1;
                 } else {
                     let neighbour = self.diverse.remove(further);
@@ -95,10 +99,10 @@ impl<Node: Copy + Ord> Neighbours<Node> {
 fn is_diverse<Node: Copy>(
     candidate: &Candidate<Node>,
     chosen: &[Candidate<Node>],
-    distance_between: &mut impl FnMut(Node, Node) -> Result<f64>,
+    is_nearer: &mut impl FnMut(&Candidate<Node>, Node) -> Result<bool>,
 ) -> Result<bool> {
     for neighbour in chosen {
-        if distance_between(candidate.node, neighbour.node)? <= candidate.distance {
+        if is_nearer(candidate, neighbour.node)? {
             return Ok(false);
         }
     }

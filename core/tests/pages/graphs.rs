@@ -3,7 +3,7 @@
 use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::graph::{BuiltGraph, EntryPoint};
 use walia_core::page::{MemoryStore, write_graph};
-use walia_core::types::{ElementType, HeapTid, Metric, Parameters};
+use walia_core::types::{ElementType, HeapTid, Metric, Parameters, Result};
 
 /// A graph whose every value follows from the numbers of its nodes.
 pub struct TestGraph {
@@ -108,8 +108,8 @@ impl BuiltGraph for TestGraph {
         others.filter(move |other| self.level(*other) >= layer).take(places - places / 5)
     }
 
-    fn vector(&self, node: u32) -> &[u8] {
-        &bytemuck::cast_slice(&self.vectors[node as usize])[..self.parameters.vector_size()]
+    fn vector<'a>(&'a self, node: u32, _: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        Ok(&bytemuck::cast_slice(&self.vectors[node as usize])[..self.parameters.vector_size()])
     }
 
     fn quantizer(&self) -> Option<&Quantizer> {

@@ -3,15 +3,14 @@
 use crate::graphs::{TestGraph, parameters};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::cell::Cell;
-use std::sync::atomic::AtomicBool;
-use walia_core::arena::{Settings, build};
+use walia_core::arena::{Feeder, Settings};
 use walia_core::graph::{BuiltGraph, EntryPoint};
 use walia_core::page::format::node::Node;
 use walia_core::page::format::owned::Owned;
 use walia_core::page::format::presence::Presence;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{Index, MemoryStore, Meta, Pages, check, statistics, write_graph};
-use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters};
+use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
 fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
@@ -64,7 +63,7 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
             let part = layout.payload_parts().nth(usize::from(tuple.header().count)).unwrap();
             payload.extend(&tuple.body()[..part.len()]);
         });
-        assert_eq!(payload, graph.vector(number));
+        assert_eq!(payload, graph.vector(number, &mut Vec::new()).unwrap());
 
         walk_chain(store, TupleKind::Upper, *address, node.header().upper, |tuple| {
             for layer in 1..=graph.level(number) {
@@ -160,8 +159,8 @@ impl BuiltGraph for OneNode<'_> {
         self.graph.links(node, layer)
     }
 
-    fn vector(&self, node: u32) -> &[u8] {
-        self.graph.vector(node)
+    fn vector<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        self.graph.vector(node, buffer)
     }
 
     fn heap_tids(&self, _node: u32) -> impl Iterator<Item = HeapTid> {
@@ -227,14 +226,13 @@ fn rows_without_a_distance_are_marked() {
         let parameters = Parameters { metric, ..parameters(4, ElementType::F32, 4) };
         let settings = Settings::new(parameters, &[], MAX_LEVEL, 1 << 26);
         let store = MemoryStore::new();
-        build(settings, &AtomicBool::new(false), &pool, |mut feeder| {
-            for row in 1..3000 {
-                let vector = [1.0, row as f32, 3.0, if row == 2999 { greatest } else { 0.0 }];
-                feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
-            }
-            let arena = feeder.finish(|_| ()).unwrap().unwrap();
-            write_graph(arena, asides, &mut &store, &mut |_| ()).unwrap();
-        });
+        let mut feeder = Feeder::new(settings, &pool);
+        for row in 1..3000 {
+            let vector = [1.0, row as f32, 3.0, if row == 2999 { greatest } else { 0.0 }];
+            feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+        }
+        let arena = feeder.finish(|_| ()).unwrap().unwrap();
+        write_graph(&arena, asides, &mut &store, &mut |_| ()).unwrap();
         assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
         let meta = Meta::read(&&store).unwrap();
         AsideKind::ALL.map(|kind| meta.presence(kind))
@@ -261,25 +259,16 @@ fn a_built_arena_checks_clean() {
     let parameters = parameters(6, ElementType::F32, 4);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let store = MemoryStore::new();
-    build(
-        Settings::new(parameters, &[], MAX_LEVEL, 1 << 26),
-        &AtomicBool::new(false),
-        &pool,
-        |mut feeder| {
-            let mut generator = StdRng::seed_from_u64(1);
-            for row in 0..3000 {
-                // Few enough values that some vectors are there twice.
-                let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
-                feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
-            }
-            let arena = feeder.finish(|_| ()).unwrap().unwrap();
-            write_graph(arena, &[], &mut &store, &mut |_| ()).unwrap();
-            assert_eq!(
-                statistics(&Index::open(&store, &()).unwrap()).unwrap().nodes(),
-                u64::from(arena.len())
-            );
-        },
-    );
+    let mut feeder = Feeder::new(Settings::new(parameters, &[], MAX_LEVEL, 1 << 26), &pool);
+    let mut generator = StdRng::seed_from_u64(1);
+    for row in 0..3000 {
+        // Few enough values that some vectors are there twice.
+        let vector: [f32; 6] = std::array::from_fn(|_| generator.random_range(0..3) as f32);
+        feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
+    }
+    let arena = feeder.finish(|_| ()).unwrap().unwrap();
+    write_graph(&arena, &[], &mut &store, &mut |_| ()).unwrap();
+    assert_eq!(statistics(&Index::open(&store, &()).unwrap()).unwrap().nodes(), u64::from(arena.len()));
     let index = Index::open(&store, &()).unwrap();
     assert_eq!(check(&index).unwrap(), []);
     assert_eq!(statistics(&index).unwrap().heap_tids, 3000);

@@ -1,7 +1,9 @@
 //! `ambuild` and `ambuildempty`: CREATE INDEX.
 //!
 //! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a
-//! pool insert into the graph; then it writes the pages. The threads never call Postgres.
+//! pool insert into the graph; then it writes the pages. The threads never call Postgres. Where memory ends,
+//! vectors move to a temporary file; where codes and links do not fit either, the remaining rows are inserted
+//! one by one.
 
 mod progress;
 mod rows;
@@ -10,10 +12,9 @@ mod threads;
 
 use std::ffi::c_char;
 use std::ptr;
-use std::sync::atomic::AtomicBool;
 
 use pgrx::{pg_guard, pg_sys};
-use walia_core::arena::{self, Arena, Settings};
+use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::page::{max_level, write_graph};
 
 use super::column;
@@ -44,16 +45,16 @@ pub unsafe extern "C-unwind" fn ambuild(
     let centroid = sample::centroid(&table);
     let max_level = max_level(&parameters).map_err(|error| table.error(error)).or_raise();
     let settings = Settings::new(parameters, &centroid, max_level, memory);
+    // The threads read it: it is closed when they have been joined.
+    let mut file = None;
     let build = |pool: &_| {
-        let stop = AtomicBool::new(false);
-        let (_, counts) = arena::build(settings, &stop, pool, |feeder| {
-            let mut rows = Rows::new(&table, feeder);
-            let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
-            rows.finish().map(|indexed| (scanned, indexed))
-        });
-        counts
+        let mut rows = Rows::new(&table, Feeder::new(settings, pool), &mut file);
+        let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
+        rows.finish().map(|indexed| (scanned, indexed))
     };
-    let (heap_tuples, index_tuples) = threads::with_pool(guc::build_threads(), build).flatten().or_raise();
+    let counts = threads::with_pool(guc::build_threads(), build).flatten();
+    drop(file);
+    let (heap_tuples, index_tuples) = counts.or_raise();
     let result = pg_sys::IndexBuildResult { heap_tuples, index_tuples };
     // SAFETY: palloc gives memory for any struct.
     unsafe {

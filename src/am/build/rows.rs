@@ -1,8 +1,10 @@
-//! The rows of a build: into the arena as long as it has room, then one by one into pages.
+//! The rows of a build: into the arena as long as it has room, with vectors or without, then one by one into
+//! pages.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
-use walia_core::arena::{Arena, Feeder};
+use walia_core::arena::{Arena, Feeder, Memory};
+use walia_core::graph::BuiltGraph;
 use walia_core::kernel::Measure;
 use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
@@ -12,16 +14,18 @@ use walia_core::types::HeapTid;
 use super::progress::{self, Phase};
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
+use crate::guc::build_threads;
 use crate::store::bulk::BulkWriter;
+use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
 
 /// Where rows go.
-enum Stage<'a, 'scope> {
+enum Stage<'a> {
     /// Into the graph in memory.
-    Arena(Feeder<'a, 'scope>),
+    Arena(Feeder<'a>),
     /// Into the index's pages, as an INSERT would.
     Pages(Index<RelationStore>),
 }
@@ -34,31 +38,30 @@ enum Place<'v> {
 }
 
 /// The state of a build while the table is read.
-pub struct Rows<'a, 'scope> {
+pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
-    stage: Option<Stage<'a, 'scope>>,
+    stage: Option<Stage<'a>>,
+    /// For vectors that memory has no room for; `None` as long as it has.
+    file: &'a mut Option<TemporaryFile>,
     /// Rows outside of the graph, while it is in memory.
     asides: Vec<(AsideKind, HeapTid)>,
     /// Rows that have come so far.
     rows: u64,
-    /// Rows that the table is thought to have.
-    expected: f64,
 }
 
-impl<'a, 'scope> Rows<'a, 'scope> {
+impl<'a> Rows<'a> {
     /// No rows yet.
-    pub fn new(table: &'a IndexedTable, feeder: Feeder<'a, 'scope>) -> Self {
-        let expected = table.expected_rows();
+    pub fn new(table: &'a IndexedTable, feeder: Feeder<'a>, file: &'a mut Option<TemporaryFile>) -> Self {
         progress::begin(Phase::BuildingGraph);
-        progress::rows_total(expected as u64);
+        progress::rows_total(table.expected_rows() as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
             stage: Some(Stage::Arena(feeder)),
+            file,
             asides: Vec::new(),
             rows: 0,
-            expected,
         }
     }
 
@@ -81,7 +84,7 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             Some(vector) if self.measure.is_undefined(vector) => Place::Aside(AsideKind::ZeroVector),
             Some(vector) => Place::Graph(vector),
         };
-        if let Some(Stage::Arena(feeder)) = &mut self.stage {
+        while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
                 progress::rows_done(feeder.inserted().into());
             }
@@ -94,7 +97,9 @@ impl<'a, 'scope> Rows<'a, 'scope> {
             if taken.is_ok() {
                 return Ok(());
             }
-            self.leave_memory()?;
+            if !self.spill()? {
+                self.leave_memory()?;
+            }
         }
         let Some(Stage::Pages(index)) = &self.stage else { unreachable!("the arena was left above") };
         let inserted = match place {
@@ -105,48 +110,101 @@ impl<'a, 'scope> Rows<'a, 'scope> {
         inserted.map_err(|error| self.table.error(error))
     }
 
+    /// Makes room in memory by moving vectors to a temporary file, and says so the first time. False where
+    /// there is nothing to be gained.
+    fn spill(&mut self) -> Result<bool> {
+        let Some(Stage::Arena(feeder)) = &mut self.stage else { return Ok(false) };
+        if !feeder.can_spill() {
+            return Ok(false);
+        }
+        let file = match self.file {
+            Some(file) => file,
+            None => {
+                let rows = self.rows - 1;
+                let (whole, _) = wanted(self.table, rows);
+                notice(
+                    format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
+                    "Vectors are moved to a temporary file, which makes the build somewhat slower.",
+                    format!(
+                        "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
+                    ),
+                );
+                self.file.insert(TemporaryFile::create()?)
+            }
+        };
+        feeder.spill(file, poll).map_err(|error| self.table.error(error))
+    }
+
     /// Writes the graph as far as it is built, and says that the rest will be slow.
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let per_row = Arena::memory_per_row(&self.table.parameters) as f64;
-        let megabytes = (per_row * self.expected.max(rows as f64) / f64::from(1 << 20)).ceil();
-        ErrorReport::new(
-            PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION,
+        let (whole, spilled) = wanted(self.table, rows);
+        let hint = match self.table.parameters.code_bits {
+            0 => format!(
+                "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
+            ),
+            _ => format!(
+                "Increase maintenance_work_mem to about {spilled} MB to build the graph in memory and keep vectors \
+                 in a temporary file, or to about {whole} MB to build it with its vectors in memory."
+            ),
+        };
+        notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
-            "walia",
-        )
-        .set_detail("The remaining rows are inserted one at a time, which takes much longer.")
-        .set_hint(format!(
-            "Increase maintenance_work_mem to about {megabytes} MB to build the whole graph in memory."
-        ))
-        .report(PgLogLevel::NOTICE);
+            "The remaining rows are inserted one at a time, which takes much longer.",
+            hint,
+        );
         self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
+        progress::rows_total(self.table.expected_rows() as u64);
         let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
         self.stage = Some(Stage::Pages(index));
         Ok(())
     }
 
     /// Waits for the graph and writes it to pages.
-    fn write(&mut self, feeder: Feeder<'_, '_>) -> Result<()> {
-        let arena = feeder.finish(|inserted| {
-            progress::rows_done(inserted.into());
-            check_for_interrupts();
-        });
-        let arena = arena.map_err(|error| self.table.error(error))?.ok_or_else(|| {
+    fn write(&mut self, feeder: Feeder) -> Result<()> {
+        let arena = feeder.finish(poll).map_err(|error| self.table.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "the threads of the index build ended unexpectedly",
             )
         })?;
         progress::begin(Phase::WritingPages);
+        progress::rows_total(arena.len().into());
         // SAFETY: the index is open, and nobody else sees it.
         let mut writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
         let asides = std::mem::take(&mut self.asides);
-        write_graph(arena, &asides, &mut writer, &mut |_| check_for_interrupts())
-            .map_err(|error| self.table.error(error))?;
+        let mut show = |nodes| {
+            progress::rows_done(nodes);
+            check_for_interrupts();
+        };
+        write_graph(&arena, &asides, &mut writer, &mut show).map_err(|error| self.table.error(error))?;
         writer.finish();
         Ok(())
     }
+}
+
+/// Shows how many nodes the threads have inserted, and lets the build be cancelled.
+fn poll(inserted: u32) {
+    progress::rows_done(inserted.into());
+    check_for_interrupts();
+}
+
+/// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
+/// as many rows as it is thought to have, or more where so many have come already.
+fn wanted(table: &IndexedTable, come: u64) -> (usize, usize) {
+    let rows = table.expected_rows().max(come as f64);
+    let Memory { whole, spilled, fetched } = Arena::memory(&table.parameters, build_threads());
+    let megabytes = |per_row: usize, beside: usize| {
+        ((per_row as f64 * rows + beside as f64) / f64::from(1 << 20)).ceil() as usize + 1
+    };
+    (megabytes(whole, 0), megabytes(spilled, fetched))
+}
+
+fn notice(message: String, detail: &str, hint: String) {
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "walia")
+        .set_detail(detail)
+        .set_hint(hint)
+        .report(PgLogLevel::NOTICE);
 }

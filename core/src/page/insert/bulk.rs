@@ -51,7 +51,7 @@ pub fn write_graph<Graph: BuiltGraph>(
         meta.entry_point = plan.node(entry.node);
         meta.entry_level = u16::from(entry.level);
     }
-    mark_built(&mut meta, graph, asides, progress);
+    mark_built(&mut meta, graph, asides, progress)?;
     let mut page = empty_page(PageKind::Meta);
     meta.write(&mut page);
     sink.append(&page)?;
@@ -199,11 +199,12 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
     }
 
     /// A node's payload.
-    fn payload(&self, node: u32) -> Vec<u8> {
+    fn payload(&self, node: u32) -> Result<Vec<u8>> {
         let mut payload = vec![0; self.layout.payload_size];
         let element = self.layout.parameters.element;
-        self.layout.encoding.encode(self.graph.vector(node), element, &mut payload);
-        payload
+        let mut buffer = Vec::new();
+        self.layout.encoding.encode(self.graph.vector(node, &mut buffer)?, element, &mut payload);
+        Ok(payload)
     }
 
     fn whole_part(&self, node: u32, part: u32) -> Link {
@@ -244,7 +245,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             let nodes = self.plan.page_of(first);
             let placed = self.plan.place(nodes.clone(), &mut tail);
             for (node, placed) in nodes.zip(&placed) {
-                let payload = self.plan.payload(node);
+                let payload = self.plan.payload(node)?;
                 for part in 0..self.plan.whole_parts {
                     let last = part + 1 == self.plan.whole_parts;
                     let next = if last { last_part(placed) } else { self.plan.whole_part(node, part + 1) };
@@ -313,6 +314,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         let Plan { graph, layout, .. } = self.plan;
         let level = graph.level(node);
         let link = self.plan.node(node);
+        let payload = self.plan.payload(node)?;
         add(page, link, layout.node_size, |bytes| {
             let mut tuple = NodeMut::format(layout, bytes, link.version, level, 0);
             let tids: Vec<_> = graph.heap_tids(node).take(layout.inline_tids).collect();
@@ -321,7 +323,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
                 tuple.set_link(position, self.plan.node(neighbour));
                 tuple.set_link_code(position, graph.code(neighbour));
             }
-            tuple.set_payload(&self.plan.payload(node), graph.code(node));
+            tuple.set_payload(&payload, graph.code(node));
             let whole = (self.plan.whole_parts > 0).then(|| self.plan.whole_part(node, 0));
             tuple.set_payload_link(whole.unwrap_or_else(|| last_part(placed)));
             for owned in placed {
@@ -345,6 +347,10 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         let Plan { graph, layout, .. } = self.plan;
         let link = tuple.link;
         let owner = self.plan.node(node);
+        let payload = match tuple.content {
+            Content::Payload => self.plan.payload(node)?,
+            Content::Upper | Content::HeapTids(_) => Vec::new(),
+        };
         add(page, link, tuple.size, |bytes| match &tuple.content {
             Content::Upper => {
                 let level = graph.level(node);
@@ -359,7 +365,7 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
             Content::Payload => {
                 let part = self.plan.whole_parts as u16;
                 let header = self.header(TupleKind::Payload, node, link, part, Link::NONE);
-                let payload = &self.plan.payload(node)[usize::from(part) * PAYLOAD_PART_SIZE..];
+                let payload = &payload[usize::from(part) * PAYLOAD_PART_SIZE..];
                 OwnedMut::format(bytes, header).body_mut()[..payload.len()].copy_from_slice(payload);
             }
             Content::HeapTids(positions) => {

@@ -17,19 +17,24 @@ pub(super) fn mark_built<Graph: BuiltGraph>(
     graph: &Graph,
     asides: &[(AsideKind, HeapTid)],
     progress: &mut impl FnMut(u64),
-) {
+) -> Result<()> {
     let parameters = graph.parameters();
     let measure = Measure::new(parameters.metric, parameters.element);
-    let mut is_extraordinary = |node: u32| {
+    let (mut buffer, mut has_extraordinary) = (Vec::new(), false);
+    for node in 0..graph.len() {
         if node.is_multiple_of(TOGETHER) {
             progress(0);
         }
-        !measure.is_ordinary(graph.vector(node))
-    };
-    let node = (0..graph.len()).any(&mut is_extraordinary).then_some(AsideKind::ZeroVector);
+        if !measure.is_ordinary(graph.vector(node, &mut buffer)?) {
+            has_extraordinary = true;
+            break;
+        }
+    }
+    let node = has_extraordinary.then_some(AsideKind::ZeroVector);
     for kind in asides.iter().map(|(kind, _)| *kind).chain(node) {
         meta.set_presence(kind, Presence::Present);
     }
+    Ok(())
 }
 
 /// Marks a kind as present in the unit that adds rows of it, and holds the meta page.
