@@ -18,6 +18,7 @@ SELECT '\x01020300'::veccode;
 SELECT 'abc'::veccode;
 SELECT '\x0'::veccode;
 SELECT '\xzz'::veccode;
+SELECT '\x+1+2030051776f405177efbe02030002'::veccode;
 SELECT ''::veccode;
 -- Another version, no bits, no dimensions, too long.
 SELECT '\x0202030065216f40391a4fbf1b000000'::veccode;

@@ -37,17 +37,8 @@ unsafe fn measure_of_family(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<(
 /// # Safety
 /// Called in a transaction; the operator exists.
 pub unsafe fn measure_of_operator(operator: pg_sys::Oid) -> Option<(Metric, ElementType)> {
-    let nothing = pg_sys::Datum::from(0);
-    // SAFETY: the list's tuples are rows of pg_amop, copied before it is released.
-    let rows = unsafe {
-        let cache = pg_sys::SysCacheIdentifier::AMOPOPID as i32;
-        let list = pg_sys::SearchSysCacheList(cache, 1, operator.into(), nothing, nothing);
-        let members = (*list).members.as_slice((*list).n_members as usize).iter();
-        let row = |tuple| *pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_amop>();
-        let rows: Vec<_> = members.map(|member| row(&raw mut (**member).tuple)).collect();
-        pg_sys::ReleaseCatCacheList(list);
-        rows
-    };
+    // SAFETY: by the caller's promise; the cache is one of pg_amop.
+    let rows = unsafe { rows_of::<pg_sys::FormData_pg_amop>(pg_sys::SysCacheIdentifier::AMOPOPID, operator) };
     let orders = rows.iter().filter(|row| row.amoppurpose == pg_sys::AMOP_ORDER as std::ffi::c_char);
     // SAFETY: by the caller's promise.
     orders.filter_map(|row| unsafe { measure_of_family(row.amopfamily, row.amoplefttype) }).next()
@@ -86,21 +77,32 @@ pub unsafe fn check_type(class: pg_sys::Oid, column_type: pg_sys::Oid) -> Result
 unsafe fn alike(class: &pg_sys::FormData_pg_opclass, input: pg_sys::Oid) -> Option<String> {
     // SAFETY: by the caller's promise.
     let wanted = unsafe { measure(class.oid) };
-    let nothing = pg_sys::Datum::from(0);
-    // SAFETY: the list's tuples are rows of pg_opclass, copied before it is released.
+    // SAFETY: as above; the cache is one of pg_opclass.
     let rows = unsafe {
-        let cache = pg_sys::SysCacheIdentifier::CLAAMNAMENSP as i32;
-        let list = pg_sys::SearchSysCacheList(cache, 1, class.opcmethod.into(), nothing, nothing);
-        let members = (*list).members.as_slice((*list).n_members as usize).iter();
-        let row = |tuple| *pg_sys::GETSTRUCT(tuple).cast::<pg_sys::FormData_pg_opclass>();
-        let rows: Vec<_> = members.map(|member| row(&raw mut (**member).tuple)).collect();
-        pg_sys::ReleaseCatCacheList(list);
-        rows
+        let cache = pg_sys::SysCacheIdentifier::CLAAMNAMENSP;
+        rows_of::<pg_sys::FormData_pg_opclass>(cache, class.opcmethod)
     };
     // SAFETY: the catalogs have these classes.
     let mut fitting =
         rows.iter().filter(|row| row.opcintype == input && unsafe { measure(row.oid) } == wanted);
     fitting.next().map(|row| pgrx::name_data_to_str(&row.opcname).to_owned())
+}
+
+/// The rows of a catalog whose first key in a cache is this.
+///
+/// # Safety
+/// Called in a transaction; the cache is one of a catalog whose rows begin with `Row`.
+unsafe fn rows_of<Row: Copy>(cache: pg_sys::SysCacheIdentifier::Type, key: pg_sys::Oid) -> Vec<Row> {
+    let nothing = pg_sys::Datum::from(0);
+    // SAFETY: by the caller's promise. The rows are copied before the list is released.
+    unsafe {
+        let list = pg_sys::SearchSysCacheList(cache as i32, 1, key.into(), nothing, nothing);
+        let members = (*list).members.as_slice((*list).n_members as usize).iter();
+        let row = |tuple| *pg_sys::GETSTRUCT(tuple).cast::<Row>();
+        let rows = members.map(|member| row(&raw mut (**member).tuple)).collect();
+        pg_sys::ReleaseCatCacheList(list);
+        rows
+    }
 }
 
 /// The row of an operator class.

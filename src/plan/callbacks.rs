@@ -1,16 +1,20 @@
 //! The callbacks of a custom scan that one process executes.
 
 use std::ffi::{CStr, c_int};
+use std::marker::PhantomData;
 
 use pgrx::{pg_guard, pg_sys};
 
 use super::child::Row;
-use super::custom;
+use super::{Methods, custom};
 use crate::error_context::enter;
 use crate::nodes::NodeRef;
 
 /// What a custom scan does while it is executed.
-pub trait Execution: Sized {
+pub trait Execution: Sized + 'static {
+    /// The scan's name, as EXPLAIN shows it.
+    const NAME: &'static CStr;
+
     /// Called when the execution of a node begins.
     ///
     /// # Safety
@@ -30,10 +34,20 @@ pub trait Execution: Sized {
     fn explain(&self, state: NodeRef<pg_sys::ExplainState>);
 }
 
-/// The callbacks for nodes with this execution, under a name.
-pub const fn methods<E: Execution>(name: &'static CStr) -> pg_sys::CustomExecMethods {
-    pg_sys::CustomExecMethods {
-        CustomName: name.as_ptr(),
+/// The callbacks of planned scans with this execution.
+pub const fn scan_methods<E: Execution>() -> Methods<pg_sys::CustomScanMethods> {
+    Methods(pg_sys::CustomScanMethods {
+        CustomName: E::NAME.as_ptr(),
+        CreateCustomScanState: Some(create_state::<E>),
+    })
+}
+
+/// The callbacks of scans that are executed.
+struct OfExecution<E>(PhantomData<E>);
+
+impl<E: Execution> OfExecution<E> {
+    const METHODS: &'static Methods<pg_sys::CustomExecMethods> = &Methods(pg_sys::CustomExecMethods {
+        CustomName: E::NAME.as_ptr(),
         BeginCustomScan: Some(begin::<E>),
         ExecCustomScan: Some(execute::<E>),
         EndCustomScan: Some(end::<E>),
@@ -41,7 +55,15 @@ pub const fn methods<E: Execution>(name: &'static CStr) -> pg_sys::CustomExecMet
         ExplainCustomScan: Some(explain::<E>),
         // SAFETY: the other callbacks may be null.
         ..unsafe { std::mem::zeroed() }
-    }
+    });
+}
+
+/// # Safety
+/// Only Postgres calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn create_state<E: Execution>(_scan: *mut pg_sys::CustomScan) -> *mut pg_sys::Node {
+    enter!();
+    custom::create_state::<E>(OfExecution::<E>::METHODS)
 }
 
 /// # Safety

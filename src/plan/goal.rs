@@ -1,6 +1,7 @@
 //! What a query wants of the nearest rows: how many, and how near. The planner finds it, the executor computes it.
 
 use pgrx::pg_sys;
+use walia_core::rank::Radius;
 
 use super::distance::Bound;
 use crate::am::order;
@@ -155,18 +156,18 @@ impl RunGoal {
         Self { node, limit, offset, bound, scale, shift, past }
     }
 
-    /// The greatest distance, as SQL has it, that the bound lets pass, and whether rows whose distance is NaN pass;
-    /// `None` where there is none. A condition that is NULL lets nothing pass. A bound that is NaN, which is greater
-    /// than all numbers, gives NaN.
-    pub fn radius(&self) -> Option<(f64, bool)> {
+    /// What the bound lets pass; `None` where there is none. A condition that is NULL lets nothing pass. A bound that is
+    /// NaN, which is greater than all numbers, gives NaN.
+    pub fn radius(&self) -> Option<Radius> {
         let bound = (!self.bound.is_null()).then(|| self.value(self.bound))?;
         let Some(bound) = bound.map(|bound| f64::from_bits(bound.value() as u64)) else {
-            return Some((f64::NEG_INFINITY, false));
+            return Some(Radius { distance: f64::NEG_INFINITY, undefined: false });
         };
         // What is computed of a distance is rounded, and so is this.
         let rounding = 2.0 * f64::EPSILON * (self.shift.abs() + bound.abs()) / self.scale.abs();
         let rounding = if rounding.is_finite() { rounding } else { 0.0 };
-        Some(((bound - self.shift) / self.scale + rounding, self.scale < 0.0))
+        let distance = (bound - self.shift) / self.scale + rounding;
+        Some(Radius { distance, undefined: self.scale < 0.0 })
     }
 
     /// How many rows are wanted.

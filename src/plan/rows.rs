@@ -1,20 +1,19 @@
 //! Rows of a table, read and tested as Postgres's index scan does, and kept until they are given.
 
-use std::collections::HashSet;
 use std::ptr;
 
 use pgrx::pg_sys;
 use walia_core::types::HeapTid;
 
-use crate::store::{heap_tid, item_pointer};
+use crate::store::{check_for_interrupts, item_pointer};
 
 /// The rows of a table, through the executor's state of an index scan, which has the conditions.
 pub struct ScanRows {
     state: *mut pg_sys::IndexScanState,
     /// Whether a row was read that may hold a page.
     holds_page: bool,
-    /// Rows that were read and that nobody sees any more, as far as there is memory to remember them.
-    dead: HashSet<HeapTid>,
+    /// Whether nobody sees the row that was read last any more.
+    is_dead: bool,
 }
 
 /// A row that has passed: a copy of its tuple.
@@ -32,7 +31,7 @@ impl ScanRows {
     /// # Safety
     /// The state is initialized and its scan has begun, as long as rows are read.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState) -> Self {
-        Self { state, holds_page: false, dead: HashSet::new() }
+        Self { state, holds_page: false, is_dead: false }
     }
 
     /// Lets go of the page that was read last: a vacuum, or a standby's replay, may wait for it.
@@ -54,7 +53,7 @@ impl ScanRows {
         heap_tid: HeapTid,
         look: impl FnOnce(&pg_sys::IndexScanState) -> T,
     ) -> Option<(T, Row)> {
-        pgrx::check_for_interrupts!();
+        check_for_interrupts();
         self.holds_page = true;
         // SAFETY: by the promise of `new`.
         let (state, scan) = unsafe { (&mut *self.state, &mut *(*self.state).iss_ScanDesc) };
@@ -65,11 +64,10 @@ impl ScanRows {
         // which the planner has put them.
         // SAFETY: as above.
         unsafe {
-            if !pg_sys::index_fetch_heap(scan, slot) {
-                // Of the entry that the index gave last it says nothing.
-                if std::mem::take(&mut scan.kill_prior_tuple) && self.dead.try_reserve(1).is_ok() {
-                    self.dead.insert(heap_tid);
-                }
+            let is_seen = pg_sys::index_fetch_heap(scan, slot);
+            // Of the entry that the index gave last it says nothing.
+            self.is_dead = std::mem::take(&mut scan.kill_prior_tuple);
+            if !is_seen {
                 return None;
             }
             let expressions = state.ss.ps.ps_ExprContext;
@@ -82,27 +80,9 @@ impl ScanRows {
         }
     }
 
-    /// Rows that were read and that nobody sees any more.
-    pub fn dead(&self) -> usize {
-        self.dead.len()
-    }
-
-    /// Tells the index of these rows, so that later scans pass over their entries: by a pass over all entries, as an index
-    /// can be told of the one that it gave last only.
-    pub fn mark_dead(&mut self) {
-        let dead = std::mem::take(&mut self.dead);
-        // SAFETY: by the promise of `new`. Nobody asks the scan for an entry after the one that it gave last.
-        unsafe {
-            let state = &*self.state;
-            let scan = state.iss_ScanDesc;
-            (*scan).xs_want_itup = false;
-            pg_sys::index_rescan(scan, state.iss_ScanKeys, state.iss_NumScanKeys, ptr::null_mut(), 0);
-            let forward = pg_sys::ScanDirection::ForwardScanDirection;
-            while let Some(tid) = pg_sys::index_getnext_tid(scan, forward).as_ref() {
-                pgrx::check_for_interrupts!();
-                (*scan).kill_prior_tuple = dead.contains(&heap_tid(tid));
-            }
-        }
+    /// Whether the row that was tested last is one that nobody sees any more.
+    pub fn is_dead(&self) -> bool {
+        self.is_dead
     }
 
     /// Puts a row into the scan's slot, and gives it as the scan would: projected where the plan says so. It

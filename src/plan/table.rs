@@ -15,12 +15,14 @@ pub fn offer(
     entry: NodeRef<pg_sys::RangeTblEntry>,
 ) {
     let Some(key) = root.query_pathkeys().first() else { return };
+    // Most orders are those of columns.
+    let order = order_of(root, relation, key);
+    let Some(order) = order.filter(|order| order.downcast::<pg_sys::OpExpr>().is_some()) else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     if !may_search(root, relation) || !may_test(relation, entry) || !order::is_of_answer(root, relation, keys)
     {
         return;
     }
-    let Some(order) = order_of(root, relation, key) else { return };
     let ranked = coded::path::scan(root, relation, key, order);
     let is_whole = relation.reloptkind == pg_sys::RelOptKind::RELOPT_BASEREL;
     if is_whole && may_walk() {

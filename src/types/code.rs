@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use pgrx::PgSqlErrorCode;
+use walia_core::code::Quantizer;
 use walia_core::code::standalone::{self, StandaloneCode};
-use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::page::Quantizers;
 use walia_core::types::{ElementType, Metric};
 
@@ -20,7 +20,7 @@ pub const CODE_BITS: [i32; 3] = [1, 2, 4];
 
 /// What makes and reads the codes of vectors of so many dimensions.
 pub fn quantizer(dimensions: usize, element: ElementType, metric: Metric, bits: u8) -> Arc<Quantizer> {
-    let parameters: CodeParameters = standalone::parameters(dimensions, element, metric, bits);
+    let parameters = standalone::parameters(dimensions, element, metric, bits);
     let make = || Ok(Quantizer::new(parameters, &vec![0.0; dimensions]));
     OfProcess.get(&parameters, make).expect("nothing is read")
 }
@@ -39,8 +39,9 @@ pub fn of_vector<E: Element>(elements: &[E], bits: i32) -> Result<Bytes> {
 /// The code of a text: its bytes in hexadecimal, as `bytea` has them.
 pub fn parse(text: &[u8]) -> Result<Bytes> {
     let digits = text.strip_prefix(b"\\x").filter(|digits| digits.len().is_multiple_of(2));
-    let byte = |pair: &[u8]| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok();
-    let bytes = digits.and_then(|digits| digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>());
+    let digit = |digit: u8| char::from(digit).to_digit(16);
+    let byte = |pair: &[u8]| Some((digit(pair[0])? << 4 | digit(pair[1])?) as u8);
+    let bytes = digits.and_then(|digits| digits.chunks_exact(2).map(byte).collect::<Option<Vec<u8>>>());
     bytes.filter(|bytes| StandaloneCode::parse(bytes).is_some()).map(Bytes).ok_or_else(|| {
         let code = PgSqlErrorCode::ERRCODE_INVALID_TEXT_REPRESENTATION;
         SqlError::new(code, format!("invalid input syntax for type veccode: \"{}\"", shown(text)))

@@ -1,39 +1,24 @@
 //! What the planner asks of the casts that enforce a number of dimensions: whether they can be left out.
 
+use pgrx::pg_sys;
 use pgrx::pg_sys::Datum;
-use pgrx::{pg_guard, pg_sys};
 
-use crate::error_context::enter;
 use crate::nodes::NodeRef;
 
 /// The extension whose types have the layout of walia's, and the same type modifiers.
 const PGVECTOR: &[u8] = b"vector";
 
-/// Tells Postgres how to call the function.
-#[unsafe(no_mangle)]
-extern "C" fn pg_finfo_walia_coercion_support() -> &'static pg_sys::Pg_finfo_record {
-    &pg_sys::Pg_finfo_record { api_version: 1 }
-}
-
-/// `walia_coercion_support(internal) RETURNS internal`: the support function of `vecf32(vecf32, integer, boolean)`
-/// and its like. ALTER TABLE rewrites no table for a cast that it leaves out.
+/// What `walia_coercion_support(internal)` answers, the support function of `vecf32(vecf32, integer, boolean)` and its
+/// like. ALTER TABLE rewrites no table for a cast that it leaves out.
 ///
 /// # Safety
-/// Only Postgres calls it.
-#[unsafe(no_mangle)]
-#[pg_guard]
-unsafe extern "C-unwind" fn walia_coercion_support(call: pg_sys::FunctionCallInfo) -> Datum {
-    enter!();
-    // SAFETY: a request, which is a node and outlives the call.
-    let request = unsafe {
-        let request = pgrx::fcinfo::pg_getarg_datum_raw(call, 0).cast_mut_ptr();
-        NodeRef::<pg_sys::Node>::new(request)
-    };
+/// The datum is a request of the planner's, which outlives what is returned.
+pub unsafe fn answer(request: Datum) -> Datum {
+    // SAFETY: by the caller's promise: a request is a node.
+    let request = unsafe { NodeRef::<pg_sys::Node>::new(request.cast_mut_ptr()) };
     let request = request.downcast::<pg_sys::SupportRequestSimplify>();
-    match request.and_then(|request| simplified(request.fcall())) {
-        Some(expression) => Datum::from(expression.as_ptr()),
-        None => Datum::from(0),
-    }
+    let simplified = request.and_then(|request| simplified(request.fcall()));
+    simplified.map_or(Datum::null(), |expression| Datum::from(expression.as_ptr()))
 }
 
 /// The value of a cast's argument, where that has as many dimensions as the cast demands.

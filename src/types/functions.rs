@@ -10,7 +10,7 @@ use pgrx::{pg_guard, pg_sys};
 use crate::error_context::enter;
 
 use super::call::Call;
-use super::{aggregates, arithmetic, binary, casts, code, distances, text, validate};
+use super::{aggregates, arithmetic, binary, casts, code, coercion, distances, text, validate};
 
 /// A function that Postgres can call.
 pub type CFunction = unsafe extern "C-unwind" fn(pg_sys::FunctionCallInfo) -> pg_sys::Datum;
@@ -122,12 +122,18 @@ pub mod veccode {
     }
 }
 
-/// What the planner asks about calls of the distances, before it looks for ways to a table's rows. There is nothing to
-/// say; but asking loads the library, whose hooks know one more way.
+/// The planner's support functions.
+///
+/// `support` is that of the distances. There is nothing to say of them; but asking, before the planner looks for ways to
+/// a table's rows, loads the library, whose hooks know one more way.
 pub mod walia {
     use super::*;
 
-    export! { walia, support(_call) => Datum::null(); }
+    export! { walia,
+        support(_call) => Datum::null();
+        // SAFETY: SQL declares it as a support function, which only the planner calls.
+        coercion_support(call) => unsafe { coercion::answer(call.datum(0)) };
+    }
 }
 
 export_type!(vecf32, f32, f16);

@@ -431,6 +431,16 @@ fn codes_of_many_lengths_and_rows_that_fail() {
         let counts = rows(&mut client, "SELECT rows_tested::int, rounds FROM walia_last_scan()");
         assert_eq!(counts[0].1, Some(1.0), "the list was read once for the search itself: {counts:?}");
     }
+    // Nor are the rows of all entries read to find more of them.
+    let mut transaction = client.transaction().unwrap();
+    let fetched = |transaction: &mut postgres::Transaction| {
+        let statement = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'twins'";
+        transaction.query_one(statement, &[]).unwrap().get::<_, i64>(0)
+    };
+    let before = fetched(&mut transaction);
+    transaction.simple_query(near).unwrap();
+    let live = fetched(&mut transaction) - before;
+    assert!((10..500).contains(&live), "{live} live rows were read");
 }
 
 /// Under L1 too, and where codes tell nothing.

@@ -167,8 +167,8 @@ impl StandaloneQuery {
         self.said.push(Said::Unknown);
     }
 
-    /// What the codes that were added say, in their order; they are forgotten with the next call of this.
-    pub fn read(&mut self) -> &[Said] {
+    /// What the codes that were added say, in their order. They are forgotten.
+    pub fn take(&mut self) -> impl Iterator<Item = Said> {
         let Self { query, codes, places, said, estimates, .. } = self;
         if let Some(query) = query
             && !places.is_empty()
@@ -183,11 +183,6 @@ impl StandaloneQuery {
             }
             codes.clear();
         }
-        said
-    }
-
-    /// Forgets the codes that were added.
-    pub fn clear(&mut self) {
-        self.said.clear();
+        said.drain(..)
     }
 }

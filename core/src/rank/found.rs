@@ -15,6 +15,13 @@ pub(super) struct Found<Row> {
     pub size: usize,
 }
 
+impl<Row> Found<Row> {
+    /// The same, to be read again before it is given.
+    pub fn without_row(self) -> Self {
+        Self { row: None, size: 0, ..self }
+    }
+}
+
 /// The first of the rows that have passed, and the others.
 pub(super) struct Passed<Row> {
     /// Rows that this round wants.
@@ -36,7 +43,7 @@ impl<Row> Passed<Row> {
     /// Adds a row.
     pub fn add(&mut self, mut found: Found<Row>) -> Result<()> {
         if self.kept + found.size > self.memory {
-            found = Found { row: None, size: 0, ..found };
+            found = found.without_row();
         }
         self.kept += found.size;
         self.rows.try_reserve(1)?;
@@ -46,7 +53,7 @@ impl<Row> Passed<Row> {
         {
             self.kept -= last.size;
             self.surplus.try_reserve(1)?;
-            self.surplus.push(Found { row: None, size: 0, ..last });
+            self.surplus.push(last.without_row());
         }
         Ok(())
     }

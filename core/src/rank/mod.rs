@@ -74,6 +74,25 @@ pub struct RankOptions {
     pub memory: usize,
 }
 
+impl RankOptions {
+    /// Where a row is measured of whose distance a code says this, and the distance as SQL has it, as far as it is
+    /// estimated.
+    fn place(&self, said: Said) -> (Key, f32) {
+        let (estimate, deviation) = match said {
+            Said::Estimate(estimate, deviation) => (estimate, deviation),
+            Said::Unknown => return (Key::FIRST, 0.0),
+            Said::Undefined => return (self.order.key(Some(f64::NAN)), 0.0),
+        };
+        let least = f64::from(estimate) - self.deviations * f64::from(deviation);
+        let (least, estimate) = match self.metric {
+            // L1 is no less than L2.
+            Metric::L2 | Metric::L1 => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
+            Metric::InnerProduct | Metric::Cosine => (least, estimate),
+        };
+        (self.order.ordinary(least), estimate)
+    }
+}
+
 /// What a ranking did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RankStats {
@@ -196,7 +215,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
 
     /// Finds the rows of a round.
     fn find(&mut self) -> Result<()> {
-        let mut is_exhausted = false;
+        let mut none_is_left = false;
         while !self.is_complete() {
             if self.is_hopeless() {
                 for together in self.candidates.take_all().chunks(AHEAD) {
@@ -209,7 +228,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                 match self.candidates.end_of_kept() {
                     Some(last) => self.read_list(Some(last))?,
                     None => {
-                        is_exhausted = true;
+                        none_is_left = true;
                         break;
                     }
                 }
@@ -220,15 +239,16 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             self.candidates.put_back(beyond);
             self.test_all(wanted)?;
         }
-        let is_last = is_exhausted || self.candidates.first().is_some_and(|next| self.is_outside(next));
+        let is_last = none_is_left || self.candidates.first().is_some_and(|next| self.is_outside(next));
         let mut rows = self.passed.take(is_last);
         if is_last {
             self.state = State::End;
             rows.append(&mut self.late);
             rows.sort_unstable();
         } else if let Some(last) = self.last {
-            let late = rows.extract_if(.., |found| found.key < last);
-            self.late.extend(late);
+            let late: Vec<_> = rows.extract_if(.., |found| found.key < last).collect();
+            self.late.try_reserve(late.len())?;
+            self.late.extend(late.into_iter().map(Found::without_row));
         }
         rows.reverse();
         self.last = rows.first().map(|found| found.key).or(self.last);
@@ -310,23 +330,10 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             if let Some(query) = query.as_mut()
                 && (is_end || tids.len() == BATCH)
             {
-                for (heap_tid, said) in tids.drain(..).zip(query.read()) {
-                    let (key, estimate) = match *said {
-                        Said::Estimate(estimate, deviation) => {
-                            let least = f64::from(estimate) - options.deviations * f64::from(deviation);
-                            let (least, estimate) = match options.metric {
-                                // L1 is no less than L2.
-                                Metric::L2 | Metric::L1 => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
-                                Metric::InnerProduct | Metric::Cosine => (least, estimate),
-                            };
-                            (order.ordinary(least), estimate)
-                        }
-                        Said::Unknown => (Key::FIRST, 0.0),
-                        Said::Undefined => (order.key(Some(f64::NAN)), 0.0),
-                    };
+                for (heap_tid, said) in tids.drain(..).zip(query.take()) {
+                    let (key, estimate) = options.place(said);
                     add(key, estimate, heap_tid)?;
                 }
-                query.clear();
             }
             if is_end {
                 self.candidates.finish();

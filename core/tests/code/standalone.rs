@@ -37,8 +37,8 @@ fn estimates_are_unbiased_and_err_as_they_say() {
                 for vector in &queries {
                     let mut query = query(vector, metric, bits);
                     codes.iter().for_each(|code| query.add(code));
-                    for (said, other) in query.read().iter().zip(&vectors) {
-                        let Said::Estimate(estimate, deviation) = *said else { panic!("{said:?}") };
+                    for (said, other) in query.take().zip(&vectors) {
+                        let Said::Estimate(estimate, deviation) = said else { panic!("{said:?}") };
                         let error = f64::from(estimate) - distance(metric, vector, other);
                         let error = error / f64::from(deviation);
                         count += 1.0;
@@ -81,7 +81,7 @@ fn codes_of_many_dimensions_fit_an_index() {
         assert!(code.len() <= 2000, "{dimensions} {bits}: {}", code.len());
         let mut query = query(&vector, Metric::Cosine, bits);
         query.add(&code);
-        let Said::Estimate(estimate, deviation) = query.read()[0] else { panic!("no estimate") };
+        let Some(Said::Estimate(estimate, deviation)) = query.take().next() else { panic!("no estimate") };
         assert!(estimate.abs() < 4.0 * deviation, "{dimensions} {bits}: {estimate} {deviation}");
     }
 }
@@ -92,7 +92,7 @@ fn what_cannot_be_estimated_is_said_to_be_unknown() {
     let of = |vector: &[f32], metric, code: &[f32]| {
         let mut query = query(vector, metric, 2);
         query.add(&encode(code, 2));
-        query.read()[0]
+        query.take().next().unwrap()
     };
     for metric in METRICS {
         assert_eq!(of(&ordinary, metric, &[1e30; 3]), Said::Unknown, "{metric:?}");
@@ -103,7 +103,11 @@ fn what_cannot_be_estimated_is_said_to_be_unknown() {
         let mut query = query(&ordinary, metric, 2);
         query.add(&encode(&ordinary, 4));
         query.add(&[1, 2]);
-        assert_eq!(query.read(), [Said::Unknown, Said::Unknown], "{metric:?}: other bits, no code");
+        assert_eq!(
+            query.take().collect::<Vec<_>>(),
+            [Said::Unknown, Said::Unknown],
+            "{metric:?}: other bits, no code"
+        );
     }
     assert_eq!(of(&ordinary, Metric::Cosine, &[0.0; 3]), Said::Undefined);
 }

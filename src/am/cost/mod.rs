@@ -3,7 +3,7 @@
 mod searches;
 
 use pgrx::{pg_guard, pg_sys};
-pub use searches::{Beside, Federated, Ranking, Walk, of_first};
+pub use searches::{Beside, Federated, Ranking, Walk, of_first, startup};
 
 use super::options::Options;
 use super::{column, order};
@@ -152,11 +152,9 @@ impl Model {
         distinct(self.pages, visited).min(self.pages).min(self.table_pages.max(1.0))
     }
 
-    /// What one of so many pages costs, as Postgres takes it for a bitmap heap scan: the more of a table are
-    /// read, the less random is the way from one to the next.
+    /// What one of so many pages costs.
     fn page_cost(&self, pages: f64) -> f64 {
-        let all = self.pages.min(self.table_pages).max(1.0);
-        self.random_page - (self.random_page - self.seq_page) * (pages / all).min(1.0).sqrt()
+        page_cost(self.random_page, self.seq_page, pages / self.pages.min(self.table_pages).max(1.0))
     }
 
     /// What a page costs on average because it is cached, and because it has to be read. Searches walk
@@ -166,6 +164,12 @@ impl Model {
         let cached = (self.cached_pages / self.all_pages.max(1.0)).min(1.0);
         (cached * self.seq_page, (1.0 - cached) * self.random_page)
     }
+}
+
+/// What a page costs where this part of all is read, as Postgres takes it for a bitmap heap scan: the more of a table are
+/// read, the less random is the way from one to the next.
+fn page_cost(random_page: f64, seq_page: f64, part: f64) -> f64 {
+    random_page - (random_page - seq_page) * part.min(1.0).sqrt()
 }
 
 /// Distinct pages that hold so many items at random (Mackert and Lohman's approximation, for one scan and a

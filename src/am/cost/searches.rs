@@ -3,7 +3,7 @@
 use pgrx::pg_sys;
 use walia_core::page::scan::{reach, share as results_of_each};
 
-use super::{MANY, Model, distinct};
+use super::{MANY, Model, distinct, page_cost};
 use crate::guc;
 use crate::nodes::NodeRef;
 
@@ -158,21 +158,26 @@ impl Ranking {
         let (mut random_page, mut seq_page) = (0.0, 0.0);
         // SAFETY: looks a tablespace up in the catalog.
         unsafe { pg_sys::get_tablespace_page_costs(table.reltablespace, &mut random_page, &mut seq_page) };
-        let pages = distinct(f64::from(table.pages).max(1.0), measured);
-        let part = (pages / f64::from(table.pages).max(1.0)).min(1.0);
-        let page = random_page - (random_page - seq_page) * part.sqrt();
+        let all = f64::from(table.pages).max(1.0);
+        let pages = distinct(all, measured);
+        let page = page_cost(random_page, seq_page, pages / all);
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
         let test = pages * page / measured + row + table.baserestrictcost.per_tuple;
         let first = RANKING + scan + entries * ESTIMATE + measured * test;
         let total = first + (rows - wanted) * MEASURED.min(entries / rows) / share * test;
-        // What follows costs as much for each row, on a line through the rows that are wanted at first.
-        let part = (wanted / rows).min(0.99);
-        Self { startup: ((first - total * part) / (1.0 - part)).clamp(0.0, first), total }
+        Self { startup: startup(first, total, wanted / rows), total }
     }
 }
 
-/// What the first rows of a path cost.
+/// The cost before the first row, where this part of the rows costs so much: Postgres takes the costs in between for a
+/// straight line.
+pub fn startup(first: f64, total: f64, part: f64) -> f64 {
+    let part = part.min(0.99);
+    ((first - total * part) / (1.0 - part)).clamp(0.0, first)
+}
+
+/// What the first rows of a path cost, on that line.
 pub fn of_first(path: NodeRef<pg_sys::Path>, wanted: f64) -> f64 {
     let part = (wanted / path.rows.max(1.0)).min(1.0);
     path.startup_cost + (path.total_cost - path.startup_cost) * part

@@ -1,6 +1,6 @@
 //! What the scan does while it is executed.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -8,8 +8,9 @@ use pgrx::pg_sys;
 use walia_core::code::standalone::StandaloneQuery;
 use walia_core::graph::SearchStats;
 use walia_core::page::scan::ScanStats;
-use walia_core::rank::{Radius, RankOptions, RankStats, Ranking, deviations};
+use walia_core::rank::{RankOptions, RankStats, Ranking, deviations};
 
+use super::NAME;
 use super::explain::{self, Totals};
 use super::list::CodeList;
 use super::private::Private;
@@ -40,10 +41,12 @@ pub struct Execution {
     ranking: Option<Ranking<CodeList, Rows>>,
     number: SearchNumber,
     time: Duration,
-    pub totals: Totals,
+    totals: Totals,
 }
 
 impl callbacks::Execution for Execution {
+    const NAME: &'static CStr = NAME;
+
     unsafe fn begin(
         node: *mut pg_sys::CustomScanState,
         _executor: *mut pg_sys::EState,
@@ -78,7 +81,9 @@ impl callbacks::Execution for Execution {
         }
         let ranking = self.ranking.as_mut().expect("has begun");
         let row = ranking.next_row();
-        ranking.table.mark_dead_if_many();
+        if let Some(dead) = ranking.table.take_many_dead() {
+            ranking.list.mark_dead(&dead);
+        }
         ranking.table.release();
         self.time += started.elapsed();
         // SAFETY: an initialized scan has its index open.
@@ -140,11 +145,7 @@ impl Execution {
 
     fn options(&self) -> RankOptions {
         let scan = scan::options(1);
-        let radius = self
-            .goal
-            .radius()
-            .filter(|(distance, _)| !distance.is_nan())
-            .map(|(distance, undefined)| Radius { distance, undefined });
+        let radius = self.goal.radius().filter(|radius| !radius.distance.is_nan());
         let deviations = deviations(guc::ef_search());
         RankOptions {
             metric: self.private.metric,
@@ -179,7 +180,7 @@ impl Execution {
     }
 
     /// What all searches did so far.
-    pub fn totals(&self) -> Totals {
+    fn totals(&self) -> Totals {
         let Some(ranking) = &self.ranking else { return self.totals };
         Totals {
             executions: self.totals.executions,

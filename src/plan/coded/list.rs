@@ -1,10 +1,13 @@
 //! The btree as core sees it: a list of rows, and the codes of their vectors.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
+use pgrx::pg_sys::IndexScanState;
 use walia_core::rank::Entries;
 use walia_core::types::HeapTid;
 
-use crate::store::heap_tid;
+use crate::store::{check_for_interrupts, heap_tid};
 use crate::types::Varlena;
 
 /// Entries between two looks whether the query has been cancelled.
@@ -35,32 +38,15 @@ impl CodeList {
 
 impl Entries for CodeList {
     fn rewind(&mut self) {
-        // SAFETY: by the promise of `new`. Whether a scan wants the entries themselves must be known before its keys.
-        unsafe {
-            let state = &mut *self.state;
-            (*state.iss_ScanDesc).xs_want_itup = true;
-            pg_sys::index_rescan(
-                state.iss_ScanDesc,
-                state.iss_ScanKeys,
-                state.iss_NumScanKeys,
-                std::ptr::null_mut(),
-                0,
-            );
-        }
+        self.begin(true);
     }
 
     fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
-        self.read += 1;
-        if self.read.is_multiple_of(PATIENCE) {
-            pgrx::check_for_interrupts!();
-        }
+        let tid = self.next_row()?;
         // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
         unsafe {
             let scan = (*self.state).iss_ScanDesc;
-            let tid =
-                pg_sys::index_getnext_tid(scan, pg_sys::ScanDirection::ForwardScanDirection).as_ref()?;
-            let (entry, tid) =
-                (Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc }, heap_tid(tid));
+            let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
             let code = match self.offset.filter(|_| !entry.has_nulls()) {
                 Some(offset) => entry.tuple.cast::<u8>().add(offset).into(),
                 None => {
@@ -71,6 +57,43 @@ impl Entries for CodeList {
             };
             Some((tid, Some(self.bytes(code))))
         }
+    }
+}
+
+impl CodeList {
+    /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as Postgres's own
+    /// scan would have done on its way: rows that are updated again and again leave an entry each time, which only a
+    /// vacuum would remove. An index can be told of the entry that it gave last only, so all are read: that takes no
+    /// longer than reading the list did, also where entries cannot be marked, as rows share them.
+    pub fn mark_dead(&mut self, dead: &HashSet<HeapTid>) {
+        self.begin(false);
+        while let Some(tid) = self.next_row() {
+            // SAFETY: by the promise of `new`.
+            unsafe { (*(*self.state).iss_ScanDesc).kill_prior_tuple = dead.contains(&tid) };
+        }
+    }
+
+    /// Goes to the beginning. Whether the entries themselves are wanted must be known before the keys.
+    fn begin(&mut self, with_entries: bool) {
+        // SAFETY: by the promise of `new`.
+        unsafe {
+            let IndexScanState { iss_ScanDesc: scan, iss_ScanKeys: keys, iss_NumScanKeys: count, .. } =
+                *self.state;
+            (*scan).xs_want_itup = with_entries;
+            pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
+        }
+    }
+
+    /// The row of the next entry.
+    fn next_row(&mut self) -> Option<HeapTid> {
+        self.read += 1;
+        if self.read.is_multiple_of(PATIENCE) {
+            check_for_interrupts();
+        }
+        let forward = pg_sys::ScanDirection::ForwardScanDirection;
+        // SAFETY: by the promise of `new`.
+        let tid = unsafe { pg_sys::index_getnext_tid((*self.state).iss_ScanDesc, forward).as_ref() };
+        tid.map(heap_tid)
     }
 }
 

@@ -2,20 +2,15 @@
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::NAME;
 use super::execution::Execution;
 use crate::error_context::enter;
 use crate::nodes::{List, NodeRef};
 use crate::plan::custom::{self, Parts};
+use crate::plan::private::Encoded;
 use crate::plan::{Methods, callbacks};
 
 /// The planned scan's callbacks.
-pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = Methods(pg_sys::CustomScanMethods {
-    CustomName: NAME.as_ptr(),
-    CreateCustomScanState: Some(create_state),
-});
-
-static EXEC_METHODS: Methods<pg_sys::CustomExecMethods> = Methods(callbacks::methods::<Execution>(NAME));
+pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = callbacks::scan_methods::<Execution>();
 
 /// The `PlanCustomPath` callback.
 ///
@@ -34,27 +29,15 @@ pub unsafe extern "C-unwind" fn plan(
     // SAFETY: Postgres gives its planner's state and a path of `path`, for whose children it has made plans.
     let (root, path, children) =
         unsafe { (NodeRef::new(root), NodeRef::new(path), List::<pg_sys::Plan>::new(children)) };
-    let lists = path.custom_private();
-    let [expressions, data, distance] =
-        [0, 1, 2].map(|place| lists.get(place).map_or(std::ptr::null_mut(), NodeRef::as_ptr));
+    let Encoded { expressions, data } = Encoded::of_path(path);
+    let distance = path.custom_private().get(2).expect("the distance");
     let scan = children.first().and_then(|child| child.downcast::<pg_sys::IndexScan>());
     let scan = scan.expect("a scan of an index");
     // Where Postgres keeps an order by which a scan's rows are measured again: so its columns become those of the scan,
     // which computes it.
     // SAFETY: the plan is new; the list is one of expressions of its table.
-    unsafe { (*scan.as_ptr()).indexorderbyorig = distance };
+    unsafe { (*scan.as_ptr()).indexorderbyorig = distance.as_ptr() };
     let row = path.custom_paths().first().expect("the index's path").pathtarget().exprs();
-    // SAFETY: `path` has put lists of nodes there.
-    let parts = unsafe { Parts { columns, row, expressions: List::new(expressions), data: List::new(data) } };
+    let parts = Parts { columns, row, expressions, data };
     custom::plan(root, path, children, parts, &SCAN_METHODS)
-}
-
-/// The `CreateCustomScanState` callback.
-///
-/// # Safety
-/// Only Postgres calls it.
-#[pg_guard]
-unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut pg_sys::Node {
-    enter!();
-    custom::create_state::<Execution>(&EXEC_METHODS)
 }

@@ -13,6 +13,7 @@ use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
 use crate::plan::distance::Bound;
 use crate::plan::goal::{self, Goal, is_known};
+use crate::plan::private::Encoded;
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
     CustomName: NAME.as_ptr(),
@@ -44,7 +45,9 @@ pub fn scan<'p>(
     let coded = indexes.filter_map(|index| Coded::find(root, index, &order));
     let scans =
         coded.filter_map(|coded| Some(path(root, relation, key, &order, coded, coded.scan(root, relation)?)));
-    scans.min_by(|one, other| one.total_cost.total_cmp(&other.total_cost))
+    let wanted = goal::foreseen(root, relation);
+    let first = |path: &NodeRef<pg_sys::Path>| cost::of_first(*path, wanted);
+    scans.min_by(|one, other| first(one).total_cmp(&first(other)))
 }
 
 fn path<'p>(
@@ -72,20 +75,18 @@ fn path<'p>(
         metric: order.metric,
         element: order.element,
     };
-    let lists = [private.expressions(), private.data()];
-    // SAFETY: lists are nodes; neither is empty.
-    let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
+    let encoded = Encoded { expressions: private.expressions(), data: private.data() };
     // What the plan's rows are measured by.
     let distance: List<_> = [Some(root.copy(order.linear.distance.upcast()))].into_iter().collect();
-    // SAFETY: as above.
-    let distance = unsafe { NodeRef::<pg_sys::List>::new(distance.as_ptr()) };
+    // SAFETY: lists are nodes; the first one is nobody else's.
+    let private = unsafe { pg_sys::lappend(encoded.into_path(), distance.as_ptr().cast()) };
     let keys: List<_> = [Some(key)].into_iter().collect();
     let mut path = pg_sys::CustomPath {
         path: scan.path,
         #[cfg(not(feature = "pg14"))]
         flags: pg_sys::CUSTOMPATH_SUPPORT_PROJECTION,
         custom_paths: [Some(scan)].into_iter().collect::<List<_>>().as_ptr(),
-        custom_private: lists.into_iter().chain([Some(distance)]).collect::<List<_>>().as_ptr(),
+        custom_private: private,
         methods: &raw const PATH_METHODS.0,
         ..Default::default()
     };

@@ -24,10 +24,6 @@ pub struct Private<'p> {
     pub element: ElementType,
 }
 
-/// As they are numbered in a plan.
-const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
-const ELEMENTS: [ElementType; 2] = [ElementType::F32, ElementType::F16];
-
 impl<'p> Private<'p> {
     /// For `custom_exprs`, in the current memory context.
     pub fn expressions(&self) -> List<'p, pg_sys::Node> {
@@ -37,11 +33,15 @@ impl<'p> Private<'p> {
     /// For `custom_private`, in the current memory context.
     pub fn data(&self) -> List<'p, pg_sys::Node> {
         let RankOrder { nulls_first, undefined_first } = self.order;
-        let metric = METRICS.iter().position(|metric| *metric == self.metric).unwrap_or_default();
-        let element = ELEMENTS.iter().position(|element| *element == self.element).unwrap_or_default();
         let [nulls_first, undefined_first] = [nulls_first, undefined_first].map(u8::from);
-        let numbers =
-            [nulls_first, undefined_first, self.column as u8, self.bits, metric as u8, element as u8];
+        let numbers = [
+            nulls_first,
+            undefined_first,
+            self.column as u8,
+            self.bits,
+            self.metric as u8,
+            self.element as u8,
+        ];
         goal::constants(self.goal.numbers().into_iter().chain(numbers.map(f64::from)))
     }
 
@@ -55,8 +55,8 @@ impl<'p> Private<'p> {
             order: RankOrder { nulls_first: nulls_first != 0.0, undefined_first: undefined_first != 0.0 },
             column: column as usize,
             bits: bits as u8,
-            metric: METRICS[metric as usize],
-            element: ELEMENTS[element as usize],
+            metric: Metric::from_code(metric as u8).expect("the plan's metric"),
+            element: ElementType::from_code(element as u8).expect("the plan's element type"),
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The table as core sees it: rows, and their distances as SQL computes them.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 use walia_core::rank::RankedTable;
 use walia_core::types::HeapTid;
@@ -14,6 +16,8 @@ const MANY_DEAD: usize = 64;
 pub struct Rows {
     rows: ScanRows,
     prefetcher: Option<Prefetcher>,
+    /// Rows that nobody sees any more, as far as there is memory to remember them.
+    dead: HashSet<HeapTid>,
 }
 
 impl Rows {
@@ -28,7 +32,8 @@ impl Rows {
             let table = (*state).ss.ss_currentRelation;
             // What a TID's block means is the access method's affair.
             let is_heap = (*(*table).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
-            Self { rows: ScanRows::new(state), prefetcher: is_heap.then(|| Prefetcher::new(table)) }
+            let prefetcher = is_heap.then(|| Prefetcher::new(table));
+            Self { rows: ScanRows::new(state), prefetcher, dead: HashSet::new() }
         }
     }
 
@@ -42,13 +47,9 @@ impl Rows {
         self.rows.release();
     }
 
-    /// Marks the entries of dead rows once many of those were met, as Postgres's own scan would have done on its way: rows
-    /// that are updated again and again leave an entry each time, which only a vacuum would remove. It takes no longer
-    /// than reading the list did, also where entries cannot be marked, as rows share them.
-    pub fn mark_dead_if_many(&mut self) {
-        if self.rows.dead() >= MANY_DEAD {
-            self.rows.mark_dead();
-        }
+    /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and forgotten.
+    pub fn take_many_dead(&mut self) -> Option<HashSet<HeapTid>> {
+        (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
     }
 
     /// See [`ScanRows::give`].
@@ -70,7 +71,7 @@ impl RankedTable for Rows {
         if let Some(prefetcher) = &self.prefetcher {
             prefetcher.count_read(heap_tid.block());
         }
-        self.rows.test(heap_tid, |state| {
+        let row = self.rows.test(heap_tid, |state| {
             let mut is_null = false;
             // SAFETY: by the promise of `new`; the row is in the scan's expression context.
             let distance = unsafe {
@@ -79,7 +80,11 @@ impl RankedTable for Rows {
                 pg_sys::ExecEvalExprSwitchContext(distance.ptr_value.cast(), expressions, &mut is_null)
             };
             (!is_null).then(|| f64::from_bits(distance.value() as u64))
-        })
+        });
+        if self.rows.is_dead() && self.dead.try_reserve(1).is_ok() {
+            self.dead.insert(heap_tid);
+        }
+        row
     }
 
     fn size(row: &Row) -> usize {

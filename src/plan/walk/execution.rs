@@ -1,7 +1,7 @@
 //! What the scan does while it is executed: it walks, and where that would cost more than ranking all rows
 //! that pass, does that.
 
-use std::ffi::c_int;
+use std::ffi::{CStr, c_int};
 use std::ptr;
 use std::time::{Duration, Instant};
 
@@ -61,6 +61,8 @@ enum Way {
 }
 
 impl callbacks::Execution for Execution {
+    const NAME: &'static CStr = NAME;
+
     /// The children that scan indexes are initialized, and the last one only where EXPLAIN is to show it.
     unsafe fn begin(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState, flags: c_int) -> Self {
         // SAFETY: by the caller's promise; the plan is one of this module's `path`.
@@ -193,10 +195,11 @@ impl Execution {
         // SAFETY: by the caller's promise.
         let opened = scans.iter().map(|scan| unsafe { scan::open(*scan) }.or_raise());
         let opened: Vec<_> = opened.collect();
+        let radius = self.goal.radius().map(|radius| radius.distance);
         // An upper bound lets no row without a distance pass, unless it is greater than all numbers.
-        let is_bounded = !self.goal.radius().is_some_and(|(distance, _)| distance.is_nan());
+        let is_unbounded = radius.is_some_and(f64::is_nan);
         let is_preceded =
-            !is_bounded || opened.iter().zip(scans).any(|(opened, scan)| self.is_preceded(opened, *scan));
+            is_unbounded || opened.iter().zip(scans).any(|(opened, scan)| self.is_preceded(opened, *scan));
         let mut search = None;
         for ((state, descriptor), opened) in self.indexes.iter().zip(scans).zip(opened) {
             let Opened { index, meta, query } = opened;
@@ -211,7 +214,7 @@ impl Execution {
             };
             // SAFETY: as above.
             let rounding = unsafe { Rounding::of(*descriptor, &parameters) };
-            let options = || self.options(parameters.metric, rounding);
+            let options = || self.options(parameters.metric, radius.map(|radius| rounding.widened(radius)));
             let search = search.get_or_insert_with(|| Nearest::new(options()));
             let added = search.add(index, meta, vector, Sorter::default(), rows);
             // SAFETY: the index of a scan is open.
@@ -220,9 +223,8 @@ impl Execution {
         search.expect("a plan with an index")
     }
 
-    /// What is wanted of the search, of indexes with this metric, where the operator rounds so.
-    fn options(&self, metric: Metric, rounding: Rounding) -> NearestOptions {
-        let radius = self.goal.radius().map(|(radius, _)| rounding.widened(radius));
+    /// What is wanted of the search, of indexes with this metric, within a radius.
+    fn options(&self, metric: Metric, radius: Option<f64>) -> NearestOptions {
         NearestOptions {
             scan: scan::options(self.indexes.len()),
             wanted: self.goal.wanted(),

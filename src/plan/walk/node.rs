@@ -1,22 +1,17 @@
-//! The scan as a plan node. Its children are the scans of the
-//! indexes, whose rows it reads and tests itself, and at last the exact way.
+//! The scan as a plan node. Its children are the scans of the indexes, whose rows it reads and tests itself, and at
+//! last the exact way.
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::NAME;
 use super::execution::Execution;
 use crate::error_context::enter;
 use crate::nodes::{List, NodeRef};
 use crate::plan::custom::{self, Parts};
+use crate::plan::private::Encoded;
 use crate::plan::{Methods, callbacks};
 
 /// The planned scan's callbacks.
-pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = Methods(pg_sys::CustomScanMethods {
-    CustomName: NAME.as_ptr(),
-    CreateCustomScanState: Some(create_state),
-});
-
-static EXEC_METHODS: Methods<pg_sys::CustomExecMethods> = Methods(callbacks::methods::<Execution>(NAME));
+pub static SCAN_METHODS: Methods<pg_sys::CustomScanMethods> = callbacks::scan_methods::<Execution>();
 
 /// The `PlanCustomPath` callback.
 ///
@@ -35,21 +30,9 @@ pub unsafe extern "C-unwind" fn plan(
     // SAFETY: Postgres gives its planner's state and a path of `path`, for whose children it has made plans.
     let (root, path, children) =
         unsafe { (NodeRef::new(root), NodeRef::new(path), List::<pg_sys::Plan>::new(children)) };
-    let lists = path.custom_private();
-    // SAFETY: `path` has put two lists of nodes there.
-    let list = |place| unsafe { List::new(lists.get(place).map_or(std::ptr::null_mut(), NodeRef::as_ptr)) };
+    let Encoded { expressions, data } = Encoded::of_path(path);
     let exact = path.custom_paths().iter().last().expect("the exact way's path");
     let row = exact.pathtarget().exprs();
-    let parts = Parts { columns, row, expressions: list(0), data: list(1) };
+    let parts = Parts { columns, row, expressions, data };
     custom::plan(root, path, children, parts, &SCAN_METHODS)
-}
-
-/// The `CreateCustomScanState` callback.
-///
-/// # Safety
-/// Only Postgres calls it.
-#[pg_guard]
-unsafe extern "C-unwind" fn create_state(_scan: *mut pg_sys::CustomScan) -> *mut pg_sys::Node {
-    enter!();
-    custom::create_state::<Execution>(&EXEC_METHODS)
 }

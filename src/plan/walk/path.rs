@@ -12,6 +12,7 @@ use crate::nodes::{List, NodeRef};
 use crate::plan::Methods;
 use crate::plan::distance::{Bound, Linear};
 use crate::plan::goal::{self, Goal, is_known};
+use crate::plan::private::Encoded;
 
 static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::CustomPathMethods {
     CustomName: NAME.as_ptr(),
@@ -39,7 +40,8 @@ pub fn offer<'p>(
     let Some(ordered) = orders.next() else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
     let Some(exact) = exact(root, relation, keys) else { return };
-    let first = |path| cost::of_first(path, goal::foreseen(root, relation));
+    let wanted = goal::foreseen(root, relation);
+    let first = |path| cost::of_first(path, wanted);
     let ranked = ranked.filter(|ranked| first(*ranked) < first(exact.path));
     let exact = ranked.map_or(exact, |path| Exact { path, beside: Beside::Index });
     let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
@@ -245,16 +247,14 @@ impl<'p> Search<'p> {
         let preceding =
             self.indexes.iter().map(|ordered| ordered.preceding).fold(Preceding::default(), Preceding::or);
         let private = Private { goal: Goal::new(root, relation, self.bound), preceding, alternative };
-        let lists = [private.expressions(), private.data()];
-        // SAFETY: lists are nodes; neither is empty.
-        let lists = lists.map(|list| Some(unsafe { NodeRef::<pg_sys::List>::new(list.as_ptr()) }));
+        let encoded = Encoded { expressions: private.expressions(), data: private.data() };
         let scans = self.indexes.iter().map(|ordered| Some(ordered.index_path(root)));
         let mut path = pg_sys::CustomPath {
             path: *exact,
             #[cfg(not(feature = "pg14"))]
             flags: pg_sys::CUSTOMPATH_SUPPORT_PROJECTION,
             custom_paths: scans.chain([Some(exact)]).collect::<List<_>>().as_ptr(),
-            custom_private: lists.into_iter().collect::<List<_>>().as_ptr(),
+            custom_private: encoded.into_path(),
             methods: &raw const PATH_METHODS.0,
             ..Default::default()
         };
@@ -269,8 +269,7 @@ impl<'p> Search<'p> {
         // that are wanted.
         let past = ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost);
         path.path.total_cost = walk.first + past + rows * walk.row;
-        let part = (wanted / rows).min(0.99);
-        path.path.startup_cost = ((walk.first - path.path.total_cost * part) / (1.0 - part)).max(0.0);
+        path.path.startup_cost = cost::startup(walk.first, path.path.total_cost, wanted / rows);
         #[cfg(feature = "pg18")]
         {
             path.path.disabled_nodes = 0;

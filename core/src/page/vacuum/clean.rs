@@ -134,7 +134,8 @@ impl<Store: PageStore> Vacuum<'_, Store> {
 
     /// Asks about all heap TIDs that were found, and does what concerns other pages.
     fn decide(&mut self, found: Found, is_dead: &mut dyn FnMut(HeapTid) -> bool) -> Result<Work> {
-        let mut work = Work { old: found.old, pending: found.pending, ..Work::default() };
+        let Found { old, pending, undefined, .. } = found;
+        let mut work = Work { old, pending, undefined, ..Work::default() };
         for node in found.apart {
             if self.looks_at_vectors()
                 && let Some(payload) = self.index.payload(node)?
@@ -143,7 +144,6 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 work.undefined.push(node);
             }
         }
-        work.undefined.extend(found.undefined);
         for (node, tids, overflow) in found.nodes {
             let chain_left = self.clean_chain(node, overflow, is_dead)?;
             let dead = self.dead_of(&tids, is_dead);
