@@ -13,7 +13,7 @@ use pgrx::{pg_guard, pg_sys};
 
 use super::column::{Column, declared_parameters};
 use super::options::Options;
-use super::{class, scan};
+use super::{class, handler};
 use crate::error::{OrRaise, Result};
 use crate::error_context::enter;
 
@@ -123,9 +123,11 @@ impl Defined {
             // SAFETY: in a transaction, by the caller's promise; the options of an index of this access
             // method.
             unsafe {
-                (kinds.contains(&(class.relkind as u8)) && scan::is_handled_here(class.relam)).then(|| Self {
-                    name: pgrx::name_data_to_str(&class.relname).to_owned(),
-                    options: Options::of_row(row, descriptor),
+                (kinds.contains(&(class.relkind as u8)) && handler::is_handled_here(class.relam)).then(|| {
+                    Self {
+                        name: pgrx::name_data_to_str(&class.relname).to_owned(),
+                        options: Options::of_row(row, descriptor),
+                    }
                 })
             }
         };

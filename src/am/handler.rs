@@ -1,12 +1,13 @@
-//! The access method's table of callbacks, and the C function that hands it to Postgres.
+//! The access method's table of callbacks, the C function that hands it to Postgres, and how it is known again.
 
 use std::ffi::c_char;
 
 use pgrx::{pg_guard, pg_sys};
+use walia_core::types::Metric;
 
 use crate::error_context::enter;
 
-use super::{build, cost, insert, options, scan, vacuum, validate};
+use super::{build, column, cost, insert, options, scan, vacuum, validate};
 
 /// What walia_hnsw is and can do. Fields that are not named are null or false on every version of Postgres.
 const ROUTINE: pg_sys::IndexAmRoutine = pg_sys::IndexAmRoutine {
@@ -80,4 +81,38 @@ unsafe extern "C-unwind" fn amproperty(
         unsafe { *result = true }
     }
     known
+}
+
+/// The metric of the distances that order the scans of an index; `None` where it is no walia_hnsw index.
+///
+/// # Safety
+/// `index` is open.
+pub unsafe fn metric(index: pg_sys::Relation) -> Option<Metric> {
+    // SAFETY: by the caller's promise; the relation cache keeps an open index's routine.
+    unsafe {
+        let routine = &*(*index).rd_indam;
+        is_of_this_method(routine).then(|| column::measure(index)).flatten().map(|(metric, _)| metric)
+    }
+}
+
+/// Whether an access method has the handler that is in this library: its name may be any.
+///
+/// # Safety
+/// Called in a transaction.
+pub unsafe fn is_handled_here(access_method: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise; the handler's answer is null, or the caller's to free.
+    unsafe {
+        let routine = pg_sys::GetIndexAmRoutineByAmId(access_method, true);
+        let is_here = routine.as_ref().is_some_and(is_of_this_method);
+        if !routine.is_null() {
+            pg_sys::pfree(routine.cast());
+        }
+        is_here
+    }
+}
+
+/// Whether a table of callbacks is this access method's.
+fn is_of_this_method(routine: &pg_sys::IndexAmRoutine) -> bool {
+    let method = scan::amgettuple as unsafe extern "C-unwind" fn(_, _) -> _;
+    routine.amgettuple.is_some_and(|other| std::ptr::fn_addr_eq(other, method))
 }

@@ -8,7 +8,7 @@ use std::ffi::c_char;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::types::{Error, Parameters};
 
-use crate::am::{column, scan};
+use crate::am::{column, handler};
 use crate::error::{Result, SqlError};
 use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
@@ -184,7 +184,7 @@ unsafe fn permitted(index: pg_sys::Oid, purpose: Purpose) -> Result<pg_sys::Oid>
     let is_partitioned = row.relkind == pg_sys::RELKIND_PARTITIONED_INDEX as c_char;
     let is_index = row.relkind == pg_sys::RELKIND_INDEX as c_char || is_partitioned;
     // SAFETY: by the caller's promise.
-    if !is_index || !unsafe { scan::is_handled_here(row.relam) } {
+    if !is_index || !unsafe { handler::is_handled_here(row.relam) } {
         let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
         return refused(code, format!("\"{name}\" is not a walia_hnsw index"));
     }

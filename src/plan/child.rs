@@ -9,8 +9,9 @@ use walia_core::types::Metric;
 
 use super::private::Private;
 use super::vectors;
+use crate::am::handler;
 use crate::am::last::SearchNumber;
-use crate::am::scan::{self, Member};
+use crate::am::scan::Member;
 use crate::nodes::NodeRef;
 
 /// Which children are searched as one: those that scan walia_hnsw indexes by the same metric as the first of
@@ -128,7 +129,7 @@ impl Child {
     pub fn metric(&self) -> Option<Metric> {
         let state = self.index_scan().filter(|state| state.iss_NumOrderByKeys == 1)?;
         // SAFETY: an initialized index scan has its index open.
-        unsafe { scan::metric(state.iss_RelationDesc) }
+        unsafe { handler::metric(state.iss_RelationDesc) }
     }
 
     /// Opens its scan of a walia_hnsw index, as the first row that is asked of it would, and begins the

@@ -44,5 +44,7 @@ fn kill_again_and_again(rounds: u64) {
         assert_sound(&mut cluster.connect());
         assert_repairable(&mut cluster.connect());
         assert_complete(&mut cluster.connect(), "<->");
+        workload::check_codes(&mut cluster.connect());
+        workload::assert_ranked(&mut cluster.connect());
     }
 }

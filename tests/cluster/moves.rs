@@ -30,6 +30,11 @@ CREATE INDEX items_h_l1 ON items USING walia_hnsw (h vecf16_l1_ops);
 CREATE INDEX items_d ON items USING walia_hnsw (d vecf32_l2_ops) WHERE id % 2 = 0;
 CREATE INDEX items_expression ON items USING walia_hnsw ((free::vecf32(5)) vecf32_l2_ops);
 CREATE INDEX items_half ON items USING walia_hnsw ((v::vecf16(40)) vecf16_l2_ops) WHERE v IS NOT NULL;
+CREATE TABLE codes (id bigint, tenant int, v vecf32(40), h vecf16(24),
+    code veccode GENERATED ALWAYS AS (walia_code(v, 4)) STORED);
+CREATE INDEX codes_v ON codes (tenant, walia_code(v)) INCLUDE (id);
+CREATE INDEX codes_h ON codes (tenant, walia_code(h, 1)) WHERE id > 7;
+CREATE INDEX codes_code ON codes (code, tenant);
 CREATE TABLE parted (id bigint, v vecf32(3)) PARTITION BY RANGE (id);
 CREATE INDEX parted_v ON parted USING walia_hnsw (v vecf32_l2_ops) WITH (m = 5);
 CREATE TABLE parted_1 PARTITION OF parted FOR VALUES FROM (0) TO (100);
@@ -37,12 +42,13 @@ CREATE TABLE parted_2 PARTITION OF parted FOR VALUES FROM (100) TO (1000);
 INSERT INTO items SELECT i, CASE WHEN i % 50 > 0 THEN numbers(i, 40) END, numbers(i, 24), numbers(i % 100, 3), numbers(i, 5)
     FROM generate_series(1, 300) AS i;
 INSERT INTO parted SELECT i, numbers(i, 3) FROM generate_series(1, 300) AS i;
+INSERT INTO codes SELECT i, i % 2, numbers(i, 40), numbers(i, 24) FROM generate_series(1, 600) AS i;
 DELETE FROM items WHERE id % 10 = 3;
 ALTER DATABASE moved SET walia.ef_search = 150;
 ALTER DATABASE moved SET walia.iterative_scan = off;";
 
 /// Searches, each by an index of its own.
-const SEARCHES: [(&str, &str); 12] = [
+const SEARCHES: [(&str, &str); 14] = [
     ("items_cosine", "SELECT id, v <~> numbers(7, 40)::vecf32 FROM items ORDER BY 2"),
     ("items_l2", "SELECT id, v <-> numbers(7, 40)::vecf32 FROM items ORDER BY 2"),
     ("items_ip", "SELECT id, v <#> numbers(7, 40)::vecf32 FROM items ORDER BY 2"),
@@ -57,6 +63,8 @@ const SEARCHES: [(&str, &str); 12] = [
         "items_half",
         "SELECT id, v::vecf16(40) <-> numbers(7, 40)::vecf16 FROM items WHERE v IS NOT NULL ORDER BY 2",
     ),
+    ("codes_v", "SELECT id, v <+> numbers(7, 40)::vecf32 FROM codes WHERE tenant = 1 ORDER BY 2"),
+    ("codes_h", "SELECT id, h <~> numbers(7, 24)::vecf16 FROM codes WHERE tenant = 1 AND id > 7 ORDER BY 2"),
     ("parted_1_v_idx", "SELECT id, v <-> '[1,2,3]' FROM parted ORDER BY 2"),
 ];
 
@@ -70,6 +78,7 @@ fn contents(client: &mut Client) -> Vec<String> {
                      WHERE extname = 'walia'
                    UNION ALL SELECT format('%s %s', name, setting) FROM pg_settings WHERE name LIKE 'walia.%' AND source = 'database'
                    UNION ALL SELECT format('%s', nearest('[1,2,3]'))
+                   UNION ALL SELECT format('%s %s', id, code) FROM codes WHERE id <= 300
                    ORDER BY 1";
     // The settings are known when the library is loaded.
     client.batch_execute("SELECT '[1]'::vecf32; SET enable_seqscan = off; SET enable_sort = off").unwrap();
@@ -98,11 +107,16 @@ fn assert_usable(client: &mut Client) {
     let check = |client: &mut Client| {
         let findings: Vec<String> = client.query(checks, &[]).unwrap().iter().map(|row| row.get(0)).collect();
         assert!(findings.is_empty(), "{findings:#?}");
+        for index in ["codes_v", "codes_h", "codes_code"] {
+            client.batch_execute(&format!("SELECT bt_index_parent_check('{index}', true, true)")).unwrap();
+        }
     };
+    client.batch_execute("CREATE EXTENSION amcheck").unwrap();
     check(client);
     client
         .batch_execute(
-            "INSERT INTO items SELECT i, numbers(i, 40), numbers(i, 24), numbers(i, 3), numbers(i, 5)
+            "UPDATE codes SET tenant = 1 - tenant WHERE id % 7 = 1; DELETE FROM codes WHERE id % 10 = 4;
+             INSERT INTO items SELECT i, numbers(i, 40), numbers(i, 24), numbers(i, 3), numbers(i, 5)
                FROM generate_series(1001, 1050) AS i;
              UPDATE items SET d = numbers(id::int + 5, 3) WHERE id % 7 = 1;
              DELETE FROM items WHERE id % 10 = 4; DELETE FROM parted WHERE id % 10 = 4;
@@ -110,9 +124,10 @@ fn assert_usable(client: &mut Client) {
         )
         .unwrap();
     for command in [
-        "VACUUM items, parted",
-        "VACUUM items, parted",
+        "VACUUM items, parted, codes",
+        "VACUUM items, parted, codes",
         "REINDEX TABLE items",
+        "REINDEX TABLE codes",
         "REINDEX TABLE CONCURRENTLY parted",
     ] {
         client.batch_execute(command).unwrap();

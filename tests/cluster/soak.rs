@@ -43,6 +43,8 @@ fn mix_all(time: Duration, seed: u64) {
     });
     assert_sound(&mut client);
     assert_complete(&mut client, "<->");
+    workload::check_codes(&mut client);
+    workload::assert_ranked(&mut client);
     let number = |client: &mut Client, query: &str| -> f64 { client.query_one(query, &[]).unwrap().get(0) };
     let recall = "SELECT recall FROM walia_recall('items_v', samples => 1000)";
     let nodes = number(&mut client, "SELECT nodes::float8 FROM walia_info('items_v')");

@@ -124,6 +124,7 @@ fn follow(time: Duration, feedback: bool) {
         assert_eq!(here, there);
     }
     assert_complete(&mut standby.connect(), "<->");
+    workload::assert_ranked(&mut standby.connect());
     primary.stop();
     standby.promote();
     assert_sound(&mut standby.connect());
@@ -131,6 +132,8 @@ fn follow(time: Duration, feedback: bool) {
     workload::work(&standby, 0, 2, || Instant::now() < end).unwrap();
     assert_complete(&mut standby.connect(), "<->");
     assert_sound(&mut standby.connect());
+    workload::check_codes(&mut standby.connect());
+    workload::assert_ranked(&mut standby.connect());
 }
 
 /// A session that reads by the index.

@@ -19,7 +19,13 @@ const ROWS: usize = 2000;
 /// Rows that a search asks for.
 const LIMIT: i64 = 10;
 
-/// Creates walia and the table `items`, whose index `items_v` the sessions use. Some vectors are NULL, and some equal. The first
+/// Distances of a session's ten nearest rows, by the codes of `items_codes` and from all of its rows. No index serves this
+/// distance but that one.
+const RANKING: &str = "
+    SELECT ARRAY(SELECT v <~> $2::text::vecf32 FROM items WHERE session = $1 ORDER BY v <~> $2::text::vecf32 LIMIT 10),
+        ARRAY(SELECT d FROM (SELECT v <~> $2::text::vecf32 FROM items WHERE session = $1 OFFSET 0) AS s (d) ORDER BY d LIMIT 10)";
+
+/// Creates walia and the table `items`, whose indexes `items_v` and `items_codes` the sessions use. Some vectors are NULL, and some equal. The first
 /// rows, which no session changes, give the index the centroid that a new one would have.
 pub fn prepare(client: &mut Client) {
     client
@@ -32,6 +38,7 @@ pub fn prepare(client: &mut Client) {
              CREATE TABLE items (id bigserial PRIMARY KEY, session int, note int DEFAULT 0, v vecf32({DIMENSIONS}));
              INSERT INTO items (v) SELECT vector() FROM generate_series(1, {ROWS});
              CREATE INDEX ON items (note);
+             CREATE INDEX items_codes ON items (session, walia_code(v));
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)"
         ))
         .unwrap();
@@ -60,6 +67,7 @@ struct Session {
     delete: Statement,
     search: Statement,
     scan: Statement,
+    rank: Statement,
 }
 
 impl Session {
@@ -84,6 +92,7 @@ impl Session {
             scan: client.prepare(&format!(
                 "SELECT (SELECT count(*) FROM {scan}), (SELECT count(DISTINCT id) FROM {scan}), (SELECT count(*) FROM items)"
             ))?,
+            rank: client.prepare(RANKING)?,
             client,
             session,
             numbers,
@@ -100,7 +109,9 @@ impl Session {
             }
             60..90 => self.update(false),
             90..110 => self.update(true),
-            110..196 => self.search(),
+            110..180 => self.search(),
+            180..196 => assert_ranking(&mut self.client, &self.rank, self.session, &query(&mut self.numbers))
+                .map(|()| 1),
             196 => self.scan(),
             197 => self.client.batch_execute("CHECKPOINT").map(|()| 0),
             _ => self.client.batch_execute("VACUUM items").map(|()| 0),
@@ -152,6 +163,45 @@ impl Session {
         );
         Ok(1)
     }
+}
+
+/// Fails unless a session's rows, which nobody else changes, are ranked by codes as they are without.
+fn assert_ranking(
+    client: &mut Client,
+    statement: &Statement,
+    session: i32,
+    query: &str,
+) -> Result<(), Error> {
+    client.batch_execute("SET walia.ef_search = 1000")?;
+    let row = client.query_one(statement, &[&session, &query])?;
+    let [by_codes, exact] = [0, 1].map(|column| row.get::<_, Vec<Option<f64>>>(column));
+    assert_eq!(by_codes, exact, "rows of session {session}");
+    client.batch_execute("RESET walia.ef_search")
+}
+
+/// Fails unless the btree of codes ranks every session's rows as they are without.
+pub fn assert_ranked(client: &mut Client) {
+    by_index(client, true);
+    let plan = format!("EXPLAIN {}", RANKING.replace("$1", "1").replace("$2", "'[1]'"));
+    let plan: Vec<String> = client.query(&plan, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(plan.iter().any(|line| line.contains("WaliaCodeScan")), "{plan:#?}");
+    let statement = client.prepare(RANKING).unwrap();
+    let sessions = "SELECT DISTINCT session FROM items WHERE session IS NOT NULL";
+    let sessions: Vec<i32> = client.query(sessions, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+    assert!(!sessions.is_empty());
+    for session in sessions {
+        let query = query(&mut Numbers::new(session as u64));
+        assert_ranking(client, &statement, session, &query).unwrap();
+    }
+}
+
+/// Fails where Postgres's own check finds anything wrong with the btree of codes.
+pub fn check_codes(client: &mut Client) {
+    client
+        .batch_execute(
+            "CREATE EXTENSION IF NOT EXISTS amcheck; SELECT bt_index_parent_check('items_codes', true, true)",
+        )
+        .unwrap();
 }
 
 /// A vector to search for, as text.

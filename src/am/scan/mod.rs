@@ -1,23 +1,26 @@
 //! Index scans: `ambeginscan`, `amrescan`, `amgettuple`, `amendscan`.
 
+mod member;
+mod open;
+
+pub use member::Member;
+pub use open::{Opened, open};
+
 use std::ptr;
 use std::time::{Duration, Instant};
 
-use pgrx::{PgMemoryContexts, PgSqlErrorCode, pg_guard, pg_sys};
+use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 use walia_core::page::scan::{Hit, IterativeScan, Next, Scan, ScanOptions, Walk};
-use walia_core::page::{Index, Meta};
-use walia_core::types::{Error, Metric};
 
-use super::column;
 use super::heap::HeapVectors;
 use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
-use crate::error::{OrRaise, Result, SqlError};
+use crate::error::{OrRaise, Result};
 use crate::error_context::enter;
 use crate::guc;
 use crate::memory;
 use crate::store::error::index_error;
-use crate::store::{self, RelationStore, item_pointer};
+use crate::store::{RelationStore, item_pointer};
 
 /// Core's scan, with Postgres's sort and the rows of the table.
 type IndexScan = Scan<RelationStore, Sorter, HeapVectors>;
@@ -221,98 +224,6 @@ pub fn options(members: usize) -> ScanOptions {
     }
 }
 
-/// The metric of the distances that order the scans of an index; `None` where it is no walia_hnsw index.
-///
-/// # Safety
-/// `index` is open.
-pub unsafe fn metric(index: pg_sys::Relation) -> Option<Metric> {
-    // SAFETY: by the caller's promise; the relation cache keeps an open index's routine.
-    unsafe {
-        let routine = &*(*index).rd_indam;
-        is_of_this_method(routine).then(|| column::measure(index)).flatten().map(|(metric, _)| metric)
-    }
-}
-
-/// Whether an access method has the handler that is in this library: its name may be any.
-///
-/// # Safety
-/// Called in a transaction.
-pub unsafe fn is_handled_here(access_method: pg_sys::Oid) -> bool {
-    // SAFETY: by the caller's promise; the handler's answer is null, or the caller's to free.
-    unsafe {
-        let routine = pg_sys::GetIndexAmRoutineByAmId(access_method, true);
-        let is_here = routine.as_ref().is_some_and(is_of_this_method);
-        if !routine.is_null() {
-            pg_sys::pfree(routine.cast());
-        }
-        is_here
-    }
-}
-
-/// Whether a table of callbacks is this access method's.
-fn is_of_this_method(routine: &pg_sys::IndexAmRoutine) -> bool {
-    let method = amgettuple as unsafe extern "C-unwind" fn(_, _) -> _;
-    routine.amgettuple.is_some_and(|other| std::ptr::fn_addr_eq(other, method))
-}
-
-/// A scan that is one of several which are searched as one: the executor asks it for rows as any other, and
-/// the custom scan that has it for a child searches.
-pub struct Member {
-    scan: pg_sys::IndexScanDesc,
-}
-
-impl Member {
-    /// Begins the search of a scan.
-    ///
-    /// # Safety
-    /// `scan` is one of a walia_hnsw index that has its keys. As long as the member is used it neither ends
-    /// nor gets other keys, and nobody asks it for rows while a reference to its search lives.
-    pub unsafe fn begin(scan: pg_sys::IndexScanDesc, options: ScanOptions, number: SearchNumber) -> Self {
-        let mut member = Self { scan };
-        let started = Instant::now();
-        // SAFETY: by the caller's promise.
-        unsafe { member.state_mut().begin(scan, options, number) };
-        member.add_time(started.elapsed());
-        member
-    }
-
-    /// Its search.
-    pub fn search(&self) -> &Search {
-        &self.state().scan.as_ref().expect("begun by `begin`").walk
-    }
-
-    /// Its search, to be continued.
-    pub fn search_mut(&mut self) -> &mut Search {
-        &mut self.state_mut().scan.as_mut().expect("begun by `begin`").walk
-    }
-
-    /// What its search did so far.
-    pub fn done(&self) -> LastScan {
-        self.state().done()
-    }
-
-    /// Adds time that was spent on its search outside of the access method's functions.
-    pub fn add_time(&mut self, time: Duration) {
-        self.state_mut().time += time;
-    }
-
-    /// The ERROR of a failure in its index.
-    pub fn error(&self, error: Error) -> SqlError {
-        // SAFETY: the index of a scan is open.
-        unsafe { index_error((*self.scan).indexRelation, error) }
-    }
-
-    fn state(&self) -> &ScanState {
-        // SAFETY: by the promise of `begin`, and as this borrows the member.
-        unsafe { ScanState::of(self.scan) }
-    }
-
-    fn state_mut(&mut self) -> &mut ScanState {
-        // SAFETY: as above.
-        unsafe { ScanState::of(self.scan) }
-    }
-}
-
 /// Begins the search that a scan's keys ask for.
 ///
 /// # Safety
@@ -329,87 +240,5 @@ unsafe fn search(
         let vector = query.as_deref();
         let vectors = HeapVectors::new(descriptor, context, parameters, vector.unwrap_or_default());
         Ok(Scan::new(index, meta, vector, options, Sorter::default(), vectors))
-    }
-}
-
-/// What a scan's keys ask for.
-pub struct Opened {
-    /// The index.
-    pub index: Index<RelationStore>,
-    /// What it says where the search begins.
-    pub meta: Meta,
-    /// The query; `None` for NULL, and where all rows come in any order.
-    pub query: Option<Vec<u8>>,
-}
-
-/// Opens the index of a scan, and reads its keys.
-///
-/// # Safety
-/// `descriptor` is that of a scan that `amrescan` has given its keys. It lives as long as what is returned,
-/// and the store is told before it ends.
-pub unsafe fn open(descriptor: pg_sys::IndexScanDesc) -> Result<Opened> {
-    // SAFETY: by the caller's promise.
-    let scan = unsafe { &*descriptor };
-    // SAFETY: a scan that has its keys has a snapshot.
-    let snapshot = unsafe { (*scan.xs_snapshot).snapshot_type };
-    if snapshot != pg_sys::SnapshotType::SNAPSHOT_MVCC
-        && snapshot != pg_sys::SnapshotType::SNAPSHOT_HISTORIC_MVCC
-    {
-        // No page stays pinned between rows: only an MVCC snapshot keeps vacuum from the rows that are yet to
-        // come.
-        return Err(SqlError::new(
-            PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED,
-            "walia_hnsw indexes can only be scanned with MVCC snapshots",
-        ));
-    }
-    // SAFETY: the index of a scan is open.
-    unsafe { count_scan(scan) };
-    // SAFETY: both relations are open as long as the scan, by the caller's promise.
-    let store = unsafe { RelationStore::for_scan(scan) };
-    // SAFETY: the index of a scan is open.
-    let failed = |error| unsafe { index_error(scan.indexRelation, error) };
-    let (index, meta) = store::open_with_meta(store).map_err(failed)?;
-    // Without ORDER BY, as where a partial index serves a condition alone, all rows come in any order.
-    // SAFETY: the scan has as many keys as it says.
-    let key = (scan.numberOfOrderBys > 0).then(|| unsafe { &*scan.orderByData });
-    let key = key.filter(|key| key.sk_flags & pg_sys::SK_ISNULL as i32 == 0);
-    let parameters = &index.schema.layout.parameters;
-    let vector = |key: &pg_sys::ScanKeyData| {
-        // SAFETY: the key's argument is of the operator's right type; the index of a scan is open.
-        unsafe { column::query_vector(key.sk_argument, parameters, scan.indexRelation) }
-    };
-    let query = key.map(vector).transpose()?;
-    let query = query.map(|vector| vector.bytes().to_vec());
-    Ok(Opened { index, meta, query })
-}
-
-/// Counts an index scan: Postgres's macro pgstat_count_index_scan, and EXPLAIN ANALYZE's "Index Searches"
-/// from 18 on.
-///
-/// # Safety
-/// The scan's index is open.
-unsafe fn count_scan(scan: &pg_sys::IndexScanDescData) {
-    let index = scan.indexRelation;
-    #[cfg(feature = "pg18")]
-    // SAFETY: null or EXPLAIN's.
-    if let Some(instrument) = unsafe { scan.instrument.as_mut() } {
-        instrument.nsearches += 1;
-    }
-    #[cfg(not(feature = "pg14"))]
-    // SAFETY: by the caller's promise.
-    unsafe {
-        if (*index).pgstat_info.is_null() && (*index).pgstat_enabled {
-            pg_sys::pgstat_assoc_relation(index);
-        }
-    }
-    // SAFETY: by the caller's promise. The statistics entry is null or lives as long as the relation is open.
-    unsafe {
-        if let Some(statistics) = (*index).pgstat_info.as_mut() {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
-            let count = &mut statistics.t_counts.t_numscans;
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-            let count = &mut statistics.counts.numscans;
-            *count += 1;
-        }
     }
 }

@@ -1,8 +1,10 @@
 //! Search of one layer (the paper's algorithm 2), made resumable, and the descent through the layers above
 //! it.
 
+mod step;
+
 use super::pool::{Distance, Pool};
-use super::{Candidate, EntryPoint, Expanded, NodeStore, Precision, SearchStats, Visited};
+use super::{Candidate, EntryPoint, NodeStore, Precision, SearchStats, Visited};
 use crate::types::Result;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -219,63 +221,6 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.purpose == Purpose::Scan { resumable: true }
     }
 
-    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so
-    /// is all that the pool wants; or too many have been expanded in vain.
-    fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
-        let distance = Distance(candidate.distance);
-        let least = Distance(candidate.least());
-        self.nearest.len() >= ef
-            && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
-            && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
-            || self.estimates.len() >= ef
-                && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
-            || self.in_vain >= WIDEST.saturating_mul(pool.map_or(ef, |pool| pool.wanted().max(ef)))
-    }
-
-    /// Puts a scored node where the walk may find it; there is room for it.
-    fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
-        // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
-        let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
-        let beyond = self.is_beyond(&candidate, ef, pool)
-            || candidate.is_estimated()
-                && self.estimates.len() >= ef
-                && self.estimates.peek().is_some_and(is_tie);
-        if beyond && self.is_resumable() {
-            // Most candidates end here: marking them waits until they are needed.
-            return self.beyond.push(candidate);
-        }
-        let new = !candidate.is_estimated() || self.visited.insert(candidate.node);
-        if beyond || !new {
-            return;
-        }
-        self.frontier.push(Reverse(candidate));
-        if self.purpose == Purpose::Insertion && candidate.is_estimated() {
-            self.estimates.push(Distance(candidate.distance));
-            if self.estimates.len() > ef {
-                self.estimates.pop();
-            }
-        }
-    }
-
-    /// Puts an expanded node among the results.
-    fn keep(&mut self, node: Candidate<Store::Node>, ef: usize, pool: Option<&mut Pool>) -> Result<()> {
-        let keep_all = self.is_resumable() || pool.is_some();
-        if let Some(pool) = pool {
-            pool.offer(node.distance);
-        }
-        self.nearest.push(node);
-        if self.nearest.len() > ef
-            && let Some(furthest) = self.nearest.pop()
-        {
-            self.in_vain += usize::from(Distance(furthest.distance) == Distance(node.distance));
-            if keep_all {
-                self.surplus.try_reserve(1)?;
-                self.surplus.push(furthest);
-            }
-        }
-        Ok(())
-    }
-
     /// Expands nodes until all that is left is out of question, or one was measured at the distance `enough`
     /// or nearer.
     fn walk(&mut self, store: &Store, layer: u8, ef: usize, enough: f64) -> Result<()> {
@@ -290,83 +235,6 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 break;
             }
         }
-        Ok(())
-    }
-
-    /// Chooses the nodes of `layer` that are expanded next, at most `beam` of them, and says so to the store.
-    /// False when there are none: all that is left is out of question.
-    pub fn choose(&mut self, store: &Store, layer: u8, beam: usize, ef: usize, pool: Option<&Pool>) -> bool {
-        self.step.clear();
-        while self.step.len() < beam
-            && let Some(Reverse(candidate)) = self.frontier.peek()
-            && !self.is_beyond(candidate, ef, pool)
-        {
-            self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
-        }
-        if self.step.is_empty() {
-            return false;
-        }
-        self.announce(store, layer);
-        true
-    }
-
-    /// For a caller who decides when the search ends: chooses the nearest nodes besides those that were chosen
-    /// before, at most so many, and as long as they are no further than this. Returns how many.
-    pub fn choose_within(&mut self, most: usize, furthest: Option<f64>) -> usize {
-        let before = self.step.len();
-        while self.step.len() < before + most
-            && let Some(least) = self.least()
-            && furthest.is_none_or(|furthest| Distance(least) <= Distance(furthest))
-        {
-            self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
-        }
-        self.step.len() - before
-    }
-
-    /// Says to the store which nodes were chosen.
-    pub fn announce(&self, store: &Store, layer: u8) {
-        store.announce(&self.step, layer);
-    }
-
-    /// Says to the store that the nodes that were chosen are expanded now.
-    pub fn prefetch(&self, store: &Store, layer: u8) {
-        store.prefetch(&self.step, layer);
-    }
-
-    /// Expands the nodes that were chosen.
-    pub fn expand(&mut self, store: &Store, layer: u8, ef: usize, mut pool: Option<&mut Pool>) -> Result<()> {
-        let (mut step, mut found) = (std::mem::take(&mut self.step), std::mem::take(&mut self.found));
-        for candidate in &step {
-            // An earlier one of the step may have found nearer nodes.
-            if self.is_beyond(candidate, ef, pool.as_deref()) {
-                self.frontier.push(Reverse(*candidate));
-                continue;
-            }
-            let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
-            self.stats.expanded += 1;
-            if let Expanded::Live(node) | Expanded::Tombstone(node) = expanded {
-                self.stats.distances += u64::from(candidate.is_estimated() && !node.is_estimated());
-            }
-            if let Expanded::Live(node) = expanded {
-                self.keep(node, ef, pool.as_deref_mut())?;
-            }
-            // For all neighbours at once: what is full grows by half or more anyway.
-            self.visited.reserve(found.len())?;
-            self.frontier.try_reserve(found.len())?;
-            if self.is_resumable() {
-                self.beyond.try_reserve(found.len())?;
-            }
-            for neighbour in found.drain(..) {
-                if neighbour.is_estimated() {
-                    self.stats.estimates += 1;
-                } else {
-                    self.stats.distances += 1;
-                }
-                self.admit(neighbour, ef, pool.as_deref());
-            }
-        }
-        step.clear();
-        (self.step, self.found) = (step, found);
         Ok(())
     }
 
