@@ -36,6 +36,9 @@ pub(super) struct Row {
 pub(super) struct Shape {
     vector_size: usize,
     code_size: usize,
+    /// Bytes between two codes: one that fits a cache line is in one, as searches wait for lines more than for
+    /// anything else.
+    code_stride: usize,
     m: usize,
     /// Words of a neighbour list of layer 0.
     base_words: usize,
@@ -54,10 +57,16 @@ impl Shape {
                 0 => 0,
                 bits => code_size(bits, parameters.code_dimensions.into()),
             },
+            code_stride: 0,
             m: usize::from(parameters.m),
             base_words: List::words(parameters.max_links(0)),
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
+        };
+        shape.code_stride = match shape.code_size {
+            0 => 0,
+            size @ 1..=64 => size.next_power_of_two(),
+            size => size,
         };
         let chunk_memory = CHUNK_MEMORY.min(memory_limit / LEAST_CHUNKS);
         let per_row = shape.memory(parameters, 0).whole;
@@ -84,7 +93,7 @@ impl Shape {
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
         // A thread's marks: a byte a node, up to the next power of two.
         let marks = threads * 3 / 2;
-        let spilled = self.code_size + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN + marks;
+        let spilled = self.code_stride + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN + marks;
         let fetched = threads * usize::from(parameters.ef_construction) * self.vector_size;
         Memory { whole: self.vector_size + spilled, spilled, fetched }
     }
@@ -104,7 +113,7 @@ pub struct Memory {
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.
 pub(super) struct Chunk {
     vectors: Vec<CacheLine>,
-    codes: Vec<u8>,
+    codes: Vec<CacheLine>,
     rows: Vec<Row>,
     base_lists: Vec<AtomicU32>,
     upper_lists: Vec<AtomicU32>,
@@ -131,7 +140,9 @@ impl Chunk {
             budget.reserve(&mut chunk.vectors, lines)?;
             chunk.vectors.resize(lines, CacheLine::zeroed());
         }
-        budget.reserve(&mut chunk.codes, rows * shape.code_size)?;
+        let lines = (rows * shape.code_stride).div_ceil(size_of::<CacheLine>());
+        budget.reserve(&mut chunk.codes, lines)?;
+        chunk.codes.resize(lines, CacheLine::zeroed());
         budget.reserve(&mut chunk.rows, rows)?;
         budget.reserve(&mut chunk.base_lists, rows * shape.base_words)?;
         Ok(chunk)
@@ -156,7 +167,8 @@ impl Chunk {
         self.base_lists.resize_with(self.base_lists.len() + shape.base_words, AtomicU32::default);
         let start = self.rows.len() * shape.vector_size;
         bytemuck::cast_slice_mut(&mut self.vectors)[start..start + shape.vector_size].copy_from_slice(vector);
-        self.codes.extend_from_slice(code);
+        let start = self.rows.len() * shape.code_stride;
+        bytemuck::cast_slice_mut(&mut self.codes)[start..start + code.len()].copy_from_slice(code);
         self.rows.push(Row { prepared, upper: upper as u32, heap_tid, level });
         Ok(())
     }
@@ -189,7 +201,7 @@ impl Chunk {
     }
 
     pub(super) fn code(&self, row: usize, shape: &Shape) -> &[u8] {
-        &self.codes[row * shape.code_size..][..shape.code_size]
+        &bytemuck::cast_slice(&self.codes)[row * shape.code_stride..][..shape.code_size]
     }
 
     pub(super) fn list(&self, row: usize, layer: u8, shape: &Shape) -> List<'_> {

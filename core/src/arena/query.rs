@@ -69,11 +69,10 @@ impl<'a> ArenaQuery<'a> {
         Ok(distance)
     }
 
-    /// Whether a node is at this distance or nearer. It is not measured where that takes a read, and an
-    /// estimate is beyond doubt.
+    /// Whether a node is at this distance or nearer. It is not measured where an estimate is beyond doubt: a
+    /// vector is many times as long as its code, and lies somewhere else.
     pub(super) fn is_within(&self, node: u32, distance: f64) -> Result<bool> {
         if let Some(codes) = &self.codes
-            && self.arena.vector_in_memory(node).is_none()
             && !self.fetched.borrow().distances.contains_key(&node)
         {
             let code = self.arena.code(node);
