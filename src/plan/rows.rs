@@ -116,6 +116,11 @@ impl Row {
         size_of::<Self>() + self.data.len() * size_of::<u64>()
     }
 
+    /// Bytes of it in the table.
+    pub fn length(&self) -> usize {
+        self.header.t_len as usize
+    }
+
     /// A copy of the row in a slot.
     ///
     /// # Safety

@@ -366,6 +366,72 @@ fn dead_entries() {
     assert!(after < 200, "{after} rows were tested");
 }
 
+/// Entries of rows far from the query, which are never measured, are passed over as well.
+#[test]
+fn dead_entries_that_no_query_is_near() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    prepare_tenants(&mut client);
+    let d = near("<->");
+    let by_tenant = format!("SELECT id, {d} FROM docs WHERE tenant = 3 ORDER BY {d} LIMIT 10");
+    let read = |client: &mut Client| {
+        client.batch_execute("SET walia.ef_search = 64").unwrap();
+        assert!(is_code_scan(client, &by_tenant));
+        let explain = format!("EXPLAIN (ANALYZE, COSTS OFF, TIMING OFF) {by_tenant}");
+        let lines: Vec<String> = client.query(&explain, &[]).unwrap().iter().map(|row| row.get(0)).collect();
+        let line = lines.iter().find_map(|line| line.trim().strip_prefix("Codes Read: ")).unwrap();
+        line.parse::<usize>().unwrap()
+    };
+    let before = read(&mut client);
+    // Far away, and on pages with room, which are pruned.
+    for version in 0..400 {
+        let away = format!(
+            "UPDATE docs SET v = (SELECT array_agg(100 + j + {version} % 7) FROM generate_series(1, 24) j)::vecf32
+             WHERE id IN (3, 15, 27, 51, 63, 75, 87, 111, 123, 135)"
+        );
+        client.batch_execute(&away).unwrap();
+    }
+    read(&mut client);
+    let after = read(&mut client);
+    assert!(after < 2 * before, "{after} codes were read, {before} before");
+    assert_by_codes(&mut client, &by_tenant);
+}
+
+/// What was found dead may have been vacuumed since, and its place be a new row's.
+#[test]
+fn places_of_dead_rows_that_are_used_again() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    prepare_tenants(&mut client);
+    let d = near("<->");
+    // Every fourth row dies: the first row costs a few of them, and the rest many.
+    let near_ones = format!(
+        "SELECT id, row_number() OVER (ORDER BY {d}) % 4 AS kept FROM docs WHERE tenant = 3 ORDER BY {d} LIMIT 800"
+    );
+    other
+        .batch_execute(&format!(
+            "DELETE FROM docs WHERE id IN (SELECT id FROM ({near_ones}) AS s WHERE kept = 0)"
+        ))
+        .unwrap();
+    client
+        .batch_execute("SET walia.ef_search = 10; SET enable_seqscan = off; SET enable_sort = off")
+        .unwrap();
+    client
+        .batch_execute(&format!(
+            "BEGIN; DECLARE c CURSOR FOR SELECT id FROM docs WHERE tenant = 3 ORDER BY {d}; FETCH 1 FROM c"
+        ))
+        .unwrap();
+    other.batch_execute("VACUUM (INDEX_CLEANUP on, TRUNCATE off) docs").unwrap();
+    let again = "INSERT INTO docs SELECT 100000 + i, 3, 'new', '2026-01-01', true,
+                     (SELECT array_agg(50 + i + j) FROM generate_series(1, 24) j)::vecf32
+                 FROM generate_series(1, 60) i";
+    other.batch_execute(again).unwrap();
+    client.batch_execute("FETCH ALL FROM c; COMMIT; RESET ALL; SET enable_seqscan = off").unwrap();
+    let count = "SELECT count(*)::int FROM docs WHERE tenant = 3 AND made = '2026-01-01' AND status = 'new'";
+    assert!(plan(&mut client, count).contains("docs_tenant"));
+    assert_eq!(rows(&mut client, count)[0].0, 60);
+}
+
 /// What a second reader broke.
 #[test]
 fn codes_of_many_lengths_and_rows_that_fail() {

@@ -1,12 +1,11 @@
 //! The btree as core sees it: a list of rows, and the codes of their vectors.
 
-use std::collections::HashSet;
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::IndexScanState;
 use walia_core::rank::Entries;
 use walia_core::types::HeapTid;
 
+use super::crowd::Crowd;
 use crate::store::{check_for_interrupts, heap_tid};
 use crate::types::Varlena;
 
@@ -23,6 +22,8 @@ pub struct CodeList {
     /// A code that had to be taken apart.
     copied: Option<Varlena>,
     read: usize,
+    /// Of the entries since the list was read from its beginning.
+    crowd: Crowd,
 }
 
 impl CodeList {
@@ -32,17 +33,19 @@ impl CodeList {
     /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the column is one of
     /// the index's, and holds codes.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
-        Self { state, column: column as i32, offset: None, copied: None, read: 0 }
+        Self { state, column: column as i32, offset: None, copied: None, read: 0, crowd: Crowd::default() }
     }
 }
 
 impl Entries for CodeList {
     fn rewind(&mut self) {
+        self.crowd = Crowd::default();
         self.begin(true);
     }
 
     fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
         let tid = self.next_row()?;
+        self.crowd.add(tid.block());
         // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
         unsafe {
             let scan = (*self.state).iss_ScanDesc;
@@ -63,14 +66,31 @@ impl Entries for CodeList {
 impl CodeList {
     /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as Postgres's own
     /// scan would have done on its way: rows that are updated again and again leave an entry each time, which only a
-    /// vacuum would remove. An index can be told of the entry that it gave last only, so all are read: that takes no
-    /// longer than reading the list did, also where entries cannot be marked, as rows share them.
-    pub fn mark_dead(&mut self, dead: &HashSet<HeapTid>) {
+    /// vacuum would remove. An index can be told of the entry that it gave last only, so all are read.
+    ///
+    /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its place be that of a
+    /// new row. Postgres sees to it that no such thing happens between an entry's being read and its being marked.
+    pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) {
         self.begin(false);
         while let Some(tid) = self.next_row() {
-            // SAFETY: by the promise of `new`.
-            unsafe { (*(*self.state).iss_ScanDesc).kill_prior_tuple = dead.contains(&tid) };
+            if is_suspect(tid) {
+                // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the mark.
+                unsafe {
+                    let slot = (*self.state).ss.ss_ScanTupleSlot;
+                    pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
+                    pg_sys::ExecClearTuple(slot);
+                }
+            }
         }
+        // SAFETY: as above.
+        unsafe { pg_sys::table_index_fetch_reset((*(*self.state).iss_ScanDesc).xs_heapfetch) };
+    }
+
+    /// Whether most of the list must be of rows that are gone, where a page of the table has room for so many; asked once.
+    pub fn is_crowded(&mut self, rows_of_page: usize) -> bool {
+        // SAFETY: by the promise of `new`. A standby marks nothing.
+        let may_mark = unsafe { !(*(*self.state).iss_ScanDesc).xactStartedInRecovery };
+        may_mark && std::mem::take(&mut self.crowd).is_crowded(rows_of_page)
     }
 
     /// Goes to the beginning. Whether the entries themselves are wanted must be known before the keys.

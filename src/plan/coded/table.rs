@@ -16,6 +16,8 @@ const MANY_DEAD: usize = 64;
 pub struct Rows {
     rows: ScanRows,
     prefetcher: Option<Prefetcher>,
+    /// Bytes of the shortest row that has passed.
+    shortest: Option<usize>,
     /// Rows that nobody sees any more, as far as there is memory to remember them.
     dead: HashSet<HeapTid>,
 }
@@ -33,7 +35,7 @@ impl Rows {
             // What a TID's block means is the access method's affair.
             let is_heap = (*(*table).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
             let prefetcher = is_heap.then(|| Prefetcher::new(table));
-            Self { rows: ScanRows::new(state), prefetcher, dead: HashSet::new() }
+            Self { rows: ScanRows::new(state), prefetcher, shortest: None, dead: HashSet::new() }
         }
     }
 
@@ -50,6 +52,13 @@ impl Rows {
     /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and forgotten.
     pub fn take_many_dead(&mut self) -> Option<HashSet<HeapTid>> {
         (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
+    }
+
+    /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are not those of a
+    /// heap.
+    pub fn rows_of_page(&self) -> Option<usize> {
+        self.prefetcher.as_ref()?;
+        Some(pg_sys::BLCKSZ as usize / self.shortest?)
     }
 
     /// See [`ScanRows::give`].
@@ -83,6 +92,9 @@ impl RankedTable for Rows {
         });
         if self.rows.is_dead() && self.dead.try_reserve(1).is_ok() {
             self.dead.insert(heap_tid);
+        }
+        if let Some((_, row)) = &row {
+            self.shortest = Some(self.shortest.map_or(row.length(), |shortest| shortest.min(row.length())));
         }
         row
     }

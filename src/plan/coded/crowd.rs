@@ -1,0 +1,36 @@
+//! Entries of which there are more than the table's pages can have rows.
+
+use std::collections::HashMap;
+
+/// A list of fewer entries takes no time that matters.
+const MANY: usize = 1024;
+/// One of so many pages is looked at.
+const SAMPLED: u32 = 4;
+
+/// How many entries lead to each page of a table, of a sample of its pages.
+///
+/// Rows that are updated again and again leave an entry each time. Postgres empties the pages of what is dead when they are
+/// read, but for four bytes a row: hundreds of entries then lead to a page that has room for a few rows.
+#[derive(Default)]
+pub struct Crowd {
+    entries: usize,
+    pages: HashMap<u32, usize>,
+}
+
+impl Crowd {
+    /// Counts an entry of a row on this page, as far as there is memory for it.
+    pub fn add(&mut self, block: u32) {
+        self.entries += 1;
+        // Fibonacci hashing: neighbouring pages are spread over all values.
+        if block.wrapping_mul(0x9e37_79b9) < u32::MAX / SAMPLED && self.pages.try_reserve(1).is_ok() {
+            *self.pages.entry(block).or_default() += 1;
+        }
+    }
+
+    /// Whether most of the entries must be of rows that are gone, where a page has room for so many.
+    pub fn is_crowded(&self, rows_of_page: usize) -> bool {
+        let all: usize = self.pages.values().sum();
+        let dead: usize = self.pages.values().map(|entries| entries.saturating_sub(rows_of_page)).sum();
+        self.entries >= MANY && 2 * dead > all
+    }
+}
