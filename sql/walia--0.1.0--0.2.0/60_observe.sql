@@ -36,7 +36,7 @@ CREATE FUNCTION walia_build_estimate(
     options text[] DEFAULT NULL,        -- as in WITH: '{m=16,storage=f16}'
     predicate text DEFAULT NULL         -- as in WHERE
 ) RETURNS TABLE (
-    way text,                       -- of the build: "in memory", "vectors on disk", "row by row"; the fastest first
+    way text,                       -- of the build: "in memory", "vectors on disk", or "row by row" where the present setting leads to it
     chosen boolean,                 -- whether the present maintenance_work_mem leads to it
     maintenance_work_mem bigint,    -- bytes that it needs, for the largest partition
     temporary_bytes bigint,         -- of its temporary file
@@ -45,5 +45,5 @@ CREATE FUNCTION walia_build_estimate(
     seconds float8,                 -- that it takes, measured on a sample; NULL without vectors
     seconds_least float8,           -- it may well be as few
     seconds_most float8             -- or as many
-) AS 'MODULE_PATHNAME', 'walia_build_estimate_wrapper' LANGUAGE C ROWS 3 PARALLEL RESTRICTED;
+) AS 'MODULE_PATHNAME', 'walia_build_estimate_wrapper' LANGUAGE C ROWS 2 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walia_build_estimate IS 'what the build of a walia_hnsw index takes: memory, disk and time, in each of its ways';

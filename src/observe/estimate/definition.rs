@@ -1,12 +1,13 @@
 //! The index that a build is estimated for: one that is there, or one that a table could have.
 
-use std::ffi::{CStr, CString};
+use std::ffi::CString;
 use std::ptr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::{PgSqlErrorCode, Spi, pg_sys};
 use walia_core::types::Parameters;
 
+use super::analyzed::Analyzed;
 use crate::am::column::{Column, declared_parameters, type_name};
 use crate::am::options::Options;
 use crate::am::{class, column};
@@ -36,10 +37,10 @@ pub struct Leaf {
 }
 
 /// What the catalogs say of the relation that was asked for.
-struct Relation {
-    name: String,
+pub(super) struct Relation {
+    pub(super) name: String,
     /// The table: itself, or that of an index.
-    table: pg_sys::Oid,
+    pub(super) table: pg_sys::Oid,
     is_index: bool,
     is_table: bool,
     is_ours: bool,
@@ -226,107 +227,6 @@ impl Relation {
     }
 }
 
-/// A query that gives the key of an index for the rows that its predicate lets pass, as Postgres understands it.
-struct Analyzed {
-    column: Column,
-    key: *mut pg_sys::Node,
-    /// Null where there is none.
-    predicate: *mut pg_sys::Node,
-}
-
-impl Analyzed {
-    fn new(query: &str) -> Result<Self> {
-        let text = CString::new(query).map_err(|_| invalid("the definition of the index has a zero byte"))?;
-        // SAFETY: prepares a statement, which is not run; what it is made of is copied into the caller's memory.
-        let (query, column) = unsafe {
-            let context = pg_sys::CurrentMemoryContext;
-            pg_sys::SPI_connect();
-            let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, ptr::null_mut());
-            let found = if plan.is_null() { None } else { Self::only_query(plan, context) };
-            pg_sys::SPI_finish();
-            found.ok_or_else(|| invalid("an index has one key and one predicate"))?
-        };
-        // SAFETY: a query of its own, that `only_query` has copied.
-        let (key, predicate, is_mutable) = unsafe {
-            let entry = pg_sys::list_nth((*query).targetList, 0).cast::<pg_sys::TargetEntry>();
-            let (key, predicate) = ((*entry).expr.cast::<pg_sys::Node>(), (*(*query).jointree).quals);
-            let is_mutable =
-                pg_sys::contain_mutable_functions(key) || pg_sys::contain_mutable_functions(predicate);
-            (key, predicate, is_mutable)
-        };
-        if is_mutable {
-            // Postgres's own words.
-            let code = PgSqlErrorCode::ERRCODE_INVALID_OBJECT_DEFINITION;
-            return Err(SqlError::new(code, "functions in index expression must be marked IMMUTABLE"));
-        }
-        Ok(Self { column, key, predicate })
-    }
-
-    /// The query of a statement and the type of its column, where it is no more than a key and a predicate.
-    ///
-    /// # Safety
-    /// `plan` is a prepared statement; connected to SPI.
-    unsafe fn only_query(
-        plan: pg_sys::SPIPlanPtr,
-        context: pg_sys::MemoryContext,
-    ) -> Option<(*mut pg_sys::Query, Column)> {
-        let length = |list: *mut pg_sys::List| {
-            // SAFETY: a list of Postgres's, or null.
-            unsafe { list.as_ref() }.map_or(0, |list| list.length)
-        };
-        // SAFETY: by the caller's promise.
-        let (source, query) = unsafe {
-            let sources = pg_sys::SPI_plan_get_plan_sources(plan);
-            if length(sources) != 1 {
-                return None;
-            }
-            let source = pg_sys::list_nth(sources, 0).cast::<pg_sys::CachedPlanSource>();
-            if length((*source).query_list) != 1 {
-                return None;
-            }
-            (&*source, &*pg_sys::list_nth((*source).query_list, 0).cast::<pg_sys::Query>())
-        };
-        let plain = query.commandType == pg_sys::CmdType::CMD_SELECT
-            && length(query.rtable) == 1
-            && length(query.targetList) == 1
-            && query.utilityStmt.is_null()
-            && !(query.hasAggs || query.hasWindowFuncs || query.hasTargetSRFs || query.hasSubLinks)
-            && !(query.hasModifyingCTE || query.hasForUpdate || query.hasDistinctOn)
-            && [query.cteList, query.groupClause, query.groupingSets, query.distinctClause, query.sortClause]
-                .into_iter()
-                .all(|list| list.is_null())
-            && [query.havingQual, query.limitOffset, query.limitCount, query.setOperations]
-                .into_iter()
-                .all(|node| node.is_null());
-        if !plain {
-            return None;
-        }
-        // SAFETY: a query that gives one column describes it.
-        unsafe {
-            let descriptor = pgrx::PgTupleDesc::from_pg_unchecked(source.resultDesc);
-            let column = descriptor.get(0)?;
-            let column = Column { type_oid: column.atttypid, type_modifier: column.atttypmod };
-            let copied = pgrx::PgMemoryContexts::For(context)
-                .switch_to(|_| pg_sys::copyObjectImpl(ptr::from_ref(query).cast()));
-            Some((copied.cast(), column))
-        }
-    }
-
-    /// One of its expressions as text that means the same to who looks names up otherwise.
-    fn text(&self, expression: *mut pg_sys::Node, found: &Relation) -> Option<String> {
-        if expression.is_null() {
-            return None;
-        }
-        let name = CString::new(found.name.as_str()).ok()?;
-        // SAFETY: an expression over the columns of this table alone.
-        unsafe {
-            let context = pg_sys::deparse_context_for(name.as_ptr(), found.table);
-            let text = pg_sys::deparse_expression(expression, context, false, false);
-            Some(CStr::from_ptr(text).to_string_lossy().into_owned())
-        }
-    }
-}
-
 /// The name of a column as SQL has it; `None` where no column is called so.
 fn column_named(table: pg_sys::Oid, name: &str) -> Result<Option<String>> {
     let query = "SELECT pg_catalog.max(pg_catalog.quote_ident(attname)) FROM pg_catalog.pg_attribute \
@@ -394,7 +294,7 @@ unsafe fn operator_class_of(column: Column, name: Option<String>) -> Result<pg_s
     }
 }
 
-fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> SqlError {
+pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> SqlError {
     SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
 }
 

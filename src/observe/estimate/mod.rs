@@ -1,5 +1,6 @@
 //! `walia_build_estimate(…)`: what the build of an index will take, in each of the ways that it can go.
 
+mod analyzed;
 mod definition;
 mod sample;
 
@@ -64,12 +65,15 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
     let builds = Builds { parameters, tables: &tables, measured: &measure(parameters, &sampled).or_raise() };
     // SAFETY: a setting.
     let limit = (unsafe { pg_sys::maintenance_work_mem }) as u64 * 1024;
-    let mut ways = vec![(Way::InMemory, builds.needed(|table| builds.estimate(table).whole))];
-    if parameters.code_bits > 0 {
-        ways.push((Way::OnDisk, builds.needed(|table| builds.estimate(table).spilled.unwrap_or(0))));
+    let whole = builds.needed(|table| builds.estimate(table).whole);
+    let spilled = builds.needed(|table| builds.estimate(table).spilled.unwrap_or(u64::MAX >> 8));
+    let mut ways = vec![(Way::InMemory, whole)];
+    if spilled < whole {
+        ways.push((Way::OnDisk, spilled));
     }
-    let last = ways.last().map_or(0, |way| way.1);
-    ways.push((Way::RowByRow, limit.min(last)));
+    if whole.min(spilled) > limit {
+        ways.push((Way::RowByRow, limit));
+    }
     let chosen = ways.iter().find(|(_, needed)| *needed <= limit).map(|(way, _)| *way);
     ways.into_iter()
         .map(|(way, needed)| {
