@@ -270,6 +270,11 @@ impl<'a> Feeder<'a> {
         self.inserter.inserted()
     }
 
+    /// Nodes that were pushed.
+    pub fn nodes(&self) -> u32 {
+        self.len
+    }
+
     /// Nodes that the pool has yet to insert.
     pub fn waiting(&self) -> u32 {
         self.inserter.arena.len() - self.inserter.inserted()

@@ -94,7 +94,7 @@ impl<'a> Rows<'a> {
         };
         while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
-                progress::rows_done(self.rows - u64::from(feeder.waiting()));
+                progress::rows_done(done(self.rows, feeder.nodes(), feeder.inserted()));
             }
             let taken = match place {
                 Place::Graph(vector) => feeder.push(vector, tid),
@@ -131,7 +131,8 @@ impl<'a> Rows<'a> {
             None => self.file.insert(TemporaryFile::create()?),
         };
         let rows = self.rows - 1;
-        let mut poll = |inserted: u32| poll(rows.min(inserted.into()));
+        let nodes = feeder.nodes();
+        let mut poll = |inserted| poll(done(rows, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
         if is_first && moved {
             // All rows so far are in the graph: what they took tells what the others will take.
@@ -183,8 +184,8 @@ impl<'a> Rows<'a> {
 
     /// Waits for the graph and writes it to pages. Returns the number of nodes.
     fn write(&mut self, feeder: Feeder) -> Result<u32> {
-        let outside = self.rows - u64::from(feeder.waiting() + feeder.inserted());
-        let poll = |inserted: u32| poll(outside + u64::from(inserted));
+        let (rows, nodes) = (self.rows, feeder.nodes());
+        let poll = |inserted| poll(done(rows, nodes, inserted));
         let arena = feeder.finish(poll).map_err(|error| self.table.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -203,6 +204,12 @@ impl<'a> Rows<'a> {
         writer.into_inner().finish();
         Ok(arena.len())
     }
+}
+
+/// Rows that are done when so many of their nodes are inserted: those without a node of their own take no time, and
+/// are counted evenly among the others.
+fn done(rows: u64, nodes: u32, inserted: u32) -> u64 {
+    (rows as f64 * f64::from(inserted) / f64::from(nodes.max(1))) as u64
 }
 
 /// Shows how many rows are in the graph, and lets the build be cancelled.

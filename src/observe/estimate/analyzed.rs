@@ -5,7 +5,6 @@ use std::ptr;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 
-use super::definition::{Relation, invalid};
 use crate::am::column::Column;
 use crate::error::{Result, SqlError};
 
@@ -100,16 +99,21 @@ impl Analyzed {
     }
 
     /// One of its expressions as text that means the same to who looks names up otherwise.
-    pub fn text(&self, expression: *mut pg_sys::Node, found: &Relation) -> Option<String> {
+    pub fn text(&self, expression: *mut pg_sys::Node, name: &str, table: pg_sys::Oid) -> Option<String> {
         if expression.is_null() {
             return None;
         }
-        let name = CString::new(found.name.as_str()).ok()?;
+        let name = CString::new(name).ok()?;
         // SAFETY: an expression over the columns of this table alone.
         unsafe {
-            let context = pg_sys::deparse_context_for(name.as_ptr(), found.table);
+            let context = pg_sys::deparse_context_for(name.as_ptr(), table);
             let text = pg_sys::deparse_expression(expression, context, false, false);
             Some(CStr::from_ptr(text).to_string_lossy().into_owned())
         }
     }
+}
+
+/// An ERROR of an argument.
+pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
 }

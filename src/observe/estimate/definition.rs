@@ -7,7 +7,7 @@ use pgrx::datum::DatumWithOid;
 use pgrx::{PgSqlErrorCode, Spi, pg_sys};
 use walia_core::types::Parameters;
 
-use super::analyzed::Analyzed;
+use super::analyzed::{Analyzed, invalid};
 use crate::am::column::{Column, declared_parameters, type_name};
 use crate::am::options::Options;
 use crate::am::{class, column};
@@ -37,10 +37,10 @@ pub struct Leaf {
 }
 
 /// What the catalogs say of the relation that was asked for.
-pub(super) struct Relation {
-    pub(super) name: String,
+struct Relation {
+    name: String,
     /// The table: itself, or that of an index.
-    pub(super) table: pg_sys::Oid,
+    table: pg_sys::Oid,
     is_index: bool,
     is_table: bool,
     is_ours: bool,
@@ -58,7 +58,7 @@ impl Definition {
     ) -> Result<Self> {
         let found = Relation::find(relation)?;
         let wrong = |code, message: String| Err(SqlError::new(code, message));
-        if !found.is_table && !(found.is_index && found.is_ours) {
+        if !(found.is_table || found.is_index && found.is_ours) {
             let code = PgSqlErrorCode::ERRCODE_WRONG_OBJECT_TYPE;
             return wrong(
                 code,
@@ -144,7 +144,8 @@ impl Definition {
         };
         // From here on names are looked up as the owner's code looks them up.
         let _owner = AsOwner::new(heap);
-        let (key, predicate) = (analyzed.text(analyzed.key, found), analyzed.text(analyzed.predicate, found));
+        let text = |expression| analyzed.text(expression, &found.name, found.table);
+        let (key, predicate) = (text(analyzed.key), text(analyzed.predicate));
         let key = format!("({})", key.unwrap_or_default());
         Ok(Self { heap, parameters, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
     }
@@ -269,33 +270,34 @@ unsafe fn operator_class_of(column: Column, name: Option<String>) -> Result<pg_s
     let method = c"walia_hnsw";
     let name =
         name.map(CString::new).transpose().map_err(|_| invalid("the operator class has a zero byte"))?;
-    // SAFETY: by the caller's promise. Postgres raises an ERROR where there is no such class.
-    unsafe {
-        let names = match &name {
-            #[cfg(any(feature = "pg14", feature = "pg15"))]
-            Some(name) => pg_sys::stringToQualifiedNameList(name.as_ptr()),
-            #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-            Some(name) => pg_sys::stringToQualifiedNameList(name.as_ptr(), ptr::null_mut()),
-            None => ptr::null_mut(),
-        };
+    let names = match &name {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        // SAFETY: by the caller's promise; Postgres copies what it keeps of the name.
+        Some(name) => unsafe { pg_sys::stringToQualifiedNameList(name.as_ptr()) },
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        // SAFETY: as above.
+        Some(name) => unsafe { pg_sys::stringToQualifiedNameList(name.as_ptr(), ptr::null_mut()) },
+        None => ptr::null_mut(),
+    };
+    // SAFETY: by the caller's promise.
+    let (access_method, type_oid, has_default) = unsafe {
         let access_method = pg_sys::get_index_am_oid(method.as_ptr(), false);
         let type_oid = pg_sys::getBaseType(column.type_oid);
-        if names.is_null() && pg_sys::GetDefaultOpClass(type_oid, access_method) == pg_sys::InvalidOid {
-            let code = PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
-            let message = format!(
-                "data type {} has no default operator class for access method \"walia_hnsw\"",
-                type_name(type_oid)
-            );
-            return Err(SqlError::new(code, message).hint(
-                "Name the column or expression in the argument \"key\" and its class in \"operator_class\".",
-            ));
-        }
-        Ok(pg_sys::ResolveOpClass(names, type_oid, method.as_ptr(), access_method))
+        let default = pg_sys::GetDefaultOpClass(type_oid, access_method);
+        (access_method, type_oid, default != pg_sys::InvalidOid)
+    };
+    if name.is_none() && !has_default {
+        let code = PgSqlErrorCode::ERRCODE_UNDEFINED_OBJECT;
+        // SAFETY: by the caller's promise.
+        let type_name = unsafe { type_name(type_oid) };
+        let message =
+            format!("data type {type_name} has no default operator class for access method \"walia_hnsw\"");
+        return Err(SqlError::new(code, message).hint(
+            "Name the column or expression in the argument \"key\" and its class in \"operator_class\".",
+        ));
     }
-}
-
-pub(super) fn invalid(message: impl Into<std::borrow::Cow<'static, str>>) -> SqlError {
-    SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message)
+    // SAFETY: by the caller's promise. Postgres raises an ERROR where there is no such class.
+    Ok(unsafe { pg_sys::ResolveOpClass(names, type_oid, method.as_ptr(), access_method) })
 }
 
 /// A failure of SPI itself: errors of queries are raised.
