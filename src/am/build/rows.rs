@@ -136,7 +136,7 @@ impl<'a> Rows<'a> {
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
         if is_first && moved {
             // All rows so far are in the graph: what they took tells what the others will take.
-            let (whole, _) = wanted(self.table, rows);
+            let (whole, _) = wanted(self.table, nodes, rows);
             let left = remaining(self.table, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
             notice(
                 format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
@@ -156,7 +156,7 @@ impl<'a> Rows<'a> {
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let (whole, spilled) = wanted(self.table, rows);
+        let (whole, spilled) = wanted(self.table, feeder.nodes(), rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -220,9 +220,12 @@ fn poll(rows: u64) {
 
 /// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
 /// as many rows as it is thought to have, or more where so many have come already.
-fn wanted(table: &IndexedTable, come: u64) -> (u64, u64) {
-    let nodes = table.expected_rows().max(come as f64) as u64;
-    let contents = Contents { nodes, ..Contents::default() };
+fn wanted(table: &IndexedTable, nodes: u32, come: u64) -> (u64, u64) {
+    let rows = table.expected_rows().max(come as f64);
+    let share = f64::from(nodes) / come.max(1) as f64;
+    let nodes = (rows * share) as u64;
+    // NULLs and rows that share a vector take about as much.
+    let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0 };
     let Estimate { whole, spilled } = Arena::estimate(&table.parameters, build_threads(), &contents);
     let megabytes = |bytes: u64| (bytes >> 20) + 1;
     (megabytes(whole), megabytes(spilled.unwrap_or(whole)))
