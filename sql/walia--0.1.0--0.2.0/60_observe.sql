@@ -28,3 +28,22 @@ CREATE FUNCTION walia_last_scan() RETURNS TABLE (
     milliseconds float8         -- in the access method
 ) AS 'MODULE_PATHNAME', 'walia_last_scan_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walia_last_scan IS 'what the last search by walia_hnsw indexes in this session did';
+
+CREATE FUNCTION walia_build_estimate(
+    relation regclass,                  -- an index as it is defined, or a table
+    key text DEFAULT NULL,              -- of a table: a column or an expression; by default its only column of walia's types
+    operator_class text DEFAULT NULL,   -- by default that of the type
+    options text[] DEFAULT NULL,        -- as in WITH: '{m=16,storage=f16}'
+    predicate text DEFAULT NULL         -- as in WHERE
+) RETURNS TABLE (
+    way text,                       -- of the build: "in memory", "vectors on disk", or "row by row" where the present setting leads to it
+    chosen boolean,                 -- whether the present maintenance_work_mem leads to it
+    maintenance_work_mem bigint,    -- bytes that it needs, for the largest partition
+    temporary_bytes bigint,         -- of its temporary file
+    index_bytes bigint,             -- of the index, of all partitions
+    rows bigint,                    -- that it holds
+    seconds float8,                 -- that it takes, measured on a sample; NULL without vectors
+    seconds_least float8,           -- it may well be as few
+    seconds_most float8             -- or as many
+) AS 'MODULE_PATHNAME', 'walia_build_estimate_wrapper' LANGUAGE C ROWS 2 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_build_estimate IS 'what the build of a walia_hnsw index takes: memory, disk and time, in each of its ways';

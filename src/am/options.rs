@@ -183,6 +183,16 @@ impl Options {
         unsafe { Self::parsed(pg_sys::extractRelOptions(row, descriptor, Some(amoptions))) }
     }
 
+    /// The options of an array of text, as pg_class has them; the defaults where there is none. Raises an ERROR
+    /// for what CREATE INDEX would not take.
+    ///
+    /// # Safety
+    /// `options` is an array of text.
+    pub unsafe fn of_array(options: Option<pg_sys::Datum>) -> Self {
+        // SAFETY: by the caller's promise.
+        unsafe { Self::parsed(amoptions(options.unwrap_or(pg_sys::Datum::from(0)), true)) }
+    }
+
     /// # Safety
     /// `options` is null or what `amoptions` gave.
     unsafe fn parsed(options: *const pg_sys::bytea) -> Self {

@@ -1,6 +1,7 @@
 //! SQL functions that tell about an index, or mend it.
 
 mod check;
+mod estimate;
 mod info;
 mod last_scan;
 mod open;

@@ -238,7 +238,7 @@ unsafe fn class_row(relation: pg_sys::Oid) -> Option<pg_sys::FormData_pg_class> 
 }
 
 /// An OID that is none, or no longer one.
-fn no_relation(relation: pg_sys::Oid) -> SqlError {
+pub(super) fn no_relation(relation: pg_sys::Oid) -> SqlError {
     let code = PgSqlErrorCode::ERRCODE_UNDEFINED_TABLE;
     SqlError::new(code, format!("relation with OID {} does not exist", relation.to_u32()))
 }
@@ -257,7 +257,7 @@ unsafe fn may(table: pg_sys::Oid, user: pg_sys::Oid, privilege: u32) -> bool {
 ///
 /// # Safety
 /// Called in a transaction.
-unsafe fn may_maintain(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+pub(super) unsafe fn may_maintain(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
     // SAFETY: by the caller's promise.
     unsafe {
         #[cfg(any(feature = "pg14", feature = "pg15"))]
@@ -269,5 +269,19 @@ unsafe fn may_maintain(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
         #[cfg(any(feature = "pg17", feature = "pg18"))]
         return may(table, user, pg_sys::ACL_MAINTAIN)
             || pg_sys::object_ownercheck(pg_sys::DatabaseRelationId, pg_sys::MyDatabaseId, user);
+    }
+}
+
+/// Whether a user owns a table, or acts for who does.
+///
+/// # Safety
+/// Called in a transaction.
+pub(super) unsafe fn owns(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        return pg_sys::pg_class_ownercheck(table, user);
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
     }
 }

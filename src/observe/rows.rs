@@ -125,6 +125,19 @@ impl Call {
         self.argument(index).value() as u8 != 0
     }
 
+    /// A text argument; `None` for NULL.
+    pub fn text(&self, index: usize) -> Option<String> {
+        // SAFETY: `new` has seen that the argument is of the type that its caller asks for.
+        self.datum(index).and_then(|datum| unsafe { pgrx::FromDatum::from_datum(datum, false) })
+    }
+
+    /// Any argument; `None` for NULL.
+    pub fn datum(&self, index: usize) -> Option<Datum> {
+        // SAFETY: `new` has seen that the function has as many arguments as its caller asks for.
+        let is_null = unsafe { pgrx::fcinfo::pg_arg_is_null(self.call, index) };
+        (!is_null).then(|| self.argument(index))
+    }
+
     fn argument(&self, index: usize) -> Datum {
         // SAFETY: `new` has seen that the function has as many arguments as its caller asks for.
         unsafe { pgrx::fcinfo::pg_getarg_datum_raw(self.call, index) }

@@ -13,6 +13,7 @@ mod descending;
 mod documents;
 mod equal;
 mod errors;
+mod estimate;
 mod extension;
 mod federation;
 mod foreign;

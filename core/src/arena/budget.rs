@@ -52,7 +52,7 @@ impl Budget {
 
 /// What an allocation of so many bytes takes: malloc keeps 8 bytes beside each, in multiples of 16, and gives
 /// the large ones whole pages.
-fn allocated(bytes: usize) -> usize {
+pub(super) fn allocated(bytes: usize) -> usize {
     const LARGE: usize = 128 << 10;
     match bytes {
         0 => 0,

@@ -1,6 +1,6 @@
 //! Consecutive nodes in memory: their vectors, what else is known of them, and their neighbour lists.
 
-use super::budget::{Budget, Full};
+use super::budget::{Budget, Full, allocated};
 use super::list::List;
 use crate::code::code_size;
 use crate::types::{HeapTid, Parameters};
@@ -97,17 +97,34 @@ impl Shape {
         let fetched = threads * usize::from(parameters.ef_construction) * self.vector_size;
         Memory { whole: self.vector_size + spilled, spilled, fetched }
     }
+
+    /// Bytes of a whole chunk's vectors, and of all the rest of it, as [`Chunk::new`] takes them and upper lists
+    /// grow.
+    pub(super) fn chunk_memory(&self) -> (u64, u64) {
+        let rows = self.rows();
+        let lines = (rows * self.vector_size).div_ceil(size_of::<CacheLine>());
+        let words = size_of::<AtomicU32>();
+        let upper_lists = (rows / (self.m - 1)).max(1).next_power_of_two();
+        let beside = [
+            rows * self.code_size,
+            rows * size_of::<Row>(),
+            rows * self.base_words * words,
+            upper_lists * self.upper_words * words,
+        ];
+        let beside: usize = beside.into_iter().map(allocated).sum();
+        (allocated(lines * size_of::<CacheLine>()) as u64, beside as u64)
+    }
 }
 
 /// Bytes of memory that a build takes, as levels are drawn on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Memory {
+pub(super) struct Memory {
     /// A node with its vector.
-    pub whole: usize,
+    pub(super) whole: usize,
     /// A node whose vector is in a file.
-    pub spilled: usize,
+    pub(super) spilled: usize,
     /// What all threads take to measure what they have found, once vectors are in a file.
-    pub fetched: usize,
+    pub(super) fetched: usize,
 }
 
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.

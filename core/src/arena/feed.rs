@@ -107,7 +107,7 @@ pub struct Feeder<'a> {
 
 /// A node, by 32 bits of its vector's hash.
 #[derive(Clone, Copy)]
-struct Seen {
+pub(super) struct Seen {
     tag: u32,
     node: u32,
 }
@@ -268,6 +268,16 @@ impl<'a> Feeder<'a> {
     /// Nodes inserted so far.
     pub fn inserted(&self) -> u32 {
         self.inserter.inserted()
+    }
+
+    /// Nodes that were pushed.
+    pub fn nodes(&self) -> u32 {
+        self.len
+    }
+
+    /// Nodes that the pool has yet to insert.
+    pub fn waiting(&self) -> u32 {
+        self.inserter.arena.len() - self.inserter.inserted()
     }
 
     /// A chunk as large as the memory left allows.

@@ -14,26 +14,29 @@
 mod budget;
 mod chunk;
 mod connect;
+mod estimate;
 mod feed;
 mod fetched;
 mod file;
 mod insert;
 mod list;
 mod marks;
+mod pace;
 mod query;
 mod spill;
 
 pub use budget::Full;
+pub use estimate::Estimate;
 pub use feed::{Feeder, Settings};
 pub use file::{VectorFile, VectorReader};
 pub use marks::Marks;
+pub use pace::Pace;
 pub use query::ArenaQuery;
 
 use crate::code::Quantizer;
 use crate::graph::{BuiltGraph, EntryPoint};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters, Result};
-pub use chunk::Memory;
 use chunk::{Chunk, Shape};
 use file::Spilled;
 use list::List;
@@ -62,11 +65,6 @@ pub struct Arena {
 const NO_ENTRY: u64 = u64::MAX;
 
 impl Arena {
-    /// What a build by so many threads takes: an estimate for planning.
-    pub fn memory(parameters: &Parameters, threads: usize) -> Memory {
-        Shape::new(parameters, usize::MAX).memory(parameters, threads)
-    }
-
     /// Makes `entry` the entry point. The caller holds the lock on it.
     fn set_entry_point(&self, entry: EntryPoint<u32>) {
         self.entry.store(u64::from(entry.level) << 32 | u64::from(entry.node), Ordering::Release);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 /// The share of the chunks with vectors in memory that lose them at a time: the threads of the pool wait
 /// meanwhile, which many small shares would make long, and fewer large ones would leave memory unused.
-const SHARE: usize = 4;
+pub(super) const SHARE: usize = 4;
 
 impl Feeder<'_> {
     /// Moves some vectors from memory to `file`, the same one at each call, after all rows so far have been
@@ -35,7 +35,7 @@ impl Feeder<'_> {
         let (first, threads) = (arena.spilled_chunks(), pool.current_num_threads());
         if arena.spilled.is_none() {
             // From now on threads fetch the vectors of what a search has found.
-            budget.resized(0, Arena::memory(&arena.parameters, threads).fetched);
+            budget.resized(0, arena.shape.memory(&arena.parameters, threads).fetched);
         }
         let spilled = arena.spilled.get_or_insert_with(|| Spilled { reader: file.reader(), nodes: 0 });
         for chunk in arena.chunks.iter_mut().skip(first).take(many).filter_map(|chunk| chunk.get_mut()) {

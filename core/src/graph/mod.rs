@@ -4,12 +4,14 @@
 //! are the two stores.
 
 mod built;
+mod contents;
 mod insert;
 mod pool;
 mod search;
 mod select;
 
 pub use built::BuiltGraph;
+pub use contents::Contents;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
 pub(crate) use pool::Distance;
 pub use pool::{Board, Pool};

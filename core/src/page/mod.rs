@@ -32,6 +32,7 @@ pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::slotted::Page;
 pub use insert::bulk::write_graph;
+pub use insert::size::{estimated_pages, graph_pages};
 pub use query::index::Index;
 pub use query::schema::{Quantizers, Schema};
 #[cfg(feature = "memory-store")]

@@ -4,12 +4,15 @@ use crate::graphs::{TestGraph, parameters};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use std::cell::Cell;
 use walia_core::arena::{Feeder, Settings};
-use walia_core::graph::{BuiltGraph, EntryPoint};
+use walia_core::graph::{BuiltGraph, Contents, EntryPoint, level_of};
 use walia_core::page::format::node::Node;
 use walia_core::page::format::owned::Owned;
 use walia_core::page::format::presence::Presence;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
-use walia_core::page::{Index, MemoryStore, Meta, Pages, check, statistics, write_graph};
+use walia_core::page::{
+    Index, MemoryStore, Meta, Pages, Quantization, Storage, Wishes, check, estimated_pages, fit, graph_pages,
+    max_level, statistics, write_graph,
+};
 use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
@@ -299,5 +302,48 @@ fn the_index_is_hardly_larger_than_its_peer() {
             );
             assert!(bytes <= 1.15 * peer_bytes, "{dimensions} {element:?}: {ours} nodes a page, peer {peer}");
         }
+    }
+}
+
+/// What is said of the size before anything is written, against what is written.
+#[test]
+fn takes_as_many_pages_as_it_was_said_to() {
+    for (dimensions, m, count) in
+        [(3, 16, 0), (3, 16, 3000), (128, 2, 3000), (20, 100, 500), (2030, 16, 200), (6000, 16, 100)]
+    {
+        let parameters = parameters(dimensions, ElementType::F32, m);
+        let graph = TestGraph::regular(parameters, count);
+        let store = MemoryStore::new();
+        let asides: Vec<_> = (1..=700).map(|i| (AsideKind::Null, HeapTid::new(9, i))).collect();
+        write_graph(&graph, &asides, &mut &store, &mut |_| ()).unwrap();
+        let pages = graph_pages(&graph, 700, &mut || ()).unwrap();
+        assert_eq!(pages, u64::from(store.block_count().unwrap()), "{dimensions} dimensions");
+    }
+}
+
+#[test]
+fn takes_about_as_many_pages_as_estimated() {
+    let coded = |dimensions, element, metric| {
+        let (quantization, storage) = (Quantization::Auto, Storage::Auto);
+        fit(Wishes { dimensions, element, metric, m: 16, ef_construction: 100, quantization, storage })
+    };
+    for (parameters, nodes, duplicates) in [
+        (parameters(8, ElementType::F32, 16), 90_000, 0),
+        (parameters(8, ElementType::F32, 4), 20_000, 2_000_000),
+        (coded(128, ElementType::F32, Metric::L2), 60_000, 3_000),
+        (coded(1536, ElementType::F32, Metric::Cosine), 2_000, 0),
+        (coded(4000, ElementType::F16, Metric::L2), 1_000, 0),
+    ] {
+        let rows = |node: usize| 1 + (node + 1) * duplicates / nodes - node * duplicates / nodes;
+        let max_level = max_level(&parameters).unwrap();
+        let level =
+            |node: usize| level_of(HeapTid::new(node as u32 / 7, (node % 7) as u16 + 1), parameters.m);
+        let shape: Vec<_> = (0..nodes).map(|node| (level(node).min(max_level), rows(node))).collect();
+        let graph = TestGraph::new(parameters, &shape);
+        let real = graph_pages(&graph, 5_000, &mut || ()).unwrap();
+        let contents = Contents { nodes: nodes as u64, duplicates: duplicates as u64, asides: 5_000 };
+        let told = estimated_pages(&parameters, &contents).unwrap();
+        println!("{}: {real} pages, {told} told", parameters.dimensions);
+        assert!(told.abs_diff(real) * 50 <= real, "{}: {real} pages, {told} told", parameters.dimensions);
     }
 }

@@ -5,8 +5,9 @@
 //! vectors move to a temporary file; where codes and links do not fit either, the remaining rows are inserted
 //! one by one.
 
+pub mod measure;
 mod progress;
-mod rows;
+pub mod rows;
 mod sample;
 mod threads;
 

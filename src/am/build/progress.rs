@@ -3,6 +3,8 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use walia_core::page::{Page, PageSink};
+use walia_core::types::Result;
 
 /// The phases of a build. Postgres reports the first itself.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,42 @@ pub fn begin(phase: Phase) {
 /// Shows how many rows there are, as far as is known.
 pub fn rows_total(rows: u64) {
     update(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, rows as i64);
+}
+
+/// Shows how many pages the index will have, and that none is written.
+fn blocks(total: u64, done: u64) {
+    update(pg_sys::PROGRESS_SCAN_BLOCKS_TOTAL, total as i64);
+    update(pg_sys::PROGRESS_SCAN_BLOCKS_DONE, done as i64);
+}
+
+/// A writer whose pages are shown one by one.
+pub struct Shown<Sink> {
+    sink: Sink,
+    written: u64,
+    total: u64,
+}
+
+impl<Sink> Shown<Sink> {
+    /// A writer that will write about so many pages.
+    pub fn new(sink: Sink, total: u64) -> Self {
+        blocks(total, 0);
+        Self { sink, written: 0, total }
+    }
+
+    /// The writer, after the last page.
+    pub fn into_inner(self) -> Sink {
+        blocks(self.written, self.written);
+        self.sink
+    }
+}
+
+impl<Sink: PageSink> PageSink for Shown<Sink> {
+    fn append(&mut self, page: &Page) -> Result<()> {
+        self.sink.append(page)?;
+        self.written += 1;
+        blocks(self.total.max(self.written), self.written);
+        Ok(())
+    }
 }
 
 /// Shows how many rows are in the index.

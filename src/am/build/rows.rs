@@ -1,14 +1,16 @@
 //! The rows of a build: into the arena as long as it has room, with vectors or without, then one by one into
 //! pages.
 
+use std::time::{Duration, Instant};
+
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
-use walia_core::arena::{Arena, Feeder, Memory};
-use walia_core::graph::BuiltGraph;
+use walia_core::arena::{Arena, Estimate, Feeder, Pace};
+use walia_core::graph::{BuiltGraph, Contents};
 use walia_core::kernel::Measure;
-use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
+use walia_core::page::{Index, graph_pages};
 use walia_core::types::HeapTid;
 
 use super::progress::{self, Phase};
@@ -19,6 +21,10 @@ use crate::store::bulk::BulkWriter;
 use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, check_for_interrupts};
 
+/// How many times longer than in memory an insertion takes by codes alone, where nothing was measured.
+pub const SPILLED: f64 = 1.2;
+/// How many times longer than in memory a row takes that is inserted into pages.
+pub const ONE_BY_ONE: f64 = 8.0;
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
 
@@ -48,6 +54,7 @@ pub struct Rows<'a> {
     asides: Vec<(AsideKind, HeapTid)>,
     /// Rows that have come so far.
     rows: u64,
+    begin: Instant,
 }
 
 impl<'a> Rows<'a> {
@@ -62,6 +69,7 @@ impl<'a> Rows<'a> {
             file,
             asides: Vec::new(),
             rows: 0,
+            begin: Instant::now(),
         }
     }
 
@@ -86,7 +94,7 @@ impl<'a> Rows<'a> {
         };
         while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
-                progress::rows_done(feeder.inserted().into());
+                progress::rows_done(done(self.rows, feeder.nodes(), feeder.inserted()));
             }
             let taken = match place {
                 Place::Graph(vector) => feeder.push(vector, tid),
@@ -117,29 +125,38 @@ impl<'a> Rows<'a> {
         if !feeder.can_spill() {
             return Ok(false);
         }
+        let is_first = self.file.is_none();
         let file = match self.file {
             Some(file) => file,
-            None => {
-                let rows = self.rows - 1;
-                let (whole, _) = wanted(self.table, rows);
-                notice(
-                    format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
-                    "Vectors are moved to a temporary file, which makes the build somewhat slower.",
-                    format!(
-                        "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
-                    ),
-                );
-                self.file.insert(TemporaryFile::create()?)
-            }
+            None => self.file.insert(TemporaryFile::create()?),
         };
-        feeder.spill(file, poll).map_err(|error| self.table.error(error))
+        let rows = self.rows - 1;
+        let nodes = feeder.nodes();
+        let mut poll = |inserted| poll(done(rows, nodes, inserted));
+        let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
+        if is_first && moved {
+            // All rows so far are in the graph: what they took tells what the others will take.
+            let (whole, _) = wanted(self.table, nodes, rows);
+            let left = remaining(self.table, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
+            notice(
+                format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
+                format!(
+                    "Vectors are moved to a temporary file, which makes the build somewhat slower: the remaining tuples \
+                     take about {left}."
+                ),
+                format!(
+                    "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
+                ),
+            );
+        }
+        Ok(moved)
     }
 
     /// Writes the graph as far as it is built, and says that the rest will be slow.
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let (whole, spilled) = wanted(self.table, rows);
+        let (whole, spilled) = wanted(self.table, feeder.nodes(), rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -149,12 +166,15 @@ impl<'a> Rows<'a> {
                  in a temporary file, or to about {whole} MB to build it with its vectors in memory."
             ),
         };
+        let inserted = self.write(feeder)?;
+        let left = remaining(self.table, inserted, rows, self.begin.elapsed(), ONE_BY_ONE);
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
-            "The remaining rows are inserted one at a time, which takes much longer.",
+            format!(
+                "The remaining tuples are inserted one at a time, which takes much longer: about {left}."
+            ),
             hint,
         );
-        self.write(feeder)?;
         progress::begin(Phase::InsertingRows);
         progress::rows_total(self.table.expected_rows() as u64);
         let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
@@ -162,8 +182,10 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Waits for the graph and writes it to pages.
-    fn write(&mut self, feeder: Feeder) -> Result<()> {
+    /// Waits for the graph and writes it to pages. Returns the number of nodes.
+    fn write(&mut self, feeder: Feeder) -> Result<u32> {
+        let (rows, nodes) = (self.rows, feeder.nodes());
+        let poll = |inserted| poll(done(rows, nodes, inserted));
         let arena = feeder.finish(poll).map_err(|error| self.table.error(error))?.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -171,38 +193,58 @@ impl<'a> Rows<'a> {
             )
         })?;
         progress::begin(Phase::WritingPages);
-        progress::rows_total(arena.len().into());
+        let pages = graph_pages(&arena, self.asides.len() as u64, &mut check_for_interrupts)
+            .map_err(|error| self.table.error(error))?;
         // SAFETY: the index is open, and nobody else sees it.
-        let mut writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
+        let writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
+        let mut writer = progress::Shown::new(writer, pages);
         let asides = std::mem::take(&mut self.asides);
-        let mut show = |nodes| {
-            progress::rows_done(nodes);
-            check_for_interrupts();
-        };
-        write_graph(&arena, &asides, &mut writer, &mut show).map_err(|error| self.table.error(error))?;
-        writer.finish();
-        Ok(())
+        write_graph(&arena, &asides, &mut writer, &mut |_| check_for_interrupts())
+            .map_err(|error| self.table.error(error))?;
+        writer.into_inner().finish();
+        Ok(arena.len())
     }
 }
 
-/// Shows how many nodes the threads have inserted, and lets the build be cancelled.
-fn poll(inserted: u32) {
-    progress::rows_done(inserted.into());
+/// Rows that are done when so many of their nodes are inserted: those without a node of their own take no time, and
+/// are counted evenly among the others.
+fn done(rows: u64, nodes: u32, inserted: u32) -> u64 {
+    (rows as f64 * f64::from(inserted) / f64::from(nodes.max(1))) as u64
+}
+
+/// Shows how many rows are in the graph, and lets the build be cancelled.
+fn poll(rows: u64) {
+    progress::rows_done(rows);
     check_for_interrupts();
 }
 
 /// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
 /// as many rows as it is thought to have, or more where so many have come already.
-fn wanted(table: &IndexedTable, come: u64) -> (usize, usize) {
+fn wanted(table: &IndexedTable, nodes: u32, come: u64) -> (u64, u64) {
     let rows = table.expected_rows().max(come as f64);
-    let Memory { whole, spilled, fetched } = Arena::memory(&table.parameters, build_threads());
-    let megabytes = |per_row: usize, beside: usize| {
-        ((per_row as f64 * rows + beside as f64) / f64::from(1 << 20)).ceil() as usize + 1
-    };
-    (megabytes(whole, 0), megabytes(spilled, fetched))
+    let share = f64::from(nodes) / come.max(1) as f64;
+    let nodes = (rows * share) as u64;
+    // NULLs and rows that share a vector take about as much.
+    let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0 };
+    let Estimate { whole, spilled } = Arena::estimate(&table.parameters, build_threads(), &contents);
+    let megabytes = |bytes: u64| (bytes >> 20) + 1;
+    (megabytes(whole), megabytes(spilled.unwrap_or(whole)))
 }
 
-fn notice(message: String, detail: &str, hint: String) {
+/// How long the rows take that are still to come, each so many times longer than in memory, in words.
+fn remaining(table: &IndexedTable, nodes: u32, come: u64, taken: Duration, times: f64) -> String {
+    // Nodes as a share of rows are what they have been so far.
+    let all = table.expected_rows().max(come as f64) * f64::from(nodes) / come.max(1) as f64;
+    let pace = Pace::of(&[(nodes, taken.as_secs_f64())]);
+    let seconds = pace.map_or(0.0, |pace| times * pace.seconds(nodes.into(), all));
+    match seconds {
+        ..100.0 => format!("{} s", seconds.ceil()),
+        ..6000.0 => format!("{} min", (seconds / 60.0).ceil()),
+        _ => format!("{} h", (seconds / 3600.0).ceil()),
+    }
+}
+
+fn notice(message: String, detail: String, hint: String) {
     ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "walia")
         .set_detail(detail)
         .set_hint(hint)

@@ -26,7 +26,7 @@ use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
 /// The first block after meta and hints page.
-const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
+pub(super) const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
 
 /// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes
 /// written so far, again and again; it may unwind, and so may `sink`, which a node of many rows keeps busy
@@ -106,7 +106,7 @@ impl<Tids: Iterator<Item = HeapTid>> Rows<Tids> {
 }
 
 /// A tuple that belongs to a node, and its place.
-struct Placed {
+pub(super) struct Placed {
     content: Content,
     link: Link,
     size: usize,
@@ -116,7 +116,7 @@ struct Placed {
 }
 
 /// Where everything goes.
-struct Plan<'a, Graph> {
+pub(super) struct Plan<'a, Graph> {
     graph: &'a Graph,
     layout: &'a Layout,
     /// The first block of nodes.
@@ -127,11 +127,11 @@ struct Plan<'a, Graph> {
     /// The last payload part of each node, where it does not.
     last_part: Option<Range<usize>>,
     first_whole_block: u32,
-    first_tail_block: u32,
+    pub(super) first_tail_block: u32,
 }
 
 impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
-    fn new(graph: &'a Graph, layout: &'a Layout, first_block: u32) -> Self {
+    pub(super) fn new(graph: &'a Graph, layout: &'a Layout, first_block: u32) -> Self {
         let nodes_per_page = layout.nodes_per_page() as u32;
         let whole_parts =
             layout.payload_parts().filter(|part| part.len() == PAYLOAD_PART_SIZE).count() as u32;
@@ -155,18 +155,18 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
     }
 
     /// The nodes of the page whose first node is `first`.
-    fn page_of(&self, first: u32) -> Range<u32> {
+    pub(super) fn page_of(&self, first: u32) -> Range<u32> {
         first..self.graph.len().min(first + self.nodes_per_page)
     }
 
     /// The first nodes of all node pages.
-    fn pages(&self) -> impl Iterator<Item = u32> + use<Graph> {
+    pub(super) fn pages(&self) -> impl Iterator<Item = u32> + use<Graph> {
         (0..self.graph.len()).step_by(self.nodes_per_page as usize)
     }
 
     /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else
     /// in the tail.
-    fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
+    pub(super) fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
         let mut page = Space::of_empty_page(self.node(nodes.start).block);
         for _ in nodes.clone() {
             page.take(self.layout.node_size);

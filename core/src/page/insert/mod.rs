@@ -35,6 +35,7 @@ pub mod bulk;
 mod join;
 mod presence;
 mod publish;
+pub mod size;
 mod space;
 
 pub(super) use allocate::{Tombstone, may_reuse};

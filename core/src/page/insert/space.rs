@@ -17,6 +17,11 @@ impl Space {
         Self { block, slots: 0, free: SPECIAL_OFFSET - HEADER_SIZE }
     }
 
+    /// The first block after this page, or this one where it has no tuple.
+    pub fn end(&self) -> u32 {
+        self.block + u32::from(self.slots > 0)
+    }
+
     /// Whether a tuple of `size` bytes has room.
     pub fn fits(&self, size: usize) -> bool {
         size + LINE_POINTER_SIZE <= self.free

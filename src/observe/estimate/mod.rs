@@ -1,0 +1,175 @@
+//! `walia_build_estimate(…)`: what the build of an index will take, in each of the ways that it can go.
+
+mod analyzed;
+mod definition;
+mod sample;
+
+use pgrx::pg_sys;
+use walia_core::arena::Arena;
+use walia_core::graph::Contents;
+use walia_core::page::estimated_pages;
+use walia_core::types::{PAGE_SIZE, Parameters};
+
+use super::rows::{export, row};
+use crate::am::build::measure::{Measured, Sampled, measure};
+use crate::am::build::rows::{ONE_BY_ONE, SPILLED};
+use crate::error::OrRaise;
+use crate::guc;
+use definition::Definition;
+use sample::Table;
+
+/// Seconds that a page takes to be written and logged, without what waits for the disk.
+const PAGE: f64 = 3e-5;
+
+row! {
+    /// A way that the build can go.
+    Estimated {
+        way: &'static str,
+        chosen: bool,
+        maintenance_work_mem: i64,
+        temporary_bytes: i64,
+        index_bytes: i64,
+        rows: i64,
+        seconds: Option<f64>,
+        seconds_least: Option<f64>,
+        seconds_most: Option<f64>,
+    }
+}
+
+export!("walia_build_estimate_wrapper": call(REGCLASSOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID) -> Estimated =>
+    walia_build_estimate(&Definition::new(
+        call.oid(0), call.text(1), call.text(2), call.datum(3), call.text(4)).or_raise()));
+
+/// The ways of a build, the fastest first.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    InMemory,
+    OnDisk,
+    RowByRow,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Self::InMemory => "in memory",
+            Self::OnDisk => "vectors on disk",
+            Self::RowByRow => "row by row",
+        }
+    }
+}
+
+fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
+    let parameters = &definition.parameters;
+    let mut sampled = Sampled { vectors: Vec::new(), heap_tids: Vec::new() };
+    let tables = sample::tables(definition, &mut sampled).or_raise();
+    let builds = Builds { parameters, tables: &tables, measured: &measure(parameters, &sampled).or_raise() };
+    // SAFETY: a setting.
+    let limit = (unsafe { pg_sys::maintenance_work_mem }) as u64 * 1024;
+    let whole = builds.needed(|table| builds.estimate(table).whole);
+    let spilled = builds.needed(|table| builds.estimate(table).spilled.unwrap_or(u64::MAX >> 8));
+    let mut ways = vec![(Way::InMemory, whole)];
+    if spilled < whole {
+        ways.push((Way::OnDisk, spilled));
+    }
+    if whole.min(spilled) > limit {
+        ways.push((Way::RowByRow, limit));
+    }
+    let chosen = ways.iter().find(|(_, needed)| *needed <= limit).map(|(way, _)| *way);
+    ways.into_iter()
+        .map(|(way, needed)| {
+            let limit = if Some(way) == chosen { limit } else { needed };
+            let seconds = builds.seconds(way, limit);
+            let error = builds.error();
+            Estimated {
+                way: way.name(),
+                chosen: Some(way) == chosen,
+                maintenance_work_mem: needed as i64,
+                temporary_bytes: builds.temporary(way, limit) as i64,
+                index_bytes: builds.index_size() as i64,
+                rows: tables.iter().map(|table| table.contents.rows()).sum::<u64>() as i64,
+                seconds,
+                seconds_least: seconds.map(|seconds| seconds / error),
+                seconds_most: seconds.map(|seconds| seconds * error),
+            }
+        })
+        .collect()
+}
+
+/// The builds of all tables, one after the other.
+struct Builds<'a> {
+    parameters: &'a Parameters,
+    tables: &'a [Table],
+    measured: &'a Measured,
+}
+
+impl Builds<'_> {
+    fn estimate(&self, table: &Table) -> walia_core::arena::Estimate {
+        Arena::estimate(self.parameters, guc::build_threads(), &table.contents)
+    }
+
+    /// The memory that the largest takes.
+    fn needed(&self, of_table: impl Fn(&Table) -> u64) -> u64 {
+        // A setting counts kilobytes.
+        self.tables.iter().map(of_table).max().unwrap_or(0).next_multiple_of(1024)
+    }
+
+    fn index_size(&self) -> u64 {
+        let pages = |table: &Table| estimated_pages(self.parameters, &table.contents).unwrap_or(0);
+        self.tables.iter().map(pages).sum::<u64>() * PAGE_SIZE as u64
+    }
+
+    /// The temporary file of the table that has the largest.
+    fn temporary(&self, way: Way, limit: u64) -> u64 {
+        let threads = guc::build_threads();
+        let file = |contents| Arena::file_size(self.parameters, threads, &contents, limit);
+        let of_table = |table: &Table| match way {
+            Way::InMemory => 0,
+            Way::RowByRow if self.parameters.code_bits == 0 => 0,
+            Way::OnDisk => file(table.contents),
+            Way::RowByRow => file(self.fitting(table, limit)),
+        };
+        self.tables.iter().map(of_table).max().unwrap_or(0)
+    }
+
+    /// What of a table finds a place in memory, with vectors in a file where there may be one.
+    fn fitting(&self, table: &Table, limit: u64) -> Contents {
+        let estimate = self.estimate(table);
+        let needed = estimate.spilled.unwrap_or(estimate.whole).max(1);
+        let share = (limit as f64 / needed as f64).min(1.0);
+        let part = |count| (count as f64 * share) as u64;
+        let Contents { nodes, duplicates, asides } = table.contents;
+        Contents { nodes: part(nodes), duplicates: part(duplicates), asides: part(asides) }
+    }
+
+    /// The time of all builds; `None` where there is nothing that could be measured.
+    fn seconds(&self, way: Way, limit: u64) -> Option<f64> {
+        let pace = self.measured.pace?;
+        let spilled = self.measured.spilled.unwrap_or(SPILLED).max(1.0);
+        let of_table = |table: &Table| {
+            let nodes = table.contents.nodes as f64;
+            let whole = nodes.min(nodes * limit as f64 / self.estimate(table).whole as f64);
+            let fitting = match way {
+                Way::RowByRow => self.fitting(table, limit).nodes as f64,
+                _ => nodes,
+            };
+            let insertions = match way {
+                Way::InMemory => pace.seconds(0.0, nodes),
+                Way::RowByRow if self.parameters.code_bits == 0 => pace.seconds(0.0, fitting),
+                _ => {
+                    pace.seconds(0.0, whole.min(fitting))
+                        + spilled * pace.seconds(whole.min(fitting), fitting)
+                }
+            };
+            let rest = ONE_BY_ONE * pace.seconds(fitting, nodes);
+            let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
+            insertions + rest + table.seconds_read + pages * PAGE
+        };
+        Some(self.tables.iter().map(of_table).sum())
+    }
+
+    /// As many times longer or shorter it may well take.
+    fn error(&self) -> f64 {
+        let largest = self.tables.iter().map(|table| table.contents.nodes).max().unwrap_or(0);
+        self.measured.pace.map_or(1.0, |pace| pace.error(largest as f64))
+    }
+}
