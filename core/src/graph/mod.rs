@@ -9,8 +9,8 @@ mod pool;
 mod search;
 mod select;
 
-pub use built::BuiltGraph;
-pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
+pub use built::{BuiltGraph, EditableGraph};
+pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of, search_layers};
 pub(crate) use pool::Distance;
 pub use pool::{Board, Pool};
 pub use search::{LayerSearch, Purpose, descend};
