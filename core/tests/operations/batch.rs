@@ -24,14 +24,19 @@ const WRONG: [&str; 5] = ["stale", "duplicate", "itself", "owner", "code"];
 pub struct Batch {
     graph: Arena,
     asides: Vec<(AsideKind, HeapTid)>,
-    rows: BTreeMap<HeapTid, Value>,
+    /// The rows.
+    pub rows: BTreeMap<HeapTid, Value>,
 }
 
 impl Batch {
     /// Builds the graph of new rows of a table.
     pub fn new(table: &mut Table, values: impl IntoIterator<Item = Value>) -> Self {
-        let parameters = table.parameters;
-        let rows: BTreeMap<_, _> = values.into_iter().map(|value| (table.next_tid(), value)).collect();
+        let rows = values.into_iter().map(|value| (table.next_tid(), value)).collect();
+        Self::of_rows(table.parameters, rows)
+    }
+
+    /// Builds the graph of rows, around no centroid.
+    pub fn of_rows(parameters: Parameters, rows: BTreeMap<HeapTid, Value>) -> Self {
         let measure = Measure::new(parameters.metric, parameters.element);
         let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let centroid = match parameters.code_bits {

@@ -1,5 +1,5 @@
-//! The rows of a build: into the arena as long as it has room, with vectors or without, then one by one into
-//! pages.
+//! The rows of a build: into the arena as long as it has room, with vectors or without; then its graph goes to
+//! pages, and the next rows into another one.
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
@@ -9,18 +9,24 @@ use walia_core::kernel::Measure;
 use walia_core::page::Index;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
+use walia_core::page::vacuum::connect;
 use walia_core::types::HeapTid;
 
 use super::progress::{self, Phase};
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
 use crate::guc::build_threads;
+use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
+/// Rows that are worth a graph of their own: memory that holds fewer is not filled again.
+const LEAST_BATCH: u64 = 256;
+/// The share of memory that is left to a join.
+const JOIN_SHARE: usize = 4;
 
 /// Where rows go.
 enum Stage<'a> {
@@ -42,6 +48,12 @@ pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a>>,
+    /// Begins a graph in so many bytes.
+    feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+    /// Bytes that all of the build may take.
+    memory: usize,
+    /// Rows that were on pages when the graph in memory was begun.
+    written: u64,
     /// For vectors that memory has no room for; `None` as long as it has.
     file: &'a mut Option<TemporaryFile>,
     /// Rows outside of the graph, while it is in memory.
@@ -52,13 +64,21 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// No rows yet.
-    pub fn new(table: &'a IndexedTable, feeder: Feeder<'a>, file: &'a mut Option<TemporaryFile>) -> Self {
+    pub fn new(
+        table: &'a IndexedTable,
+        feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+        memory: usize,
+        file: &'a mut Option<TemporaryFile>,
+    ) -> Self {
         progress::begin(Phase::BuildingGraph);
         progress::rows_total(table.expected_rows() as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(feeder)),
+            stage: Some(Stage::Arena(feeder(memory))),
+            feeder,
+            memory,
+            written: 0,
             file,
             asides: Vec::new(),
             rows: 0,
@@ -69,6 +89,10 @@ impl<'a> Rows<'a> {
     pub fn finish(mut self) -> Result<f64> {
         if let Some(Stage::Arena(feeder)) = self.stage.take() {
             self.write(feeder)?;
+        }
+        if self.written > 0 {
+            let index = self.open()?;
+            connect(&index).map_err(|error| self.table.error(error))?;
         }
         progress::rows_total(self.rows);
         progress::rows_done(self.rows);
@@ -86,7 +110,7 @@ impl<'a> Rows<'a> {
         };
         while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
-                progress::rows_done(feeder.inserted().into());
+                progress::rows_done(self.written + u64::from(feeder.inserted()));
             }
             let taken = match place {
                 Place::Graph(vector) => feeder.push(vector, tid),
@@ -119,6 +143,7 @@ impl<'a> Rows<'a> {
         }
         let file = match self.file {
             Some(file) => file,
+            None if self.written > 0 => self.file.insert(TemporaryFile::create()?),
             None => {
                 let rows = self.rows - 1;
                 let (whole, _) = wanted(self.table, rows);
@@ -132,13 +157,32 @@ impl<'a> Rows<'a> {
                 self.file.insert(TemporaryFile::create()?)
             }
         };
-        feeder.spill(file, poll).map_err(|error| self.table.error(error))
+        feeder.spill(file, poll(self.written)).map_err(|error| self.table.error(error))
     }
 
-    /// Writes the graph as far as it is built, and says that the rest will be slow.
+    /// Writes the graph as far as it is built, says the first time that the rest takes longer, and begins
+    /// another one.
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
+        if self.written == 0 {
+            self.say_batches(rows);
+        }
+        self.write(feeder)?;
+        let batch = rows - std::mem::replace(&mut self.written, rows);
+        progress::rows_total(self.table.expected_rows() as u64);
+        self.stage = Some(if batch >= LEAST_BATCH {
+            progress::begin(Phase::BuildingGraph);
+            Stage::Arena((self.feeder)(self.memory - self.memory / JOIN_SHARE))
+        } else {
+            progress::begin(Phase::InsertingRows);
+            Stage::Pages(self.open()?)
+        });
+        Ok(())
+    }
+
+    /// Says after so many rows that they do not fit into memory.
+    fn say_batches(&self, rows: u64) {
         let (whole, spilled) = wanted(self.table, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
@@ -151,44 +195,58 @@ impl<'a> Rows<'a> {
         };
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
-            "The remaining rows are inserted one at a time, which takes much longer.",
+            "The remaining rows are built into graphs of about as many, which are joined one after the other.",
             hint,
         );
-        self.write(feeder)?;
-        progress::begin(Phase::InsertingRows);
-        progress::rows_total(self.table.expected_rows() as u64);
-        let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
-        self.stage = Some(Stage::Pages(index));
-        Ok(())
     }
 
-    /// Waits for the graph and writes it to pages.
+    fn open(&self) -> Result<Index<RelationStore>> {
+        store::open(self.table.store()).map_err(|error| self.table.error(error))
+    }
+
+    /// Waits for the graph and brings it to pages.
     fn write(&mut self, feeder: Feeder) -> Result<()> {
-        let arena = feeder.finish(poll).map_err(|error| self.table.error(error))?.ok_or_else(|| {
+        let finished = feeder.finish(poll(self.written)).map_err(|error| self.table.error(error))?;
+        let mut arena = finished.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "the threads of the index build ended unexpectedly",
             )
         })?;
-        progress::begin(Phase::WritingPages);
-        progress::rows_total(arena.len().into());
-        // SAFETY: the index is open, and nobody else sees it.
-        let mut writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
         let asides = std::mem::take(&mut self.asides);
         let mut show = |nodes| {
             progress::rows_done(nodes);
             check_for_interrupts();
         };
-        write_graph(&arena, &asides, &mut writer, &mut show).map_err(|error| self.table.error(error))?;
-        writer.finish();
+        if self.written > 0 {
+            progress::begin(Phase::JoiningGraph);
+            progress::rows_total(arena.len().into());
+            let index = self.open()?;
+            let joined = index.join_graph(&mut arena, &asides, self.memory / JOIN_SHARE, &mut show);
+            joined.map_err(|error| self.table.error(error))?;
+        } else {
+            progress::begin(Phase::WritingPages);
+            progress::rows_total(arena.len().into());
+            // SAFETY: the index is open, and nobody else sees it.
+            let mut writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
+            write_graph(&arena, &asides, &mut writer, &mut show).map_err(|error| self.table.error(error))?;
+            writer.finish();
+        }
+        drop(arena);
+        memory::give_back();
+        // The next graph has a file of its own.
+        *self.file = None;
         Ok(())
     }
 }
 
-/// Shows how many nodes the threads have inserted, and lets the build be cancelled.
-fn poll(inserted: u32) {
-    progress::rows_done(inserted.into());
-    check_for_interrupts();
+/// Shows how many nodes the threads have inserted besides those that are written, and lets the build be
+/// cancelled.
+fn poll(written: u64) -> impl FnMut(u32) {
+    move |inserted| {
+        progress::rows_done(written + u64::from(inserted));
+        check_for_interrupts();
+    }
 }
 
 /// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has

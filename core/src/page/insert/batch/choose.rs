@@ -14,7 +14,7 @@ use hashbrown::HashSet;
 /// Nodes where a search with a small beam begins.
 const ENTRIES: usize = 4;
 /// The share of ef_construction that is a small beam.
-const NARROWER: usize = 3;
+const NARROWER: usize = 2;
 
 /// A node of the batch whose neighbours are chosen.
 pub(super) struct Chosen {

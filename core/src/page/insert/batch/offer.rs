@@ -29,13 +29,15 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         own.try_reserve_exact(self.published.len())?;
         own.extend(self.published.iter().map(|node| self.places[*node as usize]));
         own.sort_unstable();
+        let of_node = 2 * self.index.schema.layout.parameters.max_links(0);
         let most = (self.memory / size_of::<Offer>()).max(LEAST);
         let mut offers = Vec::new();
+        offers.try_reserve_exact(most.min(own.len() * of_node))?;
         for number in 0..self.published.len() {
-            self.gather(self.published[number], &own, &mut offers)?;
-            if offers.len() >= most {
+            if offers.len() + of_node > most {
                 self.make(&mut offers, &mut || progress(nodes))?;
             }
+            self.gather(self.published[number], &own, &mut offers)?;
         }
         self.make(&mut offers, &mut || progress(nodes))
     }
