@@ -1,6 +1,7 @@
 //! Step 1 of a join: the order of the nodes, and the choice of their neighbours.
 
-use super::{Batch, Neighbour};
+use super::Batch;
+use super::chosen::{Chosen, Neighbour};
 use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
 use crate::page::insert::publish::CodedLinks;
 use crate::page::insert::query_of;
@@ -15,18 +16,6 @@ use hashbrown::HashSet;
 const ENTRIES: usize = 4;
 /// The share of ef_construction that is a small beam.
 const NARROWER: usize = 2;
-
-/// A node of the batch whose neighbours are chosen.
-pub(super) struct Chosen {
-    pub node: u32,
-    pub payload: Vec<u8>,
-    /// Its vector as others see it.
-    pub vector: Vec<u8>,
-    /// Its neighbours by layer from 0, with their codes.
-    pub layers: Vec<Vec<(Neighbour, Vec<u8>)>>,
-    /// How many of its rows another node has taken.
-    pub rows_taken: usize,
-}
 
 /// What is known of the neighbours that a node has in the batch.
 struct OfBatch {

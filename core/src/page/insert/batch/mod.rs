@@ -24,6 +24,7 @@
 //! of its back-links.
 
 mod choose;
+mod chosen;
 mod offer;
 mod publish;
 
@@ -36,7 +37,7 @@ use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
 use crate::page::store::PageStore;
 use crate::types::{HeapTid, Link, Result};
-use publish::NewPage;
+use chosen::{Neighbour, NewPage};
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
@@ -62,15 +63,6 @@ impl<Store: PageStore> Index<Store> {
         batch.confirm()?;
         batch.become_entry_point()
     }
-}
-
-/// A neighbour of a node of the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Neighbour {
-    /// A node on pages.
-    Placed(Link),
-    /// One of the batch that has no place yet.
-    Waiting(u32),
 }
 
 struct Batch<'i, 'g, Store: PageStore, Graph> {

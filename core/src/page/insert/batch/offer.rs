@@ -11,6 +11,9 @@ use crate::types::{Link, Result};
 /// Offers that are gathered at least before they are made.
 const LEAST: usize = 1024;
 
+/// Offers that are decided together at most: one list may get very many.
+const TOGETHER: usize = 1024;
+
 /// A node of the batch that shall be offered to another. They are made in the order of their pages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Offer {
@@ -65,7 +68,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     fn make(&mut self, offers: &mut Vec<Offer>, progress: &mut impl FnMut()) -> Result<()> {
         offers.sort_unstable();
         offers.dedup();
-        for offers in offers.chunk_by(|a, b| a.block == b.block) {
+        for offers in offers.chunk_by(|a, b| a.block == b.block).flat_map(|offers| offers.chunks(TOGETHER)) {
             progress();
             self.index.store.interrupt_point();
             self.linker.vectors.limit_memory();

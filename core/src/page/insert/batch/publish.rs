@@ -1,7 +1,7 @@
 //! Step 2 of a join: nodes on new pages.
 
-use super::choose::Chosen;
-use super::{Batch, Neighbour};
+use super::Batch;
+use super::chosen::Chosen;
 use crate::graph::{Candidate, EditableGraph};
 use crate::page::format::layout::Layout;
 use crate::page::format::meta::{META_BLOCK, Meta};
@@ -20,27 +20,10 @@ use crate::page::query::index::Index;
 use crate::page::query::notes::{Expansions, Notes};
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
-use crate::types::{Error, HeapTid, Link, Result};
+use crate::types::{HeapTid, Link, Result};
 
 /// Rows that are copied at a time.
 const ROWS: usize = 1024;
-
-/// Nodes that will be written together.
-#[derive(Default)]
-pub(super) struct NewPage {
-    nodes: Vec<Chosen>,
-}
-
-impl NewPage {
-    /// The nodes with a place that one of the new nodes leads to on layer 0.
-    pub fn neighbours(&self, node: u32) -> impl Iterator<Item = Link> {
-        let of_node = self.nodes.iter().filter(move |chosen| chosen.node == node);
-        of_node.flat_map(|chosen| &chosen.layers[0]).filter_map(|(neighbour, _)| match neighbour {
-            Neighbour::Placed(link) => Some(*link),
-            Neighbour::Waiting(_) => None,
-        })
-    }
-}
 
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Gives rows of a node to one of `nearest` that holds its vector, which then stands for it if it has taken
@@ -175,16 +158,21 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
     /// Adds the rows of a published node from the one with this number on.
     fn add_other_rows(&mut self, node: u32, first: usize) -> Result<()> {
-        let mut rows = self.graph.heap_tids(node).skip(first).peekable();
-        if rows.peek().is_none() {
+        if self.graph.heap_tids(node).nth(first).is_none() {
             return Ok(());
         }
-        let meta = Meta::read(&self.index.store)?;
-        let place = self.places[node as usize];
-        let (_, all) = self.index.add_rows(&meta, place, rows)?;
-        // Nobody kills a node of rows that nobody sees but their own transaction.
-        let Link { block, slot, .. } = place;
-        if all { Ok(()) } else { Err(Error::Corrupt { block, slot, what: "new node that is gone" }) }
+        let rows = self.graph.heap_tids(node).skip(first);
+        let (added, all) =
+            self.index.add_rows(&Meta::read(&self.index.store)?, self.places[node as usize], rows)?;
+        if !all {
+            // The node has died: its first rows were dead already. The others find a new one.
+            let mut buffer = Vec::new();
+            let vector = self.graph.vector(node, &mut buffer)?;
+            for heap_tid in self.graph.heap_tids(node).skip(first + added) {
+                self.index.insert(vector, heap_tid, true)?;
+            }
+        }
+        Ok(())
     }
 }
 
