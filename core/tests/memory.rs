@@ -9,7 +9,7 @@ use rand::{Rng, SeedableRng};
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use walia_core::arena::{Feeder, Settings};
+use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::page::check::statistics::statistics;
 use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
@@ -63,21 +63,25 @@ const ROWS: u32 = 20_000;
 const VALUES: i32 = 12;
 const QUERY: [f32; 6] = [3.0; 6];
 
-/// An index of rows in RAM; `most` limits requests after the last row was pushed.
-fn try_build(store: &MemoryStore, code_bits: u8, most: usize) -> Result<()> {
+/// A graph of rows from this one on; `most` limits requests after the last row was pushed.
+fn graph(code_bits: u8, first: u32, most: usize) -> Result<Arena> {
     let plain = Parameters::plain(6, ElementType::F32, Metric::L2, 4, 30);
     let parameters = Parameters { code_bits, code_dimensions: if code_bits > 0 { 6 } else { 0 }, ..plain };
     let centroid = if code_bits > 0 { vec![0.0; 6] } else { Vec::new() };
     let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
     let settings = Settings::new(parameters, &centroid, MAX_LEVEL, 1 << 28);
     let mut feeder = Feeder::new(settings, &pool);
-    let mut random = StdRng::seed_from_u64(1);
-    for row in 0..ROWS {
+    let mut random = StdRng::seed_from_u64(1 + u64::from(first));
+    for row in first..first + ROWS {
         let vector: [f32; 6] = std::array::from_fn(|_| random.random_range(0..VALUES) as f32);
         feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
     }
-    let arena = limited(most, || feeder.finish(|_| ()))?;
-    write_graph(&arena.expect("not stopped"), &[], &mut &*store, &mut |_| ())
+    limited(most, || feeder.finish(|_| ())).map(|arena| arena.expect("not stopped"))
+}
+
+/// An index of rows in RAM, limited as their graph is.
+fn try_build(store: &MemoryStore, code_bits: u8, most: usize) -> Result<()> {
+    write_graph(&graph(code_bits, 0, most)?, &[], &mut &*store, &mut |_| ())
 }
 
 fn built(code_bits: u8) -> MemoryStore {
@@ -177,6 +181,16 @@ fn what_grows_may_fail() {
         let other = built(code_bits);
         assert_eq!(limited(MOST, || search_together([&store, &other])), Err(OUT_OF_MEMORY));
         assert!(search_together([&store, &other]).unwrap() > 0);
+
+        let joined = Index::open(&other, &()).unwrap();
+        let mut more = graph(code_bits, ROWS, usize::MAX).unwrap();
+        // A place for each node is more than that, and after those it needs no more.
+        assert_eq!(
+            limited(MOST, || joined.join_graph(&mut more, &[], MOST, &mut |_| ())),
+            Err(OUT_OF_MEMORY)
+        );
+        limited(2 * MOST, || joined.join_graph(&mut more, &[], MOST, &mut |_| ())).unwrap();
+        assert_eq!(scan(&other, OPTIONS), Ok(2 * ROWS as usize));
 
         let index = Index::open(&store, &()).unwrap();
         assert_eq!(limited(MOST, || check(&index)), Err(OUT_OF_MEMORY));

@@ -36,7 +36,7 @@ CREATE FUNCTION walia_build_estimate(
     options text[] DEFAULT NULL,        -- as in WITH: '{m=16,storage=f16}'
     predicate text DEFAULT NULL         -- as in WHERE
 ) RETURNS TABLE (
-    way text,                       -- of the build: "in memory", "vectors on disk", or "row by row" where the present setting leads to it
+    way text,                       -- of the build: "in memory", "vectors on disk", or "in batches" where the present setting leads to it
     chosen boolean,                 -- whether the present maintenance_work_mem leads to it
     maintenance_work_mem bigint,    -- bytes that it needs, for the largest partition
     temporary_bytes bigint,         -- of its temporary file

@@ -159,7 +159,7 @@ fn little_memory_leads_to_other_ways() {
     let (way, file) = chosen("6MB");
     assert_eq!(way, "vectors on disk");
     assert!((3_000_000..8_000 * 800).contains(&file), "{file}");
-    assert_eq!(chosen("1MB").0, "row by row");
+    assert_eq!(chosen("1MB").0, "in batches");
 }
 
 #[test]

@@ -105,7 +105,7 @@ fn are_as_good_as_in_memory_and_hardly_slower() {
     assert_complete(&mut client, "<->");
 }
 
-/// What does not fit even so is inserted row by row.
+/// What does not fit even so is built in batches, which are joined.
 #[test]
 fn end_where_links_fill_memory() {
     let cluster = Cluster::start(&[]);
@@ -119,6 +119,7 @@ fn end_where_links_fill_memory() {
     client.batch_execute(BUILD).unwrap();
     let notices = notices.lock().unwrap();
     let begins = ["vectors no longer fit into", "hnsw graph no longer fits into"];
+    // Of batches after the first nothing more is said.
     assert!(
         notices[notices.len() - 2..].iter().zip(begins).all(|(said, begin)| said.starts_with(begin)),
         "{notices:?}"

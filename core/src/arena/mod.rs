@@ -34,7 +34,7 @@ pub use pace::Pace;
 pub use query::ArenaQuery;
 
 use crate::code::Quantizer;
-use crate::graph::{BuiltGraph, EntryPoint};
+use crate::graph::{BuiltGraph, Candidate, EditableGraph, EntryPoint, Neighbours};
 use crate::kernel::Measure;
 use crate::types::{HeapTid, Parameters, Result};
 use chunk::{Chunk, Shape};
@@ -130,5 +130,13 @@ impl BuiltGraph for Arena {
 
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
         self.list(node, layer).nodes()
+    }
+}
+
+impl EditableGraph for Arena {
+    fn keep_links(&mut self, node: u32, layer: u8, neighbours: &[u32]) {
+        // Nobody asks for distances any more.
+        let diverse = neighbours.iter().map(|neighbour| Candidate::new(0.0, *neighbour)).collect();
+        self.list(node, layer).write(&Neighbours { diverse, pruned: Vec::new() });
     }
 }

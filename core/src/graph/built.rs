@@ -42,3 +42,9 @@ pub trait BuiltGraph {
     /// The rows that hold a node's vector, at least one.
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid>;
 }
+
+/// A built graph that forgets links: those that have been taken over elsewhere.
+pub trait EditableGraph: BuiltGraph {
+    /// Leaves a node these neighbours on a layer, no more than it had.
+    fn keep_links(&mut self, node: u32, layer: u8, neighbours: &[u32]);
+}

@@ -45,18 +45,34 @@ pub fn choose_neighbours<Store: NodeStore>(
     mut distance_between: impl FnMut(Store::Node, Store::Node) -> Result<f64>,
 ) -> Result<NewNeighbours<Store::Node>> {
     let mut chosen = NewNeighbours { layers: Vec::new(), nearest: Vec::new() };
-    let Some(entry) = store.entry_point()? else { return Ok(chosen) };
+    search_layers(store, search, parameters, level, |layer, nearest| {
+        nearest.retain(|candidate| accept(candidate.node));
+        chosen.layers.push(Neighbours::select(nearest, parameters.max_links(layer), &mut distance_between)?);
+        chosen.nearest.clone_from(nearest);
+        Ok(())
+    })?;
+    chosen.layers.reverse();
+    Ok(chosen)
+}
+
+/// Searches all layers that a node of `level` and the graph share, downwards. `see` is shown what was found on
+/// each, nearest first, and may take out what the search of the next layer shall not begin with.
+pub fn search_layers<Store: NodeStore>(
+    store: &Store,
+    search: &mut LayerSearch<Store>,
+    parameters: &Parameters,
+    level: u8,
+    mut see: impl FnMut(u8, &mut Vec<Candidate<Store::Node>>) -> Result<()>,
+) -> Result<()> {
+    let Some(entry) = store.entry_point()? else { return Ok(()) };
     let top = level.min(entry.level);
     let mut entries = descend(store, search, entry, top)?;
     for layer in (0..=top).rev() {
         let mut nearest = search.run(store, &entries, layer, usize::from(parameters.ef_construction))?;
-        nearest.retain(|candidate| accept(candidate.node));
-        chosen.layers.push(Neighbours::select(&nearest, parameters.max_links(layer), &mut distance_between)?);
+        see(layer, &mut nearest)?;
         if !nearest.is_empty() {
-            entries.clone_from(&nearest);
+            entries = nearest;
         }
-        chosen.nearest = nearest;
     }
-    chosen.layers.reverse();
-    Ok(chosen)
+    Ok(())
 }

@@ -10,9 +10,9 @@ mod pool;
 mod search;
 mod select;
 
-pub use built::BuiltGraph;
+pub use built::{BuiltGraph, EditableGraph};
 pub use contents::Contents;
-pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of};
+pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of, search_layers};
 pub(crate) use pool::Distance;
 pub use pool::{Board, Pool};
 pub use search::{LayerSearch, Purpose, descend};

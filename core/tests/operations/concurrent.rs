@@ -1,5 +1,6 @@
-//! Inserts, scans and vacuums at once.
+//! Inserts, joins, scans and vacuums at once.
 
+use crate::batch::Batch;
 use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, exact_scan, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -27,7 +28,7 @@ struct Shared {
     heap: Mutex<Heap>,
     next_row: AtomicU32,
     done: AtomicBool,
-    dimensions: u16,
+    parameters: Parameters,
 }
 
 impl Shared {
@@ -35,15 +36,33 @@ impl Shared {
     fn vector(&self, random: &mut SmallRng) -> Vec<u8> {
         let range = if random.random_range(0..4) == 0 { 0..3 } else { -1000..1000 };
         let elements: Vec<f32> =
-            (0..self.dimensions).map(|_| random.random_range(range.clone()) as f32).collect();
+            (0..self.parameters.dimensions).map(|_| random.random_range(range.clone()) as f32).collect();
         bytes(elements, ElementType::F32)
+    }
+
+    /// The heap TID of the next row.
+    fn next_tid(&self) -> HeapTid {
+        let row = self.next_row.fetch_add(1, Ordering::Relaxed);
+        HeapTid::new(row / 20, (row % 20) as u16 + 1)
+    }
+
+    /// Joins rows in batches.
+    fn join(&self, seed: u64, rows: usize, batches: usize) {
+        let mut random = SmallRng::seed_from_u64(seed);
+        for _ in 0..batches {
+            let rows =
+                (0..rows / batches).map(|_| (self.next_tid(), Some(self.vector(&mut random)))).collect();
+            let mut batch = Batch::of_rows(self.parameters, rows);
+            batch.join(&Index::open(&self.store, &()).unwrap()).unwrap();
+            let rows = batch.rows.into_iter().filter_map(|(tid, value)| Some((tid, value?)));
+            self.heap.lock().unwrap().rows.extend(rows);
+        }
     }
 
     fn insert_and_delete(&self, seed: u64, rows: usize) {
         let mut random = SmallRng::seed_from_u64(seed);
         for _ in 0..rows {
-            let row = self.next_row.fetch_add(1, Ordering::Relaxed);
-            let tid = HeapTid::new(row / 20, (row % 20) as u16 + 1);
+            let tid = self.next_tid();
             let mut vector = self.vector(&mut random);
             let mut unchanged = false;
             if random.random_range(0..2) == 0 {
@@ -115,15 +134,17 @@ impl Shared {
 
 fn stress(parameters: Parameters, rows: usize) {
     let Table { store, .. } = Table::new(MemoryStore::new(), parameters);
-    let dimensions = parameters.dimensions;
     let (heap, next_row, done) = (Mutex::default(), AtomicU32::new(0), AtomicBool::new(false));
-    let shared = Shared { store, heap, next_row, done, dimensions };
+    let shared = Shared { store, heap, next_row, done, parameters };
     std::thread::scope(|scope| {
-        let inserters: Vec<_> = (0..3)
+        let inserters: Vec<_> = (0..4)
             .map(|seed| {
                 scope.spawn({
                     let shared = &shared;
-                    move || shared.insert_and_delete(seed, rows)
+                    move || match seed {
+                        0 => shared.join(seed, rows, 6),
+                        _ => shared.insert_and_delete(seed, rows),
+                    }
                 })
             })
             .collect();

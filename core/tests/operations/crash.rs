@@ -6,7 +6,7 @@ use walia_core::page::{MemoryStore, Pages, statistics};
 use walia_core::types::{Metric, Parameters, PayloadEncoding, Result};
 
 /// Does `operation`, then looks at every state that a crash during it could have left.
-fn crash_during(table: &mut Table, operation: impl FnOnce(&mut Table) -> Result<()>) {
+pub fn crash_during(table: &mut Table, operation: impl FnOnce(&mut Table) -> Result<()>) {
     let before = table.store.commits();
     let survivors = (table.rows.clone(), table.dead.clone());
     operation(table).unwrap();
@@ -40,7 +40,7 @@ fn assert_recovers(mut table: Table) {
     assert_eq!(statistics(&table.index()).unwrap().pending_nodes, 0);
 }
 
-fn filled(parameters: Parameters, rows: usize) -> Table {
+pub fn filled(parameters: Parameters, rows: usize) -> Table {
     let mut table = Table::new(MemoryStore::recording(), parameters);
     for _ in 0..rows {
         let vector = table.random_vector();

@@ -1,6 +1,7 @@
 //! Tests of insertion, scan and vacuum on pages: alone, with crashes between any two commits, one in the
 //! middle of another, and all at once.
 
+mod batch;
 mod churn;
 mod concurrent;
 mod conditions;

@@ -184,9 +184,15 @@ impl Table {
         self.dead.insert(tid);
     }
 
-    fn insert_hinted(&mut self, value: Value, unchanged: bool) -> Result<HeapTid> {
+    /// The heap TID of the next row.
+    pub fn next_tid(&mut self) -> HeapTid {
         let tid = HeapTid::new(self.next_row / 50, (self.next_row % 50) as u16 + 1);
         self.next_row += 1;
+        tid
+    }
+
+    fn insert_hinted(&mut self, value: Value, unchanged: bool) -> Result<HeapTid> {
+        let tid = self.next_tid();
         // Until the insertion has ended the row may be in the index or not.
         self.dead.insert(tid);
         match &value {

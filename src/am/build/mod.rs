@@ -2,8 +2,8 @@
 //!
 //! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a
 //! pool insert into the graph; then it writes the pages. The threads never call Postgres. Where memory ends,
-//! vectors move to a temporary file; where codes and links do not fit either, the remaining rows are inserted
-//! one by one.
+//! vectors move to a temporary file; where codes and links do not fit either, the graph is written, and the
+//! next rows become a graph in memory that is joined to it.
 
 pub mod measure;
 mod progress;
@@ -45,11 +45,12 @@ pub unsafe extern "C-unwind" fn ambuild(
     let (parameters, memory) = (table.parameters, memory as usize * 1024);
     let centroid = sample::centroid(&table);
     let max_level = max_level(&parameters).map_err(|error| table.error(error)).or_raise();
-    let settings = Settings::new(parameters, &centroid, max_level, memory);
+    let settings = |memory| Settings::new(parameters, &centroid, max_level, memory);
     // The threads read it: it is closed when they have been joined.
     let mut file = None;
     let build = |pool: &_| {
-        let mut rows = Rows::new(&table, Feeder::new(settings, pool), &mut file);
+        let feeder = |memory| Feeder::new(settings(memory), pool);
+        let mut rows = Rows::new(&table, &feeder, memory, &mut file);
         let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
         rows.finish().map(|indexed| (scanned, indexed))
     };

@@ -12,15 +12,17 @@ pub enum Phase {
     Initializing = pg_sys::PROGRESS_CREATEIDX_SUBPHASE_INITIALIZE as isize,
     BuildingGraph,
     WritingPages,
+    JoiningGraph,
     InsertingRows,
 }
 
 /// The name of a phase by its number.
 pub fn phase_name(number: i64) -> Option<&'static CStr> {
-    const NAMES: [(Phase, &CStr); 4] = [
+    const NAMES: [(Phase, &CStr); 5] = [
         (Phase::Initializing, c"initializing"),
         (Phase::BuildingGraph, c"building graph"),
         (Phase::WritingPages, c"writing pages"),
+        (Phase::JoiningGraph, c"joining graph"),
         (Phase::InsertingRows, c"inserting rows"),
     ];
     NAMES.into_iter().find(|(phase, _)| *phase as i64 == number).map(|(_, name)| name)

@@ -1,5 +1,5 @@
-//! The rows of a build: into the arena as long as it has room, with vectors or without, then one by one into
-//! pages.
+//! The rows of a build: into the arena as long as it has room, with vectors or without; then its graph goes to
+//! pages, and the next rows into another one.
 
 use std::time::{Duration, Instant};
 
@@ -10,6 +10,7 @@ use walia_core::graph::{BuiltGraph, Contents};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
+use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, graph_pages};
 use walia_core::types::HeapTid;
 
@@ -17,16 +18,21 @@ use super::progress::{self, Phase};
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
 use crate::guc::build_threads;
+use crate::memory;
 use crate::store::bulk::BulkWriter;
 use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How many times longer than in memory an insertion takes by codes alone, where nothing was measured.
 pub const SPILLED: f64 = 1.2;
-/// How many times longer than in memory a row takes that is inserted into pages.
-pub const ONE_BY_ONE: f64 = 8.0;
+/// How many times longer than in memory a row takes that is built into a graph which is joined to another.
+pub const IN_BATCHES: f64 = 2.5;
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
+/// Rows that are worth a graph of their own: memory that holds fewer is not filled again.
+const LEAST_BATCH: u64 = 256;
+/// The share of memory that is left to a join.
+const JOIN_SHARE: usize = 4;
 
 /// Where rows go.
 enum Stage<'a> {
@@ -48,6 +54,12 @@ pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a>>,
+    /// Begins a graph in so many bytes.
+    feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+    /// Bytes that all of the build may take.
+    memory: usize,
+    /// Rows that were on pages when the graph in memory was begun.
+    written: u64,
     /// For vectors that memory has no room for; `None` as long as it has.
     file: &'a mut Option<TemporaryFile>,
     /// Rows outside of the graph, while it is in memory.
@@ -59,13 +71,21 @@ pub struct Rows<'a> {
 
 impl<'a> Rows<'a> {
     /// No rows yet.
-    pub fn new(table: &'a IndexedTable, feeder: Feeder<'a>, file: &'a mut Option<TemporaryFile>) -> Self {
+    pub fn new(
+        table: &'a IndexedTable,
+        feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+        memory: usize,
+        file: &'a mut Option<TemporaryFile>,
+    ) -> Self {
         progress::begin(Phase::BuildingGraph);
         progress::rows_total(table.expected_rows() as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(feeder)),
+            stage: Some(Stage::Arena(feeder(memory))),
+            feeder,
+            memory,
+            written: 0,
             file,
             asides: Vec::new(),
             rows: 0,
@@ -77,6 +97,10 @@ impl<'a> Rows<'a> {
     pub fn finish(mut self) -> Result<f64> {
         if let Some(Stage::Arena(feeder)) = self.stage.take() {
             self.write(feeder)?;
+        }
+        if self.written > 0 {
+            let index = self.open()?;
+            connect(&index).map_err(|error| self.table.error(error))?;
         }
         progress::rows_total(self.rows);
         progress::rows_done(self.rows);
@@ -94,7 +118,8 @@ impl<'a> Rows<'a> {
         };
         while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
-                progress::rows_done(done(self.rows, feeder.nodes(), feeder.inserted()));
+                let batch = self.rows - self.written;
+                progress::rows_done(self.written + done(batch, feeder.nodes(), feeder.inserted()));
             }
             let taken = match place {
                 Place::Graph(vector) => feeder.push(vector, tid),
@@ -130,11 +155,11 @@ impl<'a> Rows<'a> {
             Some(file) => file,
             None => self.file.insert(TemporaryFile::create()?),
         };
-        let rows = self.rows - 1;
+        let (rows, batch) = (self.rows - 1, self.rows - 1 - self.written);
         let nodes = feeder.nodes();
-        let mut poll = |inserted| poll(done(rows, nodes, inserted));
+        let mut poll = |inserted| poll(self.written + done(batch, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
-        if is_first && moved {
+        if is_first && moved && self.written == 0 {
             // All rows so far are in the graph: what they took tells what the others will take.
             let (whole, _) = wanted(self.table, nodes, rows);
             let left = remaining(self.table, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
@@ -152,11 +177,31 @@ impl<'a> Rows<'a> {
         Ok(moved)
     }
 
-    /// Writes the graph as far as it is built, and says that the rest will be slow.
+    /// Writes the graph as far as it is built, says the first time that the rest takes longer, and begins
+    /// another one.
     fn leave_memory(&mut self) -> Result<()> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
-        let (whole, spilled) = wanted(self.table, feeder.nodes(), rows);
+        let is_first = self.written == 0;
+        let nodes = self.write(feeder)?;
+        if is_first {
+            self.say_batches(rows, nodes);
+        }
+        let batch = rows - std::mem::replace(&mut self.written, rows);
+        progress::rows_total(self.table.expected_rows() as u64);
+        self.stage = Some(if batch >= LEAST_BATCH {
+            progress::begin(Phase::BuildingGraph);
+            Stage::Arena((self.feeder)(self.memory - self.memory / JOIN_SHARE))
+        } else {
+            progress::begin(Phase::InsertingRows);
+            Stage::Pages(self.open()?)
+        });
+        Ok(())
+    }
+
+    /// Says after so many rows, which were so many nodes, that they do not fit into memory.
+    fn say_batches(&self, rows: u64, nodes: u32) {
+        let (whole, spilled) = wanted(self.table, nodes, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -166,43 +211,55 @@ impl<'a> Rows<'a> {
                  in a temporary file, or to about {whole} MB to build it with its vectors in memory."
             ),
         };
-        let inserted = self.write(feeder)?;
-        let left = remaining(self.table, inserted, rows, self.begin.elapsed(), ONE_BY_ONE);
+        let left = remaining(self.table, nodes, rows, self.begin.elapsed(), IN_BATCHES);
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
             format!(
-                "The remaining tuples are inserted one at a time, which takes much longer: about {left}."
+                "The remaining tuples are built into graphs of about as many, which are joined one after the other: they take \
+                 about {left}."
             ),
             hint,
         );
-        progress::begin(Phase::InsertingRows);
-        progress::rows_total(self.table.expected_rows() as u64);
-        let index = store::open(self.table.store()).map_err(|error| self.table.error(error))?;
-        self.stage = Some(Stage::Pages(index));
-        Ok(())
     }
 
-    /// Waits for the graph and writes it to pages. Returns the number of nodes.
+    fn open(&self) -> Result<Index<RelationStore>> {
+        store::open(self.table.store()).map_err(|error| self.table.error(error))
+    }
+
+    /// Waits for the graph and brings it to pages. Returns the number of its nodes.
     fn write(&mut self, feeder: Feeder) -> Result<u32> {
-        let (rows, nodes) = (self.rows, feeder.nodes());
-        let poll = |inserted| poll(done(rows, nodes, inserted));
-        let arena = feeder.finish(poll).map_err(|error| self.table.error(error))?.ok_or_else(|| {
+        let (written, batch, nodes) = (self.written, self.rows - self.written, feeder.nodes());
+        let show = |inserted| poll(written + done(batch, nodes, inserted));
+        let finished = feeder.finish(show).map_err(|error| self.table.error(error))?;
+        let mut arena = finished.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
                 "the threads of the index build ended unexpectedly",
             )
         })?;
-        progress::begin(Phase::WritingPages);
-        let pages = graph_pages(&arena, self.asides.len() as u64, &mut check_for_interrupts)
-            .map_err(|error| self.table.error(error))?;
-        // SAFETY: the index is open, and nobody else sees it.
-        let writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
-        let mut writer = progress::Shown::new(writer, pages);
         let asides = std::mem::take(&mut self.asides);
-        write_graph(&arena, &asides, &mut writer, &mut |_| check_for_interrupts())
-            .map_err(|error| self.table.error(error))?;
-        writer.into_inner().finish();
-        Ok(arena.len())
+        if self.written > 0 {
+            progress::begin(Phase::JoiningGraph);
+            progress::rows_total(arena.len().into());
+            let index = self.open()?;
+            let joined = index.join_graph(&mut arena, &asides, self.memory / JOIN_SHARE, &mut poll);
+            joined.map_err(|error| self.table.error(error))?;
+        } else {
+            progress::begin(Phase::WritingPages);
+            let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)
+                .map_err(|error| self.table.error(error))?;
+            // SAFETY: the index is open, and nobody else sees it.
+            let writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
+            let mut writer = progress::Shown::new(writer, pages);
+            write_graph(&arena, &asides, &mut writer, &mut |_| check_for_interrupts())
+                .map_err(|error| self.table.error(error))?;
+            writer.into_inner().finish();
+        }
+        drop(arena);
+        memory::give_back();
+        // The next graph has a file of its own.
+        *self.file = None;
+        Ok(nodes)
     }
 }
 

@@ -12,7 +12,7 @@ use walia_core::types::{PAGE_SIZE, Parameters};
 
 use super::rows::{export, row};
 use crate::am::build::measure::{Measured, Sampled, measure};
-use crate::am::build::rows::{ONE_BY_ONE, SPILLED};
+use crate::am::build::rows::{IN_BATCHES, SPILLED};
 use crate::error::OrRaise;
 use crate::guc;
 use definition::Definition;
@@ -45,7 +45,7 @@ export!("walia_build_estimate_wrapper": call(REGCLASSOID, TEXTOID, TEXTOID, TEXT
 enum Way {
     InMemory,
     OnDisk,
-    RowByRow,
+    InBatches,
 }
 
 impl Way {
@@ -53,7 +53,7 @@ impl Way {
         match self {
             Self::InMemory => "in memory",
             Self::OnDisk => "vectors on disk",
-            Self::RowByRow => "row by row",
+            Self::InBatches => "in batches",
         }
     }
 }
@@ -72,7 +72,7 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
         ways.push((Way::OnDisk, spilled));
     }
     if whole.min(spilled) > limit {
-        ways.push((Way::RowByRow, limit));
+        ways.push((Way::InBatches, limit));
     }
     let chosen = ways.iter().find(|(_, needed)| *needed <= limit).map(|(way, _)| *way);
     ways.into_iter()
@@ -124,9 +124,9 @@ impl Builds<'_> {
         let file = |contents| Arena::file_size(self.parameters, threads, &contents, limit);
         let of_table = |table: &Table| match way {
             Way::InMemory => 0,
-            Way::RowByRow if self.parameters.code_bits == 0 => 0,
+            Way::InBatches if self.parameters.code_bits == 0 => 0,
             Way::OnDisk => file(table.contents),
-            Way::RowByRow => file(self.fitting(table, limit)),
+            Way::InBatches => file(self.fitting(table, limit)),
         };
         self.tables.iter().map(of_table).max().unwrap_or(0)
     }
@@ -149,18 +149,18 @@ impl Builds<'_> {
             let nodes = table.contents.nodes as f64;
             let whole = nodes.min(nodes * limit as f64 / self.estimate(table).whole as f64);
             let fitting = match way {
-                Way::RowByRow => self.fitting(table, limit).nodes as f64,
+                Way::InBatches => self.fitting(table, limit).nodes as f64,
                 _ => nodes,
             };
             let insertions = match way {
                 Way::InMemory => pace.seconds(0.0, nodes),
-                Way::RowByRow if self.parameters.code_bits == 0 => pace.seconds(0.0, fitting),
+                Way::InBatches if self.parameters.code_bits == 0 => pace.seconds(0.0, fitting),
                 _ => {
                     pace.seconds(0.0, whole.min(fitting))
                         + spilled * pace.seconds(whole.min(fitting), fitting)
                 }
             };
-            let rest = ONE_BY_ONE * pace.seconds(fitting, nodes);
+            let rest = IN_BATCHES * pace.seconds(fitting, nodes);
             let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
             insertions + rest + table.seconds_read + pages * PAGE
         };

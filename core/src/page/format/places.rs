@@ -85,12 +85,12 @@ pub(super) fn link_at(bytes: &[u8], start: usize) -> Link {
     bytemuck::pod_read_unaligned(&bytes[start..start + size_of::<Link>()])
 }
 
-pub(super) fn set_link_at(bytes: &mut [u8], start: usize, link: Link) {
+pub(in crate::page) fn set_link_at(bytes: &mut [u8], start: usize, link: Link) {
     bytes[start..start + size_of::<Link>()].copy_from_slice(bytemuck::bytes_of(&link));
 }
 
 /// Writes the code that follows the link at `start`.
-pub(super) fn set_code_at(bytes: &mut [u8], start: usize, code: &[u8]) {
+pub(in crate::page) fn set_code_at(bytes: &mut [u8], start: usize, code: &[u8]) {
     let start = start + size_of::<Link>();
     bytes[start..start + code.len()].copy_from_slice(code);
 }

@@ -389,7 +389,7 @@ fn last_part(placed: &[Placed]) -> Link {
 }
 
 /// Adds the tuple that was planned at `link` to its page.
-fn add(page: &mut Page, link: Link, size: usize, fill: impl FnOnce(&mut [u8])) -> Result<()> {
+pub(super) fn add(page: &mut Page, link: Link, size: usize, fill: impl FnOnce(&mut [u8])) -> Result<()> {
     let added = page.add_tuple(link.block, size)?;
     debug_assert_eq!(added, Some((link.slot, link.version)));
     if let Some(bytes) = page.tuple_mut(link.block, link.slot)? {

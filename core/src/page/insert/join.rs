@@ -28,32 +28,51 @@ enum Room {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Adds a heap TID to a node whose vector is known to be that of the row. False when the node has died
-    /// meanwhile, or changed again and again: then the row needs a node of its own.
+    /// Adds heap TIDs to a node whose vector is known to be that of the rows, and returns how many, the first
+    /// ones: as many as one tuple has room for. None when the node has died meanwhile, or changed again and
+    /// again: then the rows need a node of their own.
     ///
-    /// Whatever page the heap TID goes to, the node's page is locked with it, and the node's version and
+    /// Whatever page the heap TIDs go to, the node's page is locked with it, and the node's version and
     /// flags are tested there: vacuum makes a node a tombstone under that lock, and only when it has no heap
     /// TID left. The payload need not be tested: it never changes while the version stays.
-    pub(in crate::page) fn add_heap_tid(&self, meta: &Meta, node: Link, heap_tid: HeapTid) -> Result<bool> {
+    pub(in crate::page) fn add_heap_tids(
+        &self,
+        meta: &Meta,
+        node: Link,
+        heap_tids: &[HeapTid],
+    ) -> Result<usize> {
         for _ in 0..TRIES {
             let (head, inline) = {
                 let page = self.store.read(node.block)?;
                 let Some(found) = Node::at(&self.schema.layout, &page, node)?.filter(Node::is_live) else {
-                    return Ok(false);
+                    return Ok(0);
                 };
                 (found.header().overflow, found.heap_tids().len() < self.schema.layout.inline_tids)
             };
             let room = if inline { Room::Inline } else { self.room_in(head, node)? };
             let added = match room {
-                Room::Inline => self.add_inline(node, heap_tid)?,
-                Room::Overflow(head) => self.add_to_overflow(node, head, heap_tid)?,
-                Room::None => self.add_overflow(meta, node, head, heap_tid)?,
+                Room::Inline => self.add_inline(node, heap_tids)?,
+                Room::Overflow(head) => self.add_to_overflow(node, head, heap_tids)?,
+                Room::None => self.add_overflow(meta, node, head, heap_tids)?,
             };
-            if added {
-                return Ok(true);
+            if added > 0 {
+                return Ok(added);
             }
         }
-        Ok(false)
+        Ok(0)
+    }
+
+    /// As [`Index::add_heap_tids`], in as many tuples as it takes.
+    pub(super) fn add_all_heap_tids(&self, meta: &Meta, node: Link, heap_tids: &[HeapTid]) -> Result<usize> {
+        let mut added = 0;
+        while added < heap_tids.len() {
+            self.store.interrupt_point();
+            match self.add_heap_tids(meta, node, &heap_tids[added..])? {
+                0 => break,
+                more => added += more,
+            }
+        }
+        Ok(added)
     }
 
     fn room_in(&self, head: Link, node: Link) -> Result<Room> {
@@ -66,21 +85,22 @@ impl<Store: PageStore> Index<Store> {
         Ok(if full { Room::None } else { Room::Overflow(head) })
     }
 
-    fn add_inline(&self, node: Link, heap_tid: HeapTid) -> Result<bool> {
+    fn add_inline(&self, node: Link, heap_tids: &[HeapTid]) -> Result<usize> {
         let mut unit = self.store.begin();
         unit.lock(node.block)?;
-        let Some(mut tuple) = live_node(self, &mut unit, node)? else { return Ok(false) };
-        let mut tids = tuple.view().heap_tids().to_vec();
-        if tids.len() == self.schema.layout.inline_tids {
-            return Ok(false);
+        let Some(mut tuple) = live_node(self, &mut unit, node)? else { return Ok(0) };
+        let present = tuple.view().heap_tids();
+        let more =
+            &heap_tids[..heap_tids.len().min(self.schema.layout.inline_tids.saturating_sub(present.len()))];
+        if more.is_empty() {
+            return Ok(0);
         }
-        tids.push(heap_tid);
-        tuple.set_heap_tids(&tids);
+        tuple.set_heap_tids(&[present, more].concat());
         unit.commit()?;
-        Ok(true)
+        Ok(more.len())
     }
 
-    fn add_to_overflow(&self, node: Link, head: Link, heap_tid: HeapTid) -> Result<bool> {
+    fn add_to_overflow(&self, node: Link, head: Link, heap_tids: &[HeapTid]) -> Result<usize> {
         let mut unit = self.store.begin();
         unit.lock(node.block.min(head.block))?;
         if node.block != head.block {
@@ -89,17 +109,19 @@ impl<Store: PageStore> Index<Store> {
         let linked =
             live_node(self, &mut unit, node)?.is_some_and(|node| node.view().header().overflow == head);
         let tuple = OwnedMut::at(unit.edit(head.block), head, TupleKind::HeapTids, node)?;
-        let Some(mut tuple) = tuple.filter(|_| linked) else { return Ok(false) };
-        if !append(&mut tuple, &[heap_tid], OVERFLOW_TIDS) {
-            return Ok(false);
+        let Some(mut tuple) = tuple.filter(|_| linked) else { return Ok(0) };
+        let room = OVERFLOW_TIDS - tuple.view().heap_tids().len();
+        let more = &heap_tids[..heap_tids.len().min(room)];
+        if more.is_empty() || !append(&mut tuple, more, OVERFLOW_TIDS) {
+            return Ok(0);
         }
         unit.commit()?;
-        Ok(true)
+        Ok(more.len())
     }
 
     /// Puts a new overflow tuple in front of the chain. It is linked in the unit that makes it, so it has
     /// never an owner that does not know it.
-    fn add_overflow(&self, meta: &Meta, node: Link, head: Link, heap_tid: HeapTid) -> Result<bool> {
+    fn add_overflow(&self, meta: &Meta, node: Link, head: Link, heap_tids: &[HeapTid]) -> Result<usize> {
         let mut allocation = self.allocate(meta, OVERFLOW_SIZE, Some(node.block))?;
         let overflow = allocation.link;
         let linked = match live_node(self, &mut allocation.unit, node)? {
@@ -109,12 +131,30 @@ impl<Store: PageStore> Index<Store> {
             }
             _ => false,
         };
-        if linked {
-            let header = OwnedHeader { owner: node, next: head, ..header(&allocation, TupleKind::HeapTids) };
-            OwnedMut::format(allocation.tuple()?, header).set_heap_tids(&[heap_tid]);
-            allocation.commit()?;
+        if !linked {
+            return Ok(0);
         }
-        Ok(linked)
+        let more = &heap_tids[..heap_tids.len().min(OVERFLOW_TIDS)];
+        let header = OwnedHeader { owner: node, next: head, ..header(&allocation, TupleKind::HeapTids) };
+        OwnedMut::format(allocation.tuple()?, header).set_heap_tids(more);
+        allocation.commit()?;
+        Ok(more.len())
+    }
+
+    /// Inserts rows that the graph has no place for.
+    pub(super) fn insert_asides(
+        &self,
+        kind: AsideKind,
+        heap_tids: &mut impl Iterator<Item = HeapTid>,
+    ) -> Result<()> {
+        loop {
+            let some: Vec<HeapTid> = heap_tids.take(ASIDE_TIDS).collect();
+            if some.is_empty() {
+                return Ok(());
+            }
+            self.store.interrupt_point();
+            self.add_aside(kind, &some)?;
+        }
     }
 
     /// Inserts a row that the graph has no place for.
@@ -127,12 +167,7 @@ impl<Store: PageStore> Index<Store> {
         if !hint.is_none() && self.add_to_aside(hint, kind, heap_tid)? {
             return Ok(());
         }
-        // While there is a tuple its kind is marked as present: only a new one needs the meta page.
-        let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, Some(META_BLOCK))?;
-        mark_present(&mut allocation.unit, kind)?;
-        let header = OwnedHeader { tag: kind as u16, ..header(&allocation, TupleKind::Aside) };
-        OwnedMut::format(allocation.tuple()?, header).set_heap_tids(&[heap_tid]);
-        let aside = allocation.commit()?;
+        let aside = self.add_aside(kind, &[heap_tid])?;
         self.store.stop_point(StopPoint::InsertAsideWritten);
 
         let mut unit = self.store.begin();
@@ -141,6 +176,15 @@ impl<Store: PageStore> Index<Store> {
         of_kind[self.store.affinity() % of_kind.len()] = aside;
         hints.write(unit.edit(HINTS_BLOCK));
         unit.commit()
+    }
+
+    /// Makes an aside tuple. While there is one its kind is marked as present: only a new one needs the meta page.
+    fn add_aside(&self, kind: AsideKind, heap_tids: &[HeapTid]) -> Result<Link> {
+        let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, Some(META_BLOCK))?;
+        mark_present(&mut allocation.unit, kind)?;
+        let header = OwnedHeader { tag: kind as u16, ..header(&allocation, TupleKind::Aside) };
+        OwnedMut::format(allocation.tuple()?, header).set_heap_tids(heap_tids);
+        allocation.commit()
     }
 
     fn add_to_aside(&self, aside: Link, kind: AsideKind, heap_tid: HeapTid) -> Result<bool> {

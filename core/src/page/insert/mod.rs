@@ -10,7 +10,7 @@
 //!    instead. The unit that makes such a tuple, or publishes a node whose distances may overflow, also marks
 //!    on the meta page that there are such rows: see `vacuum::presence`.
 //! 2. **Search** for neighbours, without locks. When a candidate holds the same bytes, its node is given the
-//!    heap TID ([`Index::add_heap_tid`]) and the insertion ends: in the node's own tuple, or in the newest
+//!    heap TID ([`Index::add_heap_tids`]) and the insertion ends: in the node's own tuple, or in the newest
 //!    tuple of its overflow chain, or in a new one that is put in front of the chain. Only vacuum moves heap
 //!    TIDs, see `vacuum::clean`.
 //! 3. **Publish.** A node of level 0 whose payload is inline appears whole, links included, in one unit. Any
@@ -31,6 +31,7 @@
 //!    is linked first.
 
 mod allocate;
+mod batch;
 pub mod bulk;
 mod join;
 mod presence;
@@ -91,32 +92,34 @@ impl<Store: PageStore> Index<Store> {
         let own = query.distance(query.vector());
         for ef in EF_OF_HOLDER {
             let nearest = search_layer_0(query, ef, own)?;
-            if self.join(query, &nearest, payload, heap_tid)? {
+            if self.join(query, &nearest, payload, &[heap_tid])?.is_some() {
                 return Ok(true);
             }
         }
         Ok(false)
     }
 
-    /// Gives the row to a node that holds the same vector, if one of `nearest` does. Equal vectors have equal
-    /// distances from the query, whatever the metric, that of the vector from itself, which need not be 0:
-    /// only such candidates are read. Lossy payloads are equal where their fingerprints are.
+    /// Gives rows to a node that holds the same vector, if one of `nearest` does: returns it, and how many of
+    /// the rows it has, the first ones. Equal vectors have equal distances from the query, whatever the metric,
+    /// that of the vector from itself, which need not be 0: only such candidates are read. Lossy payloads are
+    /// equal where their fingerprints are.
     fn join<Noted: Notes>(
         &self,
         query: &PagedQuery<&Store, Noted>,
         nearest: &[Candidate<Link>],
         payload: &[u8],
-        heap_tid: HeapTid,
-    ) -> Result<bool> {
+        heap_tids: &[HeapTid],
+    ) -> Result<Option<(Link, usize)>> {
         let own = query.distance(query.vector());
-        for candidate in nearest.iter().filter(|candidate| candidate.distance == own) {
-            if self.payload(candidate.node)?.as_deref() == Some(payload)
-                && self.add_heap_tid(&query.meta, candidate.node, heap_tid)?
-            {
-                return Ok(true);
+        for Candidate { node, .. } in nearest.iter().filter(|candidate| candidate.distance == own) {
+            if self.payload(*node)?.as_deref() == Some(payload) {
+                let added = self.add_all_heap_tids(&query.meta, *node, heap_tids)?;
+                if added > 0 {
+                    return Ok(Some((*node, added)));
+                }
             }
         }
-        Ok(false)
+        Ok(None)
     }
 
     /// The nodes of layer 0 that are nearest to a payload's vector.
@@ -170,7 +173,7 @@ impl<'i, Store: PageStore> Insertion<'i, Store> {
     fn insert(&mut self, heap_tid: HeapTid) -> Result<()> {
         let index = self.linker.index;
         let chosen = self.choose(None)?;
-        if index.join(&self.query, &chosen.nearest, &self.payload, heap_tid)? {
+        if index.join(&self.query, &chosen.nearest, &self.payload, &[heap_tid])?.is_some() {
             index.store.stop_point(StopPoint::InsertJoined);
             return Ok(());
         }

@@ -13,15 +13,16 @@ use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 
 /// Links of one layer, and what lies beside them.
-type CodedLinks = Vec<(Link, Vec<u8>)>;
+pub(super) type CodedLinks = Vec<(Link, Vec<u8>)>;
 
 /// What a new node holds besides its payload.
-struct Content<'c> {
+pub(super) struct Content<'c> {
     /// Its links, by layer from 0.
-    layers: &'c [CodedLinks],
+    pub layers: &'c [CodedLinks],
     /// The code of its vector.
-    code: &'c [u8],
-    heap_tid: HeapTid,
+    pub code: &'c [u8],
+    /// A row that holds it.
+    pub heap_tid: HeapTid,
 }
 
 impl<Store: PageStore> Insertion<'_, Store> {
@@ -45,7 +46,8 @@ impl<Store: PageStore> Insertion<'_, Store> {
         Ok(node)
     }
 
-    fn publish_coded(&self, content: &Content) -> Result<Link> {
+    /// Publishes a node that holds this.
+    pub(super) fn publish_coded(&self, content: &Content) -> Result<Link> {
         let index = self.linker.index;
         let layout = &index.schema.layout;
         let is_ordinary = index.schema.measure.is_ordinary(self.query.vector());

@@ -63,6 +63,22 @@ impl<Store: PageStore> Linker<'_, Store> {
         list: ListId,
         coded: Vec<(Change, Vec<u8>)>,
     ) -> Result<Vec<Change>> {
+        let coded = coded.iter().map(|(change, code)| (*change, code.as_slice()));
+        let made = self.change_in(&mut unit, list, coded)?;
+        if !made.is_empty() {
+            unit.commit()?;
+        }
+        Ok(made)
+    }
+
+    /// Changes links in a unit that has locked their page and goes on; each change with the code that goes with
+    /// its new link.
+    pub(super) fn change_in<'c>(
+        &self,
+        unit: &mut Store::Write<'_>,
+        list: ListId,
+        coded: impl ExactSizeIterator<Item = (Change, &'c [u8])>,
+    ) -> Result<Vec<Change>> {
         let layout = &self.index.schema.layout;
         let ListId { node, layer, upper } = list;
         let mut made = Vec::with_capacity(coded.len());
@@ -72,7 +88,7 @@ impl<Store: PageStore> Linker<'_, Store> {
                 for (change, code) in coded {
                     if change.is_valid(tuple.view().places()) {
                         tuple.set_link(change.position, change.new);
-                        tuple.set_link_code(change.position, &code);
+                        tuple.set_link_code(change.position, code);
                         made.push(change);
                     }
                 }
@@ -82,13 +98,10 @@ impl<Store: PageStore> Linker<'_, Store> {
                 let places = tuple.view().places(layout, layer);
                 if places.is_some_and(|places| change.is_valid(places)) {
                     tuple.set_link(layout, layer, change.position, change.new);
-                    tuple.set_link_code(layout, layer, change.position, &code);
+                    tuple.set_link_code(layout, layer, change.position, code);
                     made.push(change);
                 }
             }
-        }
-        if !made.is_empty() {
-            unit.commit()?;
         }
         Ok(made)
     }

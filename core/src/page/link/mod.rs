@@ -4,6 +4,7 @@ pub mod change;
 pub mod offer;
 mod prune;
 mod replacements;
+pub mod together;
 
 use crate::page::format::meta::Meta;
 use crate::page::query::index::Index;
@@ -24,5 +25,10 @@ impl<'i, Store: PageStore> Linker<'i, Store> {
     /// That of an operation, which has read the meta page.
     pub fn new(index: &'i Index<Store>, meta: Meta) -> Self {
         Self { index, meta, vectors: Vectors::new(index) }
+    }
+
+    /// The same, with vectors that take so many bytes at most.
+    pub fn within(index: &'i Index<Store>, meta: Meta, memory: usize) -> Self {
+        Self { index, meta, vectors: Vectors::within(index, memory) }
     }
 }

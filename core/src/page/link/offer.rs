@@ -49,9 +49,11 @@ impl<Store: PageStore> Linker<'_, Store> {
     }
 
     /// The link of a list that gives way to one to `node`; `None` when all are better.
-    fn place_for(&mut self, list: &List, node: Link) -> Result<Option<usize>> {
+    pub(super) fn place_for(&mut self, list: &List, node: Link) -> Result<Option<usize>> {
         if list.places().codes().is_some() {
-            return self.place_by_codes(list, node);
+            let Some(code) = self.vectors.code(node)? else { return Ok(None) };
+            let places = self.places_by_codes(list, &[New { node, code: &code }])?;
+            return Ok(places.first().map(|(place, _)| usize::from(*place)));
         }
         let ListId { node: owner, layer, .. } = list.id;
         let (links, vectors) = (&list.links, &mut self.vectors);
@@ -68,15 +70,14 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
 
-    /// Which link of a full list gives way to one to `node`, decided from the codes in the list; `None` when
-    /// all are better, or one of the two nodes is gone.
-    fn place_by_codes(&mut self, list: &List, node: Link) -> Result<Option<usize>> {
-        let Some(quantizer) = self.index.schema.quantizer.as_deref() else { return Ok(None) };
+    /// Which links of a full list give way to which of `new`, decided from the codes in the list; none when all
+    /// are better, or the owner is gone.
+    pub(super) fn places_by_codes(&mut self, list: &List, new: &[New]) -> Result<Vec<(u16, usize)>> {
+        let Some(quantizer) = self.index.schema.quantizer.as_deref() else { return Ok(Vec::new()) };
         let owner = list.id.node;
         let Some(query) = self.vectors.vector(owner)?.map(|vector| quantizer.query(vector)) else {
-            return Ok(None);
+            return Ok(Vec::new());
         };
-        let Some(code) = self.vectors.code(node)? else { return Ok(None) };
-        prune(quantizer, list.places(), &Owner { node: owner, query }, &New { node, code: &code })
+        prune(quantizer, list.places(), &Owner { node: owner, query }, new)
     }
 }

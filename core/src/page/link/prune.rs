@@ -1,4 +1,4 @@
-//! Which link of a full list gives way to a new one, decided from the codes in the list without another page
+//! Which links of a full list give way to new ones, decided from the codes in the list without another page
 //! being read.
 
 #[cfg(test)]
@@ -26,13 +26,13 @@ pub(super) struct New<'c> {
     pub code: &'c [u8],
 }
 
-/// Algorithm 4 over estimates: of the links in `places`, all taken, and a new one, the place of the link that
-/// is left out; `None` when it is the new one.
+/// Algorithm 4 over estimates among the links in `places`, all taken, and new ones: the places of links that
+/// are left out, and which of the new ones take them.
 ///
 /// Links are measured from the owner of the list by their codes, and from each other by two codes: unbiased
 /// too, and less precise.
 ///
-/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So the new
+/// Vectors that are very near to each other have equal codes, and all lists misjudge them alike. So a new
 /// link is measured as the others are, though more is known of it: a better distance would always win among
 /// them, or always lose. And distances from the owner get a little noise that differs from list to list, or
 /// else no list would keep the node that is misjudged most.
@@ -40,17 +40,20 @@ pub(super) fn prune(
     quantizer: &Quantizer,
     places: Places,
     owner: &Owner,
-    new: &New,
-) -> Result<Option<usize>> {
+    new: &[New],
+) -> Result<Vec<(u16, usize)>> {
     let count = places.len();
-    let code = |place: u16| if place == count { new.code } else { places.code(place) };
+    // The new links' places are those after the last.
+    let code = |place: u16| match place.checked_sub(count) {
+        Some(number) => new[usize::from(number)].code,
+        None => places.code(place),
+    };
     let estimates = |query: &CodeQuery| {
-        let mut estimates = Vec::with_capacity(usize::from(count) + 1);
+        let mut estimates = Vec::with_capacity(usize::from(count) + new.len());
         if let Some(codes) = places.codes() {
             query.estimate_all(codes, places.stride(), count.into(), &mut estimates);
         }
-        // The new link's place is the one after the last.
-        estimates.push(query.estimate(new.code));
+        estimates.extend(new.iter().map(|new| query.estimate(new.code)));
         estimates
     };
     let seed = bytemuck::cast(owner.node);
@@ -59,7 +62,7 @@ pub(super) fn prune(
         let distance = estimate + uniform * JITTER * owner.query.deviation(code(place));
         Candidate::new(f64::from(distance), place)
     };
-    let links = places.all().chain([new.node]);
+    let links = places.all().chain(new.iter().map(|new| new.node));
     let mut candidates: Vec<_> = (0..).zip(links.zip(estimates(&owner.query))).map(candidate).collect();
     candidates.sort_unstable();
     // A row of the distances between links is needed once one of them has been chosen.
@@ -71,6 +74,6 @@ pub(super) fn prune(
     };
     let chosen = Neighbours::select(&candidates, count.into(), between)?;
     let is_chosen = |place: u16| chosen.iter().any(|candidate| candidate.node == place);
-    let left_out = (0..count).find(|place| !is_chosen(*place)).map(usize::from);
-    Ok(left_out.filter(|_| is_chosen(count)))
+    let left_out = (0..count).filter(|place| !is_chosen(*place));
+    Ok(left_out.zip((0..new.len()).filter(|number| is_chosen(count + *number as u16))).collect())
 }

@@ -7,7 +7,7 @@
 use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
-use crate::page::format::places::Places;
+use crate::page::format::places::{Places, set_code_at, set_link_at};
 use crate::page::format::tuple::{NodeHeader, OwnedHeader, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
@@ -55,6 +55,15 @@ impl List {
     fn copy(id: ListId, places: Places, code_size: usize) -> Self {
         let (links, bytes) = (places.all().collect(), places.bytes().to_vec());
         Self { id, links, bytes, stride: places.stride(), code_size }
+    }
+
+    /// Changes a place of the copy; the code goes with the link.
+    pub fn set(&mut self, position: usize, link: Link, code: &[u8]) {
+        self.links[position] = link;
+        set_link_at(&mut self.bytes, position * self.stride, link);
+        if self.code_size > 0 {
+            set_code_at(&mut self.bytes, position * self.stride, code);
+        }
     }
 
     /// The places with their codes.

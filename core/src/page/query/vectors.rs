@@ -2,6 +2,7 @@
 //!
 //! Choosing among neighbours measures the same few nodes again and again; every payload is read once.
 
+use crate::code::Quantizer;
 use crate::graph::{Candidate, Neighbours};
 use crate::page::query::index::Index;
 use crate::page::query::schema::Schema;
@@ -10,7 +11,8 @@ use crate::types::{Link, Result};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
 
-/// Bytes of vectors, and of what is known beside them, that are kept before they are forgotten.
+/// Bytes of vectors, and of what is known beside them, that are kept before they are forgotten, where the
+/// operation has no limit of its own.
 const MEMORY: usize = 16 << 20;
 
 /// What is known of a node.
@@ -25,6 +27,11 @@ pub(in crate::page) struct Known {
 }
 
 impl Known {
+    /// Its vector.
+    pub fn vector(&self) -> &[u8] {
+        &self.vector
+    }
+
     /// The same, with the code of the vector.
     pub fn with_code(self, code: Vec<u8>) -> Self {
         Self { code: Some(code), ..self }
@@ -37,19 +44,27 @@ pub(in crate::page) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.
     known: HashMap<Link, Option<Known>>,
+    /// Nodes that are known before they are forgotten.
+    most: usize,
 }
 
 impl<'i, Store: PageStore> Vectors<'i, Store> {
     /// No vectors yet.
     pub fn new(index: &'i Index<Store>) -> Self {
-        Self { index, known: HashMap::new() }
+        Self::within(index, MEMORY)
+    }
+
+    /// No vectors yet, nor ever more than take so many bytes, apart from those of one choice.
+    pub fn within(index: &'i Index<Store>, memory: usize) -> Self {
+        let code = index.schema.quantizer.as_deref().map_or(0, Quantizer::code_size);
+        let vector = index.schema.layout.parameters.vector_size();
+        let most = memory / (vector + code + 2 * size_of::<(Link, Option<Known>)>());
+        Self { index, known: HashMap::new(), most }
     }
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.known.len() * (self.index.schema.layout.payload_size + size_of::<(Link, Option<Known>)>())
-            > MEMORY
-        {
+        if self.known.len() > self.most {
             self.known.clear();
         }
     }
@@ -113,9 +128,18 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Algorithm 4 for a layer, among candidates that were measured here.
     pub fn select(&self, candidates: &[Candidate<Link>], layer: u8) -> Result<Neighbours<Link>> {
+        self.select_among(candidates, layer, |node| self.peek(node))
+    }
+
+    /// As [`Vectors::select`], among candidates of which `known` tells.
+    pub fn select_among<'k, Node: Copy + Ord>(
+        &self,
+        candidates: &[Candidate<Node>],
+        layer: u8,
+        known: impl Fn(Node) -> Option<&'k Known>,
+    ) -> Result<Neighbours<Node>> {
         // Each vector is looked up once, not for each distance.
-        let known: Vec<Option<&Known>> =
-            candidates.iter().map(|candidate| self.known.get(&candidate.node)?.as_ref()).collect();
+        let known: Vec<Option<&Known>> = candidates.iter().map(|candidate| known(candidate.node)).collect();
         let numbered: Vec<Candidate<usize>> =
             (0..).zip(candidates).map(|(number, candidate)| candidate.with_node(number)).collect();
         let max = self.index.schema.layout.parameters.max_links(layer);
@@ -126,6 +150,16 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
             list.into_iter().map(|candidate| candidates[candidate.node]).collect()
         };
         Ok(Neighbours { diverse: named(chosen.diverse), pruned: named(chosen.pruned) })
+    }
+
+    /// Reads what is known of a node, unless it has been read.
+    pub fn read(&mut self, node: Link) -> Result<()> {
+        self.load(node).map(|_| ())
+    }
+
+    /// What has been read of a node that is there.
+    pub fn peek(&self, node: Link) -> Option<&Known> {
+        self.known.get(&node)?.as_ref()
     }
 
     fn get(&mut self, node: Link) -> Result<Option<&Known>> {

@@ -45,6 +45,10 @@ stop_points! {
     InsertJoined = "insert joined",
     /// A heap TID has come to a tuple aside of which no hint tells.
     InsertAsideWritten = "insert aside written",
+    /// A page of nodes of a batch has been written, which nothing leads to.
+    BatchPageWritten = "batch page written",
+    /// Lists on a page lead to nodes of a batch.
+    BatchPageLinked = "batch page linked",
     /// A tombstone has been removed, what belonged to it has not.
     TombstoneRemoved = "tombstone removed",
     /// Kinds of rows without a distance are marked as clearing.

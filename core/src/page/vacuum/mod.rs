@@ -121,6 +121,12 @@ pub fn repair<Store: PageStore>(index: &Index<Store>, memory: usize) -> Result<V
     Ok(vacuum.statistics)
 }
 
+/// Links every live node that no path of layer 0 leads to from the entry point, as the last step of a vacuum
+/// does. Returns how many there were.
+pub fn connect<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
+    reach::relink_unreachable(index)
+}
+
 struct Vacuum<'i, Store: PageStore> {
     index: &'i Index<Store>,
     meta: Meta,

@@ -1,8 +1,8 @@
 //! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
 //!
 //! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
-//! bit a slot says which are. The walk keeps a bounded stack; what does not fit is found again by a pass over
-//! the pages.
+//! bit a slot says which are, and another which have been on the stack of the walk. That is bounded; what does
+//! not fit is found again by a pass over the pages.
 //!
 //! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
 //! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
@@ -78,13 +78,35 @@ fn for_unreached<'i, Store: PageStore>(
     Ok(unreached)
 }
 
+/// A set of numbers, as bits.
+#[derive(Default)]
+struct Bits(Vec<u64>);
+
+impl Bits {
+    fn contains(&self, number: usize) -> bool {
+        self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
+    }
+
+    fn insert(&mut self, number: usize) -> Result<()> {
+        let word = number / 64;
+        if self.0.len() <= word {
+            self.0.try_reserve(word + 1 - self.0.len())?;
+            self.0.resize(word + 1, 0);
+        }
+        self.0[word] |= 1 << (number % 64);
+        Ok(())
+    }
+}
+
 struct Reach<'i, Store: PageStore> {
     index: &'i Index<Store>,
     /// Bits kept for a page. Higher slots share the last one: then a node may wrongly count as reached.
     slots: usize,
     /// Whether tombstones count as part of a path, as for a search.
     through_tombstones: bool,
-    reached: Vec<u64>,
+    reached: Bits,
+    /// Whatever a link has put on the stack, so that no other does: live or not.
+    met: Bits,
     stack: Vec<Link>,
     /// Whether a link found no room on the stack.
     spilled: bool,
@@ -98,22 +120,20 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             index,
             slots,
             through_tombstones: false,
-            reached: Vec::new(),
+            reached: Bits::default(),
+            met: Bits::default(),
             stack: Vec::new(),
             spilled: false,
         }
     }
 
-    /// Word and bit of a node.
-    fn place(&self, node: Link) -> (usize, u64) {
-        let slot = usize::from(node.slot).min(self.slots - 1);
-        let bit = node.block as usize * self.slots + slot;
-        (bit / 64, 1 << (bit % 64))
+    /// The number of a node's bit.
+    fn place(&self, node: Link) -> usize {
+        node.block as usize * self.slots + usize::from(node.slot).min(self.slots - 1)
     }
 
     fn is_reached(&self, node: Link) -> bool {
-        let (word, bit) = self.place(node);
-        self.reached.get(word).is_some_and(|word| word & bit != 0)
+        self.reached.contains(self.place(node))
     }
 
     /// Marks what can be reached from a reached node.
@@ -150,18 +170,15 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         let Some(found) = found.filter(|found| self.through_tombstones || found.is_live()) else {
             return Ok(());
         };
-        let (word, bit) = self.place(node);
-        if self.reached.len() <= word {
-            self.reached.try_reserve(word + 1 - self.reached.len())?;
-            self.reached.resize(word + 1, 0);
-        }
-        self.reached[word] |= bit;
+        self.reached.insert(self.place(node))?;
         for link in found.places().links() {
-            if self.is_reached(link) {
+            let place = self.place(link);
+            if self.reached.contains(place) || self.met.contains(place) {
                 continue;
             }
             // Where there is no more memory the stack is as long as it can be.
             if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
+                self.met.insert(place)?;
                 self.stack.push(link)
             } else {
                 self.spilled = true

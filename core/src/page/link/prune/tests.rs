@@ -69,8 +69,8 @@ impl List {
         let new = &self.others[usize::from(LINKS)];
         let query = quantizer.query(bytemuck::cast_slice(&self.owner));
         let (owner, code) = (Owner { node: owner, query }, code(new));
-        let place = prune(&quantizer, places, &owner, &New { node: link(LINKS), code: &code });
-        place.unwrap().map_or(LINKS, |place| place as u16)
+        let changed = prune(&quantizer, places, &owner, &[New { node: link(LINKS), code: &code }]).unwrap();
+        changed.first().map_or(LINKS, |(place, _)| *place)
     }
 
     /// The places in the order in which exact distances would leave them out.

@@ -1,0 +1,131 @@
+//! Joining a batch: a graph that was built in memory becomes a part of the graph on pages.
+//!
+//! # Protocol
+//!
+//! As that of an insertion, for many nodes at a time. What is said there of locks, of tests under them and of
+//! vacuum holds here.
+//!
+//! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
+//!    from the entry point; the others begin where their neighbours in the batch are, with a small beam. A
+//!    node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
+//!    found and the node's neighbours in the batch.
+//! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
+//!    neighbours together. Each node leads to nodes that are there only, so that no prefix of the units has a
+//!    link to what does not exist. Nothing leads to the new ones yet but their like. Rows that a node's tuple
+//!    has no room for follow in units of their own.
+//! 3. **Links to them**, see `offer`, when all nodes are there: the new nodes are offered to their neighbours
+//!    on older pages, and to those of the batch that chose them before they were there. All offers to lists on
+//!    one page are decided together, and made in one unit, as far as memory holds them.
+//! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are dropped;
+//!    a node without a live one is linked as an insertion links it.
+//! 5. **Entry point**, as in an insertion, for one node of the highest level.
+//!
+//! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
+//! of its back-links.
+
+mod choose;
+mod chosen;
+mod offer;
+mod publish;
+
+use crate::graph::EditableGraph;
+use crate::page::format::meta::Meta;
+use crate::page::format::tuple::AsideKind;
+use crate::page::insert::{Insertion, query_of};
+use crate::page::link::Linker;
+use crate::page::query::index::Index;
+use crate::page::query::notes::Expansions;
+use crate::page::store::PageStore;
+use crate::types::{HeapTid, Link, Result};
+use chosen::{Neighbour, NewPage};
+
+impl<Store: PageStore> Index<Store> {
+    /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
+    /// outside of it; others may use the index meanwhile. The graph loses links.
+    ///
+    /// Some 22 bytes a node are taken, and `memory` besides: the more, the more rarely a page is changed.
+    /// `progress` is told how many nodes are done so far, again and again; it may unwind.
+    pub fn join_graph<Graph: EditableGraph>(
+        &self,
+        graph: &mut Graph,
+        asides: &[(AsideKind, HeapTid)],
+        memory: usize,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<()> {
+        debug_assert_eq!(*graph.parameters(), self.schema.layout.parameters);
+        for kind in AsideKind::ALL {
+            let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
+            self.insert_asides(kind, &mut rows)?;
+        }
+        let mut batch = Batch::new(self, graph, memory)?;
+        batch.publish_all(progress)?;
+        batch.offer_all(progress)?;
+        batch.confirm()?;
+        batch.become_entry_point()
+    }
+}
+
+struct Batch<'i, 'g, Store: PageStore, Graph> {
+    index: &'i Index<Store>,
+    graph: &'g mut Graph,
+    linker: Linker<'i, Store>,
+    /// Bytes for offers.
+    memory: usize,
+    /// By node, where it is; the node that has its rows, where one held its vector.
+    places: Vec<Link>,
+    /// By node, whether another node has its rows, which need not be of its level.
+    left: Vec<bool>,
+    /// Nodes that are published, in this order.
+    published: Vec<u32>,
+    /// The page that is being filled.
+    page: NewPage,
+    /// Links from nodes of the batch to what has died meanwhile, with their layer.
+    dead: Vec<(Link, u8, Link)>,
+    /// Whether the index had no node when the join began.
+    was_empty: bool,
+}
+
+impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
+    fn new(index: &'i Index<Store>, graph: &'g mut Graph, memory: usize) -> Result<Self> {
+        let meta = Meta::read(&index.store)?;
+        let len = graph.len() as usize;
+        let (mut places, mut left, mut published) = (Vec::new(), Vec::new(), Vec::new());
+        places.try_reserve_exact(len)?;
+        places.resize(len, Link::NONE);
+        left.try_reserve_exact(len)?;
+        left.resize(len, false);
+        published.try_reserve_exact(len)?;
+        Ok(Self {
+            index,
+            graph,
+            linker: Linker::within(index, meta, memory / 4),
+            memory: memory - memory / 4,
+            places,
+            left,
+            published,
+            page: NewPage::default(),
+            dead: Vec::new(),
+            was_empty: meta.entry().is_none(),
+        })
+    }
+
+    /// A node as a neighbour on a layer; `None` where another node has its rows, which may not be there.
+    fn neighbour(&self, node: u32, layer: u8) -> Option<Neighbour> {
+        match self.places[node as usize].as_option() {
+            None => Some(Neighbour::Waiting(node)),
+            Some(place) => (layer == 0 || !self.left[node as usize]).then_some(Neighbour::Placed(place)),
+        }
+    }
+
+    /// Step 5.
+    fn become_entry_point(&mut self) -> Result<()> {
+        let level = |node: &u32| self.graph.level(*node);
+        let Some(highest) = self.published.iter().copied().max_by_key(level) else { return Ok(()) };
+        let node = self.places[highest as usize];
+        let Some(payload) = self.index.payload(node)? else { return Ok(()) };
+        let query = query_of(self.index, &payload)?.with_notes(Expansions::default());
+        let linker = Linker::new(self.index, query.meta);
+        let mut insertion = Insertion { linker, query, payload, level: self.graph.level(highest) };
+        insertion.become_entry_point(node, !self.was_empty)
+    }
+}

@@ -1,0 +1,120 @@
+//! Steps 3 and 4 of a join: links to the new nodes.
+
+use super::Batch;
+use crate::graph::EditableGraph;
+use crate::page::link::change::Change;
+use crate::page::link::together::Offered;
+use crate::page::query::index::Index;
+use crate::page::store::{PageStore, StopPoint};
+use crate::types::{Link, Result};
+
+/// Offers that are gathered at least before they are made.
+const LEAST: usize = 1024;
+
+/// Offers that are decided together at most: one list may get very many.
+const TOGETHER: usize = 1024;
+
+/// A node of the batch that shall be offered to another. They are made in the order of their pages.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Offer {
+    /// The page that holds the list.
+    block: u32,
+    owner: Link,
+    layer: u8,
+    node: u32,
+}
+
+impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
+    /// Step 3.
+    pub(super) fn offer_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
+        let nodes = u64::from(self.graph.len());
+        let mut own = Vec::new();
+        own.try_reserve_exact(self.published.len())?;
+        own.extend(self.published.iter().map(|node| self.places[*node as usize]));
+        own.sort_unstable();
+        let of_node = 2 * self.index.schema.layout.parameters.max_links(0);
+        let most = (self.memory / size_of::<Offer>()).max(LEAST);
+        let mut offers = Vec::new();
+        offers.try_reserve_exact(most.min(own.len() * of_node))?;
+        for number in 0..self.published.len() {
+            if offers.len() + of_node > most {
+                self.make(&mut offers, &mut || progress(nodes))?;
+            }
+            self.gather(self.published[number], &own, &mut offers)?;
+        }
+        self.make(&mut offers, &mut || progress(nodes))
+    }
+
+    /// The offers that a published node is for: those of itself to older nodes, and those to it of nodes that
+    /// were not there when it was published.
+    fn gather(&self, node: u32, own: &[Link], offers: &mut Vec<Offer>) -> Result<()> {
+        let place = self.places[node as usize];
+        for layer in 0..=self.graph.level(node) {
+            let Some(list) = self.index.list(place, layer)? else { continue };
+            offers.try_reserve(2 * list.links.len())?;
+            for owner in list.places().links().filter(|link| own.binary_search(link).is_err()) {
+                let block = self.index.block_of_list(owner, layer)?;
+                offers.push(Offer { block, owner, layer, node });
+            }
+            let block = list.id.block();
+            let is_there = |node: &u32| self.neighbour(*node, layer).is_some();
+            let waiting = self.graph.links(node, layer).filter(is_there);
+            offers.extend(waiting.map(|node| Offer { block, owner: place, layer, node }));
+        }
+        Ok(())
+    }
+
+    /// Makes offers, a page at a time, and forgets them.
+    fn make(&mut self, offers: &mut Vec<Offer>, progress: &mut impl FnMut()) -> Result<()> {
+        offers.sort_unstable();
+        offers.dedup();
+        for offers in offers.chunk_by(|a, b| a.block == b.block).flat_map(|offers| offers.chunks(TOGETHER)) {
+            progress();
+            self.index.store.interrupt_point();
+            self.linker.vectors.limit_memory();
+            let Self { linker, graph, places, dead, .. } = self;
+            let offered = |offer: &Offer| {
+                let Offer { owner, layer, node, .. } = *offer;
+                Offered { owner, layer, node: places[node as usize], code: graph.code(node) }
+            };
+            let offered: Vec<Offered> = offers.iter().map(offered).collect();
+            let gone = linker.offer_together(&offered)?;
+            dead.try_reserve(gone.len())?;
+            dead.extend(gone.iter().map(|Offered { owner, layer, node, .. }| (*node, *layer, *owner)));
+            self.index.store.stop_point(StopPoint::BatchPageLinked);
+        }
+        offers.clear();
+        Ok(())
+    }
+
+    /// Step 4.
+    pub(super) fn confirm(&mut self) -> Result<()> {
+        let mut dead = std::mem::take(&mut self.dead);
+        dead.sort_unstable();
+        for links in dead.chunk_by(|a, b| (a.0, a.1) == (b.0, b.1)) {
+            self.index.store.interrupt_point();
+            let (node, layer, _) = links[0];
+            let Some(list) = self.index.list(node, layer)? else { continue };
+            let is_dead = |link: &Link| links.iter().any(|(_, _, dead)| dead == link);
+            let places = (0..).zip(&list.links).filter(|(_, link)| is_dead(link));
+            let changes: Vec<Change> =
+                places.map(|(position, old)| Change { position, old: *old, new: Link::NONE }).collect();
+            self.linker.change(list.id, &changes)?;
+            if layer == 0
+                && list.places().links().all(|link| is_dead(&link))
+                && let Some(payload) = self.index.payload(node)?
+            {
+                self.index.link(node, payload)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl<Store: PageStore> Index<Store> {
+    /// The page that holds a node's list of a layer; that of the node where there is no such list.
+    fn block_of_list(&self, node: Link, layer: u8) -> Result<u32> {
+        let list = if layer == 0 { None } else { self.list(node, layer)? };
+        Ok(list.map_or(node.block, |list| list.id.block()))
+    }
+}

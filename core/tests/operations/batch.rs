@@ -1,0 +1,302 @@
+//! Batches that are built in memory and joined to an index.
+
+use crate::crash::{crash_during, filled};
+use crate::interleaved::Session;
+use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters};
+use rand::Rng;
+use rayon::ThreadPoolBuilder;
+use std::collections::BTreeMap;
+use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::kernel::Measure;
+use walia_core::page::format::tuple::AsideKind;
+use walia_core::page::scan::ScanOptions;
+use walia_core::page::vacuum::{bulk_delete, connect};
+use walia_core::page::{Index, MemoryStore, Pages, max_level, statistics, write_graph};
+use walia_core::types::{HeapTid, Metric, Parameters, PayloadEncoding, Result};
+
+/// Memory of a join: so little that lists are changed more than once.
+const LITTLE: usize = 64 << 10;
+
+/// What is wrong with no index to which batches were joined.
+const WRONG: [&str; 5] = ["stale", "duplicate", "itself", "owner", "code"];
+
+/// Rows that shall be in an index, and their graph.
+pub struct Batch {
+    graph: Arena,
+    asides: Vec<(AsideKind, HeapTid)>,
+    /// The rows.
+    pub rows: BTreeMap<HeapTid, Value>,
+}
+
+impl Batch {
+    /// Builds the graph of new rows of a table.
+    pub fn new(table: &mut Table, values: impl IntoIterator<Item = Value>) -> Self {
+        let rows = values.into_iter().map(|value| (table.next_tid(), value)).collect();
+        Self::of_rows(table.parameters, rows)
+    }
+
+    /// Builds the graph of rows, around no centroid.
+    pub fn of_rows(parameters: Parameters, rows: BTreeMap<HeapTid, Value>) -> Self {
+        let measure = Measure::new(parameters.metric, parameters.element);
+        let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
+        let centroid = match parameters.code_bits {
+            0 => Vec::new(),
+            _ => vec![0.0; parameters.dimensions.into()],
+        };
+        let settings = Settings::new(parameters, &centroid, max_level(&parameters).unwrap(), 1 << 30);
+        let mut feeder = Feeder::new(settings, &pool);
+        let mut asides = Vec::new();
+        for (tid, value) in &rows {
+            match value {
+                None => asides.push((AsideKind::Null, *tid)),
+                Some(vector) if measure.is_undefined(vector) => asides.push((AsideKind::ZeroVector, *tid)),
+                Some(vector) => feeder.push(vector, *tid).unwrap(),
+            }
+        }
+        let graph = feeder.finish(|_| ()).unwrap().unwrap();
+        Self { graph, asides, rows }
+    }
+
+    /// Joins it.
+    pub fn join<Store: walia_core::page::PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
+        index.join_graph(&mut self.graph, &self.asides, LITTLE, &mut |_| ())
+    }
+}
+
+/// Joins new rows to the table's index.
+fn join(table: &mut Table, values: impl IntoIterator<Item = Value>) -> Result<()> {
+    let mut batch = Batch::new(table, values);
+    // Until the join has ended they may be in the index or not.
+    table.dead.extend(batch.rows.keys());
+    batch.join(&table.index())?;
+    batch.rows.keys().for_each(|tid| _ = table.dead.remove(tid));
+    table.rows.append(&mut batch.rows);
+    Ok(())
+}
+
+fn random_values(table: &mut Table, count: usize) -> Vec<Value> {
+    (0..count).map(|_| Some(table.random_vector())).collect()
+}
+
+/// Values of all kinds, some of which rows have already.
+fn mixed_values(table: &mut Table, count: usize) -> Vec<Value> {
+    let mut values: Vec<Value> = Vec::new();
+    for _ in 0..count {
+        values.push(match table.random.random_range(0..100) {
+            0..3 => None,
+            3..6 => Some(bytes(vec![0.0; table.parameters.dimensions.into()], table.parameters.element)),
+            6..20 => table.any_row().and_then(|tid| table.rows[&tid].clone()),
+            20..30 if !values.is_empty() => values[table.random.random_range(0..values.len())].clone(),
+            _ => Some(table.random_vector()),
+        });
+    }
+    values
+}
+
+/// A table whose index was built of the first of its rows, and joined to the other ones.
+fn joined(parameters: Parameters, rows: usize, batches: usize) -> Table {
+    let mut table = Table::new(MemoryStore::new(), parameters);
+    let values = random_values(&mut table, rows);
+    let mut batches = values.chunks(rows.div_ceil(batches));
+    let first = Batch::new(&mut table, batches.next().unwrap().to_vec());
+    table.store = MemoryStore::new();
+    write_graph(&first.graph, &[], &mut &table.store, &mut |_| ()).unwrap();
+    table.rows = first.rows;
+    for batch in batches {
+        join(&mut table, batch.to_vec()).unwrap();
+        table.assert_sound(&WRONG);
+    }
+    table
+}
+
+fn assert_recall(parameters: Parameters, rows: usize, batches: &[usize]) {
+    // So narrow that recall tells graphs apart.
+    let options = ScanOptions { ef_search: 24, ..OPTIONS };
+    let mut whole = joined(parameters, rows, 1);
+    let random = whole.random.clone();
+    let expected = whole.recall(10, 400, options);
+    for batches in batches {
+        let mut table = joined(parameters, rows, *batches);
+        let unreached = connect(&table.index()).unwrap();
+        table.assert_sound(&["cannot be reached", "stale", "duplicate", "itself", "owner", "code"]);
+        table.random = random.clone();
+        let recall = table.recall(10, 400, options);
+        println!("{parameters:?}: {batches} batches: {recall} beside {expected}, {unreached} relinked");
+        assert!(recall > expected - 0.003, "{parameters:?}: {batches} batches: {recall} beside {expected}");
+        let query = table.random_vector();
+        table.assert_complete(Some(&query), OPTIONS);
+    }
+}
+
+#[test]
+fn recall_of_joined_batches() {
+    for metric in [Metric::L2, Metric::Cosine, Metric::InnerProduct, Metric::L1] {
+        assert_recall(parameters(12, metric), 2000, &[2, 5]);
+    }
+}
+
+#[test]
+fn recall_of_joined_batches_by_codes() {
+    for (metric, bits, payload) in [
+        (Metric::L2, 2, PayloadEncoding::Column),
+        (Metric::Cosine, 4, PayloadEncoding::F16),
+        (Metric::L2, 4, PayloadEncoding::Sq8),
+    ] {
+        assert_recall(coded(32, metric, bits, payload), 2000, &[2, 8]);
+    }
+}
+
+#[test]
+fn batches_join_what_changes_between_them() {
+    let kinds = [
+        parameters(8, Metric::Cosine),
+        Parameters { m: 2, m0: 4, ..parameters(6, Metric::L2) },
+        parameters(2500, Metric::L2),
+        coded(24, Metric::Cosine, 2, PayloadEncoding::F16),
+        coded(24, Metric::L2, 4, PayloadEncoding::Sq8),
+        coded(3000, Metric::L2, 1, PayloadEncoding::F16),
+    ];
+    for parameters in kinds {
+        let rows = if parameters.dimensions > 1000 { 60 } else { 300 };
+        let mut table = Table::new(MemoryStore::new(), parameters);
+        for round in 0..4 {
+            let values = mixed_values(&mut table, rows);
+            join(&mut table, values).unwrap();
+            table.assert_sound(&WRONG);
+            for _ in 0..rows / 2 {
+                let value = Some(table.random_vector());
+                table.insert(value).unwrap();
+                let Some(tid) = table.any_row() else { continue };
+                table.delete(tid);
+            }
+            let query = table.random_vector();
+            table.assert_complete(Some(&query), OPTIONS);
+            table.assert_complete(None, OPTIONS);
+            if round % 2 == 0 {
+                table.vacuum().unwrap();
+                table.assert_sound(&["cannot be reached", "tombstone", "did not end"]);
+                table.assert_sound(&WRONG);
+                table.assert_complete(Some(&query), ScanOptions { ef_search: 1, ..OPTIONS });
+            }
+        }
+    }
+}
+
+#[test]
+fn crashes_during_a_join() {
+    let of_levels = Parameters { m: 2, m0: 4, ..parameters(8, Metric::Cosine) };
+    for (parameters, rows) in [
+        (of_levels, 40),
+        (coded(16, Metric::L2, 2, PayloadEncoding::Column), 40),
+        (Parameters { m: 2, m0: 4, ..parameters(5000, Metric::L2) }, 6),
+    ] {
+        for before in [0, rows] {
+            let mut table = filled(parameters, before);
+            let values = mixed_values(&mut table, rows);
+            crash_during(&mut table, |table| join(table, values));
+        }
+    }
+}
+
+/// No prefix of a join's units leads to what is not there.
+#[test]
+fn links_lead_to_what_is_there_after_each_commit() {
+    let mut table = filled(Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) }, 60);
+    let values = random_values(&mut table, 60);
+    let before = table.store.commits();
+    join(&mut table, values).unwrap();
+    for commits in before..table.store.commits() {
+        table.crashed(commits, 0).assert_sound(&["stale", "owner", "duplicate", "itself", "tombstone"]);
+    }
+}
+
+#[test]
+fn rows_that_share_a_vector_are_joined() {
+    let mut table = Table::new(MemoryStore::recording(), parameters(3, Metric::L2));
+    let vector = table.random_vector();
+    table.insert(Some(vector.clone())).unwrap();
+    let before = table.store.commits();
+    join(&mut table, vec![Some(vector.clone()); 500]).unwrap();
+    assert_eq!(statistics(&table.index()).unwrap().nodes(), 1);
+    assert!(table.store.commits() - before < 30, "many rows go into one tuple");
+    let other = table.random_vector();
+    join(&mut table, vec![Some(other.clone()); 500]).unwrap();
+    assert_eq!(statistics(&table.index()).unwrap().nodes(), 2);
+    table.assert_complete(Some(&vector), OPTIONS);
+    table.assert_complete(Some(&other), OPTIONS);
+    join(&mut table, vec![None; 500]).unwrap();
+    table.assert_complete(Some(&other), OPTIONS);
+    table.assert_sound(&WRONG);
+}
+
+/// Each page that was there is changed once where memory holds all offers, however many nodes lie on it.
+#[test]
+fn pages_are_changed_once() {
+    let mut table = filled(parameters(4, Metric::L2), 600);
+    let values = random_values(&mut table, 600);
+    let mut batch = Batch::new(&mut table, values);
+    let (pages, before) = (u64::from(table.store.block_count().unwrap()), table.store.commits());
+    table.index().join_graph(&mut batch.graph, &[], 64 << 20, &mut |_| ()).unwrap();
+    table.rows.append(&mut batch.rows);
+    let added = u64::from(table.store.block_count().unwrap()) - pages;
+    let commits = table.store.commits() - before;
+    assert!(commits <= pages + 2 * added + 1, "{commits} units for {pages} pages and {added} new ones");
+    let query = table.random_vector();
+    table.assert_complete(Some(&query), OPTIONS);
+}
+
+/// At every step of a join a vacuum kills half of the older rows, and rows are inserted.
+#[test]
+fn a_vacuum_in_the_middle_of_a_join() {
+    for parameters in [
+        Parameters { m: 2, m0: 4, ..parameters(4, Metric::L2) },
+        coded(16, Metric::L2, 2, PayloadEncoding::Column),
+        Parameters { m: 2, m0: 4, ..parameters(2500, Metric::L2) },
+    ] {
+        let rows = if parameters.dimensions > 1000 { 12 } else { 40 };
+        let mut at = 0;
+        loop {
+            let mut table = filled(parameters, rows);
+            let values = mixed_values(&mut table, rows);
+            let mut batch = Batch::new(&mut table, values);
+            let inserted: Vec<_> = (0..4).map(|_| (table.next_tid(), table.random_vector())).collect();
+            let victims: Vec<_> = table.rows.keys().copied().step_by(2).collect();
+            victims.iter().for_each(|tid| table.delete(*tid));
+            let others = |step| {
+                if step == at {
+                    let index = table.index();
+                    bulk_delete(&index, MEMORY, &mut |tid| table.dead.contains(&tid)).unwrap();
+                    for (tid, vector) in &inserted {
+                        index.insert(vector, *tid, false).unwrap();
+                    }
+                }
+            };
+            let session = Session::new(&table.store, others);
+            batch.join(&Index::open(&session, &()).unwrap()).unwrap();
+            let steps = session.steps.get();
+            if steps > at {
+                table.rows.extend(inserted.into_iter().map(|(tid, vector)| (tid, Some(vector))));
+            }
+            table.rows.append(&mut batch.rows);
+            table.assert_sound(&["duplicate", "itself", "code"]);
+            let query = table.random_vector();
+            table.assert_complete(Some(&query), OPTIONS);
+            table.vacuum().unwrap();
+            connect(&table.index()).unwrap();
+            table.assert_sound(&[
+                "cannot be reached",
+                "tombstone",
+                "duplicate",
+                "itself",
+                "owner",
+                "did not end",
+            ]);
+            table.assert_complete(Some(&query), OPTIONS);
+            if steps <= at {
+                break;
+            }
+            // Most steps are reads of a search: primes meet all kinds.
+            at += 13;
+        }
+    }
+}
