@@ -127,7 +127,9 @@ fn indexes_move() {
     assert_eq!(report.len(), 12, "{report:#?}");
     for (index, movable, reason) in &report {
         let expected = match index.as_str() {
-            "items_sparse" => Some("walia_hnsw has no operator class sparsevec_l2_ops for type public.sparsevec"),
+            "items_sparse" => {
+                Some("walia_hnsw has no operator class sparsevec_l2_ops for type public.sparsevec")
+            }
             part if part.starts_with("parts_") && part != "parts_v" => {
                 Some("moves with the partitioned index that it belongs to")
             }
