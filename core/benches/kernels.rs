@@ -15,13 +15,17 @@ fn random_vector(rng: &mut StdRng, element: ElementType, dimensions: usize) -> V
     match element {
         ElementType::F32 => values.flat_map(f32::to_le_bytes).collect(),
         ElementType::F16 => values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
+        ElementType::Bit => (0..dimensions.div_ceil(8)).map(|_| rng.random()).collect(),
     }
 }
 
 fn distances(criterion: &mut Criterion) {
     let mut rng = StdRng::seed_from_u64(1);
-    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
-        for element in [ElementType::F32, ElementType::F16] {
+    for metric in
+        [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard]
+    {
+        let elements = [ElementType::F32, ElementType::F16, ElementType::Bit];
+        for element in elements.into_iter().filter(|element| metric.measures(*element)) {
             let mut group = criterion.benchmark_group(format!("{metric:?}/{element:?}"));
             for dimensions in [100, 128, 384, 768, 1536] {
                 let query = random_vector(&mut rng, element, dimensions);

@@ -5,8 +5,10 @@ use std::hash::{Hash, Hasher};
 
 /// Bytes of a page. Postgres can be compiled with other block sizes; walia refuses those.
 pub const PAGE_SIZE: usize = 8192;
-/// Largest number of dimensions of a stored vector.
+/// Largest number of dimensions of a stored vector of numbers.
 pub const MAX_DIMENSIONS: usize = 16000;
+/// Largest number of dimensions of a stored vector of bits.
+pub const MAX_BITS: usize = 64000;
 
 /// The distance that an index is built for. The values are on disk (FORMAT.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -20,14 +22,28 @@ pub enum Metric {
     Cosine = 3,
     /// Sum of absolute differences.
     L1 = 4,
+    /// Number of bits that differ.
+    Hamming = 5,
+    /// 1 − the share of common ones in all ones; 1 where there is no common one.
+    Jaccard = 6,
 }
 
 impl Metric {
     /// The metric of an on-disk value.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1]
+        [Self::L2, Self::InnerProduct, Self::Cosine, Self::L1, Self::Hamming, Self::Jaccard]
             .into_iter()
             .find(|metric| *metric as u8 == code)
+    }
+
+    /// Whether an index may measure elements of this type so.
+    pub fn measures(self, element: ElementType) -> bool {
+        matches!(self, Self::Hamming | Self::Jaccard) == (element == ElementType::Bit)
+    }
+
+    /// Whether codes estimate it.
+    pub fn has_codes(self) -> bool {
+        matches!(self, Self::L2 | Self::InnerProduct | Self::Cosine)
     }
 
     /// What the operator gives for a distance as the index ranks it.
@@ -58,20 +74,31 @@ pub enum ElementType {
     F32 = 1,
     /// IEEE 754 binary16.
     F16 = 2,
+    /// A bit: eight are a byte, the first the most significant. Bits without an element are zero.
+    Bit = 3,
 }
 
 impl ElementType {
-    /// Bytes of one element.
-    pub const fn size(self) -> usize {
+    /// Bytes of so many elements.
+    pub const fn bytes(self, elements: usize) -> usize {
         match self {
-            Self::F32 => 4,
-            Self::F16 => 2,
+            Self::F32 => 4 * elements,
+            Self::F16 => 2 * elements,
+            Self::Bit => elements.div_ceil(8),
+        }
+    }
+
+    /// The largest number of dimensions of a stored vector.
+    pub const fn max_dimensions(self) -> usize {
+        match self {
+            Self::F32 | Self::F16 => MAX_DIMENSIONS,
+            Self::Bit => MAX_BITS,
         }
     }
 
     /// The element type of an on-disk value.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::F32, Self::F16].into_iter().find(|element| *element as u8 == code)
+        [Self::F32, Self::F16, Self::Bit].into_iter().find(|element| *element as u8 == code)
     }
 }
 
@@ -102,7 +129,7 @@ impl PayloadEncoding {
 /// What an index is built with; fixed for its life and kept on its meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
-    /// Dimensions of every vector, 1 to [`MAX_DIMENSIONS`].
+    /// Dimensions of every vector, 1 to [`ElementType::max_dimensions`].
     pub dimensions: u16,
     /// Element type of the indexed column.
     pub element: ElementType,
@@ -138,7 +165,7 @@ impl Parameters {
 
     /// Bytes of a vector in the column's own precision.
     pub const fn vector_size(&self) -> usize {
-        self.dimensions as usize * self.element.size()
+        self.element.bytes(self.dimensions as usize)
     }
 
     /// Links that a node may keep on `layer`.

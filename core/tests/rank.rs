@@ -70,8 +70,9 @@ fn distance(metric: Metric, a: &Option<Vec<f32>>, b: &Option<Vec<f32>>) -> Optio
     let sum = |term: &dyn Fn(f64) -> f64| a.iter().zip(b).map(|(a, b)| term(f64::from(a - b))).sum::<f64>();
     Some(match metric {
         Metric::L2 => sum(&|difference| difference * difference).sqrt(),
-        Metric::L1 => sum(&f64::abs),
+        Metric::L1 | Metric::Hamming => sum(&f64::abs),
         Metric::InnerProduct => -product(a, b),
+        Metric::Jaccard => 1.0 - product(a, b) / (product(a, a) + product(b, b) - product(a, b)),
         Metric::Cosine => 1.0 - product(a, b) / (product(a, a) * product(b, b)).sqrt(),
     })
 }

@@ -19,13 +19,14 @@ BEGIN
                        ('cosine_distance(vecf32,vecf32)', 'walia'), ('cosine_distance(vecf16,vecf16)', 'walia'),
                        ('l1_distance(vecf32,vecf32)', 'walia'), ('l1_distance(vecf16,vecf16)', 'walia'),
                        ('vecf32_negative_inner_product(vecf32,vecf32)', 'walia'),
-                       ('vecf16_negative_inner_product(vecf16,vecf16)', 'walia')) AS functions (name, extension)
+                       ('vecf16_negative_inner_product(vecf16,vecf16)', 'walia'),
+                       ('bit_hamming_distance(bit,bit)', 'walia'), ('bit_jaccard_distance(bit,bit)', 'walia')) AS functions (name, extension)
           UNION ALL
           SELECT 'operator', name, 'pg_catalog.pg_operator'::pg_catalog.regclass::pg_catalog.oid,
                  pg_catalog.to_regoperator(name)::pg_catalog.oid, 'vector'
           FROM (VALUES ('<->(vector,vector)'), ('<->(halfvec,halfvec)'), ('<#>(vector,vector)'), ('<#>(halfvec,halfvec)'),
                        ('<=>(vector,vector)'), ('<=>(halfvec,halfvec)'), ('<+>(vector,vector)'),
-                       ('<+>(halfvec,halfvec)')) AS operators (name)
+                       ('<+>(halfvec,halfvec)'), ('<~>(bit,bit)'), ('<%>(bit,bit)')) AS operators (name)
          ) AS names (kind, name, catalog, object, extension)
     WHERE NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend JOIN pg_catalog.pg_extension ON pg_extension.oid OPERATOR(pg_catalog.=) refobjid

@@ -42,3 +42,13 @@ COMMENT ON OPERATOR CLASS halfvec_cosine_ops USING walia_hnsw IS 'cosine distanc
 COMMENT ON OPERATOR CLASS halfvec_l2_ops USING walia_hnsw IS 'Euclidean distance: <->';
 COMMENT ON OPERATOR CLASS halfvec_ip_ops USING walia_hnsw IS 'negative inner product: <#>';
 COMMENT ON OPERATOR CLASS halfvec_l1_ops USING walia_hnsw IS 'sum of absolute differences: <+>';
+
+-- No class is the default for bit, as with pgvector.
+CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING walia_hnsw AS
+    OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 bit_hamming_distance(bit, bit);
+CREATE OPERATOR CLASS bit_jaccard_ops FOR TYPE bit USING walia_hnsw AS
+    OPERATOR 1 <%> (bit, bit) FOR ORDER BY float_ops,
+    FUNCTION 1 bit_jaccard_distance(bit, bit);
+COMMENT ON OPERATOR CLASS bit_hamming_ops USING walia_hnsw IS 'Hamming distance: <~>';
+COMMENT ON OPERATOR CLASS bit_jaccard_ops USING walia_hnsw IS 'Jaccard distance: <%>';

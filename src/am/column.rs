@@ -8,7 +8,7 @@ use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use super::options::{Options, StoredAs};
 use crate::error::{Result, SqlError};
-use crate::types::{RawVector, measure_of};
+use crate::types::{RawVector, different_lengths, measure_of};
 
 /// Support function 1: the distance.
 pub const DISTANCE_PROCEDURE: u16 = 1;
@@ -67,22 +67,37 @@ pub unsafe fn declared_parameters(
             "support function 1 of the operator class is not a distance function of walia",
         )
     })?;
-    let dimensions = u16::try_from(type_modifier).map_err(|_| {
-        // SAFETY: by the caller's promise.
-        let name = unsafe { type_name(type_oid) };
-        SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, "column does not have dimensions")
-            .hint(format!(
-                "Specify them in the type, as in {name}(384), or index an expression of such a type."
-            ))
+    // SAFETY: by the caller's promise.
+    let name = || unsafe { type_name(type_oid) };
+    let invalid = |message: String| SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message);
+    if type_modifier < 0 {
+        return Err(invalid("column does not have dimensions".into()).hint(format!(
+            "Specify them in the type, as in {}(384), or index an expression of such a type.",
+            name()
+        )));
+    }
+    let most = element.max_dimensions();
+    let dimensions = u16::try_from(type_modifier).ok().filter(|dimensions| usize::from(*dimensions) <= most);
+    let dimensions = dimensions.ok_or_else(|| {
+        SqlError::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!("column cannot have more than {most} dimensions for walia_hnsw index"),
+        )
     })?;
-    let refused =
-        |message: String| Err(SqlError::new(PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE, message));
     let quantization = options.quantization();
-    if metric == Metric::L1 && matches!(quantization, Quantization::Bits(_)) {
-        return refused("quantization is not supported for the L1 distance".into())
-            .map_err(|error| error.hint("Omit the option, or set it to \"none\"."));
+    if !metric.has_codes() && matches!(quantization, Quantization::Bits(_)) {
+        let of_what = match element {
+            ElementType::Bit => format!("type {}", name()),
+            ElementType::F32 | ElementType::F16 => "the L1 distance".into(),
+        };
+        return Err(invalid(format!("quantization is not supported for {of_what}"))
+            .hint("Omit the option, or set it to \"none\"."));
     }
     let storage = match (options.storage(), element) {
+        (Some(_), ElementType::Bit) => {
+            return Err(invalid(format!("storage is not supported for type {}", name()))
+                .hint("Omit the option, or set it to \"auto\"."));
+        }
         (None, _) => Storage::Auto,
         (Some(StoredAs::F32), ElementType::F32) | (Some(StoredAs::F16), ElementType::F16) => {
             Storage::Encoding(PayloadEncoding::Column)
@@ -90,10 +105,8 @@ pub unsafe fn declared_parameters(
         (Some(StoredAs::F16), ElementType::F32) => Storage::Encoding(PayloadEncoding::F16),
         (Some(StoredAs::Sq8), _) => Storage::Encoding(PayloadEncoding::Sq8),
         (Some(StoredAs::F32), ElementType::F16) => {
-            // SAFETY: by the caller's promise.
-            let name = unsafe { type_name(type_oid) };
-            return refused(format!("storage \"f32\" is more precise than type {name}"))
-                .map_err(|error| error.hint("Omit the option, or set it to \"f16\" or \"sq8\"."));
+            return Err(invalid(format!("storage \"f32\" is more precise than type {}", name()))
+                .hint("Omit the option, or set it to \"f16\" or \"sq8\"."));
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
@@ -121,12 +134,13 @@ fn fit_again(wishes: Wishes) -> Parameters {
 pub unsafe fn vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<RawVector> {
     // SAFETY: by the caller's promise.
     let vector = unsafe { RawVector::from_datum(datum) };
-    if vector.bytes().len() == parameters.vector_size() {
+    if fits(&vector, parameters) {
         return Ok(vector);
     }
+    let dimensions = vector.dimensions(parameters.element);
     Err(SqlError::new(
         PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!("expected {} dimensions, not {}", parameters.dimensions, vector.dimensions()),
+        format!("expected {} dimensions, not {dimensions}", parameters.dimensions),
     ))
 }
 
@@ -142,16 +156,27 @@ pub unsafe fn query_vector(
 ) -> Result<RawVector> {
     // SAFETY: by the caller's promise.
     let vector = unsafe { RawVector::from_datum(datum) };
-    if vector.bytes().len() == parameters.vector_size() {
+    if fits(&vector, parameters) {
         return Ok(vector);
     }
     // The operator's own words.
+    let (expected, dimensions) = (parameters.dimensions, vector.dimensions(parameters.element));
+    if parameters.element == ElementType::Bit {
+        return Err(different_lengths(expected.into(), dimensions));
+    }
     // SAFETY: by the caller's promise.
     let name = unsafe { indexed_type_name(index) };
     Err(SqlError::new(
         PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!("different {name} dimensions {} and {}", parameters.dimensions, vector.dimensions()),
+        format!("different {name} dimensions {expected} and {dimensions}"),
     ))
+}
+
+/// Whether a vector has the bytes and the dimensions of an index's. Bits of one number of bytes may be more or
+/// fewer.
+fn fits(vector: &RawVector, parameters: &Parameters) -> bool {
+    vector.bytes().len() == parameters.vector_size()
+        && vector.dimensions(parameters.element) == usize::from(parameters.dimensions)
 }
 
 /// The name of the type that an index's operator class is for.
@@ -186,6 +211,7 @@ pub fn storage_name(parameters: &Parameters) -> &'static str {
         (PayloadEncoding::Sq8, _) => "sq8",
         (PayloadEncoding::F16, _) | (PayloadEncoding::Column, ElementType::F16) => "f16",
         (PayloadEncoding::Column, ElementType::F32) => "f32",
+        (PayloadEncoding::Column, ElementType::Bit) => "bit",
     }
 }
 
@@ -196,5 +222,7 @@ pub fn metric_name(metric: Metric) -> &'static str {
         Metric::InnerProduct => "inner_product",
         Metric::Cosine => "cosine",
         Metric::L1 => "l1",
+        Metric::Hamming => "hamming",
+        Metric::Jaccard => "jaccard",
     }
 }

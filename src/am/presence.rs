@@ -17,7 +17,7 @@ pub fn metric(index: NodeRef<pg_sys::IndexOptInfo>) -> Option<Metric> {
 
 /// Whether an index's distance is defined for all vectors.
 pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
-    matches!(metric(index), Some(Metric::L2 | Metric::L1))
+    matches!(metric(index), Some(Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard))
 }
 
 /// Whether an index may hold rows of these kinds; also where it cannot be read, of which a scan would complain.

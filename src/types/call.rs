@@ -7,7 +7,7 @@ use std::slice;
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
 
-use super::datum::{Array, State, Varlena, Vector, array};
+use super::datum::{Array, RawVector, State, Varlena, Vector, array};
 use super::element::Element;
 use crate::error::{Result, SqlError};
 use crate::memory;
@@ -70,6 +70,12 @@ impl Call {
     pub fn vector<E: Element>(&self, index: usize) -> Vector<E> {
         // SAFETY: `new`'s promise; arguments outlive the call.
         unsafe { Vector::from_datum(self.datum(index)) }
+    }
+
+    /// A `bit` argument.
+    pub fn bits(&self, index: usize) -> RawVector {
+        // SAFETY: `new`'s promise; arguments outlive the call.
+        unsafe { RawVector::from_datum(self.datum(index)) }
     }
 
     /// The argument of a receive function.

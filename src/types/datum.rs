@@ -8,11 +8,13 @@ use std::slice;
 
 use pgrx::pg_sys::Datum;
 use pgrx::{PgSqlErrorCode, pg_sys};
+use walia_core::types::ElementType;
 
 use super::element::Element;
 use crate::error::SqlError;
 
-/// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16.
+/// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16; of a `bit`
+/// its length, an int32.
 const VECTOR_HEADER: usize = 4;
 /// Bytes of a one-dimensional array without nulls before its elements, after the varlena header.
 const ARRAY_HEADER: usize = size_of::<pg_sys::ArrayType>() + 2 * size_of::<i32>() - pg_sys::VARHDRSZ;
@@ -96,7 +98,7 @@ impl RawVector {
     /// The vector of a datum; see [`Varlena`].
     ///
     /// # Safety
-    /// `datum` is a vector of either type (or of pgvector's) that outlives the result.
+    /// `datum` is a vector of either type (or of pgvector's) or a `bit` that outlives the result.
     pub unsafe fn from_datum(datum: Datum) -> Self {
         // SAFETY: by the caller's promise.
         Self(unsafe { Varlena::detoast(datum) })
@@ -117,9 +119,12 @@ impl RawVector {
         &self.0[VECTOR_HEADER..]
     }
 
-    /// The number of dimensions.
-    pub fn dimensions(&self) -> usize {
-        usize::from(u16::from_ne_bytes([self.0[0], self.0[1]]))
+    /// The number of dimensions of a vector with such elements.
+    pub fn dimensions(&self, element: ElementType) -> usize {
+        match element {
+            ElementType::F32 | ElementType::F16 => u16::from_ne_bytes([self.0[0], self.0[1]]).into(),
+            ElementType::Bit => u32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]) as usize,
+        }
     }
 }
 
@@ -134,7 +139,7 @@ impl<E: Element> Vector<E> {
     pub unsafe fn from_datum(datum: Datum) -> Self {
         // SAFETY: by the caller's promise.
         let vector = unsafe { RawVector::from_datum(datum) };
-        if vector.bytes().len() != vector.dimensions() * size_of::<E>() {
+        if vector.bytes().len() != vector.dimensions(E::TYPE) * size_of::<E>() {
             SqlError::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("invalid {} value", E::NAME))
                 .raise()
         }

@@ -5,8 +5,9 @@ use std::sync::LazyLock;
 use walia_core::kernel::Measure;
 use walia_core::types::{ElementType, Metric};
 
+use super::datum::RawVector;
 use super::element::Element;
-use super::validate::check_same;
+use super::validate::{check_same, different_lengths};
 use crate::error::Result;
 
 /// By metric, in the order of their codes, then by element type.
@@ -45,4 +46,25 @@ pub fn cosine<E: Element>(a: &[E], b: &[E]) -> Result<f64> {
 /// Sum of absolute differences.
 pub fn l1<E: Element>(a: &[E], b: &[E]) -> Result<f64> {
     ranking(Metric::L1, a, b)
+}
+
+/// Number of bits that differ.
+pub fn hamming(a: &RawVector, b: &RawVector) -> Result<f64> {
+    static MEASURE: LazyLock<Measure> = LazyLock::new(|| Measure::new(Metric::Hamming, ElementType::Bit));
+    of_bits(&MEASURE, a, b)
+}
+
+/// 1 − the share of common ones in all ones.
+pub fn jaccard(a: &RawVector, b: &RawVector) -> Result<f64> {
+    static MEASURE: LazyLock<Measure> = LazyLock::new(|| Measure::new(Metric::Jaccard, ElementType::Bit));
+    of_bits(&MEASURE, a, b)
+}
+
+/// The distance of two values of type `bit`.
+fn of_bits(measure: &Measure, a: &RawVector, b: &RawVector) -> Result<f64> {
+    let [length, other] = [a, b].map(|bits| bits.dimensions(ElementType::Bit));
+    if length != other {
+        return Err(different_lengths(length, other));
+    }
+    Ok(measure.distance(a.bytes(), b.bytes()))
 }

@@ -122,6 +122,16 @@ pub mod veccode {
     }
 }
 
+/// Distances of Postgres's `bit`.
+pub mod bit {
+    use super::*;
+
+    export! { bit,
+        hamming_distance(call) => distances::hamming(&call.bits(0), &call.bits(1));
+        jaccard_distance(call) => distances::jaccard(&call.bits(0), &call.bits(1));
+    }
+}
+
 /// The planner's support functions.
 ///
 /// `support` is that of the distances. There is nothing to say of them; but asking, before the planner looks for ways to

@@ -48,6 +48,11 @@ pub fn check_same<E: Element>(a: &[E], b: &[E]) -> Result<()> {
     ))
 }
 
+/// The error for two values of type `bit` that are not of one length.
+pub fn different_lengths(a: usize, b: usize) -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, format!("different bit lengths {a} and {b}"))
+}
+
 /// The element itself, if it is finite.
 pub fn finite<E: Element>(element: E) -> Result<E> {
     let value = element.to_f32();

@@ -39,7 +39,7 @@ impl Moments {
         let (scale, squares) = match self.metric {
             Metric::Cosine if squares == 0.0 => return,
             Metric::Cosine => (squares.sqrt().recip(), 1.0),
-            Metric::L2 | Metric::InnerProduct | Metric::L1 => (1.0, squares),
+            _ => (1.0, squares),
         };
         for (sum, value) in self.sums.iter_mut().zip(&self.values) {
             *sum += scale * f64::from(*value);
@@ -61,8 +61,8 @@ impl Moments {
     pub fn drift(&self, centroid: &[f32]) -> Option<f64> {
         let means: Vec<f64> = self.means().collect();
         let along = match self.metric {
-            Metric::L2 | Metric::L1 => 1.0,
-            Metric::InnerProduct | Metric::Cosine => {
+            Metric::L2 | Metric::L1 | Metric::Hamming => 1.0,
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => {
                 let squares = dot(centroid, centroid);
                 let product = sum(means.len(), |i| means[i] * f64::from(centroid[i]));
                 if squares > 0.0 { product / squares } else { 0.0 }

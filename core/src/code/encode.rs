@@ -50,8 +50,8 @@ impl Quantizer {
             "no codes of {parameters:?}"
         );
         let norm = match parameters.metric {
-            Metric::L2 | Metric::L1 => 1.0,
-            Metric::InnerProduct | Metric::Cosine => dot(centroid, centroid).sqrt(),
+            Metric::L2 | Metric::L1 | Metric::Hamming => 1.0,
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => dot(centroid, centroid).sqrt(),
         };
         let divided = |element: &f32| if norm > 0.0 { (f64::from(*element) / norm) as f32 } else { 0.0 };
         let centre = centroid.iter().map(divided).collect();
@@ -110,8 +110,8 @@ impl Quantizer {
             }
         }
         let (along, factor) = match self.parameters.metric {
-            Metric::L2 | Metric::L1 => (0.0, 1.0),
-            Metric::InnerProduct | Metric::Cosine => {
+            Metric::L2 | Metric::L1 | Metric::Hamming => (0.0, 1.0),
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => {
                 let along = dot(elements, &self.centre);
                 (along, along as f32)
             }
@@ -137,6 +137,13 @@ pub(super) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
         ElementType::F16 => {
             for (value, bytes) in values.iter_mut().zip(vector.as_chunks().0) {
                 *value = widen(u16::from_le_bytes(*bytes));
+            }
+        }
+        ElementType::Bit => {
+            for (values, byte) in values.chunks_mut(8).zip(vector) {
+                for (value, place) in values.iter_mut().zip((0..8).rev()) {
+                    *value = f32::from(byte >> place & 1);
+                }
             }
         }
     }
@@ -174,8 +181,8 @@ impl Operation for Encode<'_> {
 
         let factor = (squares / product) as f32;
         let (add, scale) = match metric {
-            Metric::L2 | Metric::L1 => (squares, -2.0 * factor),
-            Metric::InnerProduct | Metric::Cosine => (-along, -factor),
+            Metric::L2 | Metric::L1 | Metric::Hamming => (squares, -2.0 * factor),
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => (-along, -factor),
         };
         let add = if add.is_nan() { f32::MAX } else { (add as f32).clamp(f32::MIN, f32::MAX) };
         let scale = if scale.is_finite() && product > 0.0 { scale } else { 0.0 };

@@ -237,9 +237,9 @@ fn query<S: IntegerSimd>(quantizer: &Quantizer, levels: &[u8], split: &Split, ha
         instructions: quantizer.instructions,
         levels: ordered::<S>(levels, bits, code_dimensions),
         base: match metric {
-            Metric::L2 | Metric::L1 => split.squares,
+            Metric::L2 | Metric::L1 | Metric::Hamming => split.squares,
             Metric::InnerProduct => 0.0,
-            Metric::Cosine => 1.0,
+            Metric::Cosine | Metric::Jaccard => 1.0,
         },
         along: if metric == Metric::L2 { 1.0 } else { split.along },
         half_step,

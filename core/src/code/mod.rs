@@ -72,7 +72,7 @@ pub struct CodeParameters {
     pub dimensions: usize,
     /// Type of their elements.
     pub element: ElementType,
-    /// The distance that is estimated; not L1.
+    /// The distance that is estimated; one that has codes.
     pub metric: Metric,
     /// Bits of a level: 1, 2 or 4.
     pub bits: u8,
@@ -83,9 +83,9 @@ pub struct CodeParameters {
 }
 
 impl CodeParameters {
-    /// Whether codes can be made so: L1 has none, and only some numbers of bits and dimensions will do.
+    /// Whether codes can be made so: some metrics have none, and only some numbers of bits and dimensions will do.
     pub fn is_valid(&self) -> bool {
-        self.metric != Metric::L1
+        self.metric.has_codes()
             && matches!(self.bits, 1 | 2 | 4)
             && (1..=rotated_dimensions(self.dimensions)).contains(&self.code_dimensions)
     }

@@ -24,7 +24,7 @@ impl PayloadEncoding {
     /// Bytes of a payload.
     pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
         match self {
-            Self::Column => dimensions * element.size(),
+            Self::Column => element.bytes(dimensions),
             Self::F16 => F16_HEADER_SIZE + 2 * dimensions,
             Self::Sq8 => SQ8_HEADER_SIZE + dimensions,
         }
@@ -116,7 +116,7 @@ impl PayloadEncoding {
 
 /// Replaces what `bytes` holds by elements of a type.
 fn put_elements(values: impl ExactSizeIterator<Item = f32>, element: ElementType, bytes: &mut Vec<u8>) {
-    bytes.resize(element.size() * values.len(), 0);
+    bytes.resize(element.bytes(values.len()), 0);
     match element {
         ElementType::F32 => {
             for (bytes, value) in bytes.as_chunks_mut().0.iter_mut().zip(values) {
@@ -124,6 +124,8 @@ fn put_elements(values: impl ExactSizeIterator<Item = f32>, element: ElementType
             }
         }
         ElementType::F16 => put_halves(values, bytes.as_chunks_mut().0),
+        // Bits are kept as they are.
+        ElementType::Bit => {}
     }
 }
 
@@ -161,7 +163,7 @@ fn float(payload: &[u8], offset: usize) -> f32 {
 
 /// The elements of a vector.
 fn elements(vector: &[u8], element: ElementType) -> impl Iterator<Item = f32> {
-    vector.chunks_exact(element.size()).map(|bytes| match *bytes {
+    vector.chunks_exact(element.bytes(1)).map(|bytes| match *bytes {
         [a, b, c, d] => f32::from_le_bytes([a, b, c, d]),
         [a, b] => widen(u16::from_le_bytes([a, b])),
         _ => 0.0,
@@ -215,7 +217,7 @@ pub fn distance_bounds(
             let (low, high) = ((exact.0.sqrt() - residual).max(0.0), exact.1.sqrt() + residual);
             least_and_greatest(low * low, high * high, rounding, underflow)
         }
-        Metric::L1 => {
+        Metric::L1 | Metric::Hamming => {
             let (low, high) = least_and_greatest(distance.min(limit), distance, rounding, underflow);
             let difference = residual * (dimensions as f64).sqrt();
             least_and_greatest((low - difference).max(0.0), high + difference, rounding, underflow)
@@ -232,6 +234,7 @@ pub fn distance_bounds(
                 (distance - margin, distance + margin)
             }
         }
+        Metric::Jaccard => (0.0, 1.0),
         Metric::Cosine => {
             // A squared norm is rounded as the sum of products is, and there are two of which the roots
             // count.

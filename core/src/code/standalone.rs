@@ -156,9 +156,9 @@ impl StandaloneQuery {
             return self.said.push(Said::Unknown);
         }
         let (add, scale) = match metric {
-            Metric::L2 | Metric::L1 => (norm * norm, 2.0 * norm * scale),
+            Metric::L2 | Metric::L1 | Metric::Hamming => (norm * norm, 2.0 * norm * scale),
             Metric::InnerProduct => (0.0, norm * scale),
-            Metric::Cosine => (0.0, scale),
+            Metric::Cosine | Metric::Jaccard => (0.0, scale),
         };
         self.places.push(self.said.len());
         self.codes.extend(add.to_le_bytes());

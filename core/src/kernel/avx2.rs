@@ -1,12 +1,14 @@
-//! The kernels for x86-64 with AVX2, FMA and F16C.
+//! The kernels for x86-64 with AVX2, FMA, F16C and POPCNT.
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
+use super::bits::{BitKernels, Counted, count};
 use super::integer::{IntegerSimd, Operation};
+use super::scalar::Scalar;
 use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
-/// Proof that the machine has AVX2, FMA and F16C: made by [`Avx2::detect`], [`pass_avx2`] and [`run_avx2`]
-/// only.
+/// Proof that the machine has AVX2, FMA, F16C and POPCNT: made by [`Avx2::detect`], [`pass_avx2`] and
+/// [`run_avx2`] only.
 #[derive(Clone, Copy)]
 pub(crate) struct Avx2(());
 
@@ -15,7 +17,8 @@ impl Avx2 {
     pub(super) fn detect() -> Option<Self> {
         (is_x86_feature_detected!("avx2")
             && is_x86_feature_detected!("fma")
-            && is_x86_feature_detected!("f16c"))
+            && is_x86_feature_detected!("f16c")
+            && is_x86_feature_detected!("popcnt"))
         .then_some(Self(()))
     }
 }
@@ -121,9 +124,22 @@ impl Simd for Avx2 {
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx2,fma,f16c,popcnt")]
 fn pass_avx2<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
     pass::<Avx2, A, B, T>(Avx2(()), a, b, factor)
+}
+
+impl BitKernels for Avx2 {
+    fn bit_kernel<C: Counted>(self) -> Kernel {
+        // SAFETY: `self` proves that the machine has the instruction that `count_popcnt` is compiled for.
+        |a, b| unsafe { count_popcnt::<C>(a, b) }
+    }
+}
+
+/// Word by word: AVX2 counts no ones, and a vector of bits has few words.
+#[target_feature(enable = "popcnt")]
+fn count_popcnt<C: Counted>(a: &[u8], b: &[u8]) -> Sums {
+    count::<Scalar, C>(Scalar, a, b)
 }
 
 impl IntegerSimd for Avx2 {
@@ -191,7 +207,7 @@ impl IntegerSimd for Avx2 {
     }
 }
 
-#[target_feature(enable = "avx2,fma,f16c")]
+#[target_feature(enable = "avx2,fma,f16c,popcnt")]
 fn run_avx2<O: Operation>(operation: O) -> O::Output {
     operation.run(Avx2(()))
 }

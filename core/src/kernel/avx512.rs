@@ -1,6 +1,10 @@
 //! The kernels for x86-64 with AVX-512 F, BW and VL (every server since Skylake-X and Zen 4).
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
+use super::avx2::Avx2;
+use super::avx512_vpopcntdq::Avx512Vpopcntdq;
+use super::bits::{BitKernels, Counted};
+use super::scalar::Scalar;
 use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::x86_64::*;
 
@@ -109,6 +113,17 @@ impl Simd for Avx512 {
             let four = _mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps::<1>(eight));
             let two = _mm_add_ps(four, _mm_movehl_ps(four, four));
             _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)))
+        }
+    }
+}
+
+/// Those of a narrower instruction set where the machine lacks VPOPCNTDQ.
+impl BitKernels for Avx512 {
+    fn bit_kernel<C: Counted>(self) -> Kernel {
+        match (Avx512Vpopcntdq::detect(), Avx2::detect()) {
+            (Some(simd), _) => simd.bit_kernel::<C>(),
+            (None, Some(simd)) => simd.bit_kernel::<C>(),
+            (None, None) => Scalar.bit_kernel::<C>(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Distances between vectors, by the widest instructions that the machine has.
 //!
 //! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page.
-//! Elements are widened to f32 and added up in f32. `unsafe` is in the files of the instruction sets and in
+//! Elements are widened to f32 and added up in f32; bits are counted. `unsafe` is in the files of the instruction sets and in
 //! `prefetch` only.
 
 #[cfg(target_arch = "x86_64")]
@@ -10,6 +10,9 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod avx512_vnni;
+#[cfg(target_arch = "x86_64")]
+mod avx512_vpopcntdq;
+mod bits;
 mod integer;
 #[cfg(target_arch = "aarch64")]
 mod neon;
@@ -22,9 +25,10 @@ pub use prefetch::{prefetch, prefetch_range};
 pub(crate) use scalar::widen;
 
 use crate::types::{ElementType, Metric};
+use bits::{BitKernels, Common, CommonAndOwn, Differing};
 use simd::{
     AbsoluteDifferences, Element, F16, F32, HalvesKernel, Kernel, Products, ProductsAndSquares, Simd,
-    SquaredDifferences, Terms,
+    SquaredDifferences, Sums, Terms,
 };
 use std::sync::OnceLock;
 
@@ -126,31 +130,50 @@ impl Measure {
         }
     }
 
-    fn bind<S: Simd>(simd: S, metric: Metric, element: ElementType) -> Self {
+    fn bind<S: Simd + BitKernels>(simd: S, metric: Metric, element: ElementType) -> Self {
         match element {
             ElementType::F32 => Self::of_kernels::<S, F32>(simd, metric),
             ElementType::F16 => Self::of_kernels::<S, F16>(simd, metric),
+            ElementType::Bit => Self::of_bits(simd, metric),
         }
+    }
+
+    /// Every metric of vectors whose elements are 0 and 1.
+    fn of_bits(simd: impl BitKernels, metric: Metric) -> Self {
+        let (kernel, prepared_kernel) = match metric {
+            Metric::L2 | Metric::L1 | Metric::Hamming => {
+                (simd.bit_kernel::<Differing>(), simd.bit_kernel::<Differing>())
+            }
+            Metric::InnerProduct => (simd.bit_kernel::<Common>(), simd.bit_kernel::<Common>()),
+            Metric::Cosine | Metric::Jaccard => {
+                (simd.bit_kernel::<CommonAndOwn>(), simd.bit_kernel::<Common>())
+            }
+        };
+        let halves_kernel = |_: &[u8], _: &[u8], _| Sums { terms: f32::NAN, squares: f32::NAN };
+        Self { metric, kernel, prepared_kernel, halves_kernel }
     }
 
     fn of_kernels<S: Simd, E: Element>(simd: S, metric: Metric) -> Self {
         let (kernel, prepared_kernel, halves_kernel) = match metric {
             Metric::L2 => kernels::<S, E, SquaredDifferences, SquaredDifferences, SquaredDifferences>(simd),
             Metric::InnerProduct => kernels::<S, E, Products, Products, ProductsAndSquares>(simd),
-            Metric::Cosine => kernels::<S, E, ProductsAndSquares, Products, ProductsAndSquares>(simd),
-            Metric::L1 => {
+            Metric::Cosine | Metric::Jaccard => {
+                kernels::<S, E, ProductsAndSquares, Products, ProductsAndSquares>(simd)
+            }
+            Metric::L1 | Metric::Hamming => {
                 kernels::<S, E, AbsoluteDifferences, AbsoluteDifferences, AbsoluteDifferences>(simd)
             }
         };
         Self { metric, kernel, prepared_kernel, halves_kernel }
     }
 
-    /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine, 0 otherwise.
+    /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine and Jaccard, 0
+    /// otherwise.
     #[inline]
     pub fn prepare(&self, vector: &[u8]) -> f32 {
         match self.metric {
-            Metric::Cosine => (self.prepared_kernel)(vector, vector).terms,
-            Metric::L2 | Metric::InnerProduct | Metric::L1 => 0.0,
+            Metric::Cosine | Metric::Jaccard => (self.prepared_kernel)(vector, vector).terms,
+            Metric::L2 | Metric::InnerProduct | Metric::L1 | Metric::Hamming => 0.0,
         }
     }
 
@@ -174,7 +197,8 @@ impl Measure {
     ///
     /// L2 gives the squared distance, and the inner product is negated; both are infinite (or NaN) where f32
     /// overflows. Cosine is in 0 to 2. It is NaN where a squared norm is 0 in f32, as such a vector has no
-    /// direction, and 1 or NaN where one overflows.
+    /// direction, and 1 or NaN where one overflows. Jaccard is in 0 to 1, and 1 where no one is common, also
+    /// of a zero vector from itself.
     #[inline]
     pub fn distance(&self, a: &[u8], b: &[u8]) -> f64 {
         self.distance_from(a, self.prepare(a), b)
@@ -188,7 +212,8 @@ impl Measure {
     }
 
     /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded
-    /// to f32 after it was multiplied by `factor`; the same bits. Also gives [`Measure::squared_norm`] of
+    /// to f32 after it was multiplied by `factor`; the same bits. Not of bits, which are never kept so: those
+    /// have no number. Also gives [`Measure::squared_norm`] of
     /// that vector.
     #[inline]
     pub fn distance_from_halves(
@@ -207,7 +232,7 @@ impl Measure {
     pub fn squared_norm(&self, vector: &[u8]) -> f32 {
         match self.metric {
             Metric::Cosine | Metric::InnerProduct => (self.prepared_kernel)(vector, vector).terms,
-            Metric::L2 | Metric::L1 => 0.0,
+            Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard => 0.0,
         }
     }
 
@@ -217,18 +242,21 @@ impl Measure {
         self.finish((self.prepared_kernel)(a, b).terms, prepared_a, prepared_b)
     }
 
-    /// The distance of two vectors with a sum of terms and, under cosine, these squared norms.
+    /// The distance of two vectors with a sum of terms and, under cosine and Jaccard, these squared norms.
     #[inline]
     fn finish(&self, terms: f32, squares_a: f32, squares_b: f32) -> f64 {
         let terms = f64::from(terms);
         match self.metric {
-            Metric::L2 | Metric::L1 => terms,
+            Metric::L2 | Metric::L1 | Metric::Hamming => terms,
             Metric::InnerProduct => -terms,
             // The product of two f32 is exact in f64: it does not depend on their order, and a vector is at a
             // distance of exactly 0 from itself.
             Metric::Cosine => {
                 1.0 - (terms / (f64::from(squares_a) * f64::from(squares_b)).sqrt()).clamp(-1.0, 1.0)
             }
+            Metric::Jaccard if terms == 0.0 => 1.0,
+            // The sum of two f32 is exact in f64, too.
+            Metric::Jaccard => 1.0 - terms / (f64::from(squares_a) + f64::from(squares_b) - terms),
         }
     }
 }

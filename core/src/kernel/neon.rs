@@ -1,12 +1,14 @@
 //! The kernels for AArch64, whose baseline has NEON.
 #![allow(unsafe_code, reason = "SIMD intrinsics")]
 
+use super::bits::{BitKernels, BitSimd, Counted, count};
 use super::integer::{IntegerSimd, Operation};
 use super::simd::{Element, HalvesKernel, Kernel, ScaledF16, Simd, Sums, Terms, pass};
 use std::arch::aarch64::*;
 use std::arch::asm;
 
-/// Proof that the machine has NEON: made by [`Neon::detect`], [`pass_neon`] and [`run_neon`] only.
+/// Proof that the machine has NEON: made by [`Neon::detect`], [`pass_neon`], [`count_neon`] and [`run_neon`]
+/// only.
 #[derive(Clone, Copy)]
 pub(crate) struct Neon(());
 
@@ -95,6 +97,64 @@ impl Simd for Neon {
 #[target_feature(enable = "neon")]
 fn pass_neon<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32) -> Sums {
     pass::<Neon, A, B, T>(Neon(()), a, b, factor)
+}
+
+impl BitKernels for Neon {
+    fn bit_kernel<C: Counted>(self) -> Kernel {
+        // SAFETY: `self` proves that the machine has the instructions that `count_neon` is compiled for.
+        |a, b| unsafe { count_neon::<C>(a, b) }
+    }
+}
+
+impl BitSimd for Neon {
+    type Word = uint8x16_t;
+    type Counts = uint32x4_t;
+    const BYTES: usize = 16;
+
+    #[inline(always)]
+    fn none(self) -> uint32x4_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vdupq_n_u32(0) }
+    }
+
+    #[inline(always)]
+    fn load_word(self, bytes: &[u8]) -> uint8x16_t {
+        IntegerSimd::load(self, bytes)
+    }
+
+    #[inline(always)]
+    fn load_partial_word(self, bytes: &[u8]) -> uint8x16_t {
+        IntegerSimd::load_partial(self, bytes)
+    }
+
+    #[inline(always)]
+    fn and(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vandq_u8(a, b) }
+    }
+
+    #[inline(always)]
+    fn xor(self, a: uint8x16_t, b: uint8x16_t) -> uint8x16_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { veorq_u8(a, b) }
+    }
+
+    #[inline(always)]
+    fn add_ones(self, word: uint8x16_t, counts: uint32x4_t) -> uint32x4_t {
+        // SAFETY: `self` proves that the machine has NEON. Pairs of counts fit 16 bits.
+        unsafe { vpadalq_u16(counts, vpaddlq_u8(vcntq_u8(word))) }
+    }
+
+    #[inline(always)]
+    fn sum(self, counts: uint32x4_t) -> u32 {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vaddvq_u32(counts) }
+    }
+}
+
+#[target_feature(enable = "neon")]
+fn count_neon<C: Counted>(a: &[u8], b: &[u8]) -> Sums {
+    count::<Neon, C>(Neon(()), a, b)
 }
 
 impl IntegerSimd for Neon {

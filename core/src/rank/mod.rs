@@ -86,8 +86,8 @@ impl RankOptions {
         let least = f64::from(estimate) - self.deviations * f64::from(deviation);
         let (least, estimate) = match self.metric {
             // L1 is no less than L2.
-            Metric::L2 | Metric::L1 => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
-            Metric::InnerProduct | Metric::Cosine => (least, estimate),
+            Metric::L2 | Metric::L1 | Metric::Hamming => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => (least, estimate),
         };
         (self.order.ordinary(least), estimate)
     }

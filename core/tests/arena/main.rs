@@ -44,12 +44,16 @@ fn symmetric(random: &mut StdRng) -> f32 {
 
 /// Vectors as bytes.
 fn encode(element: ElementType, vectors: &[Vec<f32>]) -> Vec<Vec<u8>> {
+    let byte = |bits: &[f32]| {
+        bits.iter().zip((0..8).rev()).fold(0, |byte, (value, place)| byte | u8::from(*value > 0.0) << place)
+    };
     let encode = |vector: &Vec<f32>| match element {
         ElementType::F32 => bytemuck::cast_slice(vector).to_vec(),
         ElementType::F16 => {
             let halves: Vec<f16> = vector.iter().map(|value| f16::from_f32(*value)).collect();
             bytemuck::cast_slice(&halves).to_vec()
         }
+        ElementType::Bit => vector.chunks(8).map(byte).collect(),
     };
     vectors.iter().map(encode).collect()
 }
@@ -190,6 +194,20 @@ fn clustered_and_repeated_vectors_are_found() {
             }
         }
     }
+}
+
+/// Many vectors are as near as each other.
+#[test]
+fn bits_are_found() {
+    for (len, dimensions, at_least) in [(2000, 20, 0.99), (2000, 67, 0.95), (1000, 384, 0.9)] {
+        let (vectors, queries) = (uniform(len, dimensions, 1), uniform(30, dimensions, 2));
+        for metric in [Metric::Hamming, Metric::Jaccard] {
+            let parameters = parameters(dimensions, ElementType::Bit, metric);
+            assert_recall(parameters, &vectors, &queries, 2, at_least);
+        }
+    }
+    let (vectors, queries) = (clusters(1500, 384, 3), clusters(30, 384, 3));
+    assert_recall(parameters(384, ElementType::Bit, Metric::Hamming), &vectors, &queries, 1, 0.95);
 }
 
 /// Codes tell little about vectors whose distances are small beside that from the centroid: links must not rest on them.

@@ -19,9 +19,9 @@ fn squared_rests(metric: Metric, centroid: &[f32], vectors: &[Vec<f32>]) -> f64 
         let vector: Vec<f32> = vector.iter().map(|value| (f64::from(*value) / norm) as f32).collect();
         let squares = product(centroid, centroid);
         let along = match metric {
-            Metric::L2 | Metric::L1 => 1.0,
-            Metric::InnerProduct | Metric::Cosine if squares == 0.0 => 0.0,
-            Metric::InnerProduct | Metric::Cosine => product(&vector, centroid) / squares,
+            Metric::L2 | Metric::L1 | Metric::Hamming => 1.0,
+            _ if squares == 0.0 => 0.0,
+            Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => product(&vector, centroid) / squares,
         };
         let rest = vector.iter().zip(centroid).map(|(value, c)| f64::from(*value) - along * f64::from(*c));
         rest.map(|value| value * value).sum::<f64>()

@@ -16,6 +16,7 @@ fn values(element: ElementType, vector: &[u8]) -> Vec<f32> {
         ElementType::F16 => {
             vector.as_chunks().0.iter().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect()
         }
+        ElementType::Bit => unreachable!("bits are kept as they are"),
     }
 }
 
@@ -30,7 +31,7 @@ fn norm(element: ElementType, vector: &[u8]) -> f64 {
 
 /// The payload of a vector, and the vector decoded.
 fn round_trip(encoding: PayloadEncoding, element: ElementType, vector: &[u8]) -> (Vec<u8>, Vec<u8>) {
-    let mut payload = vec![0xff; encoding.size(vector.len() / element.size(), element)];
+    let mut payload = vec![0xff; encoding.size(vector.len() / element.bytes(1), element)];
     encoding.encode(vector, element, &mut payload);
     let mut scratch = vec![1, 2, 3];
     let decoded = encoding.decode(&payload, element, &mut scratch).to_vec();
@@ -41,7 +42,7 @@ fn round_trip(encoding: PayloadEncoding, element: ElementType, vector: &[u8]) ->
 fn check_bounds(encoding: PayloadEncoding, element: ElementType, query: &[u8], vector: &[u8]) {
     let (payload, decoded) = round_trip(encoding, element, vector);
     let residual = encoding.residual(&payload);
-    let dimensions = vector.len() / element.size();
+    let dimensions = vector.len() / element.bytes(1);
     let mut scratch = Vec::new();
     for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
         for set in InstructionSet::available() {

@@ -22,9 +22,13 @@ pub fn gaussian(rng: &mut StdRng, dimensions: usize, mean: f32) -> Vec<f32> {
 
 /// The bytes of a vector with these elements, rounded to the element type.
 pub fn bytes(element: ElementType, values: &[f32]) -> Vec<u8> {
+    let byte = |bits: &[f32]| {
+        bits.iter().zip((0..8).rev()).fold(0, |byte, (value, place)| byte | u8::from(*value > 0.0) << place)
+    };
     match element {
         ElementType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         ElementType::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
+        ElementType::Bit => values.chunks(8).map(byte).collect(),
     }
 }
 
@@ -38,7 +42,10 @@ pub fn distance(metric: Metric, a: &[f32], b: &[f32]) -> f64 {
         Metric::L2 => a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).powi(2)).sum(),
         Metric::InnerProduct => -product(a, b),
         Metric::Cosine => 1.0 - product(a, b) / (product(a, a) * product(b, b)).sqrt(),
-        Metric::L1 => a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).sum(),
+        Metric::L1 | Metric::Hamming => {
+            a.iter().zip(b).map(|(a, b)| (f64::from(*a) - f64::from(*b)).abs()).sum()
+        }
+        Metric::Jaccard => 1.0 - product(a, b) / (product(a, a) + product(b, b) - product(a, b)),
     }
 }
 

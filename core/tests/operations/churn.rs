@@ -78,6 +78,22 @@ fn rows_of_binary16_are_found_after_churn() {
     churn(&mut Table::new(MemoryStore::new(), parameters), 3, 200);
 }
 
+/// Small integers are distances of many rows at once, and under Jaccard a zero vector is as far from itself as from all others.
+#[test]
+fn rows_of_bits_are_found_after_churn() {
+    for metric in [Metric::Hamming, Metric::Jaccard] {
+        for (dimensions, rounds, operations) in [(1, 2, 100), (20, 4, 250), (133, 3, 200), (64_000, 2, 40)] {
+            let parameters = Parameters { element: ElementType::Bit, ..parameters(dimensions, metric) };
+            let mut table = Table::new(MemoryStore::new(), parameters);
+            churn(&mut table, rounds, operations);
+            if rounds > 2 {
+                let recall = table.recall(10, 20, OPTIONS);
+                assert!(recall > 0.95, "{metric:?} {dimensions}: {recall}");
+            }
+        }
+    }
+}
+
 #[test]
 fn rows_are_found_by_codes_after_churn() {
     for (metric, bits, payload) in [

@@ -43,6 +43,13 @@ pub fn bytes(elements: impl IntoIterator<Item = f32>, element: ElementType) -> V
     match element {
         ElementType::F32 => elements.flat_map(f32::to_le_bytes).collect(),
         ElementType::F16 => elements.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect(),
+        ElementType::Bit => {
+            let bits: Vec<bool> = elements.map(|value| value > 0.0).collect();
+            let byte = |bits: &[bool]| {
+                bits.iter().zip((0..8).rev()).map(|(bit, place)| u8::from(*bit) << place).sum()
+            };
+            bits.chunks(8).map(byte).collect()
+        }
     }
 }
 

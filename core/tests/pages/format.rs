@@ -158,6 +158,19 @@ fn golden_bytes_with_payloads_in_nodes() {
     assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
+/// Vectors of bits: the last byte is not full.
+#[test]
+fn golden_bytes_of_bits() {
+    for (name, metric) in
+        [("version-1-bits-hamming.txt", Metric::Hamming), ("version-1-bits-jaccard.txt", Metric::Jaccard)]
+    {
+        let parameters = Parameters { metric, ..parameters(503, ElementType::Bit, 2) };
+        let store = TestGraph::new(parameters, &[(0, 1), (1, 2), (0, 1), (2, 1)]).store();
+        assert_golden(name, &pages_of(&store));
+        assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
+    }
+}
+
 /// An index whose payloads lie apart, in two parts each.
 #[test]
 fn golden_bytes_with_payloads_apart() {
@@ -223,15 +236,21 @@ fn other_formats_are_refused() {
     assert_eq!(open(&|_| ()), Ok(()));
     assert_eq!(open(&|meta| meta.format_version = 2), Err(Error::Version { found: 2 }));
     assert_eq!(open(&|meta| meta.format_version = 0), Err(Error::Version { found: 0 }));
-    assert_eq!(open(&|meta| meta.incompatible_features = 9), Err(Error::Features { unknown: 8 }));
+    assert_eq!(open(&|meta| meta.incompatible_features = 17), Err(Error::Features { unknown: 16 }));
     assert_eq!(open(&|meta| meta.compatible_features = 9), Ok(()));
-    let corrupt: [&dyn Fn(&mut Meta); 12] = [
+    let bits = |meta: &mut Meta| {
+        (meta.element, meta.metric, meta.incompatible_features) =
+            (ElementType::Bit as u8, Metric::Hamming as u8, 8);
+    };
+    assert_eq!(open(&bits), Ok(()));
+    let corrupt: [&dyn Fn(&mut Meta); 17] = [
         &|meta| meta.magic += 1,
         &|meta| meta.dimensions = 16001,
         &|meta| meta.dimensions = 0,
         &|meta| meta.m = 1,
         &|meta| meta.m0 = 1100,
         &|meta| meta.metric = 5,
+        &|meta| meta.metric = 7,
         &|meta| meta.element = 0,
         &|meta| meta.payload_encoding = 3,
         &|meta| meta.link_stride = 4,
@@ -239,6 +258,11 @@ fn other_formats_are_refused() {
         &|meta| meta.entry_level = 41,
         // Codes without the feature bit that makes older readers refuse them.
         &|meta| (meta.code_length, meta.link_stride, meta.upper_link_stride) = (16, 24, 24),
+        // Bits without theirs, with a metric of numbers, with too many dimensions, and in another encoding.
+        &|meta| (bits(meta), meta.incompatible_features = 0).0,
+        &|meta| (bits(meta), meta.metric = Metric::L2 as u8).0,
+        &|meta| (bits(meta), meta.dimensions = 64_001).0,
+        &|meta| (bits(meta), (meta.payload_encoding, meta.incompatible_features) = (1, 10)).0,
     ];
     for (number, change) in corrupt.into_iter().enumerate() {
         assert!(matches!(open(change), Err(Error::Corrupt { block: 0, .. })), "change {number}");

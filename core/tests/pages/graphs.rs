@@ -17,7 +17,8 @@ pub struct TestGraph {
 
 /// Parameters for a test.
 pub fn parameters(dimensions: u16, element: ElementType, m: u16) -> Parameters {
-    Parameters::plain(dimensions, element, Metric::L2, m, 100)
+    let metric = if element == ElementType::Bit { Metric::Hamming } else { Metric::L2 };
+    Parameters::plain(dimensions, element, metric, m, 100)
 }
 
 impl TestGraph {
@@ -27,10 +28,16 @@ impl TestGraph {
             // Mostly zeros, which keeps golden bytes small.
             let element = |i| if i < 4 || i % 500 == 0 { (i % 7) as f32 + node as f32 * 0.25 } else { 0.0 };
             let elements = (0..usize::from(parameters.dimensions)).map(element);
+            let bit = |i: usize| u8::from(element(i) > 0.0) << (7 - i % 8);
             let mut bytes: Vec<u8> = match parameters.element {
                 ElementType::F32 => elements.flat_map(f32::to_le_bytes).collect(),
                 ElementType::F16 => {
                     elements.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect()
+                }
+                ElementType::Bit => {
+                    let dimensions = usize::from(parameters.dimensions);
+                    let byte = |first| (first..dimensions.min(first + 8)).map(bit).sum();
+                    (0..dimensions).step_by(8).map(byte).collect()
                 }
             };
             bytes.resize(bytes.len().next_multiple_of(8), 0);

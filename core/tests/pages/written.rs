@@ -94,11 +94,16 @@ fn nodes_with_their_payload_are_found_again() {
         (384, ElementType::F32),
         (768, ElementType::F32),
         (1536, ElementType::F32),
+        (1, ElementType::Bit),
+        (384, ElementType::Bit),
+        (1023, ElementType::Bit),
     ] {
         assert_written_well(dimensions, element, 16, 100);
     }
     assert_written_well(20, ElementType::F32, 2, 200);
     assert_written_well(20, ElementType::F32, 100, 50);
+    // The most bits that lie beside the links.
+    assert_written_well(62_784, ElementType::Bit, 16, 50);
 }
 
 #[test]
@@ -111,6 +116,7 @@ fn payloads_apart_are_found_again() {
         (2031, ElementType::F32),
         (16000, ElementType::F16),
         (16000, ElementType::F32),
+        (64000, ElementType::Bit),
     ] {
         assert_written_well(dimensions, element, 16, 40);
     }

@@ -141,7 +141,7 @@ impl Execution {
         // expression is reset.
         let vector = unsafe { RawVector::from_datum(value) };
         let Private { metric, element, bits, .. } = self.private;
-        let quantizer = code_quantizer(vector.dimensions(), element, metric, bits);
+        let quantizer = code_quantizer(vector.dimensions(element), element, metric, bits);
         Some(StandaloneQuery::new(&quantizer, vector.bytes()))
     }
 

@@ -27,6 +27,8 @@ impl Rounding {
         }
         let each = f64::from(f32::EPSILON) * f64::from(parameters.dimensions);
         match parameters.metric {
+            // They are counted.
+            Metric::Hamming | Metric::Jaccard => Self { absolute: 0.0, relative: 0.0 },
             Metric::L2 | Metric::L1 => Self { absolute: 0.0, relative: each },
             Metric::Cosine => Self { absolute: 4.0 * each, relative: 0.0 },
             // It depends on the norms of vectors that nobody knows.

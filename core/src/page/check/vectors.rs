@@ -38,6 +38,7 @@ pub(super) fn check<Store: PageStore>(
     let mut hashes = Vec::new();
     hashes.try_reserve_exact(facts.nodes.len())?;
     hashes.resize(facts.nodes.len(), Hashes::default());
+    let parameters = &index.schema.layout.parameters;
     for (node, hashes) in facts.nodes.iter().zip(&mut hashes) {
         index.store.interrupt_point();
         // Damage has been noted before.
@@ -49,8 +50,11 @@ pub(super) fn check<Store: PageStore>(
         hashes.payload = hash(&payload);
         let vector = index.schema.decode(&payload);
         let lost = index.schema.layout.encoding.residual(&payload);
-        if !is_finite(&vector, index.schema.layout.parameters.element) || !lost.is_finite() || lost < 0.0 {
+        if !is_finite(&vector, parameters.element) || !lost.is_finite() || lost < 0.0 {
             findings.error(node.link.block, node.link.slot, "node with a payload that is not finite");
+        }
+        if parameters.element == ElementType::Bit && has_further_bits(&vector, parameters.dimensions.into()) {
+            findings.error(node.link.block, node.link.slot, "node with bits past the last dimension");
         }
         if node.header.is_live() && index.schema.measure.overflows(&vector) {
             facts.check_presence(AsideKind::ZeroVector, node.link, findings);
@@ -77,5 +81,12 @@ fn is_finite(vector: &[u8], element: ElementType) -> bool {
         ElementType::F16 => {
             vector.chunks_exact(2).all(|bytes| bytemuck::pod_read_unaligned::<f16>(bytes).is_finite())
         }
+        ElementType::Bit => true,
     }
+}
+
+/// Whether bits that are no element are set: they would be counted.
+fn has_further_bits(vector: &[u8], dimensions: usize) -> bool {
+    let last = vector.last().copied().unwrap_or(0);
+    !dimensions.is_multiple_of(8) && last << (dimensions % 8) != 0
 }

@@ -54,14 +54,15 @@ pub struct Wishes {
     pub storage: Storage,
 }
 
-/// The parameters of an index with these wishes. L1 has no codes, whatever is wished for.
+/// The parameters of an index with these wishes. Some metrics have no codes, whatever is wished for, and bits
+/// are stored as they are.
 ///
 /// With codes, a node has 1.5m places for links on layer 0, and as many more, up to 2m, as cost no page.
 pub fn fit(wishes: Wishes) -> Parameters {
     let Wishes { dimensions, element, metric, m, ef_construction, quantization, storage } = wishes;
     let plain = Parameters::plain(dimensions, element, metric, m, ef_construction);
     let bits = match quantization {
-        _ if metric == Metric::L1 => 0,
+        _ if !metric.has_codes() => 0,
         Quantization::None => 0,
         Quantization::Bits(bits) => bits,
         Quantization::Auto if dimensions < MIN_DIMENSIONS => 0,
@@ -70,8 +71,8 @@ pub fn fit(wishes: Wishes) -> Parameters {
         Quantization::Auto => 1,
     };
     let column = match storage {
-        Storage::Encoding(payload) => Parameters { payload, ..plain },
-        Storage::Auto => plain,
+        Storage::Encoding(payload) if element != ElementType::Bit => Parameters { payload, ..plain },
+        _ => plain,
     };
     if bits == 0 {
         return column;

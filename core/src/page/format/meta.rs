@@ -8,7 +8,7 @@ use crate::page::format::layout::{Layout, Sizes};
 use crate::page::format::presence::Presence;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, NodeHeader};
-use crate::types::{ElementType, Error, Link, MAX_DIMENSIONS, Metric, Parameters, PayloadEncoding, Result};
+use crate::types::{ElementType, Error, Link, Metric, Parameters, PayloadEncoding, Result};
 use bytemuck::{Pod, Zeroable};
 
 /// Block of the meta page.
@@ -29,8 +29,10 @@ pub const FEATURE_CODES: u32 = 1;
 pub const FEATURE_PAYLOAD_ENCODING: u32 = 2;
 /// Incompatible feature: extensions of nodes.
 pub const FEATURE_EXTENSION: u32 = 4;
+/// Incompatible feature: elements of one bit.
+pub const FEATURE_BITS: u32 = 8;
 /// Incompatible feature bits that this version knows.
-pub const KNOWN_FEATURES: u32 = FEATURE_CODES | FEATURE_PAYLOAD_ENCODING;
+pub const KNOWN_FEATURES: u32 = FEATURE_CODES | FEATURE_PAYLOAD_ENCODING | FEATURE_BITS;
 
 /// The contents of the meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -139,6 +141,9 @@ impl Meta {
         if parameters.payload.is_lossy() {
             features |= FEATURE_PAYLOAD_ENCODING;
         }
+        if parameters.element == ElementType::Bit {
+            features |= FEATURE_BITS;
+        }
         let mut meta = Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
@@ -193,6 +198,7 @@ impl Meta {
             (FEATURE_CODES, meta.code_length > 0),
             (FEATURE_PAYLOAD_ENCODING, meta.payload_encoding != PayloadEncoding::Column as u8),
             (FEATURE_EXTENSION, meta.extension_length > 0),
+            (FEATURE_BITS, meta.element == ElementType::Bit as u8),
         ];
         if features.iter().any(|(bit, used)| *used != (meta.incompatible_features & bit != 0)) {
             return Err(corrupt("meta page whose feature bits contradict its values"));
@@ -208,21 +214,29 @@ impl Meta {
     /// What the index was built with.
     pub fn parameters(&self) -> Result<Parameters> {
         let corrupt = |what| Error::Corrupt { block: META_BLOCK, slot: 0, what };
-        if self.dimensions == 0 || usize::from(self.dimensions) > MAX_DIMENSIONS || self.m < 2 || self.m0 < 2
-        {
+        let element = ElementType::from_code(self.element).ok_or(corrupt("unknown element type"))?;
+        let metric = Metric::from_code(self.metric).ok_or(corrupt("unknown metric"))?;
+        let payload = PayloadEncoding::from_code(self.payload_encoding)
+            .ok_or(corrupt("meta page with an unknown payload encoding"))?;
+        let dimensions = 1..=element.max_dimensions();
+        let possible = dimensions.contains(&self.dimensions.into())
+            && self.m >= 2
+            && self.m0 >= 2
+            && metric.measures(element)
+            && !(element == ElementType::Bit && payload.is_lossy());
+        if !possible {
             return Err(corrupt("meta page with impossible parameters"));
         }
         Ok(Parameters {
             dimensions: self.dimensions,
-            element: ElementType::from_code(self.element).ok_or(corrupt("unknown element type"))?,
-            metric: Metric::from_code(self.metric).ok_or(corrupt("unknown metric"))?,
+            element,
+            metric,
             m: self.m,
             m0: self.m0,
             ef_construction: self.ef_construction,
             code_bits: self.code_bits,
             code_dimensions: self.code_dimensions,
-            payload: PayloadEncoding::from_code(self.payload_encoding)
-                .ok_or(corrupt("meta page with an unknown payload encoding"))?,
+            payload,
         })
     }
 

@@ -79,7 +79,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
     /// Whether the vectors of nodes are to be looked at: some may have no distance, and none was met yet.
     pub(super) fn looks_at_vectors(&self) -> bool {
         let parameters = &self.index.schema.layout.parameters;
-        // The greatest vector of binary16 is ordinary.
+        // The greatest vector of binary16 is ordinary, and those of bits are.
         parameters.element == ElementType::F32
             && matches!(parameters.metric, Metric::Cosine | Metric::InnerProduct)
             && self.meta.presence(AsideKind::ZeroVector) == Presence::Clearing
