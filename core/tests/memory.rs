@@ -15,7 +15,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, Meta, check, write_graph};
+use walia_core::page::{Index, MemoryStore, Meta, Pages, WriteUnit, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -184,6 +184,10 @@ fn what_grows_may_fail() {
 
         let joined = Index::open(&other, &()).unwrap();
         let mut more = graph(code_bits, ROWS, usize::MAX).unwrap();
+        // The store takes memory for many pages at a time: it shall have it.
+        while other.block_count().unwrap() < 1100 {
+            other.begin().extend().unwrap();
+        }
         // A place for each node is more than that, and after those it needs no more.
         assert_eq!(
             limited(MOST, || joined.join_graph(&mut more, &[], MOST, &mut |_| ())),
