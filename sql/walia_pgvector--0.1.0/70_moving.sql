@@ -10,10 +10,16 @@ CREATE FUNCTION walia_migration_report() RETURNS TABLE (
     operator_class text,
     bytes bigint,               -- of the index as it is; 0 for a partitioned one
     movable boolean,            -- whether walia_migration_statements gives statements for it
-    reason text                 -- why not
+    reason text,                -- why not
+    key text,                   -- what it indexes; this and what follows are arguments of walia_build_estimate
+    options text[],             -- those that walia_hnsw has too
+    predicate text              -- which rows; NULL for all
 ) LANGUAGE sql STABLE STRICT PARALLEL SAFE SET search_path = pg_catalog, pg_temp AS $$
     SELECT i.indrelid::regclass, i.indexrelid::regclass, am.amname::text, old_class.opcname::text,
-           coalesce(pg_relation_size(i.indexrelid), 0), reason IS NULL, reason
+           coalesce(pg_relation_size(i.indexrelid), 0), reason IS NULL, reason, pg_get_indexdef(i.indexrelid, 1, false),
+           ARRAY(SELECT format('%s=%s', option_name, option_value) FROM pg_options_to_table(c.reloptions)
+                 WHERE option_name IN ('m', 'ef_construction') ORDER BY option_name),
+           pg_get_expr(i.indpred, i.indrelid)
     FROM pg_index i
     JOIN pg_class c ON c.oid = i.indexrelid
     JOIN pg_am am ON am.oid = c.relam

@@ -37,8 +37,9 @@ row! {
 }
 
 export!("walia_build_estimate_wrapper": call(REGCLASSOID, TEXTOID, TEXTOID, TEXTARRAYOID, TEXTOID) -> Estimated =>
-    walia_build_estimate(&Definition::new(
-        call.oid(0), call.text(1), call.text(2), call.datum(3), call.text(4)).or_raise()));
+    // As of a strict function; the other arguments may be NULL.
+    call.datum(0).map_or_else(Vec::new, |_| walia_build_estimate(&Definition::new(
+        call.oid(0), call.text(1), call.text(2), call.datum(3), call.text(4)).or_raise())));
 
 /// The ways of a build, the fastest first.
 #[derive(Clone, Copy, PartialEq, Eq)]

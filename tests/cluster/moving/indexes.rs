@@ -137,6 +137,13 @@ fn indexes_move() {
         };
         assert_eq!((*movable, reason.as_deref()), (expected.is_none(), expected), "{index}");
     }
+    let estimates = "SELECT index_name::text, rows FROM walia_migration_report() AS r,
+                       walia_build_estimate(r.table_name, r.key, r.operator_class, r.options, r.predicate)
+                     WHERE movable AND chosen AND maintenance_work_mem > 0 AND index_bytes > 0";
+    let estimates: Vec<(String, i64)> =
+        client.query(estimates, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1))).collect();
+    assert_eq!(estimates.len(), report.iter().filter(|(_, movable, _)| *movable).count(), "{estimates:#?}");
+    assert!(estimates.contains(&("parts_v".into(), 200)), "{estimates:#?}");
     let definitions = |client: &mut Client| -> Vec<String> {
         let query = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexdef !~ 'UNIQUE|sparse' ORDER BY indexname";
         client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
