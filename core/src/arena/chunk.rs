@@ -106,7 +106,7 @@ impl Shape {
         let words = size_of::<AtomicU32>();
         let upper_lists = (rows / (self.m - 1)).max(1).next_power_of_two();
         let beside = [
-            rows * self.code_size,
+            (rows * self.code_stride).next_multiple_of(size_of::<CacheLine>()),
             rows * size_of::<Row>(),
             rows * self.base_words * words,
             upper_lists * self.upper_words * words,
