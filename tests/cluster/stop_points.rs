@@ -120,9 +120,10 @@ fn prepare(cluster: &Cluster, client: &mut Client, point: &str) -> &'static str 
     command
 }
 
-/// All but that of healing, which needs more than one command.
+/// All but those of healing and of joining graphs, which have tests of their own.
 fn stop_points() -> impl Iterator<Item = &'static str> {
-    StopPoint::ALL.iter().map(|point| point.name()).filter(|point| !point.starts_with("heal"))
+    let is_of_another = |point: &&str| point.starts_with("heal") || point.starts_with("batch");
+    StopPoint::ALL.iter().map(|point| point.name()).filter(move |point| !is_of_another(point))
 }
 
 fn start() -> Cluster {
@@ -188,6 +189,43 @@ fn a_cancelled_command() {
             assert_complete(&mut client, "<->");
         }
         assert_repairable(&mut client);
+    }
+}
+
+/// A build in batches that ends before its time leaves the index that was there.
+#[test]
+fn a_build_that_joins_graphs() {
+    const ROWS: &str = "DROP TABLE IF EXISTS items; SELECT setseed(0.5);
+        CREATE TABLE items (id bigserial, v vecf32(3));
+        INSERT INTO items (v) SELECT CASE WHEN i % 50 > 0 THEN ARRAY[random(), random(), random()]::real[] END
+            FROM generate_series(1, 10000) AS i;
+        CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)";
+    const BUILD: &str = "SET maintenance_work_mem = '1MB'; REINDEX INDEX items_v";
+    let cluster = start();
+    for point in StopPoint::ALL.iter().map(|point| point.name()).filter(|point| point.starts_with("batch")) {
+        for is_killed in [false, true] {
+            cluster.connect().batch_execute(ROWS).unwrap();
+            thread::scope(|scope| {
+                let mut stopper = Stopper::new(&cluster);
+                let held = scope.spawn(|| run_to(&cluster, point, BUILD).unwrap_err());
+                stopper.wait_for(1, point);
+                if is_killed {
+                    stopper.0.batch_execute("SELECT pg_switch_wal()").unwrap();
+                    cluster.kill9();
+                    cluster.run();
+                } else {
+                    stopper.cancel();
+                    assert_eq!(held.join().unwrap().code(), Some(&SqlState::QUERY_CANCELED), "{point}");
+                }
+            });
+            let mut client = cluster.connect();
+            assert_sound(&mut client);
+            assert_complete(&mut client, "<->");
+            client.batch_execute(BUILD).unwrap();
+            assert_sound(&mut client);
+            assert_complete(&mut client, "<->");
+            assert_repairable(&mut client);
+        }
     }
 }
 
