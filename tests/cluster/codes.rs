@@ -397,6 +397,49 @@ fn dead_entries_that_no_query_is_near() {
     assert_by_codes(&mut client, &by_tenant);
 }
 
+/// Rows of which more lie on a page than of those that are near: nothing is dead, and no query looks for it twice.
+#[test]
+fn short_rows_that_are_alive() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia;
+             CREATE TABLE docs (tenant int, body text, v vecf32(24));
+             ALTER TABLE docs ALTER body SET STORAGE external;
+             INSERT INTO docs SELECT 1, CASE WHEN i % 20 = 0 THEN repeat('long ', 350) END,
+                 (SELECT array_agg(i % 20 / 20 + CASE WHEN i % 20 = 0 THEN 0 ELSE 50 END + random() / (i + 1))
+                  FROM generate_series(1, 24))::vecf32
+             FROM generate_series(1, 6000) AS i;
+             INSERT INTO docs SELECT 2 FROM generate_series(1, 6000);
+             INSERT INTO docs SELECT 2, repeat('long ', 200), '[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24]'
+                 FROM generate_series(1, 300);
+             CREATE INDEX ON docs (tenant, walia_code(v));
+             VACUUM ANALYZE docs; SET enable_seqscan = off; SET enable_sort = off",
+        )
+        .unwrap();
+    let mut buffers = |tenant: i32| {
+        let statement = format!(
+            "EXPLAIN (ANALYZE, BUFFERS, FORMAT JSON) SELECT * FROM docs WHERE tenant = {tenant} ORDER BY {} LIMIT 10",
+            near("<->")
+        );
+        let row = client.simple_query(&statement).unwrap();
+        let text = row.iter().find_map(|message| match message {
+            postgres::SimpleQueryMessage::Row(row) => row.get(0).map(str::to_owned),
+            _ => None,
+        });
+        let text = text.unwrap();
+        assert!(text.contains("WaliaCodeScan"), "{text}");
+        let hits = text.lines().find_map(|line| line.trim().strip_prefix("\"Shared Hit Blocks\": ")).unwrap();
+        hits.trim_end_matches(',').parse::<usize>().unwrap()
+    };
+    for tenant in [1, 2] {
+        buffers(tenant);
+        let again = buffers(tenant);
+        assert!(again < 1500, "{again} pages were read for tenant {tenant}");
+    }
+}
+
 /// What was found dead may have been vacuumed since, and its place be a new row's.
 #[test]
 fn places_of_dead_rows_that_are_used_again() {

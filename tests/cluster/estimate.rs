@@ -199,7 +199,8 @@ fn wrong_arguments_are_named() {
     client
         .batch_execute(
             "ALTER TABLE items ADD w vecf16(4); CREATE INDEX items_v ON items USING walia_hnsw (v);
-             CREATE VIEW a_view AS SELECT * FROM items",
+             CREATE VIEW a_view AS SELECT * FROM items;
+             CREATE TABLE numbers (v int8); INSERT INTO numbers VALUES (5); CREATE TABLE three (v vecf32(3))",
         )
         .unwrap();
     for (arguments, message) in [
@@ -218,6 +219,15 @@ fn wrong_arguments_are_named() {
             "'items', 'v', predicate => 'random() < 1'",
             "functions in index predicate must be marked IMMUTABLE",
         ),
+        // A comment takes the table out of the query, and the text names another.
+        (
+            "'numbers', 'v) FROM three WHERE (true /*', predicate => '*/'",
+            "an index has one key and one predicate",
+        ),
+        (
+            "'items', 'v', predicate => 'ctid IS NOT NULL'",
+            "index creation on system columns is not supported",
+        ),
         ("'items', 'v', predicate => 'id IN (SELECT 1)'", "an index has one key and one predicate"),
         (
             "'items', 'v', 'no_ops'",
@@ -235,6 +245,27 @@ fn wrong_arguments_are_named() {
         let error = client.batch_execute(&query).expect_err(arguments);
         assert_eq!(error.as_db_error().unwrap().message(), message, "{arguments}");
     }
+}
+
+/// Policies hide no row from CREATE INDEX.
+#[test]
+fn policies_hide_nothing() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    prepare(&mut client, "vecf32", 4, 500, 0, 0);
+    client
+        .batch_execute(
+            "CREATE ROLE owner; ALTER TABLE items OWNER TO owner; ALTER TABLE items ENABLE ROW LEVEL SECURITY;
+             CREATE POLICY nothing ON items USING (false); SET ROLE owner",
+        )
+        .unwrap();
+    assert_eq!(told(&mut client, "'items'")[0].1.rows, 500);
+    client.batch_execute("ALTER TABLE items FORCE ROW LEVEL SECURITY").unwrap();
+    let error = client.batch_execute("SELECT * FROM walia_build_estimate('items')").unwrap_err();
+    let message = "query would be affected by row-level security policy for table \"items\"";
+    assert_eq!(error.as_db_error().unwrap().message(), message);
+    let setting = client.query_one("SHOW row_security", &[]).unwrap();
+    assert_eq!(setting.get::<_, &str>(0), "on");
 }
 
 #[test]
@@ -278,7 +309,7 @@ fn progress_tells_how_much_is_left() {
     let taken = end.duration_since(begin).as_secs_f64();
     for (moment, done) in &moments {
         let passed = moment.duration_since(begin).as_secs_f64() / taken;
-        assert!((done - passed).abs() < 0.25, "{done} of the rows after {passed} of the time");
+        assert!((done - passed).abs() < 0.4, "{done} of the rows after {passed} of the time");
     }
     assert!(moments.windows(2).all(|pair| pair[0].1 <= pair[1].1));
     assert!(moments.last().unwrap().1 > 0.9, "{:?}", moments.last());

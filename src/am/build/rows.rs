@@ -240,6 +240,7 @@ impl<'a> Rows<'a> {
         let asides = std::mem::take(&mut self.asides);
         if self.written > 0 {
             progress::begin(Phase::JoiningGraph);
+            progress::rows_done(0);
             progress::rows_total(arena.len().into());
             let index = self.open()?;
             let joined = index.join_graph(&mut arena, &asides, self.memory / JOIN_SHARE, &mut poll);

@@ -20,14 +20,15 @@ pub struct Analyzed {
 
 impl Analyzed {
     /// Of its text.
-    pub fn new(query: &str) -> Result<Self> {
+    /// Its only table is to be this one.
+    pub fn new(query: &str, table: pg_sys::Oid) -> Result<Self> {
         let text = CString::new(query).map_err(|_| invalid("the definition of the index has a zero byte"))?;
         // SAFETY: prepares a statement, which is not run; what it is made of is copied into the caller's memory.
         let (query, column) = unsafe {
             let context = pg_sys::CurrentMemoryContext;
             pg_sys::SPI_connect();
             let plan = pg_sys::SPI_prepare(text.as_ptr(), 0, ptr::null_mut());
-            let found = if plan.is_null() { None } else { Self::only_query(plan, context) };
+            let found = if plan.is_null() { None } else { Self::only_query(plan, table, context) };
             pg_sys::SPI_finish();
             found.ok_or_else(|| invalid("an index has one key and one predicate"))?
         };
@@ -44,6 +45,10 @@ impl Analyzed {
                 let message = format!("functions in index {what} must be marked IMMUTABLE");
                 return Err(SqlError::new(code, message));
             }
+            if names_system_column(expression) {
+                let code = PgSqlErrorCode::ERRCODE_FEATURE_NOT_SUPPORTED;
+                return Err(SqlError::new(code, "index creation on system columns is not supported"));
+            }
         }
         Ok(Self { column, key, predicate })
     }
@@ -54,6 +59,7 @@ impl Analyzed {
     /// `plan` is a prepared statement; connected to SPI.
     unsafe fn only_query(
         plan: pg_sys::SPIPlanPtr,
+        table: pg_sys::Oid,
         context: pg_sys::MemoryContext,
     ) -> Option<(*mut pg_sys::Query, Column)> {
         let length = |list: *mut pg_sys::List| {
@@ -87,6 +93,20 @@ impl Analyzed {
         if !plain {
             return None;
         }
+        // Text that leaves its place, as by a comment that ends in the next, may name another table.
+        // SAFETY: a query of one table has its entry, and its FROM.
+        let is_of_table = unsafe {
+            let entry = &*pg_sys::list_nth(query.rtable, 0).cast::<pg_sys::RangeTblEntry>();
+            let from = (*query.jointree).fromlist;
+            entry.rtekind == pg_sys::RTEKind::RTE_RELATION
+                && entry.relid == table
+                && entry.tablesample.is_null()
+                && length(from) == 1
+                && (*pg_sys::list_nth(from, 0).cast::<pg_sys::Node>()).type_ == pg_sys::NodeTag::T_RangeTblRef
+        };
+        if !is_of_table {
+            return None;
+        }
         // SAFETY: a query that gives one column describes it.
         unsafe {
             let descriptor = pgrx::PgTupleDesc::from_pg_unchecked(source.resultDesc);
@@ -110,6 +130,18 @@ impl Analyzed {
             let text = pg_sys::deparse_expression(expression, context, false, false);
             Some(CStr::from_ptr(text).to_string_lossy().into_owned())
         }
+    }
+}
+
+/// Whether an expression over the only table of a query names a system column.
+fn names_system_column(expression: *mut pg_sys::Node) -> bool {
+    let mut columns = ptr::null_mut();
+    // SAFETY: an expression, or null; the set is of this memory context.
+    unsafe {
+        pg_sys::pull_varattnos(expression, 1, &mut columns);
+        // The least member is that of the least number; a whole row has 0.
+        let least = pg_sys::bms_next_member(columns, -1);
+        least >= 0 && least + pg_sys::FirstLowInvalidHeapAttributeNumber < 0
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Definition {
     heap: pg_sys::Relation,
     /// Of the index.
     pub parameters: Parameters,
+    /// The type of its column.
+    pub type_oid: pg_sys::Oid,
     /// What is indexed, in parentheses or a name.
     pub key: String,
     /// Which rows.
@@ -104,11 +106,13 @@ impl Definition {
     fn of_index(index: pg_sys::Oid, heap: pg_sys::Relation) -> Result<Self> {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         // SAFETY: an index of this access method, by the catalogs; closed before its lock is given back.
-        let parameters = unsafe {
+        let (parameters, type_oid) = unsafe {
             let opened = pg_sys::index_open(index, lock);
             let parameters = column::parameters(opened);
+            let columns = pgrx::PgTupleDesc::from_pg_unchecked((*opened).rd_att);
+            let type_oid = columns.get(0).map_or(pg_sys::InvalidOid, |column| column.atttypid);
             pg_sys::index_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
-            parameters?
+            (parameters?, type_oid)
         };
         let _owner = AsOwner::new(heap);
         let query = "SELECT pg_catalog.pg_get_indexdef(indexrelid, 1, false), \
@@ -117,7 +121,7 @@ impl Definition {
         let (key, predicate) =
             Spi::get_two_with_args::<String, String>(query, &[DatumWithOid::from(index)]).map_err(spi)?;
         let key = key.unwrap_or_default();
-        Ok(Self { heap, parameters, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
+        Ok(Self { heap, parameters, type_oid, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
     }
 
     fn of_table(
@@ -134,7 +138,8 @@ impl Definition {
         };
         let predicate = predicate.map_or("true".into(), |predicate| format!("({predicate}\n)"));
         let table = qualified_name(found.table)?;
-        let analyzed = Analyzed::new(&format!("SELECT {key} FROM ONLY {table} WHERE {predicate}"))?;
+        let analyzed =
+            Analyzed::new(&format!("SELECT {key} FROM ONLY {table} WHERE {predicate}"), found.table)?;
         // SAFETY: in a transaction; the type is that of a column of a query.
         let class = unsafe { operator_class_of(analyzed.column, operator_class)? };
         // SAFETY: as above.
@@ -147,7 +152,8 @@ impl Definition {
         let text = |expression| analyzed.text(expression, &found.name, found.table);
         let (key, predicate) = (text(analyzed.key), text(analyzed.predicate));
         let key = format!("({})", key.unwrap_or_default());
-        Ok(Self { heap, parameters, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
+        let type_oid = analyzed.column.type_oid;
+        Ok(Self { heap, parameters, type_oid, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
     }
 
     /// The table.

@@ -8,6 +8,7 @@ use walia_core::graph::Contents;
 use walia_core::kernel::Measure;
 use xxhash_rust::xxh3::xxh3_64;
 
+use super::analyzed::invalid;
 use super::definition::{Definition, Leaf};
 use crate::am::build::measure::Sampled;
 use crate::am::column;
@@ -131,6 +132,11 @@ impl Sampler<'_> {
                 let mut rows = cursor.fetch(100).expect("a cursor is open");
                 if rows.is_empty() {
                     return Ok(());
+                }
+                // Whatever the text of the definition means here: its values are read as this type.
+                let found = rows.column_type_oid(2).map(|found| found.value());
+                if found != Ok(self.definition.type_oid) {
+                    return Err(invalid("the key means something else to the owner of the table"));
                 }
                 while rows.next().is_some() {
                     let item = rows.get::<pg_sys::ItemPointerData>(1).expect("a column");

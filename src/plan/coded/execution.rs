@@ -81,10 +81,11 @@ impl callbacks::Execution for Execution {
         }
         let ranking = self.ranking.as_mut().expect("has begun");
         let row = ranking.next_row();
-        if let Some(dead) = ranking.table.take_many_dead() {
+        let dead = ranking.table.take_many_dead();
+        if ranking.table.rows_of_page().is_some_and(|rows| ranking.list.is_crowded(rows)) {
+            ranking.list.sweep();
+        } else if let Some(dead) = dead {
             ranking.list.mark_dead(|row| dead.contains(&row));
-        } else if ranking.table.rows_of_page().is_some_and(|rows| ranking.list.is_crowded(rows)) {
-            ranking.list.mark_dead(|_| true);
         }
         ranking.table.release();
         self.time += started.elapsed();

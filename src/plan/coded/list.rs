@@ -45,7 +45,6 @@ impl Entries for CodeList {
 
     fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
         let tid = self.next_row()?;
-        self.crowd.add(tid.block());
         // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
         unsafe {
             let scan = (*self.state).iss_ScanDesc;
@@ -58,6 +57,8 @@ impl Entries for CodeList {
                     code
                 }
             };
+            // Rows without a vector are shorter than those that tell how many a page has room for.
+            self.crowd.add(tid.block());
             Some((tid, Some(self.bytes(code))))
         }
     }
@@ -70,27 +71,44 @@ impl CodeList {
     ///
     /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its place be that of a
     /// new row. Postgres sees to it that no such thing happens between an entry's being read and its being marked.
-    pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) {
+    ///
+    /// Gives how many suspects there were, and how many of them are dead.
+    pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> (usize, usize) {
         self.begin(false);
+        let (mut suspects, mut dead) = (0, 0);
         while let Some(tid) = self.next_row() {
             if is_suspect(tid) {
+                suspects += 1;
                 // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the mark.
                 unsafe {
                     let slot = (*self.state).ss.ss_ScanTupleSlot;
                     pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
                     pg_sys::ExecClearTuple(slot);
+                    dead += usize::from((*(*self.state).iss_ScanDesc).kill_prior_tuple);
                 }
             }
         }
         // SAFETY: as above.
         unsafe { pg_sys::table_index_fetch_reset((*(*self.state).iss_ScanDesc).xs_heapfetch) };
+        (suspects, dead)
+    }
+
+    /// Tells the index of all rows of a crowded list that nobody sees any more.
+    pub fn sweep(&mut self) {
+        let (all, dead) = self.mark_dead(|_| true);
+        Crowd::remember(self.index(), all, dead);
     }
 
     /// Whether most of the list must be of rows that are gone, where a page of the table has room for so many; asked once.
     pub fn is_crowded(&mut self, rows_of_page: usize) -> bool {
         // SAFETY: by the promise of `new`. A standby marks nothing.
         let may_mark = unsafe { !(*(*self.state).iss_ScanDesc).xactStartedInRecovery };
-        may_mark && std::mem::take(&mut self.crowd).is_crowded(rows_of_page)
+        may_mark && std::mem::take(&mut self.crowd).is_crowded(self.index(), rows_of_page)
+    }
+
+    fn index(&self) -> pg_sys::Oid {
+        // SAFETY: by the promise of `new`.
+        unsafe { (*(*(*self.state).iss_ScanDesc).indexRelation).rd_id }
     }
 
     /// Goes to the beginning. Whether the entries themselves are wanted must be known before the keys.
