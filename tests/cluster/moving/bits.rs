@@ -68,6 +68,7 @@ fn every_class_gives_what_pgvector_gives() {
         }
         // Conditions are tested inside the walk.
         let limited = format!("{distance} WHERE id % 7 = 0 ORDER BY 2 LIMIT 10");
+        client.batch_execute("SET enable_seqscan = off").unwrap();
         assert!(plan(&mut client, &limited).contains("WaliaNearestScan"));
         let [found, expected] = distances(&mut client, &limited);
         assert_eq!(found, expected, "{limited}");
@@ -174,7 +175,9 @@ fn quantized_vectors_are_ranked_again() {
     let nearest = "SELECT id, v <=> (SELECT v FROM items WHERE id = 9) AS d FROM (
                        SELECT * FROM items ORDER BY binary_quantize(v)::bit(64) <~> binary_quantize((SELECT v FROM items WHERE id = 9)) LIMIT 400
                    ) AS candidates ORDER BY d LIMIT 10";
+    client.batch_execute("SET enable_seqscan = off").unwrap();
     assert!(plan(&mut client, nearest).contains("Index Scan using items_v"));
+    client.batch_execute("RESET enable_seqscan").unwrap();
     let exact = rows(
         &mut client,
         "SELECT id, v <=> (SELECT v FROM items WHERE id = 9) AS d FROM items ORDER BY d LIMIT 10",
