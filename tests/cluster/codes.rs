@@ -408,8 +408,8 @@ fn short_rows_that_are_alive() {
              CREATE TABLE docs (tenant int, body text, v vecf32(24));
              ALTER TABLE docs ALTER body SET STORAGE external;
              INSERT INTO docs SELECT 1, CASE WHEN i % 20 = 0 THEN repeat('long ', 350) END,
-                 (SELECT array_agg(CASE WHEN i % 20 = 0 THEN 0 ELSE 50 END + random() * 5)
-                  FROM generate_series(1, 24))::vecf32
+                 (SELECT array_agg(CASE WHEN i % 20 = 0 THEN 0 ELSE 50 END + random() * 5 + 0 * j)
+                  FROM generate_series(1, 24) AS j)::vecf32
              FROM generate_series(1, 6000) AS i;
              INSERT INTO docs SELECT 2 FROM generate_series(1, 6000);
              INSERT INTO docs SELECT 2, repeat('long ', 200), '[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24]'
