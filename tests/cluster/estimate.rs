@@ -1,11 +1,10 @@
 //! What builds are said to take, against what they take; and who may ask for what.
 
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::error::SqlState;
-use postgres::{Client, NoTls};
 
 use crate::server::{Cluster, wait_until};
 
@@ -28,22 +27,6 @@ fn told(client: &mut Client, arguments: &str) -> Vec<(String, Told)> {
         (row.get(0), Told { memory, temporary, index, rows: row.get(5), seconds: row.get(6) })
     };
     rows.into_iter().map(way).collect()
-}
-
-fn with_notices(cluster: &Cluster) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let notices = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&notices);
-    let client = postgres::Config::new()
-        .host_path(cluster.sockets())
-        .user("postgres")
-        .dbname("postgres")
-        .notice_callback(move |notice| {
-            let detail = notice.detail().unwrap_or_default();
-            kept.lock().unwrap().push(format!("{}\n{detail}", notice.message()));
-        })
-        .connect(NoTls)
-        .unwrap();
-    (client, notices)
 }
 
 /// A table of rows, some of whose vectors are NULL or there twice.
@@ -69,7 +52,7 @@ fn size(client: &mut Client) -> i64 {
 #[test]
 fn memory_and_size_are_as_told() {
     let cluster = Cluster::start(&[]);
-    let (mut client, notices) = with_notices(&cluster);
+    let (mut client, notices) = cluster.connect_with_notices();
     for (element, dimensions, rows, nulls, twice) in [
         ("vecf32", 8, 40_000, 4_000, 0),
         ("vecf32", 48, 20_000, 0, 8_000),

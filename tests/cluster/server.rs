@@ -6,8 +6,8 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 use std::{env, fs, thread};
 
@@ -107,6 +107,23 @@ impl Cluster {
             .dbname(database)
             .connect(NoTls)
             .unwrap_or_else(|error| panic!("{role} cannot connect to {database}: {error}"))
+    }
+
+    /// As [`Cluster::connect`], for a session whose notices are kept: of each the message, and a line with its detail.
+    pub fn connect_with_notices(&self) -> (Client, Arc<Mutex<Vec<String>>>) {
+        let notices = Arc::new(Mutex::new(Vec::new()));
+        let kept = Arc::clone(&notices);
+        let client = postgres::Config::new()
+            .host_path(&self.sockets)
+            .user("postgres")
+            .dbname("postgres")
+            .notice_callback(move |notice| {
+                let detail = notice.detail().map(|detail| format!("\n{detail}")).unwrap_or_default();
+                kept.lock().unwrap().push(notice.message().to_owned() + &detail);
+            })
+            .connect(NoTls)
+            .unwrap();
+        (client, notices)
     }
 
     /// Ends the server and all of its processes with signal 9, as a crash would.

@@ -1,12 +1,11 @@
 //! Builds in less maintenance_work_mem than all vectors take, which move to a temporary file.
 
 use std::fs;
-use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use postgres::Client;
 use postgres::error::SqlState;
-use postgres::{Client, NoTls};
 
 use crate::scan::{assert_complete, assert_sound};
 use crate::server::{Cluster, wait_until};
@@ -31,20 +30,6 @@ fn prepare(client: &mut Client, element: &str) {
              ANALYZE items"
         ))
         .unwrap();
-}
-
-/// A session that keeps the notices it is sent.
-fn with_notices(cluster: &Cluster) -> (Client, Arc<Mutex<Vec<String>>>) {
-    let notices = Arc::new(Mutex::new(Vec::new()));
-    let kept = Arc::clone(&notices);
-    let client = postgres::Config::new()
-        .host_path(cluster.sockets())
-        .user("postgres")
-        .dbname("postgres")
-        .notice_callback(move |notice| kept.lock().unwrap().push(notice.message().to_owned()))
-        .connect(NoTls)
-        .unwrap();
-    (client, notices)
 }
 
 /// Bytes of temporary files that are there.
@@ -74,7 +59,7 @@ fn build(client: &mut Client, statement: &str) -> (Duration, f64) {
 #[test]
 fn are_as_good_as_in_memory_and_hardly_slower() {
     let cluster = Cluster::start(&[]);
-    let (mut client, notices) = with_notices(&cluster);
+    let (mut client, notices) = cluster.connect_with_notices();
     for element in ["vecf32", "vecf16"] {
         prepare(&mut client, element);
         let statement = BUILD.replace("vecf32", element);
@@ -109,7 +94,7 @@ fn are_as_good_as_in_memory_and_hardly_slower() {
 #[test]
 fn end_where_links_fill_memory() {
     let cluster = Cluster::start(&[]);
-    let (mut client, notices) = with_notices(&cluster);
+    let (mut client, notices) = cluster.connect_with_notices();
     prepare(&mut client, "vecf32");
     client
         .batch_execute(&format!(

@@ -51,22 +51,22 @@ pub(super) struct Shape {
 impl Shape {
     /// Chunks for arenas in so much memory: a small one has small chunks, so that they fill it.
     pub(super) fn new(parameters: &Parameters, memory_limit: usize) -> Self {
+        let code_size = match parameters.code_bits {
+            0 => 0,
+            bits => code_size(bits, parameters.code_dimensions.into()),
+        };
+        let code_stride = match code_size {
+            1..=64 => code_size.next_power_of_two(),
+            size => size,
+        };
         let mut shape = Self {
             vector_size: parameters.vector_size(),
-            code_size: match parameters.code_bits {
-                0 => 0,
-                bits => code_size(bits, parameters.code_dimensions.into()),
-            },
-            code_stride: 0,
+            code_size,
+            code_stride,
             m: usize::from(parameters.m),
             base_words: List::words(parameters.max_links(0)),
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
-        };
-        shape.code_stride = match shape.code_size {
-            0 => 0,
-            size @ 1..=64 => size.next_power_of_two(),
-            size => size,
         };
         let chunk_memory = CHUNK_MEMORY.min(memory_limit / LEAST_CHUNKS);
         let per_row = shape.memory(parameters, 0).whole;

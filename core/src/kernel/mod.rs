@@ -1,8 +1,8 @@
 //! Distances between vectors, by the widest instructions that the machine has.
 //!
 //! Vectors are bytes here (little-endian elements): the same routine serves a datum, an arena and a page.
-//! Elements are widened to f32 and added up in f32; bits are counted. `unsafe` is in the files of the instruction sets and in
-//! `prefetch` only.
+//! Elements are widened to f32 and added up in f32; bits are counted. `unsafe` is in the files of the
+//! instruction sets and in `prefetch` only.
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;

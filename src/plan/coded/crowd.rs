@@ -1,7 +1,7 @@
 //! Entries of which there are more than the table's pages can have rows.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{LazyLock, Mutex, PoisonError};
 
 use pgrx::pg_sys;
 
@@ -10,14 +10,14 @@ const MANY: usize = 1024;
 /// One of so many pages is looked at.
 const SAMPLED: u32 = 4;
 
-/// The entries of an index's list of which most were alive when they were looked at: in this session, longer lists of that index alone
-/// are looked at again. Rows that differ in length may crowd without being dead.
-static ALIVE: Mutex<Option<HashMap<pg_sys::Oid, usize>>> = Mutex::new(None);
+/// How many entries a list of an index had of which most were alive when they were looked at: this session looks at
+/// longer lists of that index alone again. Rows that differ in length may crowd without being dead.
+static ALIVE: LazyLock<Mutex<HashMap<pg_sys::Oid, usize>>> = LazyLock::new(Mutex::default);
 
 /// How many entries lead to each page of a table, of a sample of its pages.
 ///
-/// Rows that are updated again and again leave an entry each time. Postgres empties the pages of what is dead when they are
-/// read, but for four bytes a row: hundreds of entries then lead to a page that has room for a few rows.
+/// Rows that are updated again and again leave an entry each time. Postgres empties the pages of what is dead
+/// when they are read, but for four bytes a row: hundreds of entries then lead to a page that has room for a few.
 #[derive(Default)]
 pub struct Crowd {
     entries: usize,
@@ -36,19 +36,21 @@ impl Crowd {
 
     /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so many.
     pub fn is_crowded(&self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
-        let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
-        if alive.as_ref().and_then(|alive| alive.get(&index)).is_some_and(|alive| self.entries < 2 * alive) {
+        let is_of_alive = || {
+            let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
+            alive.get(&index).is_some_and(|entries| self.entries < 2 * entries)
+        };
+        if self.entries < MANY || is_of_alive() {
             return false;
         }
         let all: usize = self.pages.values().sum();
         let dead: usize = self.pages.values().map(|entries| entries.saturating_sub(rows_of_page)).sum();
-        self.entries >= MANY && 2 * dead > all
+        2 * dead > all
     }
 
     /// Remembers how many of so many entries of an index were dead.
     pub fn remember(index: pg_sys::Oid, entries: usize, dead: usize) {
         let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
-        let alive = alive.get_or_insert_default();
         if 2 * dead < entries {
             alive.insert(index, entries);
         } else {

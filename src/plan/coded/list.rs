@@ -65,12 +65,13 @@ impl Entries for CodeList {
 }
 
 impl CodeList {
-    /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as Postgres's own
-    /// scan would have done on its way: rows that are updated again and again leave an entry each time, which only a
-    /// vacuum would remove. An index can be told of the entry that it gave last only, so all are read.
+    /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as Postgres's
+    /// own scan would have done on its way: rows that are updated again and again leave an entry each time, which
+    /// only a vacuum would remove. An index can be told of the entry that it gave last only, so all are read.
     ///
-    /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its place be that of a
-    /// new row. Postgres sees to it that no such thing happens between an entry's being read and its being marked.
+    /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its place be
+    /// that of a new row. Postgres sees to it that this does not happen between the reading of an entry and its
+    /// mark.
     ///
     /// Gives how many suspects there were, and how many of them are dead.
     pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> (usize, usize) {
@@ -99,7 +100,8 @@ impl CodeList {
         Crowd::remember(self.index(), all, dead);
     }
 
-    /// Whether most of the list must be of rows that are gone, where a page of the table has room for so many; asked once.
+    /// Whether most of the list must be of rows that are gone, where a page of the table has room for so many.
+    /// Asked once.
     pub fn is_crowded(&mut self, rows_of_page: usize) -> bool {
         // SAFETY: by the promise of `new`. A standby marks nothing.
         let may_mark = unsafe { !(*(*self.state).iss_ScanDesc).xactStartedInRecovery };

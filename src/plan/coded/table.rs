@@ -54,8 +54,8 @@ impl Rows {
         (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
     }
 
-    /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are not those of a
-    /// heap.
+    /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are not
+    /// those of a heap.
     pub fn rows_of_page(&self) -> Option<usize> {
         self.prefetcher.as_ref()?;
         Some(pg_sys::BLCKSZ as usize / self.shortest?)

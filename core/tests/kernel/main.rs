@@ -6,6 +6,8 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use walia_core::kernel::{InstructionSet, Measure};
 use walia_core::types::{ElementType, MAX_DIMENSIONS, Metric};
 
+mod bits;
+
 const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
 /// Of numbers; bits have tests of their own.
 const ELEMENTS: [ElementType; 2] = [ElementType::F32, ElementType::F16];

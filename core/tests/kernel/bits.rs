@@ -1,5 +1,6 @@
 //! Kernels of bits, by every instruction set that this machine has.
 
+use super::agreed;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use walia_core::kernel::{InstructionSet, Measure};
 use walia_core::types::{ElementType, MAX_BITS, Metric};
@@ -16,21 +17,6 @@ fn random(rng: &mut StdRng, dimensions: usize, ones: f64) -> (Vec<u8>, Vec<u8>) 
         numbers.extend(f32::from(u8::from(one)).to_le_bytes());
     }
     (bits, numbers)
-}
-
-/// The value of all three methods in both orders, which must have the same bits.
-fn agreed(measure: &Measure, a: &[u8], b: &[u8]) -> f64 {
-    let (prepared_a, prepared_b) = (measure.prepare(a), measure.prepare(b));
-    let values = [
-        measure.distance(a, b),
-        measure.distance(b, a),
-        measure.distance_from(a, prepared_a, b),
-        measure.distance_from(b, prepared_b, a),
-        measure.distance_between(a, prepared_a, b, prepared_b),
-        measure.distance_between(b, prepared_b, a, prepared_a),
-    ];
-    assert!(values.iter().all(|value| value.to_bits() == values[0].to_bits()), "{measure:?}: {values:?}");
-    values[0]
 }
 
 /// pgvector's formulas, one bit at a time.
