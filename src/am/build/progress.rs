@@ -28,20 +28,18 @@ pub fn phase_name(number: i64) -> Option<&'static CStr> {
     NAMES.into_iter().find(|(phase, _)| *phase as i64 == number).map(|(_, name)| name)
 }
 
-/// Shows that a phase begins.
-pub fn begin(phase: Phase) {
-    update(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, phase as i64);
+/// Shows that a phase begins, in which so many of so many rows are done.
+pub fn begin(phase: Phase, rows_done: u64, rows_total: u64) {
+    update([
+        (pg_sys::PROGRESS_CREATEIDX_SUBPHASE, phase as u64),
+        (pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, rows_done),
+        (pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, rows_total),
+    ]);
 }
 
 /// Shows how many rows there are, as far as is known.
 pub fn rows_total(rows: u64) {
-    update(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, rows as i64);
-}
-
-/// Shows how many pages the index will have, and that none is written.
-fn blocks(total: u64, done: u64) {
-    update(pg_sys::PROGRESS_SCAN_BLOCKS_TOTAL, total as i64);
-    update(pg_sys::PROGRESS_SCAN_BLOCKS_DONE, done as i64);
+    update([(pg_sys::PROGRESS_CREATEIDX_TUPLES_TOTAL, rows)]);
 }
 
 /// A writer whose pages are shown one by one.
@@ -52,16 +50,31 @@ pub struct Shown<Sink> {
 }
 
 impl<Sink> Shown<Sink> {
-    /// A writer that will write about so many pages.
+    /// A writer that will write about so many pages: the phase of writing begins.
     pub fn new(sink: Sink, total: u64) -> Self {
-        blocks(total, 0);
-        Self { sink, written: 0, total }
+        let shown = Self { sink, written: 0, total };
+        shown.show(Some(Phase::WritingPages));
+        shown
     }
 
     /// The writer, after the last page.
-    pub fn into_inner(self) -> Sink {
-        blocks(self.written, self.written);
+    pub fn into_inner(mut self) -> Sink {
+        self.total = self.written;
+        self.show(None);
         self.sink
+    }
+
+    fn show(&self, begun: Option<Phase>) {
+        let blocks = [
+            (pg_sys::PROGRESS_SCAN_BLOCKS_TOTAL, self.total.max(self.written)),
+            (pg_sys::PROGRESS_SCAN_BLOCKS_DONE, self.written),
+        ];
+        match begun {
+            Some(phase) => {
+                update([(pg_sys::PROGRESS_CREATEIDX_SUBPHASE, phase as u64), blocks[0], blocks[1]]);
+            }
+            None => update(blocks),
+        }
     }
 }
 
@@ -69,17 +82,22 @@ impl<Sink: PageSink> PageSink for Shown<Sink> {
     fn append(&mut self, page: &Page) -> Result<()> {
         self.sink.append(page)?;
         self.written += 1;
-        blocks(self.total.max(self.written), self.written);
+        self.show(None);
         Ok(())
     }
 }
 
 /// Shows how many rows are in the index.
 pub fn rows_done(rows: u64) {
-    update(pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, rows as i64);
+    update([(pg_sys::PROGRESS_CREATEIDX_TUPLES_DONE, rows)]);
 }
 
-fn update(parameter: u32, value: i64) {
-    // SAFETY: writes into this backend's own status entry.
-    unsafe { pg_sys::pgstat_progress_update_param(parameter as i32, value) }
+/// Shows values that belong together: who looks sees all of them or none.
+fn update<const COUNT: usize>(values: [(u32, u64); COUNT]) {
+    let parameters = values.map(|(parameter, _)| parameter as i32);
+    let values = values.map(|(_, value)| value as i64);
+    // SAFETY: writes into this backend's own status entry; the arrays have as many elements as is told.
+    unsafe {
+        pg_sys::pgstat_progress_update_multi_param(COUNT as i32, parameters.as_ptr(), values.as_ptr());
+    }
 }

@@ -77,8 +77,7 @@ impl<'a> Rows<'a> {
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
     ) -> Self {
-        progress::begin(Phase::BuildingGraph);
-        progress::rows_total(table.expected_rows() as u64);
+        progress::begin(Phase::BuildingGraph, 0, table.expected_rows() as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
@@ -188,12 +187,12 @@ impl<'a> Rows<'a> {
             self.say_batches(rows, nodes);
         }
         let batch = rows - std::mem::replace(&mut self.written, rows);
-        progress::rows_total(self.table.expected_rows() as u64);
+        let total = self.table.expected_rows() as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
-            progress::begin(Phase::BuildingGraph);
+            progress::begin(Phase::BuildingGraph, rows, total);
             Stage::Arena((self.feeder)(self.memory - self.memory / JOIN_SHARE))
         } else {
-            progress::begin(Phase::InsertingRows);
+            progress::begin(Phase::InsertingRows, rows, total);
             Stage::Pages(self.open()?)
         });
         Ok(())
@@ -239,14 +238,11 @@ impl<'a> Rows<'a> {
         })?;
         let asides = std::mem::take(&mut self.asides);
         if self.written > 0 {
-            progress::begin(Phase::JoiningGraph);
-            progress::rows_done(0);
-            progress::rows_total(arena.len().into());
+            progress::begin(Phase::JoiningGraph, 0, arena.len().into());
             let index = self.open()?;
             let joined = index.join_graph(&mut arena, &asides, self.memory / JOIN_SHARE, &mut poll);
             joined.map_err(|error| self.table.error(error))?;
         } else {
-            progress::begin(Phase::WritingPages);
             let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)
                 .map_err(|error| self.table.error(error))?;
             // SAFETY: the index is open, and nobody else sees it.
