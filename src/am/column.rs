@@ -24,17 +24,26 @@ pub unsafe fn measure(index: pg_sys::Relation) -> Option<(Metric, ElementType)> 
     distance.and_then(measure_of)
 }
 
-/// The parameters that an index is to be built with.
+/// The parameters that an index is to be built with, as far as they do not depend on its vectors.
 ///
 /// # Safety
 /// `index` is an open walia_hnsw index.
 pub unsafe fn parameters(index: pg_sys::Relation) -> Result<Parameters> {
+    // SAFETY: by the caller's promise.
+    unsafe { wishes(index) }.map(fit_again)
+}
+
+/// What is wished for of an index.
+///
+/// # Safety
+/// `index` is an open walia_hnsw index.
+pub unsafe fn wishes(index: pg_sys::Relation) -> Result<Wishes> {
     // SAFETY: an open index has one column at least.
     unsafe {
         let descriptor = pgrx::PgTupleDesc::from_pg_unchecked((*index).rd_att);
         let column = descriptor.get(0).expect("an index has a column");
         let column = Column { type_oid: column.atttypid, type_modifier: column.atttypmod };
-        declared_parameters(column, &Options::of(index), measure(index))
+        declared_wishes(column, &Options::of(index), measure(index))
     }
 }
 
@@ -47,15 +56,15 @@ pub struct Column {
     pub type_modifier: i32,
 }
 
-/// The parameters that an index of a column is to be built with.
+/// What is wished for of an index of a column.
 ///
 /// # Safety
 /// Called in a transaction; the type exists.
-pub unsafe fn declared_parameters(
+pub unsafe fn declared_wishes(
     Column { type_oid, mut type_modifier }: Column,
     options: &Options,
     measure: Option<(Metric, ElementType)>,
-) -> Result<Parameters> {
+) -> Result<Wishes> {
     if type_modifier < 0 {
         // A domain has none of its own: that of the type which it is over counts.
         // SAFETY: by the caller's promise.
@@ -110,7 +119,7 @@ pub unsafe fn declared_parameters(
         }
     };
     let (m, ef_construction) = (options.m as u16, options.ef_construction as u16);
-    Ok(fit_again(Wishes { dimensions, element, metric, m, ef_construction, quantization, storage }))
+    Ok(Wishes { dimensions, element, metric, m, ef_construction, quantization, storage })
 }
 
 /// [`fit()`], whose last answer is kept: the planner asks for each of a table's partitions, whose indexes are

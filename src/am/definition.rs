@@ -11,7 +11,7 @@ use std::ffi::c_void;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 
-use super::column::{Column, declared_parameters};
+use super::column::{Column, declared_wishes};
 use super::options::Options;
 use super::{class, handler};
 use crate::error::{OrRaise, Result};
@@ -95,7 +95,7 @@ unsafe fn check(relation: pg_sys::Oid, command: Command) -> Result<()> {
     // SAFETY: as above; a column's type and operator class exist.
     let declared = unsafe {
         class::check_type(class, column.type_oid)
-            .and_then(|()| declared_parameters(column, &defined.options, class::measure(class)))
+            .and_then(|()| declared_wishes(column, &defined.options, class::measure(class)))
     };
     declared.map(drop).map_err(|error| match command {
         Command::OfTable => error.detail(format!("Index \"{}\" could not be built.", defined.name)),

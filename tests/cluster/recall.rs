@@ -154,3 +154,37 @@ fn with_many_equal_vectors() {
         }
     }
 }
+
+/// Vectors far from the origin need the column's precision, and one far outlier takes nothing from the others' codes.
+#[test]
+fn of_vectors_far_from_the_origin_or_beside_an_outlier() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    for (middle, outlier, storage) in
+        [(0, 0, "f16"), (0, 1_000_000, "f16"), (10_000, 0, "f32"), (10_000, 1_000_000, "f32")]
+    {
+        prepare(&mut client, "vecf32");
+        let vector = format!(
+            "(SELECT array_agg({middle} + random() + random() + random() + random() - 2 + 0 * (i + d))
+              FROM generate_series(1, 128) d)::vecf32(128)"
+        );
+        client
+            .batch_execute(&format!(
+                "ALTER TABLE items ALTER v TYPE vecf32(128); DROP TABLE queries;
+                 CREATE TABLE queries AS SELECT {vector} AS v FROM generate_series(1, 20) i;
+                 INSERT INTO items SELECT i, {vector} FROM generate_series(1, 4000) i;
+                 UPDATE items SET v = (SELECT array_agg({outlier} + 0 * d) FROM generate_series(1, 128) d)::vecf32(128)
+                 WHERE i = 7 AND {outlier} > 0;
+                 CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)"
+            ))
+            .unwrap();
+        let info = client
+            .query_one("SELECT storage, index_bytes::float8 / pg_relation_size('items_v') FROM walia_info('items_v'), walia_build_estimate('items_v') LIMIT 1", &[])
+            .unwrap();
+        assert_eq!(info.get::<_, &str>(0), storage, "around {middle}, outlier {outlier}");
+        let ratio: f64 = info.get(1);
+        assert!((0.95..1.05).contains(&ratio), "estimated size {ratio} of the real one");
+        client.batch_execute("SET walia.ef_search = 100").unwrap();
+        assert_recall(&mut client, "<->", 0.9, &format!("around {middle}, outlier {outlier}"));
+    }
+}

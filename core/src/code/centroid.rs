@@ -1,4 +1,6 @@
-//! The centroid of vectors, and how far they have moved away from one.
+//! The centroid of vectors, how far they have moved away from one, and what of them stands for all.
+
+use std::collections::BTreeMap;
 
 use super::encode::read;
 use super::{dot, sum};
@@ -69,13 +71,88 @@ impl Moments {
             }
         };
         let rest = sum(means.len(), |i| (means[i] - along * f64::from(centroid[i])).powi(2));
-        let variance = self.squares / self.count.max(1) as f64 - sum(means.len(), |i| means[i] * means[i]);
+        self.variance().map(|variance| rest / variance)
+    }
+
+    /// The mean of the squared distances from the mean; `None` where the vectors do not differ.
+    fn variance(&self) -> Option<f64> {
+        let squares = self.squares / self.count.max(1) as f64;
+        let variance = squares - self.means().map(|mean| mean * mean).sum::<f64>();
         // Equal vectors leave rounding errors.
-        (variance > 1e-12 * self.squares / self.count.max(1) as f64).then(|| rest / variance)
+        (variance > 1e-12 * squares).then_some(variance)
+    }
+
+    /// Takes in the vectors of another one.
+    fn absorb(&mut self, other: &Self) {
+        self.sums.iter_mut().zip(&other.sums).for_each(|(sum, more)| *sum += more);
+        self.squares += other.squares;
+        self.count += other.count;
     }
 
     fn means(&self) -> impl Iterator<Item = f64> {
         let count = self.count.max(1) as f64;
         self.sums.iter().map(move |sum| sum / count)
+    }
+}
+
+/// A sample of the vectors that an index is to hold. Far outliers in it have no say: one of 10⁶ among thousands
+/// of length 1 would take the centroid away from all others, whose codes then tell nothing.
+pub struct Sample {
+    parameters: Parameters,
+    /// By the squared norm, a class for each factor of 64.
+    classes: BTreeMap<i32, Moments>,
+    values: Vec<f32>,
+}
+
+impl Sample {
+    /// Of no vectors yet.
+    pub fn new(parameters: &Parameters) -> Self {
+        let values = vec![0.0; parameters.dimensions.into()];
+        Self { parameters: *parameters, classes: BTreeMap::new(), values }
+    }
+
+    /// Adds a vector: little-endian elements of the column's type.
+    pub fn add(&mut self, vector: &[u8]) {
+        read(vector, self.parameters.element, &mut self.values);
+        let squares = match self.parameters.metric {
+            Metric::Cosine => 1.0,
+            _ => dot(&self.values, &self.values),
+        };
+        // A zero vector has the lowest class of all.
+        let class = (squares.log2() / 6.0).floor() as i32;
+        self.classes.entry(class).or_insert_with(|| Moments::new(&self.parameters)).add(vector);
+    }
+
+    /// The mean of those that are not far outliers, which makes the best codes as their centroid; zero where
+    /// there are no vectors.
+    pub fn centroid(&self) -> Vec<f32> {
+        self.typical().mean()
+    }
+
+    /// Whether binary16 tells vectors apart: it loses some 2⁻¹² of a vector's length, which must be little
+    /// beside what vectors differ by. Where they lie close together and far from the origin, it is not.
+    pub fn differs_in_f16(&self) -> bool {
+        /// Squared lengths by squared differences: what is lost is 1/32 of these at most.
+        const MOST: f64 = 16384.0;
+        let typical = self.typical();
+        let squares = typical.squares / typical.count.max(1) as f64;
+        squares == 0.0 || typical.variance().is_some_and(|variance| squares <= MOST * variance)
+    }
+
+    /// Nine tenths of the vectors by length, and those that are hardly longer.
+    fn typical(&self) -> Moments {
+        let all: u64 = self.classes.values().map(|moments| moments.count).sum();
+        let mut typical = Moments::new(&self.parameters);
+        let mut last = None;
+        for (class, moments) in &self.classes {
+            if last.is_some_and(|last| *class > last + 1) {
+                break;
+            }
+            typical.absorb(moments);
+            if last.is_none() && typical.count * 10 >= all * 9 {
+                last = Some(*class);
+            }
+        }
+        typical
     }
 }

@@ -56,7 +56,7 @@ mod payload;
 mod rotation;
 pub mod standalone;
 
-pub use centroid::Moments;
+pub use centroid::{Moments, Sample};
 pub use encode::Quantizer;
 pub use estimate::CodeQuery;
 pub use payload::distance_bounds;

@@ -27,7 +27,7 @@ pub mod vacuum;
 
 pub use check::statistics::{Statistics, statistics};
 pub use check::{Check, Finding, Severity, check};
-pub use format::fit::{Quantization, Storage, Wishes, fit, max_level};
+pub use format::fit::{Quantization, Storage, Wishes, fit, fit_to_sample, max_level};
 pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::slotted::Page;

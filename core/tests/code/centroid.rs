@@ -1,7 +1,7 @@
 //! Centroids, and what it costs when vectors move away from one.
 
 use crate::vectors::{METRICS, bytes, centroid, gaussian, product, rng};
-use walia_core::code::Moments;
+use walia_core::code::{Moments, Sample};
 use walia_core::types::{ElementType, Metric, Parameters};
 
 const DIMENSIONS: usize = 24;
@@ -84,4 +84,55 @@ fn zero_vectors_have_no_direction() {
     let mean = moments(Metric::Cosine, ElementType::F32, &vectors).mean();
     assert!(mean.iter().all(|value| (value - direction).abs() < 1e-6));
     assert_eq!(moments(Metric::L2, ElementType::F32, &vectors).mean(), [1.0; DIMENSIONS]);
+}
+
+fn sample(metric: Metric, vectors: &[Vec<f32>]) -> Sample {
+    let mut sample = Sample::new(&Parameters::plain(DIMENSIONS as u16, ElementType::F32, metric, 16, 100));
+    vectors.iter().for_each(|vector| sample.add(&bytes(ElementType::F32, vector)));
+    sample
+}
+
+#[test]
+fn far_outliers_have_no_say_in_the_centroid() {
+    let mut rng = rng(5);
+    let typical: Vec<_> = (0..2000).map(|_| gaussian(&mut rng, DIMENSIONS, 0.7)).collect();
+    for far in [1e3, 1e6, 1e15] {
+        let mut vectors = typical.clone();
+        vectors.extend((0..100).map(|_| vec![far; DIMENSIONS]));
+        for metric in [Metric::L2, Metric::InnerProduct] {
+            let mean = centroid(metric, &typical);
+            let found = sample(metric, &vectors).centroid();
+            assert!(mean.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-5), "{metric:?}, {far}");
+        }
+        // Directions have no outliers.
+        let mean = centroid(Metric::Cosine, &vectors);
+        let found = sample(Metric::Cosine, &vectors).centroid();
+        assert!(mean.iter().zip(&found).all(|(a, b)| (a - b).abs() < 1e-5), "{far}");
+    }
+    assert_eq!(sample(Metric::L2, &[]).centroid(), [0.0; DIMENSIONS]);
+    let zeros = vec![vec![0.0; DIMENSIONS]; 100];
+    assert_eq!(sample(Metric::L2, &[zeros, typical[..5].to_vec()].concat()).centroid(), [0.0; DIMENSIONS]);
+}
+
+#[test]
+fn binary16_is_for_vectors_that_differ_by_enough() {
+    let mut rng = rng(6);
+    let mut around = |middle: f32| -> Vec<_> {
+        let vectors = (0..500).map(|_| gaussian(&mut rng, DIMENSIONS, 0.0));
+        vectors.map(|vector| vector.iter().map(|value| value + middle).collect()).collect()
+    };
+    let few = |mut vectors: Vec<Vec<f32>>| {
+        vectors.push(vec![1e9; DIMENSIONS]);
+        vectors
+    };
+    for (middle, differs) in [(0.0, true), (10.0, true), (100.0, true), (200.0, false), (10_000.0, false)] {
+        let vectors = around(middle);
+        for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine] {
+            assert_eq!(sample(metric, &vectors).differs_in_f16(), differs, "{metric:?}, {middle}");
+        }
+        assert_eq!(sample(Metric::L2, &few(vectors)).differs_in_f16(), differs, "{middle}");
+    }
+    assert!(sample(Metric::L2, &[]).differs_in_f16());
+    assert!(sample(Metric::L2, &vec![vec![0.0; DIMENSIONS]; 10]).differs_in_f16());
+    assert!(!sample(Metric::L2, &vec![vec![1.0; DIMENSIONS]; 10]).differs_in_f16());
 }

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::PgSqlErrorCode;
 use walia_core::arena::{Feeder, Pace, Settings};
-use walia_core::code::Moments;
+use walia_core::code::Sample;
 use walia_core::page::max_level;
 use walia_core::types::{Error, HeapTid, Parameters};
 
@@ -38,11 +38,20 @@ pub struct Sampled {
     pub heap_tids: Vec<HeapTid>,
 }
 
+impl Sampled {
+    /// What of the vectors stands for all.
+    pub fn sample(&self, parameters: &Parameters) -> Sample {
+        let mut sample = Sample::new(parameters);
+        self.vectors.chunks_exact(parameters.vector_size()).for_each(|vector| sample.add(vector));
+        sample
+    }
+}
+
 /// Builds a graph of sampled rows with the threads that a build would have.
-pub fn measure(parameters: &Parameters, sampled: &Sampled) -> Result<Measured> {
+pub fn measure(parameters: &Parameters, sampled: &Sampled, centroid: &[f32]) -> Result<Measured> {
     let mut file = None;
-    let measured =
-        threads::with_pool(guc::build_threads(), |pool| build(parameters, sampled, pool, &mut file))?;
+    let build = |pool: &_| build(parameters, sampled, centroid, pool, &mut file);
+    let measured = threads::with_pool(guc::build_threads(), build)?;
     drop(file);
     measured
 }
@@ -50,16 +59,14 @@ pub fn measure(parameters: &Parameters, sampled: &Sampled) -> Result<Measured> {
 fn build(
     parameters: &Parameters,
     sampled: &Sampled,
+    centroid: &[f32],
     pool: &rayon::ThreadPool,
     file: &mut Option<TemporaryFile>,
 ) -> Result<Measured> {
     let mut rows = sampled.vectors.chunks_exact(parameters.vector_size()).zip(&sampled.heap_tids);
-    let mut moments = Moments::new(parameters);
-    rows.clone().for_each(|(vector, _)| moments.add(vector));
-    let centroid = if parameters.code_bits > 0 { moments.mean() } else { Vec::new() };
     // Small chunks: threads get their rows soon.
     let memory = 4 * sampled.vectors.len() + sampled.heap_tids.len() * 1024 + (1 << 20);
-    let settings = Settings::new(*parameters, &centroid, max_level(parameters).map_err(failed)?, memory);
+    let settings = Settings::new(*parameters, centroid, max_level(parameters).map_err(failed)?, memory);
     let mut feeder = Feeder::new(settings, pool);
     let in_memory = feed(&mut feeder, &mut rows, IN_MEMORY);
     let Some(pace) = Pace::of(&in_memory) else { return Ok(Measured { pace: None, spilled: None }) };

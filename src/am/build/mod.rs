@@ -16,7 +16,7 @@ use std::ptr;
 
 use pgrx::{pg_guard, pg_sys};
 use walia_core::arena::{Arena, Feeder, Settings};
-use walia_core::page::{max_level, write_graph};
+use walia_core::page::{fit, fit_to_sample, max_level, write_graph};
 
 use super::column;
 use super::table::{Extent, IndexedTable};
@@ -39,11 +39,13 @@ pub unsafe extern "C-unwind" fn ambuild(
 ) -> *mut pg_sys::IndexBuildResult {
     enter!();
     // SAFETY: Postgres gives open relations, locked so that nobody else uses the new index, and a setting.
-    let (parameters, memory) = unsafe { (column::parameters(index), pg_sys::maintenance_work_mem) };
+    let (wishes, memory) = unsafe { (column::wishes(index).or_raise(), pg_sys::maintenance_work_mem) };
     // SAFETY: as above; the build ends before this function does.
-    let table = unsafe { IndexedTable::new(heap, index, info, parameters.or_raise()) };
+    let mut table = unsafe { IndexedTable::new(heap, index, info, fit(wishes)) };
+    let sample = sample::sample(&table);
+    table.parameters = fit_to_sample(wishes, &sample);
     let (parameters, memory) = (table.parameters, memory as usize * 1024);
-    let centroid = sample::centroid(&table);
+    let centroid = if parameters.code_bits > 0 { sample.centroid() } else { Vec::new() };
     let max_level = max_level(&parameters).map_err(|error| table.error(error)).or_raise();
     let settings = |memory| Settings::new(parameters, &centroid, max_level, memory);
     // The threads read it: it is closed when they have been joined.

@@ -1,6 +1,6 @@
-//! The centroid of the vectors that are to be indexed, from a sample of the table's pages.
+//! A sample of the vectors that are to be indexed, from some of the table's pages.
 
-use walia_core::code::Moments;
+use walia_core::code::Sample;
 
 use crate::am::table::{Extent, IndexedTable};
 use crate::store::check_for_interrupts;
@@ -10,13 +10,12 @@ const PAGES: u32 = 256;
 /// Rows that are taken of a page: TOASTed vectors are small on it and costly to read.
 const ROWS_OF_PAGE: u32 = 32;
 
-/// The mean of some of a table's vectors (under cosine, of their directions); empty where the index has no
-/// codes, zero where the table has no vectors.
-pub fn centroid(table: &IndexedTable) -> Vec<f32> {
+/// Some of a table's vectors; none where the index has no codes, which is built without knowing them.
+pub fn sample(table: &IndexedTable) -> Sample {
+    let mut sample = Sample::new(&table.parameters);
     if table.parameters.code_bits == 0 {
-        return Vec::new();
+        return sample;
     }
-    let mut moments = Moments::new(&table.parameters);
     let blocks = table.blocks();
     let ranges = blocks.min(PAGES);
     for range in 0..ranges {
@@ -28,10 +27,10 @@ pub fn centroid(table: &IndexedTable) -> Vec<f32> {
             if rows <= ROWS_OF_PAGE
                 && let Some(vector) = row.vector()?
             {
-                moments.add(vector.bytes());
+                sample.add(vector.bytes());
             }
             Ok(())
         });
     }
-    moments.mean()
+    sample
 }

@@ -71,6 +71,8 @@ impl Beside {
 pub struct Walk {
     /// Until those that are wanted have been found.
     pub first: f64,
+    /// Until it is known which share of the rows around the query passes: as a search without conditions.
+    pub look: f64,
     /// Giving one of them.
     pub row: f64,
     /// Finding and giving one more.
@@ -121,7 +123,8 @@ impl Walk {
         };
         let test = pages * page / tests + row + conditions;
         let first = expansions * expansion + tests * test;
-        Self { first, row, further: (each * expansion + test) / share, expansion, test }
+        let look = searches.min(expansions) * expansion + (guc::ef_search() as f64).min(tests) * test;
+        Self { first, look, row, further: (each * expansion + test) / share, expansion, test }
     }
 }
 

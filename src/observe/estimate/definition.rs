@@ -5,10 +5,11 @@ use std::ptr;
 
 use pgrx::datum::DatumWithOid;
 use pgrx::{PgSqlErrorCode, Spi, pg_sys};
+use walia_core::page::{Wishes, fit};
 use walia_core::types::Parameters;
 
 use super::analyzed::{Analyzed, invalid};
-use crate::am::column::{Column, declared_parameters, type_name};
+use crate::am::column::{Column, declared_wishes, type_name};
 use crate::am::options::Options;
 use crate::am::{class, column};
 use crate::error::{Result, SqlError};
@@ -18,7 +19,9 @@ use crate::observe::table::AsOwner;
 /// An index, as text that its table's owner can compute.
 pub struct Definition {
     heap: pg_sys::Relation,
-    /// Of the index.
+    /// What is wished for of the index.
+    pub wishes: Wishes,
+    /// Its parameters, as far as they do not depend on its vectors.
     pub parameters: Parameters,
     /// The type of its column.
     pub type_oid: pg_sys::Oid,
@@ -106,13 +109,13 @@ impl Definition {
     fn of_index(index: pg_sys::Oid, heap: pg_sys::Relation) -> Result<Self> {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         // SAFETY: an index of this access method, by the catalogs; closed before its lock is given back.
-        let (parameters, type_oid) = unsafe {
+        let (wishes, type_oid) = unsafe {
             let opened = pg_sys::index_open(index, lock);
-            let parameters = column::parameters(opened);
+            let wishes = column::wishes(opened);
             let columns = pgrx::PgTupleDesc::from_pg_unchecked((*opened).rd_att);
             let type_oid = columns.get(0).map_or(pg_sys::InvalidOid, |column| column.atttypid);
             pg_sys::index_close(opened, pg_sys::NoLock as pg_sys::LOCKMODE);
-            (parameters?, type_oid)
+            (wishes?, type_oid)
         };
         let _owner = AsOwner::new(heap);
         let query = "SELECT pg_catalog.pg_get_indexdef(indexrelid, 1, false), \
@@ -121,7 +124,14 @@ impl Definition {
         let (key, predicate) =
             Spi::get_two_with_args::<String, String>(query, &[DatumWithOid::from(index)]).map_err(spi)?;
         let key = key.unwrap_or_default();
-        Ok(Self { heap, parameters, type_oid, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
+        Ok(Self {
+            heap,
+            wishes,
+            parameters: fit(wishes),
+            type_oid,
+            key,
+            predicate: predicate.unwrap_or_else(|| "true".into()),
+        })
     }
 
     fn of_table(
@@ -143,9 +153,9 @@ impl Definition {
         // SAFETY: in a transaction; the type is that of a column of a query.
         let class = unsafe { operator_class_of(analyzed.column, operator_class)? };
         // SAFETY: as above.
-        let parameters = unsafe {
+        let wishes = unsafe {
             class::check_type(class, analyzed.column.type_oid)?;
-            declared_parameters(analyzed.column, &Options::of_array(options), class::measure(class))?
+            declared_wishes(analyzed.column, &Options::of_array(options), class::measure(class))?
         };
         // From here on names are looked up as the owner's code looks them up.
         let _owner = AsOwner::new(heap);
@@ -153,7 +163,14 @@ impl Definition {
         let (key, predicate) = (text(analyzed.key), text(analyzed.predicate));
         let key = format!("({})", key.unwrap_or_default());
         let type_oid = analyzed.column.type_oid;
-        Ok(Self { heap, parameters, type_oid, key, predicate: predicate.unwrap_or_else(|| "true".into()) })
+        Ok(Self {
+            heap,
+            wishes,
+            parameters: fit(wishes),
+            type_oid,
+            key,
+            predicate: predicate.unwrap_or_else(|| "true".into()),
+        })
     }
 
     /// The table.

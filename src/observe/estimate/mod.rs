@@ -7,7 +7,7 @@ mod sample;
 use pgrx::pg_sys;
 use walia_core::arena::Arena;
 use walia_core::graph::Contents;
-use walia_core::page::estimated_pages;
+use walia_core::page::{estimated_pages, fit_to_sample};
 use walia_core::types::{PAGE_SIZE, Parameters};
 
 use super::rows::{export, row};
@@ -77,10 +77,13 @@ impl Way {
 }
 
 fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
-    let parameters = &definition.parameters;
     let mut sampled = Sampled { vectors: Vec::new(), heap_tids: Vec::new() };
     let tables = sample::tables(definition, &mut sampled).or_raise();
-    let builds = Builds { parameters, tables: &tables, measured: &measure(parameters, &sampled).or_raise() };
+    let sample = sampled.sample(&definition.parameters);
+    let parameters = &fit_to_sample(definition.wishes, &sample);
+    let centroid = if parameters.code_bits > 0 { sample.centroid() } else { Vec::new() };
+    let measured = &measure(parameters, &sampled, &centroid).or_raise();
+    let builds = Builds { parameters, tables: &tables, measured };
     // SAFETY: a setting.
     let limit = (unsafe { pg_sys::maintenance_work_mem }) as u64 * 1024;
     let whole = builds.needed(|table| builds.estimate(table).whole);

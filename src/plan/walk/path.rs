@@ -21,6 +21,12 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
     ..unsafe { std::mem::zeroed() }
 });
 
+/// Where ranking all rows that pass is foreseen to cost less than the walk, but some of them may lie around the query,
+/// as those of its own category do: a walk as long as this part of the ranking finds that out, and is thought to spare
+/// so much of the ranking.
+const LOOK: f64 = 0.3;
+const SPARED: f64 = 0.4;
+
 /// What Postgres takes for the share of rows within a bound of which it knows nothing.
 const BOUNDED: f64 = 1.0 / 3.0;
 
@@ -264,12 +270,17 @@ impl<'p> Search<'p> {
         // A worker has no value for a parameter of an outer query.
         path.path.parallel_safe = false;
         path.path.rows = rows;
-        // Rows past those that are wanted cost as much again, each, until a second run gives the rest.
+        let ranking = alternative.cost;
+        let (first, past) = if walk.first > ranking && walk.look < LOOK * ranking {
+            (walk.look + (1.0 - SPARED) * ranking, exact.total_cost - (1.0 - SPARED) * ranking)
+        } else {
+            // Rows past those that are wanted cost as much again, each, until a second run gives the rest.
+            (walk.first, ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost))
+        };
         // Postgres takes the costs in between for a straight line, which is to go through those of the rows
         // that are wanted.
-        let past = ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost);
-        path.path.total_cost = walk.first + past + rows * walk.row;
-        path.path.startup_cost = cost::startup(walk.first, path.path.total_cost, wanted / rows);
+        path.path.total_cost = first + past + rows * walk.row;
+        path.path.startup_cost = cost::startup(first, path.path.total_cost, wanted / rows);
         #[cfg(feature = "pg18")]
         {
             path.path.disabled_nodes = 0;

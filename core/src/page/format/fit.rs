@@ -1,7 +1,7 @@
 //! Chooses what of an index's parameters depends on the page: codes, places for links on layer 0, and the
 //! encoding of payloads, so that nodes fill pages without waste.
 
-use crate::code::rotated_dimensions;
+use crate::code::{Sample, rotated_dimensions};
 use crate::page::format::layout::Layout;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
@@ -85,6 +85,17 @@ pub fn fit(wishes: Wishes) -> Parameters {
         }
     }
     filled(coded)
+}
+
+/// [`fit()`], where a sample of the vectors is known: they are stored in binary16 by themselves only where that
+/// tells them apart.
+pub fn fit_to_sample(wishes: Wishes, sample: &Sample) -> Parameters {
+    match wishes.storage {
+        Storage::Auto if !sample.differs_in_f16() => {
+            fit(Wishes { storage: Storage::Encoding(PayloadEncoding::Column), ..wishes })
+        }
+        _ => fit(wishes),
+    }
 }
 
 /// The highest level that a node of an index with these parameters may have.
