@@ -160,9 +160,7 @@ fn with_many_equal_vectors() {
 fn of_vectors_far_from_the_origin_or_beside_an_outlier() {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();
-    for (middle, outlier, storage) in
-        [(0, 0, "f16"), (0, 1_000_000, "f16"), (10_000, 0, "f32"), (10_000, 1_000_000, "f32")]
-    {
+    for (middle, outlier, storage) in [(0, 1_000_000, "f16"), (10_000, 0, "f32")] {
         prepare(&mut client, "vecf32");
         let vector = format!(
             "(SELECT array_agg({middle} + random() + random() + random() + random() - 2 + 0 * (i + d))
@@ -172,7 +170,7 @@ fn of_vectors_far_from_the_origin_or_beside_an_outlier() {
             .batch_execute(&format!(
                 "ALTER TABLE items ALTER v TYPE vecf32(128); DROP TABLE queries;
                  CREATE TABLE queries AS SELECT {vector} AS v FROM generate_series(1, 20) i;
-                 INSERT INTO items SELECT i, {vector} FROM generate_series(1, 4000) i;
+                 INSERT INTO items SELECT i, {vector} FROM generate_series(1, 3000) i;
                  UPDATE items SET v = (SELECT array_agg({outlier} + 0 * d) FROM generate_series(1, 128) d)::vecf32(128)
                  WHERE i = 7 AND {outlier} > 0;
                  CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)"

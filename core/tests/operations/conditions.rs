@@ -282,6 +282,15 @@ fn it_gives_up_before_it_costs_more_than_the_alternative() {
     let options = NearestOptions { alternative: alternative(3000.0, 0.1), ..WANTED };
     let (given, is_dear, _) = search(&table, Some(&query), options, 10, one_of_ten);
     assert!(given.len() == 10 && !is_dear);
+    // Once as many have passed, it is known how far it has to go, whatever was foreseen.
+    let spent = |stats: ScanStats| stats.search.expanded as f64 + 0.5 * stats.tested_rows as f64;
+    let whole = spent(search(&table, Some(&query), WANTED, 10, one_of_ten).2);
+    for (cost, is_too_dear, least, most) in [(0.9, false, 0.95, 1.05), (0.5, true, 0.0, 0.45)] {
+        let options = NearestOptions { alternative: alternative(cost * whole, 0.9), ..WANTED };
+        let (_, is_dear, stats) = search(&table, Some(&query), options, 10, one_of_ten);
+        assert_eq!(is_dear, is_too_dear, "{whole}, {stats:?}");
+        assert!((least..most).contains(&(spent(stats) / whole)), "{whole}, {stats:?}");
+    }
     // What can be reached has fewer rows than are wanted.
     let three = |tid: HeapTid| tid.block() == 7 && tid.offset() <= 3;
     let options = NearestOptions { alternative: alternative(1e9, 0.001), ..WANTED };

@@ -22,10 +22,10 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
 });
 
 /// Where ranking all rows that pass is foreseen to cost less than the walk, but some of them may lie around the query,
-/// as those of its own category do: a walk as long as this part of the ranking finds that out, and is thought to spare
-/// so much of the ranking.
-const LOOK: f64 = 0.3;
-const SPARED: f64 = 0.4;
+/// as those of its own category do: a walk that costs this part of the ranking at most finds that out, and is thought to
+/// spare so much of the ranking. In time it takes about twice that part.
+const LOOK: f64 = 0.1;
+const SPARED: f64 = 0.2;
 
 /// What Postgres takes for the share of rows within a bound of which it knows nothing.
 const BOUNDED: f64 = 1.0 / 3.0;

@@ -315,17 +315,23 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     }
 
     /// Whether the alternative costs less than going on.
-    fn is_dear(&self) -> bool {
+    fn is_dear(&mut self) -> bool {
         let Some(Alternative { cost, expansion, test, .. }) = self.options.alternative else { return false };
         if self.rounds > 0 {
             return false;
         }
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
         let spent = expanded as f64 * expansion + self.tested as f64 * test;
-        let rank = self.sieve.wanted_in_all() as f64 / self.share();
+        // Once as many have passed as are wanted, it is known how far the walk has to go, and what has been
+        // spent is not to be in vain.
+        let rank = self.sieve.rank() as f64;
+        let (rank, most) = match self.sieve.bound() {
+            Some(_) => (rank, 2.0 * cost),
+            None => (rank.max(self.sieve.wanted_in_all() as f64 / self.share()), cost),
+        };
         let reach = reach(self.ef_search(), self.sieve.wanted_in_all());
         let foreseen = rank * (reach * expansion + test) + self.besides as f64 * expansion;
-        spent >= cost || foreseen - spent > cost
+        spent >= most || foreseen - spent > cost
     }
 
     /// The share of rows that seem to pass.
