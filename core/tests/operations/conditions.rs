@@ -86,7 +86,7 @@ fn search_all(
     while rows.len() < most {
         match nearest.next_row().unwrap() {
             Answer::Row(table, row) => rows.push((table, row)),
-            Answer::Dear => {
+            Answer::GivesUp(_) => {
                 is_dear = true;
                 break;
             }

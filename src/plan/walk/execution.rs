@@ -115,9 +115,10 @@ impl callbacks::Execution for Execution {
                     return search.members_mut()[table].table.give(row);
                 }
                 Answer::End => return ptr::null_mut(),
-                Answer::Dear => {
+                Answer::GivesUp(reason) => {
                     self.end();
                     self.totals.exact += 1;
+                    self.totals.reason = Some(reason);
                     self.way = Way::Exact;
                     self.initialize_exact();
                     // A sort keeps no more rows.

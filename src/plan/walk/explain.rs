@@ -3,6 +3,7 @@
 use std::ffi::CStr;
 
 use pgrx::pg_sys;
+use walia_core::page::scan::Reason;
 
 use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
@@ -14,6 +15,8 @@ pub struct Totals {
     pub executions: u64,
     /// Those that turned to the other child.
     pub exact: u64,
+    /// Why the last of them did.
+    pub reason: Option<Reason>,
     pub scans: LastScan,
 }
 
@@ -36,8 +39,12 @@ pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys
     let way = match totals.exact {
         0 => c"walk",
         exact if exact == totals.executions && scans.stats.search.expanded == 0 => c"exact, without a walk",
-        exact if exact == totals.executions => c"exact, as the walk would have cost more",
-        _ => c"walk, and exact where that would have cost more",
+        exact if exact == totals.executions => match totals.reason {
+            Some(Reason::Memory) => c"exact, as the walk needed more than work_mem",
+            Some(Reason::Unreachable) => c"exact, as the walk found too few rows",
+            Some(Reason::Dear) | None => c"exact, as the walk would have cost more",
+        },
+        _ => c"walk, and exact where that was better",
     };
     text(c"Search Method", way);
     if totals.executions > 1 {

@@ -40,7 +40,9 @@ pub use federation::{Failure, Federation};
 pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter, TestedTable};
 pub use member::Member;
 pub use nearest::{Answer, Nearest};
-pub use options::{Alternative, IterativeScan, NearestOptions, ScanOptions, ScanStats, doubts, reach, share};
+pub use options::{
+    Alternative, IterativeScan, NearestOptions, Reason, ScanOptions, ScanStats, doubts, reach, share,
+};
 pub use walk::Walk;
 
 use crate::page::format::meta::Meta;

@@ -24,7 +24,7 @@
 //!
 //! Where few rows pass, or those that do lie far away, ranking all of them costs less. The caller says what
 //! that costs. Once the walk has cost as much, or what it has seen lets it foresee that this will cost less
-//! than the rest of the walk, it gives up ([`Nearest::next_row`] gives [`Answer::Dear`]). It has given
+//! than the rest of the walk, it gives up ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given
 //! nothing then.
 
 mod sift;
@@ -33,7 +33,7 @@ mod step;
 use super::federation::{Failure, Federation};
 use super::hit::{RunSorter, TestedTable};
 use super::member::Member;
-use super::options::{Alternative, IterativeScan, NearestOptions, ScanStats, doubts, reach};
+use super::options::{Alternative, IterativeScan, NearestOptions, Reason, ScanStats, doubts, reach};
 use super::order::Bounds;
 use super::sieve::{Found, Place, Sieve};
 use super::walk::Walk;
@@ -53,8 +53,8 @@ const FORESEEN: f64 = 32.0;
 pub enum Answer<Row> {
     /// A row of the table with this number.
     Row(usize, Row),
-    /// It gives up: the alternative costs less.
-    Dear,
+    /// It gives up, having given nothing: the alternative is better.
+    GivesUp(Reason),
     /// No row is left.
     End,
 }
@@ -102,9 +102,8 @@ enum Phase {
 enum Ended {
     /// With the rows that were wanted, or all that are near enough.
     Complete,
-    /// With what can be reached, or may be remembered.
-    Exhausted,
-    Dear,
+    /// Without them.
+    Early(Reason),
 }
 
 /// What comes of work on many tables: a failure has the number of its table.
@@ -184,7 +183,8 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             match self.phase {
                 Phase::Start => {
                     let is_ranked = self.members.iter().all(|member| member.walk.is_ranked());
-                    let ended = if is_ranked { self.first_round()? } else { Ended::Exhausted };
+                    let ended =
+                        if is_ranked { self.first_round()? } else { Ended::Early(Reason::Unreachable) };
                     if let Some(answer) = self.end_round(ended)? {
                         return Ok(answer);
                     }
@@ -222,11 +222,10 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     fn end_round(&mut self, ended: Ended) -> Attempt<Option<Answer<Table::Row>>> {
         let has_given = self.rounds > 0;
         match ended {
-            Ended::Dear => return Ok(Some(Answer::Dear)),
-            Ended::Exhausted if !has_given && self.options.alternative.is_some() => {
-                return Ok(Some(Answer::Dear));
+            Ended::Early(reason) if !has_given && self.options.alternative.is_some() => {
+                return Ok(Some(Answer::GivesUp(reason)));
             }
-            Ended::Exhausted => self.begin_second_runs()?,
+            Ended::Early(_) => self.begin_second_runs()?,
             Ended::Complete => {
                 self.rounds += 1;
                 self.round = self.sieve.take_passed();
@@ -264,7 +263,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
 
     fn further_round(&mut self) -> Attempt<Ended> {
         if self.given >= self.options.scan.max_tuples as u64 {
-            return Ok(Ended::Exhausted);
+            return Ok(Ended::Early(Reason::Memory));
         }
         self.sieve.want_more(self.sieve.wanted_in_all()).map_err(of_member(0))?;
         self.walk()
@@ -281,10 +280,13 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
                 return Ok(Ended::Complete);
             }
             if self.is_dear() {
-                return Ok(Ended::Dear);
+                return Ok(Ended::Early(Reason::Dear));
             }
-            if !self.step()? || self.remembered() >= self.options.scan.memory {
-                return Ok(Ended::Exhausted);
+            if !self.step()? {
+                return Ok(Ended::Early(Reason::Unreachable));
+            }
+            if self.remembered() >= self.options.scan.memory {
+                return Ok(Ended::Early(Reason::Memory));
             }
         }
     }

@@ -58,6 +58,17 @@ pub struct Alternative {
     pub share: f64,
 }
 
+/// Why a walk gives up for the alternative.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The alternative costs less.
+    Dear,
+    /// It has met more nodes than it may remember.
+    Memory,
+    /// What can be reached has fewer rows than are wanted.
+    Unreachable,
+}
+
 /// What a scan did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ScanStats {
