@@ -42,4 +42,5 @@ mod unlogged;
 mod updates;
 mod upgrade;
 mod vacuum;
+mod ways;
 mod workload;

@@ -107,12 +107,12 @@ pub struct Sample {
 impl Sample {
     /// Of no vectors yet.
     pub fn new(parameters: &Parameters) -> Self {
-        let values = vec![0.0; parameters.dimensions.into()];
-        Self { parameters: *parameters, classes: BTreeMap::new(), values }
+        Self { parameters: *parameters, classes: BTreeMap::new(), values: Vec::new() }
     }
 
     /// Adds a vector: little-endian elements of the column's type.
     pub fn add(&mut self, vector: &[u8]) {
+        self.values.resize(self.parameters.dimensions.into(), 0.0);
         read(vector, self.parameters.element, &mut self.values);
         let squares = match self.parameters.metric {
             Metric::Cosine => 1.0,
@@ -134,6 +134,9 @@ impl Sample {
     pub fn differs_in_f16(&self) -> bool {
         /// Squared lengths by squared differences: what is lost is 1/32 of these at most.
         const MOST: f64 = 16384.0;
+        if self.classes.is_empty() {
+            return true;
+        }
         let typical = self.typical();
         let squares = typical.squares / typical.count.max(1) as f64;
         squares == 0.0 || typical.variance().is_some_and(|variance| squares <= MOST * variance)

@@ -6,8 +6,8 @@ use std::cell::Cell;
 use std::collections::BTreeSet;
 use walia_core::kernel::Measure;
 use walia_core::page::scan::{
-    Alternative, Answer, ColumnVectors, IterativeScan, Nearest, NearestOptions, ScanOptions, ScanStats,
-    TestedTable,
+    Alternative, Answer, ColumnVectors, IterativeScan, Nearest, NearestOptions, Reason, ScanOptions,
+    ScanStats, TestedTable,
 };
 use walia_core::page::{MemoryStore, Meta};
 use walia_core::types::{HeapTid, Metric, PayloadEncoding};
@@ -59,9 +59,9 @@ fn search(
     options: NearestOptions,
     most: usize,
     passes: impl Fn(HeapTid) -> bool,
-) -> (Vec<HeapTid>, bool, ScanStats) {
-    let (rows, is_dear, stats) = search_all(&[table], query, options, most, &|_, tid| passes(tid));
-    (rows.into_iter().map(|(_, row)| row).collect(), is_dear, stats)
+) -> (Vec<HeapTid>, Option<Reason>, ScanStats) {
+    let (rows, gave_up, stats) = search_all(&[table], query, options, most, &|_, tid| passes(tid));
+    (rows.into_iter().map(|(_, row)| row).collect(), gave_up, stats)
 }
 
 /// The same for many tables: rows with the numbers of theirs.
@@ -71,7 +71,7 @@ fn search_all(
     mut options: NearestOptions,
     most: usize,
     passes: &dyn Fn(usize, HeapTid) -> bool,
-) -> (Vec<(usize, HeapTid)>, bool, ScanStats) {
+) -> (Vec<(usize, HeapTid)>, Option<Reason>, ScanStats) {
     let tests = Cell::new(0);
     options.scan.members = tables.len();
     let mut nearest = Nearest::new(options);
@@ -82,19 +82,19 @@ fn search_all(
         let meta = Meta::read(&index.store).unwrap();
         nearest.add(index, meta, query, RamSorter::default(), conditions).unwrap();
     }
-    let (mut rows, mut is_dear) = (Vec::new(), false);
+    let (mut rows, mut gave_up) = (Vec::new(), None);
     while rows.len() < most {
         match nearest.next_row().unwrap() {
             Answer::Row(table, row) => rows.push((table, row)),
-            Answer::GivesUp(_) => {
-                is_dear = true;
+            Answer::GivesUp(reason) => {
+                gave_up = Some(reason);
                 break;
             }
             Answer::End => break,
         }
     }
     let stats = nearest.stats();
-    (rows, is_dear, stats)
+    (rows, gave_up, stats)
 }
 
 /// The distances of the rows that pass, in order: what a search has to find.
@@ -249,8 +249,8 @@ fn a_radius_ends_the_walk() {
             let measure = Measure::new(table.parameters.metric, table.parameters.element);
             let is_near =
                 |tid: HeapTid| measure.distance(&query, table.rows[&tid].as_deref().unwrap()) < radius;
-            let (given, is_dear, stats) = search(&table, Some(&query), options, usize::MAX, is_near);
-            assert!(!is_dear && stats.second_run == 0);
+            let (given, gave_up, stats) = search(&table, Some(&query), options, usize::MAX, is_near);
+            assert!(gave_up.is_none() && stats.second_run == 0);
             let (.., plain) = search(&table, Some(&query), WANTED, 10, |_| true);
             assert!(stats.search.expanded <= plain.search.expanded + 8 * near as u64, "{stats:?} {plain:?}");
             assert!(given.len() <= near);
@@ -274,32 +274,37 @@ fn it_gives_up_before_it_costs_more_than_the_alternative() {
     // No row passes, whatever was foreseen.
     for share in [1.0, 0.1, 0.001] {
         let options = NearestOptions { alternative: alternative(400.0, share), ..WANTED };
-        let (given, is_dear, stats) = search(&table, Some(&query), options, 10, none);
-        assert!(given.is_empty() && is_dear);
+        let (given, gave_up, stats) = search(&table, Some(&query), options, 10, none);
+        assert!(given.is_empty() && gave_up.is_some());
         assert!((stats.search.expanded as f64) < 400.0, "{stats:?}");
     }
     // As many as was foreseen.
     let options = NearestOptions { alternative: alternative(3000.0, 0.1), ..WANTED };
-    let (given, is_dear, _) = search(&table, Some(&query), options, 10, one_of_ten);
-    assert!(given.len() == 10 && !is_dear);
+    let (given, gave_up, _) = search(&table, Some(&query), options, 10, one_of_ten);
+    assert!(given.len() == 10 && gave_up.is_none());
     // Once as many have passed, it is known how far it has to go, whatever was foreseen.
     let spent = |stats: ScanStats| stats.search.expanded as f64 + 0.5 * stats.tested_rows as f64;
     let whole = spent(search(&table, Some(&query), WANTED, 10, one_of_ten).2);
     for (cost, is_too_dear, least, most) in [(0.9, false, 0.95, 1.05), (0.5, true, 0.0, 0.45)] {
         let options = NearestOptions { alternative: alternative(cost * whole, 0.9), ..WANTED };
-        let (_, is_dear, stats) = search(&table, Some(&query), options, 10, one_of_ten);
-        assert_eq!(is_dear, is_too_dear, "{whole}, {stats:?}");
+        let (_, gave_up, stats) = search(&table, Some(&query), options, 10, one_of_ten);
+        assert_eq!(gave_up, is_too_dear.then_some(Reason::Dear), "{whole}, {stats:?}");
         assert!((least..most).contains(&(spent(stats) / whole)), "{whole}, {stats:?}");
     }
     // What can be reached has fewer rows than are wanted.
     let three = |tid: HeapTid| tid.block() == 7 && tid.offset() <= 3;
     let options = NearestOptions { alternative: alternative(1e9, 0.001), ..WANTED };
-    let (given, is_dear, _) = search(&table, Some(&query), options, 10, three);
-    assert!(given.is_empty() && is_dear);
-    let (given, is_dear, _) = search(&table, Some(&query), WANTED, 10, three);
-    assert!(given.len() == 3 && !is_dear);
+    let (given, gave_up, _) = search(&table, Some(&query), options, 10, three);
+    assert!(given.is_empty() && gave_up == Some(Reason::Unreachable));
+    // Or more nodes than it may remember lie between them.
+    let mut little = options;
+    little.scan.memory = 10_000;
+    let (given, gave_up, _) = search(&table, Some(&query), little, 10, three);
+    assert!(given.is_empty() && gave_up == Some(Reason::Memory));
+    let (given, gave_up, _) = search(&table, Some(&query), WANTED, 10, three);
+    assert!(given.len() == 3 && gave_up.is_none());
     // Nor does it rank what has no distance.
-    assert!(search(&table, None, options, 10, three).1);
+    assert!(search(&table, None, options, 10, three).1.is_some());
 }
 
 /// A node may have very many rows, of which as many are tested as are wanted.
@@ -488,14 +493,14 @@ fn a_search_of_many_tables_gives_up_as_that_of_one_does() {
     let tables: Vec<&Table> = tables.iter().collect();
     let alternative = Some(Alternative { cost: 900.0, expansion: 1.0, test: 0.5, share: 0.1 });
     let options = NearestOptions { alternative, ..WANTED };
-    let (given, is_dear, stats) = search_all(&tables, Some(&query), options, 10, &|_, _| false);
-    assert!(given.is_empty() && is_dear && stats.search.expanded < 900, "{stats:?}");
+    let (given, gave_up, stats) = search_all(&tables, Some(&query), options, 10, &|_, _| false);
+    assert!(given.is_empty() && gave_up.is_some() && stats.search.expanded < 900, "{stats:?}");
     let alternative = Some(Alternative { cost: 1e9, expansion: 1.0, test: 0.5, share: 0.001 });
     let options = NearestOptions { alternative, ..WANTED };
     // What can be reached has fewer rows than are wanted, or no distance.
     let three = |table: usize, tid: HeapTid| table == 1 && tid.block() == 1 && tid.offset() <= 3;
-    assert!(search_all(&tables, Some(&query), options, 10, &three).1);
-    assert!(search_all(&tables, None, options, 10, &|_, _| true).1);
-    let (given, is_dear, _) = search_all(&tables, Some(&query), options, 10, &|_, tid| third(tid));
-    assert!(given.len() == 10 && !is_dear);
+    assert!(search_all(&tables, Some(&query), options, 10, &three).1.is_some());
+    assert!(search_all(&tables, None, options, 10, &|_, _| true).1.is_some());
+    let (given, gave_up, _) = search_all(&tables, Some(&query), options, 10, &|_, tid| third(tid));
+    assert!(given.len() == 10 && gave_up.is_none());
 }

@@ -39,9 +39,12 @@ pub struct Sampled {
 }
 
 impl Sampled {
-    /// What of the vectors stands for all.
+    /// What of the vectors stands for all; nothing of an index without codes, which is built without knowing it.
     pub fn sample(&self, parameters: &Parameters) -> Sample {
         let mut sample = Sample::new(parameters);
+        if parameters.code_bits == 0 {
+            return sample;
+        }
         self.vectors.chunks_exact(parameters.vector_size()).for_each(|vector| sample.add(vector));
         sample
     }

@@ -218,8 +218,9 @@ pub fn options(members: usize) -> ScanOptions {
             guc::IterativeScan::StrictOrder => IterativeScan::StrictOrder,
         },
         max_tuples: guc::max_scan_tuples(),
-        // SAFETY: a setting that Postgres defines.
-        memory: unsafe { pg_sys::work_mem } as usize * 1024,
+        // Nodes that were met are in hash tables.
+        // SAFETY: looks at settings that Postgres defines.
+        memory: unsafe { pg_sys::get_hash_memory_limit() },
         members,
     }
 }

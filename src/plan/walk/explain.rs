@@ -40,7 +40,7 @@ pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys
         0 => c"walk",
         exact if exact == totals.executions && scans.stats.search.expanded == 0 => c"exact, without a walk",
         exact if exact == totals.executions => match totals.reason {
-            Some(Reason::Memory) => c"exact, as the walk needed more than work_mem",
+            Some(Reason::Memory) => c"exact, as the walk needed more than work_mem times hash_mem_multiplier",
             Some(Reason::Unreachable) => c"exact, as the walk found too few rows",
             Some(Reason::Dear) | None => c"exact, as the walk would have cost more",
         },
