@@ -16,7 +16,7 @@ fn it_looks_around_the_query_before_all_rows_are_ranked() {
                  (SELECT array_agg(0.8 * sin(d * (1 + i % 8)) + random()) FROM generate_series(1, 16) d)::vecf32
                  FROM generate_series(1, 40000) i;
              CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops); CREATE INDEX ON items (category);
-             VACUUM ANALYZE items; SET walia.ef_search = 10",
+             ANALYZE items; SET walia.ef_search = 10",
         )
         .unwrap();
     let query: String = client.query_one("SELECT v::text FROM items WHERE i = 15", &[]).unwrap().get(0);
