@@ -20,7 +20,7 @@ impl Moments {
     /// Of no vectors yet.
     pub fn new(parameters: &Parameters) -> Self {
         let Parameters { element, metric, .. } = *parameters;
-        let dimensions = parameters.dimensions.into();
+        let dimensions = parameters.dimensions;
         Self {
             element,
             metric,

@@ -78,7 +78,7 @@ impl Way {
 
 fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
     let parameters = &definition.parameters;
-    let mut sampled = Sampled { vectors: Vec::new(), heap_tids: Vec::new() };
+    let mut sampled = Sampled::default();
     let tables = sample::tables(definition, &mut sampled).or_raise();
     let builds = Builds { parameters, tables: &tables, measured: &measure(parameters, &sampled).or_raise() };
     // SAFETY: a setting.
@@ -154,9 +154,7 @@ impl Builds<'_> {
         let estimate = self.estimate(table);
         let needed = estimate.spilled.unwrap_or(estimate.whole).max(1);
         let share = (limit as f64 / needed as f64).min(1.0);
-        let part = |count| (count as f64 * share) as u64;
-        let Contents { nodes, duplicates, asides } = table.contents;
-        Contents { nodes: part(nodes), duplicates: part(duplicates), asides: part(asides) }
+        table.contents.part(share)
     }
 
     /// The time of all builds; `None` where there is nothing that could be measured.
