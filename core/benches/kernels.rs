@@ -16,6 +16,13 @@ fn random_vector(rng: &mut StdRng, element: ElementType, dimensions: usize) -> V
         ElementType::F32 => values.flat_map(f32::to_le_bytes).collect(),
         ElementType::F16 => values.flat_map(|value| f16::from_f32(value).to_le_bytes()).collect(),
         ElementType::Bit => (0..dimensions.div_ceil(8)).map(|_| rng.random()).collect(),
+        // So many of 100 times as many.
+        ElementType::Sparse => {
+            let values: Vec<f32> = values.collect();
+            let indices = (0..dimensions as u32).map(|place| 100 * place + rng.random_range(0..100));
+            let indices: Vec<u8> = indices.flat_map(u32::to_le_bytes).collect();
+            [indices, values.into_iter().flat_map(f32::to_le_bytes).collect()].concat()
+        }
     }
 }
 
@@ -24,7 +31,7 @@ fn distances(criterion: &mut Criterion) {
     for metric in
         [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1, Metric::Hamming, Metric::Jaccard]
     {
-        let elements = [ElementType::F32, ElementType::F16, ElementType::Bit];
+        let elements = [ElementType::F32, ElementType::F16, ElementType::Bit, ElementType::Sparse];
         for element in elements.into_iter().filter(|element| metric.measures(*element)) {
             let mut group = criterion.benchmark_group(format!("{metric:?}/{element:?}"));
             for dimensions in [100, 128, 384, 768, 1536] {

@@ -9,6 +9,10 @@ pub const PAGE_SIZE: usize = 8192;
 pub const MAX_DIMENSIONS: usize = 16000;
 /// Largest number of dimensions of a stored vector of bits.
 pub const MAX_BITS: usize = 64000;
+/// Largest number of dimensions of a stored sparse vector.
+pub const MAX_SPARSE_DIMENSIONS: usize = 1_000_000_000;
+/// Largest number of elements of a stored sparse vector that are not zero.
+pub const MAX_SPARSE_ELEMENTS: usize = 1000;
 
 /// The distance that an index is built for. The values are on disk (FORMAT.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -66,6 +70,9 @@ impl Metric {
     }
 }
 
+/// Bytes of an element of a sparse vector, with its index.
+pub const SPARSE_BYTES: usize = 8;
+
 /// The type of a vector's elements. The values are on disk (FORMAT.md).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[repr(u8)]
@@ -76,16 +83,31 @@ pub enum ElementType {
     F16 = 2,
     /// A bit: eight are a byte, the first the most significant. Bits without an element are zero.
     Bit = 3,
+    /// IEEE 754 binary32 of a sparse vector: the indices of those that are not zero (u32, from 0, ascending),
+    /// then these.
+    Sparse = 4,
 }
 
 impl ElementType {
-    /// Bytes of so many elements.
+    /// Bytes of a vector of so many elements; the most that one may have, where they are not all of one length.
     pub const fn bytes(self, elements: usize) -> usize {
         match self {
             Self::F32 => 4 * elements,
             Self::F16 => 2 * elements,
             Self::Bit => elements.div_ceil(8),
+            Self::Sparse if elements > MAX_SPARSE_ELEMENTS => SPARSE_BYTES * MAX_SPARSE_ELEMENTS,
+            Self::Sparse => SPARSE_BYTES * elements,
         }
+    }
+
+    /// Whether vectors of equal dimensions are of different lengths.
+    pub const fn varies(self) -> bool {
+        matches!(self, Self::Sparse)
+    }
+
+    /// Whether vectors may be coded, and kept in less precision.
+    pub const fn is_quantizable(self) -> bool {
+        matches!(self, Self::F32 | Self::F16)
     }
 
     /// The largest number of dimensions of a stored vector.
@@ -93,12 +115,13 @@ impl ElementType {
         match self {
             Self::F32 | Self::F16 => MAX_DIMENSIONS,
             Self::Bit => MAX_BITS,
+            Self::Sparse => MAX_SPARSE_DIMENSIONS,
         }
     }
 
     /// The element type of an on-disk value.
     pub fn from_code(code: u8) -> Option<Self> {
-        [Self::F32, Self::F16, Self::Bit].into_iter().find(|element| *element as u8 == code)
+        [Self::F32, Self::F16, Self::Bit, Self::Sparse].into_iter().find(|element| *element as u8 == code)
     }
 }
 
@@ -130,7 +153,7 @@ impl PayloadEncoding {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Parameters {
     /// Dimensions of every vector, 1 to [`ElementType::max_dimensions`].
-    pub dimensions: u16,
+    pub dimensions: usize,
     /// Element type of the indexed column.
     pub element: ElementType,
     /// Distance that orders the graph.
@@ -152,7 +175,7 @@ pub struct Parameters {
 impl Parameters {
     /// A graph without codes: 2m links on layer 0, vectors in the column's own precision.
     pub const fn plain(
-        dimensions: u16,
+        dimensions: usize,
         element: ElementType,
         metric: Metric,
         m: u16,
@@ -163,9 +186,18 @@ impl Parameters {
         Self { dimensions, element, metric, m, m0, ef_construction, code_bits, code_dimensions, payload }
     }
 
-    /// Bytes of a vector in the column's own precision.
+    /// Bytes of a vector in the column's own precision; the most that one may have, where they vary.
     pub const fn vector_size(&self) -> usize {
-        self.element.bytes(self.dimensions as usize)
+        self.element.bytes(self.dimensions)
+    }
+
+    /// Whether a vector may have so many bytes.
+    pub const fn is_vector_size(&self, bytes: usize) -> bool {
+        if self.element.varies() {
+            bytes <= self.vector_size() && bytes.is_multiple_of(SPARSE_BYTES)
+        } else {
+            bytes == self.vector_size()
+        }
     }
 
     /// Links that a node may keep on `layer`.

@@ -11,12 +11,13 @@ use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::page::check::statistics::statistics;
+use walia_core::page::format::node::NodeMut;
 use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
 use walia_core::page::{Index, MemoryStore, Meta, Pages, WriteUnit, check, write_graph};
-use walia_core::types::{ElementType, Error, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
+use walia_core::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
 struct Limited(AtomicUsize);
@@ -201,6 +202,17 @@ fn what_grows_may_fail() {
         assert_eq!(check(&index).unwrap(), []);
         let counts = limited(MOST, || statistics(&index)).unwrap();
         assert_eq!((counts.heap_tids, counts.unreachable_nodes), (ROWS.into(), 0));
+
+        // Nor does a damaged link say how much is needed.
+        let damaged = built(code_bits);
+        let mut unit = damaged.begin();
+        let block = Meta::read(&damaged).unwrap().entry().unwrap().node.block;
+        unit.lock(block).unwrap();
+        let mut node = NodeMut::in_slot(&index.schema.layout, unit.edit(block), block, 1).unwrap().unwrap();
+        node.set_link(0, Link { block: u32::MAX - 1, slot: 1, version: 1 });
+        unit.commit().unwrap();
+        let damaged = Index::open(&damaged, &()).unwrap();
+        assert!(matches!(limited(MOST, || statistics(&damaged)), Err(Error::Corrupt { .. })));
 
         let mut is_dead = |tid: HeapTid| !tid.block().is_multiple_of(8);
         assert_eq!(limited(MOST, || bulk_delete(&index, usize::MAX, &mut is_dead)), Err(OUT_OF_MEMORY));

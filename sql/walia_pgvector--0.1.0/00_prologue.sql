@@ -10,7 +10,7 @@ BEGIN
     SELECT pg_catalog.format('%s %s', kind, name) INTO wrong
     FROM (SELECT 'type', name, 'pg_catalog.pg_type'::pg_catalog.regclass::pg_catalog.oid,
                  pg_catalog.to_regtype(name)::pg_catalog.oid, extension
-          FROM (VALUES ('vector', 'vector'), ('halfvec', 'vector'), ('vecf32', 'walia'), ('vecf16', 'walia')) AS types (name, extension)
+          FROM (VALUES ('vector', 'vector'), ('halfvec', 'vector'), ('sparsevec', 'vector'), ('vecf32', 'walia'), ('vecf16', 'walia')) AS types (name, extension)
           UNION ALL
           SELECT 'function', name, 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid,
                  pg_catalog.to_regprocedure(name)::pg_catalog.oid, extension
@@ -26,7 +26,8 @@ BEGIN
                  pg_catalog.to_regoperator(name)::pg_catalog.oid, 'vector'
           FROM (VALUES ('<->(vector,vector)'), ('<->(halfvec,halfvec)'), ('<#>(vector,vector)'), ('<#>(halfvec,halfvec)'),
                        ('<=>(vector,vector)'), ('<=>(halfvec,halfvec)'), ('<+>(vector,vector)'),
-                       ('<+>(halfvec,halfvec)'), ('<~>(bit,bit)'), ('<%>(bit,bit)')) AS operators (name)
+                       ('<+>(halfvec,halfvec)'), ('<->(sparsevec,sparsevec)'), ('<#>(sparsevec,sparsevec)'),
+                       ('<=>(sparsevec,sparsevec)'), ('<+>(sparsevec,sparsevec)'), ('<~>(bit,bit)'), ('<%>(bit,bit)')) AS operators (name)
          ) AS names (kind, name, catalog, object, extension)
     WHERE NOT EXISTS (
         SELECT FROM pg_catalog.pg_depend JOIN pg_catalog.pg_extension ON pg_extension.oid OPERATOR(pg_catalog.=) refobjid

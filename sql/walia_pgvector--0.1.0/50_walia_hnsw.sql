@@ -43,7 +43,38 @@ COMMENT ON OPERATOR CLASS halfvec_l2_ops USING walia_hnsw IS 'Euclidean distance
 COMMENT ON OPERATOR CLASS halfvec_ip_ops USING walia_hnsw IS 'negative inner product: <#>';
 COMMENT ON OPERATOR CLASS halfvec_l1_ops USING walia_hnsw IS 'sum of absolute differences: <+>';
 
--- No class is the default for bit, as with pgvector.
+-- Distances of sparse vectors by the functions that the index measures with: pgvector's own, but for their last digits.
+CREATE FUNCTION walia_sparsevec_l2_distance(sparsevec, sparsevec) RETURNS float8
+    AS '$libdir/walia' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION walia_sparsevec_negative_inner_product(sparsevec, sparsevec) RETURNS float8
+    AS '$libdir/walia' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION walia_sparsevec_cosine_distance(sparsevec, sparsevec) RETURNS float8
+    AS '$libdir/walia' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+CREATE FUNCTION walia_sparsevec_l1_distance(sparsevec, sparsevec) RETURNS float8
+    AS '$libdir/walia' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
+COMMENT ON FUNCTION walia_sparsevec_l2_distance(sparsevec, sparsevec) IS 'Euclidean distance';
+COMMENT ON FUNCTION walia_sparsevec_negative_inner_product(sparsevec, sparsevec) IS 'negative inner product';
+COMMENT ON FUNCTION walia_sparsevec_cosine_distance(sparsevec, sparsevec) IS 'cosine distance';
+COMMENT ON FUNCTION walia_sparsevec_l1_distance(sparsevec, sparsevec) IS 'sum of absolute differences';
+
+-- No class is the default for sparsevec and bit, as with pgvector.
+CREATE OPERATOR CLASS sparsevec_l2_ops FOR TYPE sparsevec USING walia_hnsw AS
+    OPERATOR 1 <-> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 walia_sparsevec_l2_distance(sparsevec, sparsevec);
+CREATE OPERATOR CLASS sparsevec_ip_ops FOR TYPE sparsevec USING walia_hnsw AS
+    OPERATOR 1 <#> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 walia_sparsevec_negative_inner_product(sparsevec, sparsevec);
+CREATE OPERATOR CLASS sparsevec_cosine_ops FOR TYPE sparsevec USING walia_hnsw AS
+    OPERATOR 1 <=> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 walia_sparsevec_cosine_distance(sparsevec, sparsevec);
+CREATE OPERATOR CLASS sparsevec_l1_ops FOR TYPE sparsevec USING walia_hnsw AS
+    OPERATOR 1 <+> (sparsevec, sparsevec) FOR ORDER BY float_ops,
+    FUNCTION 1 walia_sparsevec_l1_distance(sparsevec, sparsevec);
+COMMENT ON OPERATOR CLASS sparsevec_l2_ops USING walia_hnsw IS 'Euclidean distance: <->';
+COMMENT ON OPERATOR CLASS sparsevec_ip_ops USING walia_hnsw IS 'negative inner product: <#>';
+COMMENT ON OPERATOR CLASS sparsevec_cosine_ops USING walia_hnsw IS 'cosine distance: <=>';
+COMMENT ON OPERATOR CLASS sparsevec_l1_ops USING walia_hnsw IS 'sum of absolute differences: <+>';
+
 CREATE OPERATOR CLASS bit_hamming_ops FOR TYPE bit USING walia_hnsw AS
     OPERATOR 1 <~> (bit, bit) FOR ORDER BY float_ops,
     FUNCTION 1 bit_hamming_distance(bit, bit);

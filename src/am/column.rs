@@ -4,11 +4,11 @@ use std::cell::Cell;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::page::{Quantization, Storage, Wishes, fit};
-use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
+use walia_core::types::{ElementType, MAX_SPARSE_ELEMENTS, Metric, Parameters, PayloadEncoding};
 
 use super::options::{Options, StoredAs};
 use crate::error::{Result, SqlError};
-use crate::types::{RawVector, different_lengths, measure_of};
+use crate::types::{RawVector, different_dimensions, different_lengths, measure_of};
 
 /// Support function 1: the distance.
 pub const DISTANCE_PROCEDURE: u16 = 1;
@@ -86,7 +86,7 @@ pub unsafe fn declared_wishes(
         )));
     }
     let most = element.max_dimensions();
-    let dimensions = u16::try_from(type_modifier).ok().filter(|dimensions| usize::from(*dimensions) <= most);
+    let dimensions = usize::try_from(type_modifier).ok().filter(|dimensions| *dimensions <= most);
     let dimensions = dimensions.ok_or_else(|| {
         SqlError::new(
             PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
@@ -94,16 +94,14 @@ pub unsafe fn declared_wishes(
         )
     })?;
     let quantization = options.quantization();
-    if !metric.has_codes() && matches!(quantization, Quantization::Bits(_)) {
-        let of_what = match element {
-            ElementType::Bit => format!("type {}", name()),
-            ElementType::F32 | ElementType::F16 => "the L1 distance".into(),
-        };
+    if !(metric.has_codes() && element.is_quantizable()) && matches!(quantization, Quantization::Bits(_)) {
+        let of_what =
+            if element.is_quantizable() { "the L1 distance".into() } else { format!("type {}", name()) };
         return Err(invalid(format!("quantization is not supported for {of_what}"))
             .hint("Omit the option, or set it to \"none\"."));
     }
     let storage = match (options.storage(), element) {
-        (Some(_), ElementType::Bit) => {
+        (Some(_), ElementType::Bit | ElementType::Sparse) => {
             return Err(invalid(format!("storage is not supported for type {}", name()))
                 .hint("Omit the option, or set it to \"auto\"."));
         }
@@ -142,15 +140,22 @@ fn fit_again(wishes: Wishes) -> Parameters {
 /// `datum` is a value of the index's column, and not NULL.
 pub unsafe fn vector(datum: pg_sys::Datum, parameters: &Parameters) -> Result<RawVector> {
     // SAFETY: by the caller's promise.
-    let vector = unsafe { RawVector::from_datum(datum) };
-    if fits(&vector, parameters) {
-        return Ok(vector);
+    let vector = unsafe { RawVector::from_datum(datum, parameters.element) };
+    if !fits(&vector, parameters) {
+        return Err(SqlError::new(
+            PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
+            format!("expected {} dimensions, not {}", parameters.dimensions, vector.dimensions()),
+        ));
     }
-    let dimensions = vector.dimensions(parameters.element);
-    Err(SqlError::new(
-        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!("expected {} dimensions, not {dimensions}", parameters.dimensions),
-    ))
+    if !parameters.is_vector_size(vector.bytes().len()) {
+        return Err(SqlError::new(
+            PgSqlErrorCode::ERRCODE_PROGRAM_LIMIT_EXCEEDED,
+            format!(
+                "sparsevec cannot have more than {MAX_SPARSE_ELEMENTS} non-zero elements for walia_hnsw index"
+            ),
+        ));
+    }
+    Ok(vector)
 }
 
 /// The vector that a query is for: the operator's right side, its column being the left one.
@@ -164,28 +169,23 @@ pub unsafe fn query_vector(
     index: pg_sys::Relation,
 ) -> Result<RawVector> {
     // SAFETY: by the caller's promise.
-    let vector = unsafe { RawVector::from_datum(datum) };
+    let vector = unsafe { RawVector::from_datum(datum, parameters.element) };
     if fits(&vector, parameters) {
         return Ok(vector);
     }
     // The operator's own words.
-    let (expected, dimensions) = (parameters.dimensions, vector.dimensions(parameters.element));
+    let (expected, dimensions) = (parameters.dimensions, vector.dimensions());
     if parameters.element == ElementType::Bit {
-        return Err(different_lengths(expected.into(), dimensions));
+        return Err(different_lengths(expected, dimensions));
     }
     // SAFETY: by the caller's promise.
     let name = unsafe { indexed_type_name(index) };
-    Err(SqlError::new(
-        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!("different {name} dimensions {expected} and {dimensions}"),
-    ))
+    Err(different_dimensions(&name, expected, dimensions))
 }
 
-/// Whether a vector has the bytes and the dimensions of an index's. Bits of one number of bytes may be more or
-/// fewer.
+/// Whether a vector has the dimensions of an index's, and all of its bytes.
 fn fits(vector: &RawVector, parameters: &Parameters) -> bool {
-    vector.bytes().len() == parameters.vector_size()
-        && vector.dimensions(parameters.element) == usize::from(parameters.dimensions)
+    vector.dimensions() == parameters.dimensions && vector.is_whole()
 }
 
 /// The name of the type that an index's operator class is for.
@@ -219,7 +219,7 @@ pub fn storage_name(parameters: &Parameters) -> &'static str {
     match (parameters.payload, parameters.element) {
         (PayloadEncoding::Sq8, _) => "sq8",
         (PayloadEncoding::F16, _) | (PayloadEncoding::Column, ElementType::F16) => "f16",
-        (PayloadEncoding::Column, ElementType::F32) => "f32",
+        (PayloadEncoding::Column, ElementType::F32 | ElementType::Sparse) => "f32",
         (PayloadEncoding::Column, ElementType::Bit) => "bit",
     }
 }

@@ -55,7 +55,7 @@ fn walia_info(index: pg_sys::Oid) -> Info {
     Info {
         format_version: format_version as i32,
         element_type: opened.type_name(),
-        dimensions: parameters.dimensions.into(),
+        dimensions: parameters.dimensions as i32,
         metric: metric_name(parameters.metric),
         m: parameters.m.into(),
         m0: parameters.m0.into(),

@@ -6,6 +6,7 @@ use std::slice;
 
 use pgrx::pg_sys::Datum;
 use pgrx::{IntoDatum, PgSqlErrorCode, pg_sys};
+use walia_core::types::ElementType;
 
 use super::datum::{Array, RawVector, State, Varlena, Vector, array};
 use super::element::Element;
@@ -72,10 +73,10 @@ impl Call {
         unsafe { Vector::from_datum(self.datum(index)) }
     }
 
-    /// A `bit` argument.
-    pub fn bits(&self, index: usize) -> RawVector {
+    /// An argument that is a vector with such elements.
+    pub fn raw(&self, index: usize, element: ElementType) -> RawVector {
         // SAFETY: `new`'s promise; arguments outlive the call.
-        unsafe { RawVector::from_datum(self.datum(index)) }
+        unsafe { RawVector::from_datum(self.datum(index), element) }
     }
 
     /// The argument of a receive function.

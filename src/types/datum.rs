@@ -8,7 +8,7 @@ use std::slice;
 
 use pgrx::pg_sys::Datum;
 use pgrx::{PgSqlErrorCode, pg_sys};
-use walia_core::types::ElementType;
+use walia_core::types::{ElementType, SPARSE_BYTES};
 
 use super::element::Element;
 use crate::error::SqlError;
@@ -16,6 +16,8 @@ use crate::error::SqlError;
 /// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16; of a `bit`
 /// its length, an int32.
 const VECTOR_HEADER: usize = 4;
+/// The same of a sparse vector: dimensions, the number of its elements, and zero, all int32.
+const SPARSE_HEADER: usize = 12;
 /// Bytes of a one-dimensional array without nulls before its elements, after the varlena header.
 const ARRAY_HEADER: usize = size_of::<pg_sys::ArrayType>() + 2 * size_of::<i32>() - pg_sys::VARHDRSZ;
 
@@ -92,39 +94,59 @@ impl Drop for Varlena {
 }
 
 /// A vector whose type is known at run time.
-pub struct RawVector(Varlena);
+pub struct RawVector {
+    value: Varlena,
+    element: ElementType,
+}
 
 impl RawVector {
     /// The vector of a datum; see [`Varlena`].
     ///
     /// # Safety
-    /// `datum` is a vector of either type (or of pgvector's) or a `bit` that outlives the result.
-    pub unsafe fn from_datum(datum: Datum) -> Self {
+    /// `datum` is a vector with such elements, of walia's types or pgvector's, or a `bit`, that outlives the result.
+    pub unsafe fn from_datum(datum: Datum, element: ElementType) -> Self {
         // SAFETY: by the caller's promise.
-        Self(unsafe { Varlena::detoast(datum) })
+        Self { value: unsafe { Varlena::detoast(datum) }, element }
     }
 
     /// The same vector in memory of its own, of the current memory context.
     pub fn copied(&self) -> Self {
-        Self(Varlena::new(&[&self.0]))
+        Self { value: Varlena::new(&[&self.value]), ..*self }
     }
 
     /// The vector as a datum, which lives as long as `self`.
     pub fn datum(&self) -> Datum {
-        Datum::from(self.0.pointer.as_ptr())
+        Datum::from(self.value.pointer.as_ptr())
     }
 
-    /// The elements' bytes in the machine's order, aligned to 4 bytes.
+    /// The elements' bytes in the machine's order, aligned to 4 bytes; of a sparse vector with their indices before
+    /// them.
     pub fn bytes(&self) -> &[u8] {
-        &self.0[VECTOR_HEADER..]
+        match self.element {
+            ElementType::F32 | ElementType::F16 | ElementType::Bit => &self.value[VECTOR_HEADER..],
+            ElementType::Sparse => &self.value[SPARSE_HEADER..],
+        }
     }
 
-    /// The number of dimensions of a vector with such elements.
-    pub fn dimensions(&self, element: ElementType) -> usize {
-        match element {
-            ElementType::F32 | ElementType::F16 => u16::from_ne_bytes([self.0[0], self.0[1]]).into(),
-            ElementType::Bit => u32::from_ne_bytes([self.0[0], self.0[1], self.0[2], self.0[3]]) as usize,
+    /// The number of dimensions.
+    pub fn dimensions(&self) -> usize {
+        match self.element {
+            ElementType::F32 | ElementType::F16 => u16::from_ne_bytes([self.value[0], self.value[1]]).into(),
+            ElementType::Bit | ElementType::Sparse => self.int32(0),
         }
+    }
+
+    /// Whether there are as many bytes as its header says.
+    pub fn is_whole(&self) -> bool {
+        let bytes = match self.element {
+            ElementType::Sparse => SPARSE_BYTES.saturating_mul(self.int32(4)),
+            element => element.bytes(self.dimensions()),
+        };
+        self.bytes().len() == bytes
+    }
+
+    fn int32(&self, at: usize) -> usize {
+        u32::from_ne_bytes([0, 1, 2, 3].map(|byte| self.value[at + byte])) as usize
     }
 }
 
@@ -138,8 +160,8 @@ impl<E: Element> Vector<E> {
     /// `datum` is a vector of `E` that outlives the result.
     pub unsafe fn from_datum(datum: Datum) -> Self {
         // SAFETY: by the caller's promise.
-        let vector = unsafe { RawVector::from_datum(datum) };
-        if vector.bytes().len() != vector.dimensions(E::TYPE) * size_of::<E>() {
+        let vector = unsafe { RawVector::from_datum(datum, E::TYPE) };
+        if !vector.is_whole() {
             SqlError::new(PgSqlErrorCode::ERRCODE_DATA_CORRUPTED, format!("invalid {} value", E::NAME))
                 .raise()
         }

@@ -7,13 +7,15 @@ use walia_core::types::{ElementType, Metric};
 
 use super::datum::RawVector;
 use super::element::Element;
-use super::validate::{check_same, different_lengths};
+use super::validate::{check_same, different_dimensions, different_lengths};
 use crate::error::Result;
 
-/// By metric, in the order of their codes, then by element type.
+/// Those of numbers, in the order of their codes.
+const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
+
+/// By metric, then by element type.
 static MEASURES: LazyLock<[[Measure; 2]; 4]> = LazyLock::new(|| {
-    [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1]
-        .map(|metric| [ElementType::F32, ElementType::F16].map(|element| Measure::new(metric, element)))
+    METRICS.map(|metric| [ElementType::F32, ElementType::F16].map(|element| Measure::new(metric, element)))
 });
 
 /// The value that ranks `a` and `b`, as [`Measure::distance`] gives it: L2 squared.
@@ -48,23 +50,25 @@ pub fn l1<E: Element>(a: &[E], b: &[E]) -> Result<f64> {
     ranking(Metric::L1, a, b)
 }
 
-/// Number of bits that differ.
-pub fn hamming(a: &RawVector, b: &RawVector) -> Result<f64> {
-    static MEASURE: LazyLock<Measure> = LazyLock::new(|| Measure::new(Metric::Hamming, ElementType::Bit));
-    of_bits(&MEASURE, a, b)
-}
-
-/// 1 − the share of common ones in all ones.
-pub fn jaccard(a: &RawVector, b: &RawVector) -> Result<f64> {
-    static MEASURE: LazyLock<Measure> = LazyLock::new(|| Measure::new(Metric::Jaccard, ElementType::Bit));
-    of_bits(&MEASURE, a, b)
-}
-
 /// The distance of two values of type `bit`.
-fn of_bits(measure: &Measure, a: &RawVector, b: &RawVector) -> Result<f64> {
-    let [length, other] = [a, b].map(|bits| bits.dimensions(ElementType::Bit));
+pub fn bits(metric: Metric, [a, b]: [RawVector; 2]) -> Result<f64> {
+    static MEASURES: LazyLock<[Measure; 2]> = LazyLock::new(|| {
+        [Metric::Hamming, Metric::Jaccard].map(|metric| Measure::new(metric, ElementType::Bit))
+    });
+    let [length, other] = [&a, &b].map(RawVector::dimensions);
     if length != other {
         return Err(different_lengths(length, other));
     }
-    Ok(measure.distance(a.bytes(), b.bytes()))
+    Ok(MEASURES[usize::from(metric == Metric::Jaccard)].distance(a.bytes(), b.bytes()))
+}
+
+/// The distance of two values of pgvector's type `sparsevec`.
+pub fn sparse(metric: Metric, [a, b]: [RawVector; 2]) -> Result<f64> {
+    static MEASURES: LazyLock<[Measure; 4]> =
+        LazyLock::new(|| METRICS.map(|metric| Measure::new(metric, ElementType::Sparse)));
+    let [dimensions, others] = [&a, &b].map(RawVector::dimensions);
+    if dimensions != others {
+        return Err(different_dimensions("sparsevec", dimensions, others));
+    }
+    Ok(metric.operator_value(MEASURES[metric as usize - 1].distance(a.bytes(), b.bytes())))
 }

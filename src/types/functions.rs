@@ -6,6 +6,7 @@
 use half::f16;
 use pgrx::pg_sys::Datum;
 use pgrx::{pg_guard, pg_sys};
+use walia_core::types::{ElementType, Metric};
 
 use crate::error_context::enter;
 
@@ -127,8 +128,22 @@ pub mod bit {
     use super::*;
 
     export! { bit,
-        hamming_distance(call) => distances::hamming(&call.bits(0), &call.bits(1));
-        jaccard_distance(call) => distances::jaccard(&call.bits(0), &call.bits(1));
+        hamming_distance(call) => distances::bits(Metric::Hamming, [0, 1].map(|at| call.raw(at, ElementType::Bit)));
+        jaccard_distance(call) => distances::bits(Metric::Jaccard, [0, 1].map(|at| call.raw(at, ElementType::Bit)));
+    }
+}
+
+/// Distances of pgvector's `sparsevec`, whose own functions have the names without `walia`.
+pub mod walia_sparsevec {
+    use super::*;
+
+    export! { walia_sparsevec,
+        l2_distance(call) => distances::sparse(Metric::L2, [0, 1].map(|at| call.raw(at, ElementType::Sparse)));
+        negative_inner_product(call) =>
+            distances::sparse(Metric::InnerProduct, [0, 1].map(|at| call.raw(at, ElementType::Sparse)));
+        cosine_distance(call) =>
+            distances::sparse(Metric::Cosine, [0, 1].map(|at| call.raw(at, ElementType::Sparse)));
+        l1_distance(call) => distances::sparse(Metric::L1, [0, 1].map(|at| call.raw(at, ElementType::Sparse)));
     }
 }
 

@@ -25,4 +25,4 @@ pub use code::{CODE_BITS, quantizer as code_quantizer};
 pub use datum::{RawVector, Varlena, Vector};
 pub use element::Element;
 pub use measure::measure_of;
-pub use validate::different_lengths;
+pub use validate::{different_dimensions, different_lengths};

@@ -42,10 +42,12 @@ pub fn check_same<E: Element>(a: &[E], b: &[E]) -> Result<()> {
     if a.len() == b.len() {
         return Ok(());
     }
-    Err(SqlError::new(
-        PgSqlErrorCode::ERRCODE_DATA_EXCEPTION,
-        format!("different {} dimensions {} and {}", E::NAME, a.len(), b.len()),
-    ))
+    Err(different_dimensions(E::NAME, a.len(), b.len()))
+}
+
+/// The error for two vectors of a type that have not the same number of dimensions.
+pub fn different_dimensions(name: &str, a: usize, b: usize) -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_DATA_EXCEPTION, format!("different {name} dimensions {a} and {b}"))
 }
 
 /// The error for two values of type `bit` that are not of one length.

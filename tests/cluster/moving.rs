@@ -9,6 +9,7 @@ use crate::server::Cluster;
 
 mod bits;
 mod indexes;
+mod sparse;
 mod types;
 
 /// A cluster with pgvector, walia and what joins them; `None` where there is no pgvector.

@@ -5,6 +5,7 @@ use super::list::List;
 use crate::code::code_size;
 use crate::types::{HeapTid, Parameters};
 use bytemuck::{Pod, Zeroable};
+use std::ops::Range;
 use std::sync::atomic::AtomicU32;
 
 /// Bytes that a chunk is meant to take: little beside a memory limit, much beside its entry in the directory.
@@ -32,9 +33,13 @@ pub(super) struct Row {
     pub(super) level: u8,
 }
 
+/// Bytes of a vector for which chunks are laid out, where vectors are not of one length.
+const TYPICAL_VECTOR: usize = 1024;
+
 /// How the chunks of an arena are laid out.
 pub(super) struct Shape {
-    vector_size: usize,
+    /// Bytes of a vector; `None` where they are not of one length.
+    vector_size: Option<usize>,
     code_size: usize,
     /// Bytes between two codes: one that fits a cache line is in one, as searches wait for lines more than for
     /// anything else.
@@ -60,7 +65,7 @@ impl Shape {
             size => size,
         };
         let mut shape = Self {
-            vector_size: parameters.vector_size(),
+            vector_size: (!parameters.element.varies()).then(|| parameters.vector_size()),
             code_size,
             code_stride,
             m: usize::from(parameters.m),
@@ -69,7 +74,8 @@ impl Shape {
             row_bits: 0,
         };
         let chunk_memory = CHUNK_MEMORY.min(memory_limit / LEAST_CHUNKS);
-        let per_row = shape.memory(parameters, 0).whole;
+        let vector_size = shape.vector_size.unwrap_or(TYPICAL_VECTOR);
+        let per_row = shape.memory(parameters, 0).spilled + vector_size;
         shape.row_bits = (chunk_memory / per_row).clamp(1, MAX_CHUNK_ROWS).ilog2();
         shape
     }
@@ -93,21 +99,25 @@ impl Shape {
         let words = self.base_words + self.upper_words.div_ceil(self.m - 1);
         // A thread's marks: a byte a node, up to the next power of two.
         let marks = threads * 3 / 2;
-        let spilled = self.code_stride + size_of::<Row>() + words * size_of::<AtomicU32>() + SEEN + marks;
-        let fetched = threads * usize::from(parameters.ef_construction) * self.vector_size;
-        Memory { whole: self.vector_size + spilled, spilled, fetched }
+        let end = if self.vector_size.is_none() { size_of::<u32>() } else { 0 };
+        let spilled =
+            self.code_stride + size_of::<Row>() + words * size_of::<AtomicU32>() + end + SEEN + marks;
+        let vector_size = self.vector_size.unwrap_or(0);
+        let fetched = threads * usize::from(parameters.ef_construction) * vector_size;
+        Memory { whole: vector_size + spilled, spilled, fetched }
     }
 
-    /// Bytes of a whole chunk's vectors, and of all the rest of it, as [`Chunk::new`] takes them and upper lists
-    /// grow.
-    pub(super) fn chunk_memory(&self) -> (u64, u64) {
+    /// Bytes of a whole chunk's vectors, of so many bytes on average, and of all the rest of it, as [`Chunk::new`]
+    /// takes them and upper lists grow.
+    pub(super) fn chunk_memory(&self, vector_size: usize) -> (u64, u64) {
         let rows = self.rows();
-        let lines = (rows * self.vector_size).div_ceil(size_of::<CacheLine>());
+        let lines = (rows * vector_size).div_ceil(size_of::<CacheLine>());
         let words = size_of::<AtomicU32>();
         let upper_lists = (rows / (self.m - 1)).max(1).next_power_of_two();
         let beside = [
             (rows * self.code_stride).next_multiple_of(size_of::<CacheLine>()),
             rows * size_of::<Row>(),
+            if self.vector_size.is_none() { rows * size_of::<u32>() } else { 0 },
             rows * self.base_words * words,
             upper_lists * self.upper_words * words,
         ];
@@ -119,7 +129,7 @@ impl Shape {
 /// Bytes of memory that a build takes, as levels are drawn on average.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Memory {
-    /// A node with its vector.
+    /// A node with its vector; without it where vectors are not of one length.
     pub(super) whole: usize,
     /// A node whose vector is in a file.
     pub(super) spilled: usize,
@@ -130,6 +140,8 @@ pub(super) struct Memory {
 /// Consecutive nodes. Only the neighbour lists change once a chunk is published.
 pub(super) struct Chunk {
     vectors: Vec<CacheLine>,
+    /// Where each vector ends, where they are not of one length.
+    ends: Vec<u32>,
     codes: Vec<CacheLine>,
     rows: Vec<Row>,
     base_lists: Vec<AtomicU32>,
@@ -147,13 +159,16 @@ impl Chunk {
     ) -> Result<Self, Full> {
         let mut chunk = Self {
             vectors: vectors.unwrap_or_default(),
+            ends: Vec::new(),
             codes: Vec::new(),
             rows: Vec::new(),
             base_lists: Vec::new(),
             upper_lists: Vec::new(),
         };
-        let lines = (rows * shape.vector_size).div_ceil(size_of::<CacheLine>());
-        if chunk.vectors.is_empty() {
+        let lines = (rows * shape.vector_size.unwrap_or(0)).div_ceil(size_of::<CacheLine>());
+        if shape.vector_size.is_none() {
+            budget.reserve(&mut chunk.ends, rows)?;
+        } else if chunk.vectors.is_empty() {
             budget.reserve(&mut chunk.vectors, lines)?;
             chunk.vectors.resize(lines, CacheLine::zeroed());
         }
@@ -165,7 +180,7 @@ impl Chunk {
         Ok(chunk)
     }
 
-    /// Adds a row, for which [`Chunk::new`] reserved memory.
+    /// Adds a row, for which [`Chunk::new`] reserved memory, but for a vector of any length.
     #[expect(clippy::too_many_arguments, reason = "what a row is made of")]
     pub(super) fn push(
         &mut self,
@@ -180,14 +195,39 @@ impl Chunk {
         let upper = self.upper_lists.len();
         let upper_words = usize::from(level) * shape.upper_words;
         budget.reserve(&mut self.upper_lists, upper_words)?;
+        let place = match shape.vector_size {
+            Some(size) => self.rows.len() * size..(self.rows.len() + 1) * size,
+            None => self.extend_vectors(vector.len(), budget)?,
+        };
         self.upper_lists.resize_with(upper + upper_words, AtomicU32::default);
         self.base_lists.resize_with(self.base_lists.len() + shape.base_words, AtomicU32::default);
-        let start = self.rows.len() * shape.vector_size;
-        bytemuck::cast_slice_mut(&mut self.vectors)[start..start + shape.vector_size].copy_from_slice(vector);
+        bytemuck::cast_slice_mut(&mut self.vectors)[place].copy_from_slice(vector);
         let start = self.rows.len() * shape.code_stride;
         bytemuck::cast_slice_mut(&mut self.codes)[start..start + code.len()].copy_from_slice(code);
         self.rows.push(Row { prepared, upper: upper as u32, heap_tid, level });
         Ok(())
+    }
+
+    /// Makes room for one more vector of so many bytes.
+    fn extend_vectors(&mut self, bytes: usize, budget: &mut Budget) -> Result<Range<usize>, Full> {
+        let start = self.ends.last().map_or(0, |end| *end as usize);
+        let now = self.vectors.len();
+        let lines = (start + bytes).div_ceil(size_of::<CacheLine>()).max(now);
+        budget.reserve(&mut self.vectors, lines - now)?;
+        self.vectors.resize(lines, CacheLine::zeroed());
+        self.ends.push((start + bytes) as u32);
+        Ok(start..start + bytes)
+    }
+
+    /// Gives back what vectors of any length have not used of their memory, which doubles as it grows; not where
+    /// there is none to copy them to.
+    pub(super) fn trim(&mut self, budget: &mut Budget) {
+        let mut exact = Vec::new();
+        let is_larger = self.vectors.capacity() > self.vectors.len();
+        if is_larger && budget.reserve(&mut exact, self.vectors.len()).is_ok() {
+            exact.extend_from_slice(&self.vectors);
+            budget.release(std::mem::replace(&mut self.vectors, exact));
+        }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -204,12 +244,19 @@ impl Chunk {
     }
 
     pub(super) fn vector(&self, row: usize, shape: &Shape) -> &[u8] {
-        &bytemuck::cast_slice(&self.vectors)[row * shape.vector_size..][..shape.vector_size]
+        let vectors = bytemuck::cast_slice(&self.vectors);
+        match shape.vector_size {
+            Some(size) => &vectors[row * size..][..size],
+            None => {
+                let start = row.checked_sub(1).map_or(0, |before| self.ends[before] as usize);
+                &vectors[start..self.ends[row] as usize]
+            }
+        }
     }
 
-    /// The vectors of all rows, one after the other.
+    /// The vectors of all rows, one after the other, which are of one length.
     pub(super) fn vectors(&self, shape: &Shape) -> &[u8] {
-        &bytemuck::cast_slice(&self.vectors)[..self.len() * shape.vector_size]
+        &bytemuck::cast_slice(&self.vectors)[..self.len() * shape.vector_size.unwrap_or(0)]
     }
 
     /// Gives the memory of the vectors away.

@@ -25,7 +25,7 @@ impl Arena {
     pub fn estimate(parameters: &Parameters, threads: usize, contents: &Contents) -> Estimate {
         let least = |spills| {
             // The limit decides in its turn how large chunks and their directory are.
-            let limit = |limit| Model::new(parameters, threads, limit).peak(contents, spills);
+            let limit = |limit| Model::new(parameters, threads, limit, contents).peak(contents, spills);
             (0..8).fold(limit(u64::MAX >> 16), |last, _| limit(last))
         };
         Estimate { whole: least(false), spilled: (parameters.code_bits > 0).then(|| least(true)) }
@@ -33,7 +33,7 @@ impl Arena {
 
     /// Bytes of vectors that a build within a memory limit moves to a file, where all rows find a place.
     pub fn file_size(parameters: &Parameters, threads: usize, contents: &Contents, limit: u64) -> u64 {
-        Model::new(parameters, threads, limit).file_size(contents, limit)
+        Model::new(parameters, threads, limit, contents).file_size(contents, limit)
     }
 }
 
@@ -50,9 +50,9 @@ struct Model<'a> {
 }
 
 impl<'a> Model<'a> {
-    fn new(parameters: &'a Parameters, threads: usize, limit: u64) -> Self {
+    fn new(parameters: &'a Parameters, threads: usize, limit: u64, contents: &Contents) -> Self {
         let shape = Shape::new(parameters, limit as usize);
-        let (vectors, beside) = shape.chunk_memory();
+        let (vectors, beside) = shape.chunk_memory(contents.vector_size);
         let per_row = shape.memory(parameters, 0);
         let least = if parameters.code_bits > 0 { per_row.spilled } else { per_row.whole };
         // As `Arena::new` sizes it.
@@ -88,7 +88,10 @@ impl<'a> Model<'a> {
     fn used(&self, contents: &Contents, spills: bool) -> u64 {
         let chunks = self.chunks(contents.nodes, spills);
         let chunks = if spills { chunks.min(1.0) } else { chunks };
-        self.beside_vectors(contents, spills) + (self.vectors as f64 * chunks) as u64
+        // Vectors of any length grow by doubling, chunk by chunk, and are copied then.
+        let growing =
+            if self.parameters.element.varies() && contents.nodes > 0 { 2 * self.vectors } else { 0 };
+        self.beside_vectors(contents, spills) + (self.vectors as f64 * chunks) as u64 + growing
     }
 
     fn beside_vectors(&self, contents: &Contents, spills: bool) -> u64 {

@@ -96,6 +96,8 @@ pub struct Feeder<'a> {
     hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
     coder: Coder,
+    /// Bytes of the vectors of all nodes.
+    vector_bytes: u64,
     /// For vectors that are compared with a new one.
     buffer: Vec<u8>,
     /// Bytes counted for marks.
@@ -130,7 +132,7 @@ impl Coder {
     fn new(arena: &Arena) -> Self {
         let Parameters { dimensions, element, payload, .. } = arena.parameters;
         Self {
-            payload: vec![0; payload.size(dimensions.into(), element)],
+            payload: vec![0; payload.size(dimensions, element)],
             decoded: Vec::new(),
             code: vec![0; arena.quantizer.as_ref().map_or(0, Quantizer::code_size)],
         }
@@ -165,6 +167,7 @@ impl<'a> Feeder<'a> {
             seen: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
+            vector_bytes: 0,
             buffer: Vec::new(),
             marks: 0,
             spare: Vec::new(),
@@ -177,7 +180,7 @@ impl<'a> Feeder<'a> {
     /// leaves the row out, other rows may still find a place.
     ///
     /// # Panics
-    /// If the vector's length is not that of the graph's vectors.
+    /// If the vector's length is not that of the graph's vectors, where these are of one length.
     pub fn push(&mut self, vector: &[u8], heap_tid: HeapTid) -> Result<(), Full> {
         let tag = self.hasher.hash_one(vector) as u32;
         let mut seen = Seen { tag, node: self.len };
@@ -199,6 +202,7 @@ impl<'a> Feeder<'a> {
             seen.node = self.len;
             self.seen.insert_unique(seen.hash(), seen, |seen| seen.hash());
             self.len += 1;
+            self.vector_bytes += vector.len() as u64;
             if chunk.is_full() {
                 self.publish();
             }
@@ -275,6 +279,11 @@ impl<'a> Feeder<'a> {
         self.len
     }
 
+    /// Bytes of a node's vector, on average.
+    pub fn vector_size(&self) -> usize {
+        self.vector_bytes.div_ceil(u64::from(self.len).max(1)) as usize
+    }
+
     /// Nodes that the pool has yet to insert.
     pub fn waiting(&self) -> u32 {
         self.inserter.arena.len() - self.inserter.inserted()
@@ -322,7 +331,8 @@ impl<'a> Feeder<'a> {
 
     /// Hands the rows of the chunk that takes rows to the pool.
     fn publish(&mut self) {
-        let Some(chunk) = self.filling.take() else { return };
+        let Some(mut chunk) = self.filling.take() else { return };
+        chunk.trim(&mut self.budget);
         let arena = &self.inserter.arena;
         let nodes = self.len - chunk.len() as u32..self.len;
         let (place, _) = arena.shape.locate(nodes.start);

@@ -112,6 +112,10 @@ impl BuiltGraph for Arena {
         self.any_vector(node, buffer)
     }
 
+    fn vector_size(&self, node: u32) -> usize {
+        self.vector_in_memory(node).map_or(self.parameters.vector_size(), <[u8]>::len)
+    }
+
     fn quantizer(&self) -> Option<&Quantizer> {
         self.quantizer.as_ref()
     }

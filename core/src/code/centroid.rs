@@ -22,7 +22,7 @@ impl Moments {
     /// Of no vectors yet.
     pub fn new(parameters: &Parameters) -> Self {
         let Parameters { element, metric, .. } = *parameters;
-        let dimensions = parameters.dimensions.into();
+        let dimensions = parameters.dimensions;
         Self {
             element,
             metric,
@@ -112,7 +112,7 @@ impl Sample {
 
     /// Adds a vector: little-endian elements of the column's type.
     pub fn add(&mut self, vector: &[u8]) {
-        self.values.resize(self.parameters.dimensions.into(), 0.0);
+        self.values.resize(self.parameters.dimensions, 0.0);
         read(vector, self.parameters.element, &mut self.values);
         let squares = match self.parameters.metric {
             Metric::Cosine => 1.0,

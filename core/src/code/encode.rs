@@ -146,6 +146,8 @@ pub(super) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
                 }
             }
         }
+        // They have no codes.
+        ElementType::Sparse => {}
     }
 }
 

@@ -86,6 +86,7 @@ impl CodeParameters {
     /// Whether codes can be made so: some metrics have none, and only some numbers of bits and dimensions will do.
     pub fn is_valid(&self) -> bool {
         self.metric.has_codes()
+            && self.element.is_quantizable()
             && matches!(self.bits, 1 | 2 | 4)
             && (1..=rotated_dimensions(self.dimensions)).contains(&self.code_dimensions)
     }
@@ -96,7 +97,7 @@ impl CodeParameters {
     /// codes.
     pub fn new(parameters: &Parameters, centroid: &[f32]) -> Option<Self> {
         (parameters.code_bits > 0).then(|| Self {
-            dimensions: parameters.dimensions.into(),
+            dimensions: parameters.dimensions,
             element: parameters.element,
             metric: parameters.metric,
             bits: parameters.code_bits,

@@ -21,13 +21,23 @@ const SQ8_HEADER_SIZE: usize = LOSS_SIZE + 8;
 const F16_EXPONENT: i32 = 15;
 
 impl PayloadEncoding {
-    /// Bytes of a payload.
+    /// Bytes of a payload; the most that one may have, where vectors are not of one length.
     pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
         match self {
             Self::Column => element.bytes(dimensions),
             Self::F16 => F16_HEADER_SIZE + 2 * dimensions,
             Self::Sq8 => SQ8_HEADER_SIZE + dimensions,
         }
+    }
+
+    /// The payload of a vector, as [`PayloadEncoding::encode`] writes it.
+    pub fn encoded(self, vector: &[u8], dimensions: usize, element: ElementType) -> Vec<u8> {
+        if self == Self::Column {
+            return vector.to_vec();
+        }
+        let mut payload = vec![0; self.size(dimensions, element)];
+        self.encode(vector, element, &mut payload);
+        payload
     }
 
     /// Writes the payload of a vector: finite little-endian elements of the column's type.
@@ -124,8 +134,8 @@ fn put_elements(values: impl ExactSizeIterator<Item = f32>, element: ElementType
             }
         }
         ElementType::F16 => put_halves(values, bytes.as_chunks_mut().0),
-        // Bits are kept as they are.
-        ElementType::Bit => {}
+        // These are kept as they are.
+        ElementType::Bit | ElementType::Sparse => {}
     }
 }
 

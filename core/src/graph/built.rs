@@ -29,6 +29,11 @@ pub trait BuiltGraph {
     /// A node's vector, perhaps read into `buffer`.
     fn vector<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 
+    /// Bytes of a node's vector.
+    fn vector_size(&self, _node: u32) -> usize {
+        self.parameters().vector_size()
+    }
+
     /// What made the nodes' codes; `None` where they have none.
     fn quantizer(&self) -> Option<&Quantizer> {
         None

@@ -9,6 +9,8 @@ pub struct Contents {
     pub duplicates: u64,
     /// Rows outside of the graph.
     pub asides: u64,
+    /// Bytes of a vector in the graph, on average.
+    pub vector_size: usize,
 }
 
 impl Contents {
@@ -18,8 +20,13 @@ impl Contents {
     }
 
     /// The same for the first part of the rows.
-    pub(crate) fn part(&self, share: f64) -> Self {
+    pub fn part(&self, share: f64) -> Self {
         let part = |count| (count as f64 * share).ceil() as u64;
-        Self { nodes: part(self.nodes), duplicates: part(self.duplicates), asides: part(self.asides) }
+        Self {
+            nodes: part(self.nodes),
+            duplicates: part(self.duplicates),
+            asides: part(self.asides),
+            ..*self
+        }
     }
 }

@@ -19,10 +19,12 @@ mod neon;
 mod prefetch;
 mod scalar;
 mod simd;
+mod sparse;
 
 pub(crate) use integer::{Instructions, IntegerSimd, Operation};
 pub use prefetch::{prefetch, prefetch_range};
 pub(crate) use scalar::widen;
+pub use sparse::is_sparse_vector;
 
 use crate::types::{ElementType, Metric};
 use bits::{BitKernels, Common, CommonAndOwn, Differing};
@@ -95,8 +97,8 @@ const ORDINARY: f32 = f32::MAX / 16.0;
 /// and builds on one machine agree on every comparison. Across instruction sets the last bits may differ:
 /// nothing of it goes to disk.
 ///
-/// Vectors need no alignment. Of two vectors of unequal length the shorter counts; the caller checks
-/// dimensions.
+/// Vectors need no alignment. Of two vectors of unequal length the shorter counts, unless they are sparse; the
+/// caller checks dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     metric: Metric,
@@ -135,6 +137,10 @@ impl Measure {
             ElementType::F32 => Self::of_kernels::<S, F32>(simd, metric),
             ElementType::F16 => Self::of_kernels::<S, F16>(simd, metric),
             ElementType::Bit => Self::of_bits(simd, metric),
+            ElementType::Sparse => {
+                let (kernel, prepared_kernel) = sparse::kernels(metric);
+                Self::without_halves(metric, kernel, prepared_kernel)
+            }
         }
     }
 
@@ -149,6 +155,11 @@ impl Measure {
                 (simd.bit_kernel::<CommonAndOwn>(), simd.bit_kernel::<Common>())
             }
         };
+        Self::without_halves(metric, kernel, prepared_kernel)
+    }
+
+    /// Of vectors that are never kept as halves.
+    fn without_halves(metric: Metric, kernel: Kernel, prepared_kernel: Kernel) -> Self {
         let halves_kernel = |_: &[u8], _: &[u8], _| Sums { terms: f32::NAN, squares: f32::NAN };
         Self { metric, kernel, prepared_kernel, halves_kernel }
     }
@@ -212,9 +223,8 @@ impl Measure {
     }
 
     /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded
-    /// to f32 after it was multiplied by `factor`; the same bits. Not of bits, which are never kept so: those
-    /// have no number. Also gives [`Measure::squared_norm`] of
-    /// that vector.
+    /// to f32 after it was multiplied by `factor`; the same bits. Not of bits and sparse vectors, which are never
+    /// kept so: those have no number. Also gives [`Measure::squared_norm`] of that vector.
     #[inline]
     pub fn distance_from_halves(
         &self,

@@ -34,7 +34,8 @@ fn rows(parameters: &Parameters, nodes: usize, duplicates: usize) -> (Vec<Vec<u8
     let mut rows = encode(parameters.element, &uniform(nodes, parameters.dimensions, 7));
     rows.extend((0..duplicates).map(|i| rows[i % nodes].clone()).collect::<Vec<_>>());
     rows.shuffle(&mut StdRng::seed_from_u64(8));
-    (rows, Contents { nodes: nodes as u64, duplicates: duplicates as u64, asides: 0 })
+    let vector_size = rows.iter().map(Vec::len).sum::<usize>() / rows.len();
+    (rows, Contents { nodes: nodes as u64, duplicates: duplicates as u64, asides: 0, vector_size })
 }
 
 #[test]
@@ -49,6 +50,7 @@ fn memory_with_vectors() {
         (coded(128, ElementType::F32, Metric::Cosine), 28_000, 3_000),
         (coded(384, ElementType::F16, Metric::L2), 15_000, 500),
         (coded(1536, ElementType::F32, Metric::L2), 4_000, 0),
+        (parameters(500, ElementType::Sparse, Metric::L2), 8_000, 300),
     ] {
         let parameters = cheap(parameters);
         let (rows, contents) = rows(&parameters, nodes, duplicates);
@@ -92,7 +94,7 @@ fn memory_and_file_without_vectors() {
 
 #[test]
 fn without_codes_nothing_moves() {
-    let contents = Contents { nodes: 1000, duplicates: 0, asides: 0 };
+    let contents = Contents { nodes: 1000, duplicates: 0, asides: 0, vector_size: 1536 };
     let plain = parameters(384, ElementType::F32, Metric::L2);
     assert_eq!(Arena::estimate(&plain, 2, &contents).spilled, None);
     let nothing = Arena::estimate(&plain, 2, &Contents::default());

@@ -20,7 +20,7 @@ mod spilled;
 const ROOM: usize = 1 << 30;
 const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
 
-fn parameters(dimensions: u16, element: ElementType, metric: Metric) -> Parameters {
+fn parameters(dimensions: usize, element: ElementType, metric: Metric) -> Parameters {
     Parameters::plain(dimensions, element, metric, 16, 100)
 }
 
@@ -54,17 +54,22 @@ fn encode(element: ElementType, vectors: &[Vec<f32>]) -> Vec<Vec<u8>> {
             bytemuck::cast_slice(&halves).to_vec()
         }
         ElementType::Bit => vector.chunks(8).map(byte).collect(),
+        ElementType::Sparse => {
+            let kept = || (0u32..).zip(vector).filter(|(_, value)| value.abs() > 0.3);
+            let values = kept().flat_map(|(_, value)| value.to_le_bytes());
+            kept().flat_map(|(index, _)| index.to_le_bytes()).chain(values).collect()
+        }
     };
     vectors.iter().map(encode).collect()
 }
 
-fn uniform(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
+fn uniform(len: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = StdRng::seed_from_u64(seed);
     (0..len).map(|_| (0..dimensions).map(|_| symmetric(&mut random)).collect()).collect()
 }
 
 /// Tight clusters far from each other; a third of all rows repeats another one.
-fn clusters(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
+fn clusters(len: usize, dimensions: usize, seed: u64) -> Vec<Vec<f32>> {
     let mut random = StdRng::seed_from_u64(seed);
     let centres = uniform(20, dimensions, seed + 1);
     let mut vectors: Vec<Vec<f32>> = (0..len * 2 / 3)
@@ -79,8 +84,7 @@ fn clusters(len: usize, dimensions: u16, seed: u64) -> Vec<Vec<f32>> {
 
 fn settings(parameters: Parameters, memory_limit: usize) -> Settings {
     // Only codes ask for a centroid.
-    let centroid =
-        if parameters.code_bits > 0 { vec![0.0; parameters.dimensions.into()] } else { Vec::new() };
+    let centroid = if parameters.code_bits > 0 { vec![0.0; parameters.dimensions] } else { Vec::new() };
     Settings::new(parameters, &centroid, MAX_LEVEL, memory_limit)
 }
 
@@ -210,6 +214,17 @@ fn bits_are_found() {
     assert_recall(parameters(384, ElementType::Bit, Metric::Hamming), &vectors, &queries, 1, 0.95);
 }
 
+#[test]
+fn sparse_vectors_are_found() {
+    for (dimensions, at_least) in [(10, 0.97), (60, 0.9)] {
+        let (vectors, queries) = (uniform(2000, dimensions, 1), uniform(30, dimensions, 2));
+        for (metric, threads) in METRICS.into_iter().zip([1, 4, 2, 4]) {
+            let parameters = parameters(dimensions, ElementType::Sparse, metric);
+            assert_recall(parameters, &vectors, &queries, threads, at_least);
+        }
+    }
+}
+
 /// Codes tell little about vectors whose distances are small beside that from the centroid: links must not rest on them.
 #[test]
 fn tight_clusters_are_found_with_codes() {
@@ -328,7 +343,7 @@ fn a_build_ends_at_its_memory_limit() {
         assert_eq!(feeder.push(&vectors[taken], tid(taken)), Err(Full));
         let arena = feeder.finish(|_| ()).unwrap().unwrap();
         assert_eq!(arena.len() as usize, taken);
-        let contents = Contents { nodes: taken as u64, duplicates: 0, asides: 0 };
+        let contents = Contents { nodes: taken as u64, duplicates: 0, asides: 0, vector_size: 256 };
         let memory = Arena::estimate(&parameters, 2, &contents).whole as usize;
         assert!(limit <= 1000 || memory <= limit * 21 / 20, "{taken} rows in {limit} bytes: {memory}");
         if limit >= 100_000 {

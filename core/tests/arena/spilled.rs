@@ -59,7 +59,7 @@ fn feed(feeder: &mut Feeder, vectors: &[Vec<u8>], file: &mut RamFile) -> usize {
     moves
 }
 
-pub fn coded(dimensions: u16, element: ElementType, metric: Metric) -> Parameters {
+pub fn coded(dimensions: usize, element: ElementType, metric: Metric) -> Parameters {
     fit(Wishes {
         dimensions,
         element,
@@ -130,7 +130,8 @@ fn assert_alike(parameters: Parameters, vectors: &[Vec<f32>], queries: &[Vec<f32
     let pool = pool(2);
     let distinct: BTreeSet<_> = vectors.iter().collect();
     let (nodes, rows) = (distinct.len() as u64, vectors.len() as u64);
-    let contents = Contents { nodes, duplicates: rows - nodes, asides: 0 };
+    let contents =
+        Contents { nodes, duplicates: rows - nodes, asides: 0, vector_size: parameters.vector_size() };
     let little = Arena::estimate(&parameters, 2, &contents).spilled.unwrap() as usize * 5 / 4;
     let [whole, spilled] = [ROOM, little].map(|limit| {
         let (started, mut file) = (Instant::now(), RamFile::default());
@@ -207,7 +208,8 @@ fn memory_that_codes_do_not_fit_is_full() {
                 Err(Full) => break,
             }
         }
-        let contents = Contents { nodes: taken as u64, duplicates: 0, asides: 0 };
+        let vector_size = parameters.vector_size();
+        let contents = Contents { nodes: taken as u64, duplicates: 0, asides: 0, vector_size };
         let memory = Arena::estimate(&parameters, 2, &contents).spilled.unwrap() as usize;
         // What threads read is taken where the first vectors move, whatever the limit.
         let fetched = 2 * usize::from(parameters.ef_construction) * parameters.vector_size();

@@ -7,7 +7,7 @@ use walia_core::types::{ElementType, Metric, Parameters};
 const DIMENSIONS: usize = 24;
 
 fn moments(metric: Metric, element: ElementType, vectors: &[Vec<f32>]) -> Moments {
-    let mut moments = Moments::new(&Parameters::plain(DIMENSIONS as u16, element, metric, 16, 100));
+    let mut moments = Moments::new(&Parameters::plain(DIMENSIONS, element, metric, 16, 100));
     vectors.iter().for_each(|vector| moments.add(&bytes(element, vector)));
     moments
 }

@@ -16,7 +16,7 @@ fn values(element: ElementType, vector: &[u8]) -> Vec<f32> {
         ElementType::F16 => {
             vector.as_chunks().0.iter().map(|bytes| half::f16::from_le_bytes(*bytes).to_f32()).collect()
         }
-        ElementType::Bit => unreachable!("bits are kept as they are"),
+        ElementType::Bit | ElementType::Sparse => unreachable!("these are kept as they are"),
     }
 }
 

@@ -29,6 +29,7 @@ pub fn bytes(element: ElementType, values: &[f32]) -> Vec<u8> {
         ElementType::F32 => values.iter().flat_map(|value| value.to_le_bytes()).collect(),
         ElementType::F16 => values.iter().flat_map(|value| f16::from_f32(*value).to_le_bytes()).collect(),
         ElementType::Bit => values.chunks(8).map(byte).collect(),
+        ElementType::Sparse => unreachable!("they have no codes"),
     }
 }
 

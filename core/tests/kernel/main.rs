@@ -7,6 +7,7 @@ use walia_core::kernel::{InstructionSet, Measure};
 use walia_core::types::{ElementType, MAX_DIMENSIONS, Metric};
 
 mod bits;
+mod sparse;
 
 const METRICS: [Metric; 4] = [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1];
 /// Of numbers; bits have tests of their own.
@@ -28,7 +29,7 @@ fn encode(element: ElementType, values: &[f64]) -> Vec<u8> {
     match element {
         ElementType::F32 => values.iter().flat_map(|value| (*value as f32).to_le_bytes()).collect(),
         ElementType::F16 => values.iter().flat_map(|value| f16::from_f64(*value).to_le_bytes()).collect(),
-        ElementType::Bit => unreachable!("no number"),
+        ElementType::Bit | ElementType::Sparse => unreachable!("not each a number"),
     }
 }
 
@@ -41,7 +42,7 @@ fn decode(element: ElementType, bytes: &[u8]) -> Vec<f64> {
         ElementType::F16 => {
             bytes.as_chunks().0.iter().map(|bytes| f16::from_le_bytes(*bytes).to_f64()).collect()
         }
-        ElementType::Bit => unreachable!("no number"),
+        ElementType::Bit | ElementType::Sparse => unreachable!("not each a number"),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use crate::crash::{crash_during, filled};
 use crate::interleaved::Session;
-use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters, sparse};
 use rand::Rng;
 use rayon::ThreadPoolBuilder;
 use std::collections::BTreeMap;
@@ -41,7 +41,7 @@ impl Batch {
         let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let centroid = match parameters.code_bits {
             0 => Vec::new(),
-            _ => vec![0.0; parameters.dimensions.into()],
+            _ => vec![0.0; parameters.dimensions],
         };
         let settings = Settings::new(parameters, &centroid, max_level(&parameters).unwrap(), 1 << 30);
         let mut feeder = Feeder::new(settings, &pool);
@@ -84,7 +84,7 @@ fn mixed_values(table: &mut Table, count: usize) -> Vec<Value> {
     for _ in 0..count {
         values.push(match table.random.random_range(0..100) {
             0..3 => None,
-            3..6 => Some(bytes(vec![0.0; table.parameters.dimensions.into()], table.parameters.element)),
+            3..6 => Some(bytes(vec![0.0; table.parameters.dimensions], table.parameters.element)),
             6..20 => table.any_row().and_then(|tid| table.rows[&tid].clone()),
             20..30 if !values.is_empty() => values[table.random.random_range(0..values.len())].clone(),
             _ => Some(table.random_vector()),
@@ -152,6 +152,8 @@ fn batches_join_what_changes_between_them() {
         parameters(8, Metric::Cosine),
         Parameters { m: 2, m0: 4, ..parameters(6, Metric::L2) },
         parameters(2500, Metric::L2),
+        sparse(60, Metric::Cosine),
+        sparse(900, Metric::InnerProduct),
         coded(24, Metric::Cosine, 2, PayloadEncoding::F16),
         coded(24, Metric::L2, 4, PayloadEncoding::Sq8),
         coded(3000, Metric::L2, 1, PayloadEncoding::F16),

@@ -1,6 +1,6 @@
 //! Whatever was done, every row is found, once, in order.
 
-use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, parameters, sparse};
 use rand::Rng;
 use walia_core::page::scan::{IterativeScan, ScanOptions};
 use walia_core::page::vacuum::{bulk_delete, cleanup};
@@ -24,7 +24,7 @@ fn churn(table: &mut Table, rounds: usize, operations: usize) {
                 }
                 55..58 => _ = table.insert(None).unwrap(),
                 58..60 => {
-                    let zero = vec![0.0; usize::from(table.parameters.dimensions)];
+                    let zero = vec![0.0; table.parameters.dimensions];
                     table.insert(Some(bytes(zero, table.parameters.element))).unwrap();
                 }
                 choice => {
@@ -56,7 +56,7 @@ fn verify(table: &mut Table) {
     table.assert_complete(Some(&query), ScanOptions { memory: 2000, ef_search: 10, ..OPTIONS });
     table.assert_complete(Some(&query), ScanOptions { iterative: IterativeScan::RelaxedOrder, ..OPTIONS });
     table.assert_complete(None, OPTIONS);
-    let zero = vec![0.0; usize::from(table.parameters.dimensions)];
+    let zero = vec![0.0; table.parameters.dimensions];
     table.assert_complete(Some(&bytes(zero, table.parameters.element)), OPTIONS);
 }
 
@@ -76,6 +76,21 @@ fn every_row_is_found_after_churn() {
 fn rows_of_binary16_are_found_after_churn() {
     let parameters = Parameters { element: ElementType::F16, ..parameters(5, Metric::L2) };
     churn(&mut Table::new(MemoryStore::new(), parameters), 3, 200);
+}
+
+/// Payloads are not of one length.
+#[test]
+fn sparse_rows_are_found_after_churn() {
+    for metric in [Metric::L2, Metric::InnerProduct, Metric::Cosine, Metric::L1] {
+        for (dimensions, rounds, operations) in [(2, 2, 100), (40, 4, 250), (900, 2, 150)] {
+            let mut table = Table::new(MemoryStore::new(), sparse(dimensions, metric));
+            churn(&mut table, rounds, operations);
+            if rounds > 2 && metric != Metric::InnerProduct {
+                let recall = table.recall(10, 20, OPTIONS);
+                assert!(recall > 0.95, "{metric:?} {dimensions}: {recall}");
+            }
+        }
+    }
 }
 
 /// Small integers are distances of many rows at once, and under Jaccard a zero vector is as far from itself as from all others.
@@ -184,7 +199,7 @@ fn tuples_of_heap_tids_are_refilled() {
     // Where nodes are large, what is given up on a page is less than a node needs.
     for (dimensions, kind) in [(8, 0), (8, 1), (8, 2), (1500, 0), (1500, 2)] {
         let mut table = Table::new(MemoryStore::new(), parameters(dimensions, Metric::Cosine));
-        let elements = |value: f32| bytes(vec![value; usize::from(dimensions)], ElementType::F32);
+        let elements = |value: f32| bytes(vec![value; dimensions], ElementType::F32);
         let value = [None, Some(elements(0.0)), Some(elements(1.0))][kind].clone();
         let mut pages = Vec::new();
         for _ in 0..12 {

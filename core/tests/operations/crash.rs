@@ -1,6 +1,6 @@
 //! A crash after any commit: what was committed reopens without an error, gives all rows, and is cleaned by a vacuum.
 
-use crate::table::{OPTIONS, Table, bytes, coded, parameters};
+use crate::table::{OPTIONS, Table, bytes, coded, parameters, sparse};
 use walia_core::page::scan::ScanOptions;
 use walia_core::page::{MemoryStore, Pages, statistics};
 use walia_core::types::{Metric, Parameters, PayloadEncoding, Result};
@@ -72,6 +72,7 @@ fn inserts() {
 #[test]
 fn inserts_with_payloads_apart() {
     crash_during_inserts(Parameters { m: 2, m0: 4, ..parameters(5000, Metric::L2) }, 12, 5);
+    crash_during_inserts(Parameters { m: 2, m0: 4, ..sparse(500, Metric::Cosine) }, 12, 5);
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Operations on a damaged index: each gives an answer or an error, none panics, and none runs for ever.
 
-use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters};
+use crate::table::{MEMORY, NotAsked, OPTIONS, RamSorter, Table, coded, parameters, sparse};
 use rand::Rng;
 use std::sync::Arc;
 use std::sync::mpsc::{RecvTimeoutError, channel};
@@ -46,7 +46,7 @@ fn use_everything(store: &MemoryStore, schema: &Arc<Schema>, meta: Meta, query: 
     let _ = check(&index);
     let _ = statistics(&index);
     // Vectors of another size than the meta page says do not come as far as this.
-    if query.len() == index.schema.layout.parameters.vector_size() {
+    if index.schema.layout.parameters.is_vector_size(query.len()) {
         for ef_search in [1, 40] {
             let index = Index { store, schema: schema.clone() };
             let _ = scan(index, meta, query, ScanOptions { ef_search, ..OPTIONS });
@@ -97,6 +97,7 @@ fn operations_on_damaged_pages_end() {
         for parameters in [
             parameters(8, Metric::L2),
             parameters(1200, Metric::Cosine),
+            sparse(300, Metric::L2),
             coded(40, Metric::InnerProduct, 4, PayloadEncoding::Column),
             coded(1500, Metric::L2, 1, PayloadEncoding::Column),
         ] {

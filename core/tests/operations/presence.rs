@@ -2,7 +2,7 @@
 //! says so.
 
 use crate::interleaved::Session;
-use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters};
+use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters, sparse};
 use walia_core::page::format::hints::Hints;
 use walia_core::page::format::presence::Presence;
 use walia_core::page::format::tuple::AsideKind;
@@ -32,7 +32,7 @@ fn change_meta(table: &Table, change: impl FnOnce(&mut Meta)) {
 }
 
 fn vector(table: &Table, element: f32) -> Value {
-    Some(bytes(vec![element; table.parameters.dimensions.into()], table.parameters.element))
+    Some(bytes(vec![element; table.parameters.dimensions], table.parameters.element))
 }
 
 /// A table with some ordinary rows.
@@ -104,6 +104,8 @@ fn overflowing_vectors_count() {
         (Parameters { element: ElementType::F16, ..plain(Metric::InnerProduct) }, false),
         (apart(Metric::InnerProduct), true),
         (coded(24, Metric::Cosine, 4, PayloadEncoding::F16), true),
+        (sparse(24, Metric::Cosine), true),
+        (sparse(24, Metric::InnerProduct), true),
         (coded(24, Metric::InnerProduct, 1, PayloadEncoding::Sq8), true),
         (coded(5000, Metric::InnerProduct, 1, PayloadEncoding::F16), true),
     ] {

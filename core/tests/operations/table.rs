@@ -19,12 +19,17 @@ use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncodin
 pub type Value = Option<Vec<u8>>;
 
 /// Parameters for a test.
-pub fn parameters(dimensions: u16, metric: Metric) -> Parameters {
+pub fn parameters(dimensions: usize, metric: Metric) -> Parameters {
     Parameters::plain(dimensions, ElementType::F32, metric, 6, 40)
 }
 
+/// As [`parameters`], of sparse vectors.
+pub fn sparse(dimensions: usize, metric: Metric) -> Parameters {
+    Parameters { element: ElementType::Sparse, ..parameters(dimensions, metric) }
+}
+
 /// As [`parameters`], with codes and payloads.
-pub fn coded(dimensions: u16, metric: Metric, bits: u8, payload: PayloadEncoding) -> Parameters {
+pub fn coded(dimensions: usize, metric: Metric, bits: u8, payload: PayloadEncoding) -> Parameters {
     let storage = Storage::Encoding(payload);
     fit(Wishes {
         dimensions,
@@ -49,6 +54,11 @@ pub fn bytes(elements: impl IntoIterator<Item = f32>, element: ElementType) -> V
                 bits.iter().zip((0..8).rev()).map(|(bit, place)| u8::from(*bit) << place).sum()
             };
             bits.chunks(8).map(byte).collect()
+        }
+        ElementType::Sparse => {
+            let kept: Vec<_> = (0u32..).zip(elements).filter(|(_, value)| *value != 0.0).collect();
+            let values = kept.iter().flat_map(|(_, value)| value.to_le_bytes());
+            kept.iter().flat_map(|(index, _)| index.to_le_bytes()).chain(values).collect()
         }
     }
 }
@@ -144,7 +154,7 @@ impl Table {
     /// An empty table over a store without pages.
     pub fn new(store: MemoryStore, parameters: Parameters) -> Self {
         Index::create(&store, &parameters).unwrap();
-        let random = SmallRng::seed_from_u64(u64::from(parameters.dimensions));
+        let random = SmallRng::seed_from_u64(parameters.dimensions as u64);
         Self { store, parameters, rows: BTreeMap::new(), dead: BTreeSet::new(), random, next_row: 0 }
     }
 
@@ -164,12 +174,14 @@ impl Table {
         Index::open(&self.store, &()).unwrap()
     }
 
-    /// A vector with elements around one of sixteen centres.
+    /// A vector with elements around one of sixteen centres; of a sparse one, half of them.
     pub fn random_vector(&mut self) -> Vec<u8> {
         let centre = self.random.random_range(0..16u32);
         let random = &mut self.random;
-        let elements = (0..u32::from(self.parameters.dimensions))
-            .map(|i| (centre.wrapping_mul(i + 7) % 11) as f32 - 5.0 + random.random_range(-1.0..1.0f32));
+        let sparse = self.parameters.element == ElementType::Sparse;
+        let elements = (0..self.parameters.dimensions as u32)
+            .map(|i| (centre.wrapping_mul(i + 7) % 11) as f32 - 5.0 + random.random_range(-1.0..1.0f32))
+            .map(|element| if sparse && element.abs() < 2.5 { 0.0 } else { element });
         bytes(elements.collect::<Vec<_>>(), self.parameters.element)
     }
 

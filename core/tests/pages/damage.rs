@@ -15,7 +15,7 @@ fn offset() -> impl Strategy<Value = usize> {
     prop_oneof![8..80usize, 8176..8192usize, 80..8192usize, 80..8192usize]
 }
 
-fn pages(dimensions: u16, element: ElementType, m: u16) -> Vec<Page> {
+fn pages(dimensions: usize, element: ElementType, m: u16) -> Vec<Page> {
     let store = TestGraph::regular(parameters(dimensions, element, m), 40).store();
     (0..store.block_count().unwrap()).map(|block| *store.read(block).unwrap()).collect()
 }

@@ -23,8 +23,12 @@ struct Damaged {
 const BLOCK: u32 = 2;
 
 impl Damaged {
-    fn new(dimensions: u16) -> Self {
-        let store = TestGraph::regular(parameters(dimensions, ElementType::F32, 4), 20).store();
+    fn new(dimensions: usize) -> Self {
+        Self::of(dimensions, ElementType::F32)
+    }
+
+    fn of(dimensions: usize, element: ElementType) -> Self {
+        let store = TestGraph::regular(parameters(dimensions, element, 4), 20).store();
         let layout = Index::open(&store, &()).unwrap().schema.layout;
         assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
         Self { store, layout }
@@ -133,6 +137,26 @@ fn links_that_cost_recall() {
     let index = Damaged::new(8);
     index.node(1, |node| node.set_link(0, Link { block: 4_000_000, slot: 1, version: 1 }));
     index.assert_found_alone(Warning, "stale link");
+}
+
+#[test]
+fn sparse_vectors_that_are_none() {
+    let what = "node with indices in disorder or past the last dimension";
+    for (at, bytes, what) in [
+        (4, 0u32.to_le_bytes(), what),
+        (4 * 19, 10_000u32.to_le_bytes(), what),
+        (4 * 19, u32::MAX.to_le_bytes(), what),
+        (4 * 20, f32::NAN.to_le_bytes(), "node with a payload that is not finite"),
+    ] {
+        let index = Damaged::of(10_000, ElementType::Sparse);
+        // Of 20 elements.
+        let mut payload = Link::NONE;
+        index.node(2, |node| payload = node.view().payload_link());
+        index.owned(payload, |tuple| tuple.body_mut()[at..at + 4].copy_from_slice(&bytes));
+        let found = check(&Index::open(&index.store, &()).unwrap()).unwrap();
+        assert!(found.iter().all(|finding| (finding.block, finding.slot) == (BLOCK, 2)), "{found:?}");
+        index.assert_found_alone(Error, what);
+    }
 }
 
 #[test]

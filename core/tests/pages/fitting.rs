@@ -24,7 +24,7 @@ struct Fitted {
 }
 
 fn fitted(
-    (dimensions, element): (u16, ElementType),
+    (dimensions, element): (usize, ElementType),
     m: u16,
     quantization: Quantization,
     storage: Storage,
@@ -40,7 +40,8 @@ fn fitted(
     });
     let layout = Layout::of_new(&parameters).unwrap();
     let Parameters { code_bits: bits, code_dimensions, m0, payload, .. } = parameters;
-    let (nodes_per_page, payload_parts) = (layout.nodes_per_page(), layout.payload_parts().count());
+    let (nodes_per_page, payload_parts) =
+        (layout.nodes_per_page(), layout.payload_parts(layout.payload_size).count());
     Fitted { bits, code_dimensions, m0, payload, nodes_per_page, payload_parts }
 }
 
@@ -130,7 +131,7 @@ fn every_wish_fits() {
                     if let Storage::Encoding(encoding) = storage {
                         assert_eq!(payload, encoding, "{}", what());
                     }
-                    let all = rotated_dimensions(dimensions.into());
+                    let all = rotated_dimensions(dimensions);
                     let whole = usize::from(code_dimensions) == all;
                     assert!(code_bits == 0 || whole || code_dimensions >= 64, "{}", what());
                     if code_bits > 0 && !whole {

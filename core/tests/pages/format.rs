@@ -54,7 +54,7 @@ fn tables_list_the_fields_of_the_structs() {
         Meta,
         magic format_version compatible_features incompatible_features dimensions m m0 ef_construction metric element
         payload_encoding code_bits code_dimensions code_length link_stride upper_link_stride inline_tids
-        extension_length rotation_seed rotation_algorithm reserved parameter_block parameter_length
+        extension_length rotation_seed rotation_algorithm dimensions_high parameter_block parameter_length
         entry_generation entry_point entry_level undefined_presence null_presence cycle repaired_cycle
         reusable_cycle repaired_transaction
     );
@@ -171,6 +171,17 @@ fn golden_bytes_of_bits() {
     }
 }
 
+/// Sparse vectors, with more dimensions than 16 bits tell: payloads are not of one length, and one is empty.
+#[test]
+fn golden_bytes_of_sparse_vectors() {
+    let parameters = parameters(70_000, ElementType::Sparse, 2);
+    let store = TestGraph::new(parameters, &[(0, 1), (1, 2), (0, 1), (2, 1)]).store();
+    assert_golden("version-1-sparse.txt", &pages_of(&store));
+    let index = Index::open(&store, &()).unwrap();
+    assert_eq!(index.schema.layout.parameters, parameters);
+    assert_eq!(check(&index).unwrap(), []);
+}
+
 /// An index whose payloads lie apart, in two parts each.
 #[test]
 fn golden_bytes_with_payloads_apart() {
@@ -236,14 +247,21 @@ fn other_formats_are_refused() {
     assert_eq!(open(&|_| ()), Ok(()));
     assert_eq!(open(&|meta| meta.format_version = 2), Err(Error::Version { found: 2 }));
     assert_eq!(open(&|meta| meta.format_version = 0), Err(Error::Version { found: 0 }));
-    assert_eq!(open(&|meta| meta.incompatible_features = 17), Err(Error::Features { unknown: 16 }));
+    assert_eq!(open(&|meta| meta.incompatible_features = 33), Err(Error::Features { unknown: 32 }));
     assert_eq!(open(&|meta| meta.compatible_features = 9), Ok(()));
     let bits = |meta: &mut Meta| {
         (meta.element, meta.metric, meta.incompatible_features) =
             (ElementType::Bit as u8, Metric::Hamming as u8, 8);
     };
     assert_eq!(open(&bits), Ok(()));
-    let corrupt: [&dyn Fn(&mut Meta); 17] = [
+    let sparse = |meta: &mut Meta| {
+        (meta.element, meta.incompatible_features) = (ElementType::Sparse as u8, 16);
+    };
+    let billion = |meta: &mut Meta| (meta.dimensions, meta.dimensions_high) = (0xca00, 0x3b9a);
+    assert_eq!(open(&|meta| (sparse(meta), billion(meta)).0), Ok(()));
+    // What other elements have in the place of these bits is not read.
+    assert_eq!(open(&|meta| meta.dimensions_high = 1), Ok(()));
+    let corrupt: [&dyn Fn(&mut Meta); 22] = [
         &|meta| meta.magic += 1,
         &|meta| meta.dimensions = 16001,
         &|meta| meta.dimensions = 0,
@@ -263,6 +281,17 @@ fn other_formats_are_refused() {
         &|meta| (bits(meta), meta.metric = Metric::L2 as u8).0,
         &|meta| (bits(meta), meta.dimensions = 64_001).0,
         &|meta| (bits(meta), (meta.payload_encoding, meta.incompatible_features) = (1, 10)).0,
+        // Sparse vectors as bits above, and with codes.
+        &|meta| (sparse(meta), meta.incompatible_features = 0).0,
+        &|meta| (sparse(meta), meta.metric = Metric::Jaccard as u8).0,
+        &|meta| (sparse(meta), billion(meta), meta.dimensions += 1).0,
+        &|meta| (sparse(meta), (meta.payload_encoding, meta.incompatible_features) = (1, 18)).0,
+        &|meta| {
+            sparse(meta);
+            (meta.code_bits, meta.code_dimensions, meta.code_length) = (1, 8, 12);
+            (meta.link_stride, meta.upper_link_stride) = (20, 20);
+            (meta.rotation_algorithm, meta.incompatible_features) = (1, 17);
+        },
     ];
     for (number, change) in corrupt.into_iter().enumerate() {
         assert!(matches!(open(change), Err(Error::Corrupt { block: 0, .. })), "change {number}");

@@ -16,7 +16,7 @@ pub struct TestGraph {
 }
 
 /// Parameters for a test.
-pub fn parameters(dimensions: u16, element: ElementType, m: u16) -> Parameters {
+pub fn parameters(dimensions: usize, element: ElementType, m: u16) -> Parameters {
     let metric = if element == ElementType::Bit { Metric::Hamming } else { Metric::L2 };
     Parameters::plain(dimensions, element, metric, m, 100)
 }
@@ -27,15 +27,22 @@ impl TestGraph {
         let vector = |node: usize| {
             // Mostly zeros, which keeps golden bytes small.
             let element = |i| if i < 4 || i % 500 == 0 { (i % 7) as f32 + node as f32 * 0.25 } else { 0.0 };
-            let elements = (0..usize::from(parameters.dimensions)).map(element);
+            let elements = (0..parameters.dimensions).map(element);
+            let kept = |i: &usize| node > 0 && element(*i) != 0.0;
+            let indices: Vec<usize> = (0..parameters.dimensions).filter(kept).take(node * 20).collect();
             let bit = |i: usize| u8::from(element(i) > 0.0) << (7 - i % 8);
             let mut bytes: Vec<u8> = match parameters.element {
                 ElementType::F32 => elements.flat_map(f32::to_le_bytes).collect(),
                 ElementType::F16 => {
                     elements.flat_map(|value| half::f16::from_f32(value).to_le_bytes()).collect()
                 }
+                // Of the first node nothing, of the others more and more.
+                ElementType::Sparse => {
+                    let elements = indices.iter().flat_map(|i| element(*i).to_le_bytes());
+                    indices.iter().flat_map(|i| (*i as u32).to_le_bytes()).chain(elements).collect()
+                }
                 ElementType::Bit => {
-                    let dimensions = usize::from(parameters.dimensions);
+                    let dimensions = parameters.dimensions;
                     let byte = |first| (first..dimensions.min(first + 8)).map(bit).sum();
                     (0..dimensions).step_by(8).map(byte).collect()
                 }
@@ -49,8 +56,10 @@ impl TestGraph {
         let quantizer =
             CodeParameters::new(&parameters, &centroid).map(|codes| Quantizer::new(codes, &centroid));
         let code = |vector: &Vec<u64>| {
-            let vector = &bytemuck::cast_slice(vector)[..parameters.vector_size()];
-            quantizer.as_ref().map_or(Vec::new(), |quantizer| code_of(quantizer, &parameters, vector))
+            quantizer.as_ref().map_or(Vec::new(), |quantizer| {
+                let vector = &bytemuck::cast_slice(vector)[..parameters.vector_size()];
+                code_of(quantizer, &parameters, vector)
+            })
         };
         Self {
             parameters,
@@ -81,7 +90,7 @@ impl TestGraph {
 /// The code of what a vector's payload keeps of it.
 fn code_of(quantizer: &Quantizer, parameters: &Parameters, vector: &[u8]) -> Vec<u8> {
     let Parameters { payload: encoding, element, dimensions, .. } = *parameters;
-    let mut payload = vec![0; encoding.size(dimensions.into(), element)];
+    let mut payload = vec![0; encoding.size(dimensions, element)];
     encoding.encode(vector, element, &mut payload);
     let mut code = vec![0; quantizer.code_size()];
     quantizer.encode(encoding.decode(&payload, element, &mut Vec::new()), &mut code);
@@ -116,7 +125,12 @@ impl BuiltGraph for TestGraph {
     }
 
     fn vector<'a>(&'a self, node: u32, _: &'a mut Vec<u8>) -> Result<&'a [u8]> {
-        Ok(&bytemuck::cast_slice(&self.vectors[node as usize])[..self.parameters.vector_size()])
+        Ok(&bytemuck::cast_slice(&self.vectors[node as usize])[..self.vector_size(node)])
+    }
+
+    fn vector_size(&self, node: u32) -> usize {
+        let bytes = size_of_val(self.vectors[node as usize].as_slice());
+        if self.parameters.element.varies() { bytes } else { self.parameters.vector_size() }
     }
 
     fn quantizer(&self) -> Option<&Quantizer> {

@@ -6,14 +6,14 @@ use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncodin
 
 type Row = (HeapTid, Option<Vec<u8>>);
 
-const DIMENSIONS: u16 = 40;
+const DIMENSIONS: usize = 40;
 
 fn tid(number: u16) -> HeapTid {
     HeapTid::new(number.into(), 1)
 }
 
 fn vector(number: u16) -> Vec<u8> {
-    let element = |i| f32::from(number) + f32::from(i) * 0.1;
+    let element = |i| f32::from(number) + i as f32 * 0.1;
     (0..DIMENSIONS).flat_map(|i| element(i).to_le_bytes()).collect()
 }
 
@@ -23,7 +23,7 @@ fn rows() -> Vec<Row> {
         .map(|number| {
             let value = match number % 20 {
                 0 => None,
-                1 => Some(vec![0; usize::from(DIMENSIONS) * 4]),
+                1 => Some(vec![0; DIMENSIONS * 4]),
                 2..=6 => Some(vector(5)),
                 _ => Some(vector(number)),
             };
@@ -65,7 +65,7 @@ fn rows_are_where_their_vectors_are() {
             (9, None),
             (2, Some(vector(9))),
             (20, Some(vector(20))),
-            (20, Some(vec![0; usize::from(DIMENSIONS) * 4])),
+            (20, Some(vec![0; DIMENSIONS * 4])),
             (21, None),
         ];
         for (number, value) in changes {

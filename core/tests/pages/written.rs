@@ -63,8 +63,9 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
 
         let mut payload = node.payload().unwrap_or_default().to_vec();
         walk_chain(store, TupleKind::Payload, *address, node.payload_link(), |tuple| {
-            let part = layout.payload_parts().nth(usize::from(tuple.header().count)).unwrap();
-            payload.extend(&tuple.body()[..part.len()]);
+            let parts = &mut layout.payload_parts(layout.payload_size);
+            let part = parts.nth(usize::from(tuple.header().count)).unwrap();
+            payload.extend(layout.part_of_payload(tuple.body(), &part).unwrap());
         });
         assert_eq!(payload, graph.vector(number, &mut Vec::new()).unwrap());
 
@@ -77,7 +78,7 @@ fn assert_same(graph: &TestGraph, store: &MemoryStore) {
     }
 }
 
-fn assert_written_well(dimensions: u16, element: ElementType, m: u16, count: u32) {
+fn assert_written_well(dimensions: usize, element: ElementType, m: u16, count: u32) {
     let graph = TestGraph::regular(parameters(dimensions, element, m), count);
     let store = graph.store();
     assert_same(&graph, &store);
@@ -119,6 +120,22 @@ fn payloads_apart_are_found_again() {
         (64000, ElementType::Bit),
     ] {
         assert_written_well(dimensions, element, 16, 40);
+    }
+}
+
+/// Most lie beside their nodes.
+#[test]
+fn payloads_of_any_length_are_found_again() {
+    for (dimensions, count) in [(1, 40), (3, 100), (20, 100), (5_000, 60), (100_000, 300)] {
+        assert_written_well(dimensions, ElementType::Sparse, 16, count);
+    }
+    let graph = TestGraph::regular(parameters(40_000, ElementType::Sparse, 4), 4);
+    let store = graph.store();
+    let index = Index::open(&store, &()).unwrap();
+    let page = store.read(2).unwrap();
+    for slot in 1..=4 {
+        let node = Node::in_slot(&index.schema.layout, &page, 2, slot).unwrap().unwrap();
+        assert_eq!(node.payload_link().block, 2);
     }
 }
 
@@ -339,6 +356,7 @@ fn takes_about_as_many_pages_as_estimated() {
         (coded(128, ElementType::F32, Metric::L2), 60_000, 3_000),
         (coded(1536, ElementType::F32, Metric::Cosine), 2_000, 0),
         (coded(4000, ElementType::F16, Metric::L2), 1_000, 0),
+        (parameters(10_000, ElementType::Sparse, 16), 3_000, 100),
     ] {
         let rows = |node: usize| 1 + (node + 1) * duplicates / nodes - node * duplicates / nodes;
         let max_level = max_level(&parameters).unwrap();
@@ -347,7 +365,10 @@ fn takes_about_as_many_pages_as_estimated() {
         let shape: Vec<_> = (0..nodes).map(|node| (level(node).min(max_level), rows(node))).collect();
         let graph = TestGraph::new(parameters, &shape);
         let real = graph_pages(&graph, 5_000, &mut || ()).unwrap();
-        let contents = Contents { nodes: nodes as u64, duplicates: duplicates as u64, asides: 5_000 };
+        let bytes: usize = (0..nodes as u32).map(|node| graph.vector_size(node)).sum();
+        let vector_size = bytes / nodes;
+        let contents =
+            Contents { nodes: nodes as u64, duplicates: duplicates as u64, asides: 5_000, vector_size };
         let told = estimated_pages(&parameters, &contents).unwrap();
         println!("{}: {real} pages, {told} told", parameters.dimensions);
         assert!(told.abs_diff(real) * 50 <= real, "{}: {real} pages, {told} told", parameters.dimensions);

@@ -31,21 +31,31 @@ pub struct Measured {
 }
 
 /// Sampled rows: vectors one after the other, and where they lie.
+#[derive(Default)]
 pub struct Sampled {
     /// Bytes of all vectors.
     pub vectors: Vec<u8>,
-    /// One for each vector.
-    pub heap_tids: Vec<HeapTid>,
+    /// For each vector its row, and where it ends.
+    pub rows: Vec<(HeapTid, usize)>,
 }
 
 impl Sampled {
+    /// Each vector and its row.
+    fn rows(&self) -> impl ExactSizeIterator<Item = (&[u8], HeapTid)> {
+        (0..self.rows.len()).map(|row| {
+            let start = row.checked_sub(1).map_or(0, |before| self.rows[before].1);
+            let (heap_tid, end) = self.rows[row];
+            (&self.vectors[start..end], heap_tid)
+        })
+    }
+
     /// What of the vectors stands for all; nothing of an index without codes, which is built without knowing it.
     pub fn sample(&self, parameters: &Parameters) -> Sample {
         let mut sample = Sample::new(parameters);
         if parameters.code_bits == 0 {
             return sample;
         }
-        self.vectors.chunks_exact(parameters.vector_size()).for_each(|vector| sample.add(vector));
+        self.rows().for_each(|(vector, _)| sample.add(vector));
         sample
     }
 }
@@ -66,9 +76,9 @@ fn build(
     pool: &rayon::ThreadPool,
     file: &mut Option<TemporaryFile>,
 ) -> Result<Measured> {
-    let mut rows = sampled.vectors.chunks_exact(parameters.vector_size()).zip(&sampled.heap_tids);
+    let mut rows = sampled.rows();
     // Small chunks: threads get their rows soon.
-    let memory = 4 * sampled.vectors.len() + sampled.heap_tids.len() * 1024 + (1 << 20);
+    let memory = 4 * sampled.vectors.len() + sampled.rows.len() * 1024 + (1 << 20);
     let settings = Settings::new(*parameters, centroid, max_level(parameters).map_err(failed)?, memory);
     let mut feeder = Feeder::new(settings, pool);
     let in_memory = feed(&mut feeder, &mut rows, IN_MEMORY);
@@ -88,7 +98,7 @@ fn build(
 /// Feeds rows for so long; how many nodes were inserted at some moments, and the seconds since it began.
 fn feed<'v>(
     feeder: &mut Feeder,
-    rows: &mut impl Iterator<Item = (&'v [u8], &'v HeapTid)>,
+    rows: &mut impl Iterator<Item = (&'v [u8], HeapTid)>,
     time: Duration,
 ) -> Vec<(u32, f64)> {
     let (start, first) = (Instant::now(), feeder.inserted());
@@ -109,7 +119,7 @@ fn feed<'v>(
     };
     while start.elapsed() < time
         && let Some((vector, heap_tid)) = rows.next()
-        && feeder.push(vector, *heap_tid).is_ok()
+        && feeder.push(vector, heap_tid).is_ok()
     {
         wait(feeder, WAITING);
     }

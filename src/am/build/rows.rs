@@ -37,7 +37,7 @@ const JOIN_SHARE: usize = 4;
 /// Where rows go.
 enum Stage<'a> {
     /// Into the graph in memory.
-    Arena(Feeder<'a>),
+    Arena(Box<Feeder<'a>>),
     /// Into the index's pages, as an INSERT would.
     Pages(Index<RelationStore>),
 }
@@ -81,7 +81,7 @@ impl<'a> Rows<'a> {
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(feeder(memory))),
+            stage: Some(Stage::Arena(Box::new(feeder(memory)))),
             feeder,
             memory,
             written: 0,
@@ -95,7 +95,7 @@ impl<'a> Rows<'a> {
     /// Writes what is still in memory. Returns the number of rows.
     pub fn finish(mut self) -> Result<f64> {
         if let Some(Stage::Arena(feeder)) = self.stage.take() {
-            self.write(feeder)?;
+            self.write(*feeder)?;
         }
         if self.written > 0 {
             let index = self.open()?;
@@ -155,12 +155,12 @@ impl<'a> Rows<'a> {
             None => self.file.insert(TemporaryFile::create()?),
         };
         let (rows, batch) = (self.rows - 1, self.rows - 1 - self.written);
-        let nodes = feeder.nodes();
+        let (nodes, vector_size) = (feeder.nodes(), feeder.vector_size());
         let mut poll = |inserted| poll(self.written + done(batch, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
         if is_first && moved && self.written == 0 {
             // All rows so far are in the graph: what they took tells what the others will take.
-            let (whole, _) = wanted(self.table, nodes, rows);
+            let (whole, _) = wanted(self.table, nodes, vector_size, rows);
             let left = remaining(self.table, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
             notice(
                 format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
@@ -182,15 +182,16 @@ impl<'a> Rows<'a> {
         let Some(Stage::Arena(feeder)) = self.stage.take() else { return Ok(()) };
         let rows = self.rows - 1;
         let is_first = self.written == 0;
-        let nodes = self.write(feeder)?;
+        let vector_size = feeder.vector_size();
+        let nodes = self.write(*feeder)?;
         if is_first {
-            self.say_batches(rows, nodes);
+            self.say_batches(rows, nodes, vector_size);
         }
         let batch = rows - std::mem::replace(&mut self.written, rows);
         let total = self.table.expected_rows() as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
             progress::begin(Phase::BuildingGraph, rows, total);
-            Stage::Arena((self.feeder)(self.memory - self.memory / JOIN_SHARE))
+            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
         } else {
             progress::begin(Phase::InsertingRows, rows, total);
             Stage::Pages(self.open()?)
@@ -198,9 +199,10 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Says after so many rows, which were so many nodes, that they do not fit into memory.
-    fn say_batches(&self, rows: u64, nodes: u32) {
-        let (whole, spilled) = wanted(self.table, nodes, rows);
+    /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit into
+    /// memory.
+    fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize) {
+        let (whole, spilled) = wanted(self.table, nodes, vector_size, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -274,12 +276,12 @@ fn poll(rows: u64) {
 
 /// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
 /// as many rows as it is thought to have, or more where so many have come already.
-fn wanted(table: &IndexedTable, nodes: u32, come: u64) -> (u64, u64) {
+fn wanted(table: &IndexedTable, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
     let rows = table.expected_rows().max(come as f64);
     let share = f64::from(nodes) / come.max(1) as f64;
     let nodes = (rows * share) as u64;
     // NULLs and rows that share a vector take about as much.
-    let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0 };
+    let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0, vector_size };
     let Estimate { whole, spilled } = Arena::estimate(&table.parameters, build_threads(), &contents);
     let megabytes = |bytes: u64| (bytes >> 20) + 1;
     (megabytes(whole), megabytes(spilled.unwrap_or(whole)))

@@ -268,7 +268,7 @@ fn shape(index: NodeRef<pg_sys::IndexOptInfo>) -> Shape {
     };
     match parameters {
         Ok(parameters) => Shape {
-            dimensions: parameters.dimensions.into(),
+            dimensions: parameters.dimensions as f64,
             m: parameters.m.into(),
             m0: parameters.m0.into(),
             codes: parameters.code_bits > 0,

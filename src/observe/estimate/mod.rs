@@ -77,7 +77,7 @@ impl Way {
 }
 
 fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
-    let mut sampled = Sampled { vectors: Vec::new(), heap_tids: Vec::new() };
+    let mut sampled = Sampled::default();
     let tables = sample::tables(definition, &mut sampled).or_raise();
     let sample = sampled.sample(&definition.parameters);
     let parameters = &fit_to_sample(definition.wishes, &sample);
@@ -157,9 +157,7 @@ impl Builds<'_> {
         let estimate = self.estimate(table);
         let needed = estimate.spilled.unwrap_or(estimate.whole).max(1);
         let share = (limit as f64 / needed as f64).min(1.0);
-        let part = |count| (count as f64 * share) as u64;
-        let Contents { nodes, duplicates, asides } = table.contents;
-        Contents { nodes: part(nodes), duplicates: part(duplicates), asides: part(asides) }
+        table.contents.part(share)
     }
 
     /// The time of all builds; `None` where there is nothing that could be measured.

@@ -39,6 +39,8 @@ struct Seen {
     /// Rows that the index's predicate lets pass.
     passing: usize,
     asides: usize,
+    /// Of all vectors.
+    vector_bytes: usize,
     /// How many blocks hold a vector, by its hash; once a block, since copies in one say nothing of others.
     copies: HashMap<u64, Copies>,
     /// In which pass each block was sampled: another one may come by again.
@@ -95,7 +97,7 @@ impl Sampler<'_> {
         }
         let _owner = AsOwner::new(self.definition.heap());
         let start = Instant::now();
-        let others = [self.sampled.vectors.len(), self.sampled.heap_tids.len()];
+        let others = [self.sampled.vectors.len(), self.sampled.rows.len()];
         // A block at least; then as many rows as were seen on a block.
         let mut share = (4.0 / f64::from(self.leaf.pages)).min(1.0);
         for seed in 0.. {
@@ -111,7 +113,7 @@ impl Sampler<'_> {
                 // All of a small table, once.
                 (share, self.kept, self.seen) = (1.0, 0, Seen::default());
                 self.sampled.vectors.truncate(others[0]);
-                self.sampled.heap_tids.truncate(others[1]);
+                self.sampled.rows.truncate(others[1]);
             }
         }
         Ok(())
@@ -177,12 +179,13 @@ impl Sampler<'_> {
             copies.blocks += 1;
             copies.last_block = Some(block);
         }
-        let Sampled { vectors, heap_tids } = &mut *self.sampled;
+        self.seen.vector_bytes += vector.bytes().len();
+        let Sampled { vectors, rows } = &mut *self.sampled;
         if self.kept < self.keep {
             self.kept += vector.bytes().len();
             vectors.try_reserve(vector.bytes().len()).or_raise();
             vectors.extend_from_slice(vector.bytes());
-            heap_tids.push(heap_tid);
+            rows.push((heap_tid, vectors.len()));
         }
         Ok(())
     }
@@ -200,6 +203,7 @@ impl Seen {
             nodes: nodes as u64,
             duplicates: (vectors - nodes).round() as u64,
             asides: (all * share - vectors).round().max(0.0) as u64,
+            vector_size: self.vector_bytes.div_ceil((self.passing - self.asides).max(1)),
         };
         let a_row = self.time.as_secs_f64() / self.rows.max(1) as f64;
         Table { contents, seconds_read: a_row * all / 2.0 }

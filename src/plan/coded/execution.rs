@@ -138,11 +138,11 @@ impl Execution {
         if is_null {
             return None;
         }
+        let Private { metric, element, bits, .. } = self.private;
         // SAFETY: the planner has found that distances are from vectors; the value is there until the context of the
         // expression is reset.
-        let vector = unsafe { RawVector::from_datum(value) };
-        let Private { metric, element, bits, .. } = self.private;
-        let quantizer = code_quantizer(vector.dimensions(element), element, metric, bits);
+        let vector = unsafe { RawVector::from_datum(value, element) };
+        let quantizer = code_quantizer(vector.dimensions(), element, metric, bits);
         Some(StandaloneQuery::new(&quantizer, vector.bytes()))
     }
 

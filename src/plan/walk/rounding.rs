@@ -1,9 +1,12 @@
 //! How far the distances of a query's operator may be from the index's.
 
 use pgrx::pg_sys;
-use walia_core::types::{Metric, Parameters};
+use walia_core::types::{ElementType, MAX_SPARSE_ELEMENTS, Metric, Parameters};
 
 use crate::types::measure_of;
+
+/// Elements of a value of sparsevec that are not zero, at most.
+const MOST_OF_QUERY: usize = 16_000;
 
 /// What lies between an operator's distance and the index's. walia's operators measure as the index does, to the last
 /// bit; pgvector's add in float4.
@@ -25,7 +28,11 @@ impl Rounding {
         if key.is_none_or(|key| key.sk_func.fn_addr.and_then(measure_of).is_some()) {
             return Self { absolute: 0.0, relative: 0.0 };
         }
-        let each = f64::from(f32::EPSILON) * f64::from(parameters.dimensions);
+        let added = match parameters.element {
+            ElementType::Sparse => parameters.dimensions.min(MAX_SPARSE_ELEMENTS + MOST_OF_QUERY),
+            _ => parameters.dimensions,
+        };
+        let each = f64::from(f32::EPSILON) * added as f64;
         match parameters.metric {
             // They are counted.
             Metric::Hamming | Metric::Jaccard => Self { absolute: 0.0, relative: 0.0 },

@@ -28,7 +28,7 @@ fn with_items() -> Option<(crate::server::Cluster, Client)> {
 }
 
 /// The distances of the first rows by an index, and those of the nearest.
-fn distances(client: &mut Client, query: &str) -> [Vec<Option<u64>>; 2] {
+pub(super) fn distances(client: &mut Client, query: &str) -> [Vec<Option<u64>>; 2] {
     [
         "SET enable_seqscan = off; SET enable_sort = off",
         "RESET enable_seqscan; RESET enable_sort; SET enable_indexscan = off",
@@ -45,7 +45,7 @@ fn distances(client: &mut Client, query: &str) -> [Vec<Option<u64>>; 2] {
 }
 
 /// Fails unless a scan of the index to its end gives every row once and as far away. Its order may be that of two runs.
-fn assert_all(client: &mut Client, query: &str, index: &str) {
+pub(super) fn assert_all(client: &mut Client, query: &str, index: &str) {
     let ordered = format!("{query} ORDER BY distance");
     let mut all = |on: bool| {
         by_index(client, on);

@@ -76,6 +76,7 @@ fn survives_a_dump() {
         .batch_execute(
             "CREATE INDEX items_v ON items USING walia_hnsw (v vector_l2_ops) WITH (m = 10);
              CREATE INDEX items_half ON items USING walia_hnsw ((v::halfvec(12)) halfvec_cosine_ops) WHERE id < 2000;
+             CREATE INDEX items_sparse ON items USING walia_hnsw ((v::sparsevec(12)) sparsevec_l1_ops);
              CREATE INDEX items_h ON items USING walia_hnsw (h)",
         )
         .unwrap();
@@ -94,6 +95,9 @@ fn survives_a_dump() {
     assert_eq!(definitions(&mut restored), definitions(&mut client));
     let query = "SELECT id, v <-> array_fill(1, ARRAY[12])::vector AS distance FROM items";
     assert_same(&mut restored, query, "items_v");
+    let query =
+        "SELECT id, v::sparsevec(12) <+> array_fill(1, ARRAY[12])::vector::sparsevec AS distance FROM items";
+    assert_same(&mut restored, query, "items_sparse");
     // The extension's objects are its own: none of them is in the dump.
     assert!(!std::fs::read_to_string(dump).unwrap().contains("CREATE CAST"));
 }
@@ -111,7 +115,10 @@ fn indexes_move() {
              CREATE INDEX items_bit ON items USING hnsw ((binary_quantize(v)::bit(12)) bit_hamming_ops);
              CREATE INDEX items_jaccard ON items USING hnsw ((binary_quantize(h)::bit(12)) bit_jaccard_ops) WHERE id > 7;
              CREATE INDEX items_flat_bit ON items USING ivfflat ((binary_quantize(h)::bit(12)) bit_hamming_ops) WITH (lists = 10);
-             CREATE INDEX items_sparse ON items USING hnsw ((v::sparsevec(12)) sparsevec_l2_ops);
+             CREATE INDEX items_sparse ON items USING hnsw ((v::sparsevec(12)) sparsevec_l2_ops) WHERE id > 9;
+             CREATE OPERATOR CLASS own_ops FOR TYPE vector USING hnsw AS OPERATOR 1 <-> (vector, vector) FOR ORDER BY float_ops,
+                 FUNCTION 1 vector_l2_squared_distance(vector, vector);
+             CREATE INDEX items_own ON items USING hnsw (v own_ops);
              CREATE TABLE parts (id int, v vector(3)) PARTITION BY RANGE (id);
              CREATE TABLE parts_1 PARTITION OF parts FOR VALUES FROM (0) TO (100);
              CREATE TABLE parts_2 PARTITION OF parts FOR VALUES FROM (100) TO (200) PARTITION BY RANGE (id);
@@ -124,12 +131,10 @@ fn indexes_move() {
     let report = "SELECT index_name::text, movable, reason FROM walia_migration_report()";
     let report: Vec<(String, bool, Option<String>)> =
         client.query(report, &[]).unwrap().iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect();
-    assert_eq!(report.len(), 12, "{report:#?}");
+    assert_eq!(report.len(), 13, "{report:#?}");
     for (index, movable, reason) in &report {
         let expected = match index.as_str() {
-            "items_sparse" => {
-                Some("walia_hnsw has no operator class sparsevec_l2_ops for type public.sparsevec")
-            }
+            "items_own" => Some("walia_hnsw has no operator class own_ops for type public.vector"),
             part if part.starts_with("parts_") && part != "parts_v" => {
                 Some("moves with the partitioned index that it belongs to")
             }
@@ -145,7 +150,7 @@ fn indexes_move() {
     assert_eq!(estimates.len(), report.iter().filter(|(_, movable, _)| *movable).count(), "{estimates:#?}");
     assert!(estimates.contains(&("parts_v".into(), 200)), "{estimates:#?}");
     let definitions = |client: &mut Client| -> Vec<String> {
-        let query = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexdef !~ 'UNIQUE|sparse' ORDER BY indexname";
+        let query = "SELECT indexdef FROM pg_indexes WHERE schemaname = 'public' AND indexdef !~ 'UNIQUE|own_ops' ORDER BY indexname";
         client.query(query, &[]).unwrap().iter().map(|row| row.get(0)).collect()
     };
     let expected: Vec<String> = definitions(&mut client)

@@ -191,8 +191,9 @@ impl Facts {
                 None => findings.error(block, slot, "aside tuple of unknown kind or with an owner"),
             }
         } else if header.kind == TupleKind::Payload as u8 {
-            match layout.payload_parts().nth(usize::from(header.count)) {
-                Some(part) if owned.body().len() >= part.len() => {}
+            let mut parts = layout.payload_parts(layout.payload_size);
+            match parts.nth(usize::from(header.count)) {
+                Some(part) if layout.part_of_payload(owned.body(), &part).is_some() => {}
                 _ => findings.error(block, slot, "part of a payload of impossible number or size"),
             }
         }
@@ -247,7 +248,7 @@ impl Facts {
                 findings.warning(node.link, "node whose insertion did not end");
             }
             let mut next = node.payload;
-            for part in 0..layout.payload_parts().count() {
+            for part in 0..layout.payload_parts(layout.payload_size).count() {
                 match self.claim(next, TupleKind::Payload, node.link, findings) {
                     Some(tuple) if usize::from(tuple.header.count) == part => next = tuple.header.next,
                     _ => {

@@ -82,7 +82,7 @@ impl<'i, Store: PageStore> Check<'i, Store> {
 
     /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows
     /// them. False when they differ: then no row can be compared.
-    pub fn column(&mut self, dimensions: u16, element: ElementType, metric: Metric) -> bool {
+    pub fn column(&mut self, dimensions: usize, element: ElementType, metric: Metric) -> bool {
         let Parameters { dimensions: found, element: found_element, metric: found_metric, .. } =
             self.index.schema.layout.parameters;
         let agrees = (found, found_element, found_metric) == (dimensions, element, metric);

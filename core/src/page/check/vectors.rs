@@ -2,6 +2,7 @@
 
 use super::Findings;
 use super::facts::Facts;
+use crate::kernel::is_sparse_vector;
 use crate::page::format::node::Node;
 use crate::page::format::tuple::AsideKind;
 use crate::page::query::index::Index;
@@ -53,8 +54,18 @@ pub(super) fn check<Store: PageStore>(
         if !is_finite(&vector, parameters.element) || !lost.is_finite() || lost < 0.0 {
             findings.error(node.link.block, node.link.slot, "node with a payload that is not finite");
         }
-        if parameters.element == ElementType::Bit && has_further_bits(&vector, parameters.dimensions.into()) {
-            findings.error(node.link.block, node.link.slot, "node with bits past the last dimension");
+        match parameters.element {
+            ElementType::Bit if has_further_bits(&vector, parameters.dimensions) => {
+                findings.error(node.link.block, node.link.slot, "node with bits past the last dimension");
+            }
+            ElementType::Sparse if !is_sparse_vector(&vector, parameters.dimensions) => {
+                findings.error(
+                    node.link.block,
+                    node.link.slot,
+                    "node with indices in disorder or past the last dimension",
+                );
+            }
+            _ => {}
         }
         if node.header.is_live() && index.schema.measure.overflows(&vector) {
             facts.check_presence(AsideKind::ZeroVector, node.link, findings);
@@ -82,6 +93,7 @@ fn is_finite(vector: &[u8], element: ElementType) -> bool {
             vector.chunks_exact(2).all(|bytes| bytemuck::pod_read_unaligned::<f16>(bytes).is_finite())
         }
         ElementType::Bit => true,
+        ElementType::Sparse => is_finite(&vector[vector.len() / 2..], ElementType::F32),
     }
 }
 

@@ -29,17 +29,17 @@ pub enum Storage {
 
 /// Fewest dimensions that have codes by themselves: with fewer, near neighbours differ by less than an
 /// estimate's error.
-const MIN_DIMENSIONS: u16 = 16;
+const MIN_DIMENSIONS: usize = 16;
 /// Fewest dimensions for which 2 bits will do, and 1: the error of an estimate is about k/√D of the distances
 /// themselves, with k of 0.10, 0.34 and 0.75 for 4, 2 and 1 bits, and at most 0.04 costs few expansions.
-const TWO_BITS: u16 = 75;
-const ONE_BIT: u16 = 350;
+const TWO_BITS: usize = 75;
+const ONE_BIT: usize = 350;
 
 /// What is wished for when an index is made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Wishes {
     /// Dimensions of the column.
-    pub dimensions: u16,
+    pub dimensions: usize,
     /// Element type of the column.
     pub element: ElementType,
     /// Distance that orders the graph.
@@ -54,15 +54,15 @@ pub struct Wishes {
     pub storage: Storage,
 }
 
-/// The parameters of an index with these wishes. Some metrics have no codes, whatever is wished for, and bits
-/// are stored as they are.
+/// The parameters of an index with these wishes. Some metrics have no codes, whatever is wished for, nor have bits
+/// and sparse vectors, which are stored as they are.
 ///
 /// With codes, a node has 1.5m places for links on layer 0, and as many more, up to 2m, as cost no page.
 pub fn fit(wishes: Wishes) -> Parameters {
     let Wishes { dimensions, element, metric, m, ef_construction, quantization, storage } = wishes;
     let plain = Parameters::plain(dimensions, element, metric, m, ef_construction);
     let bits = match quantization {
-        _ if !metric.has_codes() => 0,
+        _ if !metric.has_codes() || !element.is_quantizable() => 0,
         Quantization::None => 0,
         Quantization::Bits(bits) => bits,
         Quantization::Auto if dimensions < MIN_DIMENSIONS => 0,
@@ -71,7 +71,7 @@ pub fn fit(wishes: Wishes) -> Parameters {
         Quantization::Auto => 1,
     };
     let column = match storage {
-        Storage::Encoding(payload) if element != ElementType::Bit => Parameters { payload, ..plain },
+        Storage::Encoding(payload) if element.is_quantizable() => Parameters { payload, ..plain },
         _ => plain,
     };
     if bits == 0 {
@@ -108,7 +108,7 @@ pub fn max_level(parameters: &Parameters) -> Result<u8> {
 fn with_codes(parameters: Parameters, bits: u8) -> Parameters {
     /// Codes that do not fit whole are cut in these steps.
     const STEP: u16 = 64;
-    let all = rotated_dimensions(parameters.dimensions.into()) as u16;
+    let all = rotated_dimensions(parameters.dimensions) as u16;
     let m0 = parameters.m + parameters.m / 2;
     let with = |code_dimensions| Parameters { m0, code_bits: bits, code_dimensions, ..parameters };
     let cut = (1..all.div_ceil(STEP)).rev().map(|steps| steps * STEP);
@@ -136,7 +136,9 @@ fn layout(parameters: &Parameters) -> Option<Layout> {
 /// Bytes of the index that a node takes: its share of its page, and its payload tuples where it has some.
 fn bytes_per_node(parameters: &Parameters) -> usize {
     let Some(layout) = layout(parameters) else { return usize::MAX };
-    let apart: usize =
-        layout.payload_parts().map(|part| Layout::payload_tuple_size(&part) + LINE_POINTER_SIZE).sum();
+    let apart: usize = layout
+        .payload_parts(layout.payload_size)
+        .map(|part| Layout::payload_tuple_size(&part) + LINE_POINTER_SIZE)
+        .sum();
     (SPECIAL_OFFSET - HEADER_SIZE) / layout.nodes_per_page() + apart
 }

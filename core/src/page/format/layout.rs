@@ -6,7 +6,7 @@
 use crate::code::code_size;
 use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, MAX_TUPLE_SIZE, SPECIAL_OFFSET};
 use crate::page::format::tuple::{MAX_INLINE_TIDS, NodeHeader, OwnedHeader, PAYLOAD_PART_SIZE};
-use crate::types::{ElementType, HeapTid, Link, MAX_LEVEL, Parameters, PayloadEncoding};
+use crate::types::{ElementType, HeapTid, Link, MAX_LEVEL, MAX_SPARSE_ELEMENTS, Parameters, PayloadEncoding};
 use std::ops::Range;
 
 /// What is chosen for an index when it is made, besides its parameters, and stays on its meta page.
@@ -47,7 +47,7 @@ pub struct Layout {
     pub payload_link_offset: Option<usize>,
     /// How payloads are stored.
     pub encoding: PayloadEncoding,
-    /// Bytes of a payload.
+    /// Bytes of a payload; the most that one may have, where vectors are not of one length.
     pub payload_size: usize,
     /// Bytes of a node tuple. All nodes of an index have the same size.
     pub node_size: usize,
@@ -75,6 +75,7 @@ const _: () = {
     assert!(size(2, 24, 8 + 1536 / 8, f16.size(1536, ElementType::F32)) <= MAX_TUPLE_SIZE);
     assert!(nodes_per_page(size(2, 24, 8 + 384 / 8, f16.size(384, ElementType::F32))) == 3);
     assert!(nodes_per_page(size(2, 32, 0, 512)) == 10);
+    assert!(ElementType::Sparse.bytes(MAX_SPARSE_ELEMENTS) <= PAYLOAD_PART_SIZE);
 };
 
 const fn nodes_per_page(node_size: usize) -> usize {
@@ -123,9 +124,11 @@ impl Layout {
 
         let inline_tids = usize::from(sizes.inline_tids);
         let (links_offset, tail) = node_offsets(inline_tids, usize::from(parameters.m0), link_stride);
-        let payload_size = encoding.size(usize::from(parameters.dimensions), parameters.element);
+        let payload_size = encoding.size(parameters.dimensions, parameters.element);
         let extension = align(usize::from(sizes.extension));
-        let inline = tail + align(payload_size) + extension <= MAX_TUPLE_SIZE;
+        // Nodes are all of one size.
+        let varies = parameters.element.varies();
+        let inline = !varies && tail + align(payload_size) + extension <= MAX_TUPLE_SIZE;
         // A node whose payload lies apart keeps a copy of its own code, for the links that will lead to it.
         let apart_size = size_of::<Link>() + align(code_length);
         let node_size = tail + if inline { align(payload_size) } else { apart_size } + extension;
@@ -167,10 +170,26 @@ impl Layout {
         align(size_of::<OwnedHeader>() + links * self.upper_link_stride)
     }
 
-    /// The parts that a payload is cut into, in bytes; empty when it lies in the node tuple.
-    pub fn payload_parts(&self) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
-        let size = if self.payload_offset.is_some() { 0 } else { self.payload_size };
-        (0..size).step_by(PAYLOAD_PART_SIZE).map(move |start| start..size.min(start + PAYLOAD_PART_SIZE))
+    /// The parts that a payload of so many bytes is cut into; none when it lies in the node tuple. A payload
+    /// that may be empty has a part all the same.
+    pub fn payload_parts(&self, size: usize) -> impl DoubleEndedIterator<Item = Range<usize>> + use<> {
+        let parts = if self.payload_offset.is_some() { 0 } else { size.div_ceil(PAYLOAD_PART_SIZE).max(1) };
+        let starts = (0..parts).map(|part| part * PAYLOAD_PART_SIZE);
+        starts.map(move |start| start..size.min(start + PAYLOAD_PART_SIZE))
+    }
+
+    /// The bytes of a part of a payload, of what its tuple has room for; `None` where those cannot be it.
+    pub fn part_of_payload<'p>(&self, body: &'p [u8], part: &Range<usize>) -> Option<&'p [u8]> {
+        if self.parameters.element.varies() {
+            Some(body).filter(|body| self.parameters.is_vector_size(body.len()))
+        } else {
+            body.get(..part.len())
+        }
+    }
+
+    /// The payload of a vector.
+    pub fn payload(&self, vector: &[u8]) -> Vec<u8> {
+        self.encoding.encoded(vector, self.parameters.dimensions, self.parameters.element)
     }
 
     /// Bytes of the payload tuple that holds a part.

@@ -31,8 +31,10 @@ pub const FEATURE_PAYLOAD_ENCODING: u32 = 2;
 pub const FEATURE_EXTENSION: u32 = 4;
 /// Incompatible feature: elements of one bit.
 pub const FEATURE_BITS: u32 = 8;
+/// Incompatible feature: sparse vectors, whose payloads are not of one length.
+pub const FEATURE_SPARSE: u32 = 16;
 /// Incompatible feature bits that this version knows.
-pub const KNOWN_FEATURES: u32 = FEATURE_CODES | FEATURE_PAYLOAD_ENCODING | FEATURE_BITS;
+pub const KNOWN_FEATURES: u32 = FEATURE_CODES | FEATURE_PAYLOAD_ENCODING | FEATURE_BITS | FEATURE_SPARSE;
 
 /// The contents of the meta page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Pod, Zeroable)]
@@ -46,7 +48,7 @@ pub struct Meta {
     pub compatible_features: u32,
     /// Features that a reader must know.
     pub incompatible_features: u32,
-    /// Dimensions of every vector.
+    /// Dimensions of every vector; the lower 16 bits of those of sparse vectors.
     pub dimensions: u16,
     /// Links of layers above 0.
     pub m: u16,
@@ -78,8 +80,8 @@ pub struct Meta {
     pub rotation_seed: u64,
     /// How vectors are rotated before coding; 0 without codes.
     pub rotation_algorithm: u16,
-    /// Zero.
-    pub reserved: u16,
+    /// The upper 16 bits of the dimensions of sparse vectors; zero otherwise.
+    pub dimensions_high: u16,
     /// First block of the parameter chain (centroid), or `u32::MAX`.
     pub parameter_block: u32,
     /// Bytes in the parameter chain.
@@ -144,10 +146,14 @@ impl Meta {
         if parameters.element == ElementType::Bit {
             features |= FEATURE_BITS;
         }
+        if parameters.element == ElementType::Sparse {
+            features |= FEATURE_SPARSE;
+        }
         let mut meta = Self {
             magic: MAGIC,
             format_version: FORMAT_VERSION,
-            dimensions: parameters.dimensions,
+            dimensions: parameters.dimensions as u16,
+            dimensions_high: (parameters.dimensions >> 16) as u16,
             m: parameters.m,
             m0: parameters.m0,
             ef_construction: parameters.ef_construction,
@@ -159,7 +165,7 @@ impl Meta {
             code_dimensions: parameters.code_dimensions,
             code_length: sizes.code,
             rotation_algorithm: if coded { ROTATION_ALGORITHM } else { 0 },
-            rotation_seed: if coded { seed_of(&vec![0.0; parameters.dimensions.into()]) } else { 0 },
+            rotation_seed: if coded { seed_of(&vec![0.0; parameters.dimensions]) } else { 0 },
             link_stride: sizes.link_stride,
             upper_link_stride: sizes.upper_link_stride,
             inline_tids: sizes.inline_tids,
@@ -199,6 +205,7 @@ impl Meta {
             (FEATURE_PAYLOAD_ENCODING, meta.payload_encoding != PayloadEncoding::Column as u8),
             (FEATURE_EXTENSION, meta.extension_length > 0),
             (FEATURE_BITS, meta.element == ElementType::Bit as u8),
+            (FEATURE_SPARSE, meta.element == ElementType::Sparse as u8),
         ];
         if features.iter().any(|(bit, used)| *used != (meta.incompatible_features & bit != 0)) {
             return Err(corrupt("meta page whose feature bits contradict its values"));
@@ -218,17 +225,19 @@ impl Meta {
         let metric = Metric::from_code(self.metric).ok_or(corrupt("unknown metric"))?;
         let payload = PayloadEncoding::from_code(self.payload_encoding)
             .ok_or(corrupt("meta page with an unknown payload encoding"))?;
-        let dimensions = 1..=element.max_dimensions();
-        let possible = dimensions.contains(&self.dimensions.into())
+        // Older versions wrote zero there and said nothing of it.
+        let high = if element == ElementType::Sparse { self.dimensions_high } else { 0 };
+        let dimensions = usize::from(high) << 16 | usize::from(self.dimensions);
+        let possible = (1..=element.max_dimensions()).contains(&dimensions)
             && self.m >= 2
             && self.m0 >= 2
             && metric.measures(element)
-            && !(element == ElementType::Bit && payload.is_lossy());
+            && (element.is_quantizable() || !payload.is_lossy());
         if !possible {
             return Err(corrupt("meta page with impossible parameters"));
         }
         Ok(Parameters {
-            dimensions: self.dimensions,
+            dimensions,
             element,
             metric,
             m: self.m,
@@ -261,7 +270,7 @@ impl Meta {
             return Ok(None);
         }
         let parameters = CodeParameters {
-            dimensions: dimensions.into(),
+            dimensions,
             element,
             metric,
             bits,

@@ -22,7 +22,7 @@ assert_offsets!(
     dimensions: 16, m: 18, m0: 20, ef_construction: 22,
     metric: 24, element: 25, payload_encoding: 26, code_bits: 27, code_dimensions: 28, code_length: 30,
     link_stride: 32, upper_link_stride: 34, inline_tids: 36, extension_length: 38,
-    rotation_seed: 40, rotation_algorithm: 48, reserved: 50, parameter_block: 52, parameter_length: 56,
+    rotation_seed: 40, rotation_algorithm: 48, dimensions_high: 50, parameter_block: 52, parameter_length: 56,
     entry_generation: 60, entry_point: 64, entry_level: 72, undefined_presence: 74, null_presence: 75,
     cycle: 76, repaired_cycle: 80, reusable_cycle: 84, repaired_transaction: 88; 96
 );

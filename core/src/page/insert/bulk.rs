@@ -10,15 +10,14 @@
 use crate::graph::BuiltGraph;
 use crate::page::format::chain;
 use crate::page::format::hints::Hints;
-use crate::page::format::layout::Layout;
 use crate::page::format::meta::{HINTS_BLOCK, Meta};
 use crate::page::format::node::NodeMut;
 use crate::page::format::owned::OwnedMut;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{
-    ASIDE_SIZE, ASIDE_TIDS, AsideKind, OVERFLOW_SIZE, OVERFLOW_TIDS, OwnedHeader, PAYLOAD_PART_SIZE,
-    TupleKind,
+    ASIDE_SIZE, ASIDE_TIDS, AsideKind, OwnedHeader, PAYLOAD_PART_SIZE, TupleKind,
 };
+use crate::page::insert::plan::{Content, Placed, Plan};
 use crate::page::insert::presence::mark_built;
 use crate::page::insert::space::Space;
 use crate::page::store::PageSink;
@@ -74,16 +73,6 @@ fn empty_page(kind: PageKind) -> Page {
     page
 }
 
-/// What a tuple that belongs to a node holds.
-#[derive(Clone)]
-enum Content {
-    Upper,
-    /// The last part of a payload, which does not fill a page.
-    Payload,
-    /// Some of the node's heap TIDs, by position.
-    HeapTids(Range<usize>),
-}
-
 /// A node's heap TIDs, which its tuples take one after the other: counting from the first again for each of
 /// them would take time in the square of their number.
 struct Rows<Tids> {
@@ -102,113 +91,6 @@ impl<Tids: Iterator<Item = HeapTid>> Rows<Tids> {
         let skipped = positions.start - self.at;
         self.at = positions.end;
         self.tids.by_ref().skip(skipped).take(positions.len()).collect()
-    }
-}
-
-/// A tuple that belongs to a node, and its place.
-pub(super) struct Placed {
-    content: Content,
-    link: Link,
-    size: usize,
-    /// Of heap TIDs: the tuple placed before it. Newest first, each tuple leads to an older one, and the node
-    /// to the last, which has room.
-    next: Link,
-}
-
-/// Where everything goes.
-pub(super) struct Plan<'a, Graph> {
-    graph: &'a Graph,
-    layout: &'a Layout,
-    /// The first block of nodes.
-    first_block: u32,
-    nodes_per_page: u32,
-    /// Payload parts of each node that fill a page.
-    whole_parts: u32,
-    /// The last payload part of each node, where it does not.
-    last_part: Option<Range<usize>>,
-    first_whole_block: u32,
-    pub(super) first_tail_block: u32,
-}
-
-impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
-    pub(super) fn new(graph: &'a Graph, layout: &'a Layout, first_block: u32) -> Self {
-        let nodes_per_page = layout.nodes_per_page() as u32;
-        let whole_parts =
-            layout.payload_parts().filter(|part| part.len() == PAYLOAD_PART_SIZE).count() as u32;
-        let first_whole_block = first_block + graph.len().div_ceil(nodes_per_page);
-        Self {
-            graph,
-            layout,
-            first_block,
-            nodes_per_page,
-            whole_parts,
-            last_part: layout.payload_parts().last().filter(|part| part.len() < PAYLOAD_PART_SIZE),
-            first_whole_block,
-            first_tail_block: first_whole_block + graph.len() * whole_parts,
-        }
-    }
-
-    /// The address of a node.
-    fn node(&self, node: u32) -> Link {
-        let slot = (node % self.nodes_per_page) as u16 + 1;
-        Link { block: self.first_block + node / self.nodes_per_page, slot, version: slot }
-    }
-
-    /// The nodes of the page whose first node is `first`.
-    pub(super) fn page_of(&self, first: u32) -> Range<u32> {
-        first..self.graph.len().min(first + self.nodes_per_page)
-    }
-
-    /// The first nodes of all node pages.
-    pub(super) fn pages(&self) -> impl Iterator<Item = u32> + use<Graph> {
-        (0..self.graph.len()).step_by(self.nodes_per_page as usize)
-    }
-
-    /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else
-    /// in the tail.
-    pub(super) fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
-        let mut page = Space::of_empty_page(self.node(nodes.start).block);
-        for _ in nodes.clone() {
-            page.take(self.layout.node_size);
-        }
-        nodes
-            .map(|node| {
-                let mut older = Link::NONE;
-                let place = |(content, size)| {
-                    let link = if page.fits(size) { page.take(size) } else { tail.take_or_turn(size) };
-                    let is_of_chain = matches!(content, Content::HeapTids(_));
-                    let next = if is_of_chain { std::mem::replace(&mut older, link) } else { Link::NONE };
-                    Placed { content, link, size, next }
-                };
-                self.owned(node).map(place).collect()
-            })
-            .collect()
-    }
-
-    /// The tuples that belong to a node and do not fill a page, with their sizes.
-    fn owned(&self, node: u32) -> impl Iterator<Item = (Content, usize)> {
-        let level = self.graph.level(node);
-        let upper = (level > 0).then(|| (Content::Upper, self.layout.upper_size(level)));
-        let payload =
-            self.last_part.as_ref().map(|part| (Content::Payload, Layout::payload_tuple_size(part)));
-        let tids = self.graph.heap_tids(node).count();
-        let overflow = (self.layout.inline_tids..tids)
-            .step_by(OVERFLOW_TIDS)
-            .map(move |start| (Content::HeapTids(start..tids.min(start + OVERFLOW_TIDS)), OVERFLOW_SIZE));
-        upper.into_iter().chain(payload).chain(overflow)
-    }
-
-    /// A node's payload.
-    fn payload(&self, node: u32) -> Result<Vec<u8>> {
-        let mut payload = vec![0; self.layout.payload_size];
-        let element = self.layout.parameters.element;
-        let mut buffer = Vec::new();
-        self.layout.encoding.encode(self.graph.vector(node, &mut buffer)?, element, &mut payload);
-        Ok(payload)
-    }
-
-    fn whole_part(&self, node: u32, part: u32) -> Link {
-        Link { block: self.first_whole_block + node * self.whole_parts + part, slot: 1, version: 1 }
     }
 }
 

@@ -34,6 +34,7 @@ mod allocate;
 mod batch;
 pub mod bulk;
 mod join;
+mod plan;
 mod presence;
 mod publish;
 pub mod size;
@@ -141,7 +142,7 @@ fn query_of<'i, Store: PageStore>(
     payload: &[u8],
 ) -> Result<PagedQuery<&'i Store, ()>> {
     let meta = Meta::read(&index.store)?;
-    Ok(PagedQuery::new(index.borrowed(), meta, &index.schema.decode(payload), ()))
+    Ok(PagedQuery::new(index.borrowed(), meta, Some(&index.schema.decode(payload)), ()))
 }
 
 fn search_layer_0<Store: PageStore>(

@@ -117,10 +117,13 @@ impl<Store: PageStore> Insertion<'_, Store> {
     /// the payload is inline.
     fn write_payload(&self, owner: Link) -> Result<Link> {
         let index = self.linker.index;
-        let parts: Vec<_> = index.schema.layout.payload_parts().collect();
+        let layout = &index.schema.layout;
+        let parts: Vec<_> = layout.payload_parts(self.payload.len()).collect();
+        let beside = layout.parameters.element.varies().then_some(owner.block);
         let mut next = Link::NONE;
         for (number, part) in parts.into_iter().enumerate().rev() {
-            let mut allocation = index.allocate(&self.query.meta, Layout::payload_tuple_size(&part), None)?;
+            let mut allocation =
+                index.allocate(&self.query.meta, Layout::payload_tuple_size(&part), beside)?;
             let header =
                 OwnedHeader { owner, next, count: number as u16, ..header(&allocation, TupleKind::Payload) };
             let mut tuple = OwnedMut::format(allocation.tuple()?, header);

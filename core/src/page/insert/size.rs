@@ -6,7 +6,8 @@ use crate::page::format::chain::PARAMETER_PAGE_BYTES;
 use crate::page::format::layout::Layout;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::tuple::{ASIDE_SIZE, ASIDE_TIDS};
-use crate::page::insert::bulk::{FIRST_FREE_BLOCK, Plan};
+use crate::page::insert::bulk::FIRST_FREE_BLOCK;
+use crate::page::insert::plan::Plan;
 use crate::page::insert::space::Space;
 use crate::types::{Error, HeapTid, Parameters, Result};
 
@@ -32,12 +33,13 @@ pub fn graph_pages(graph: &impl BuiltGraph, asides: u64, progress: &mut impl FnM
 
 /// About the pages that an index with these parameters and contents takes when it has been built.
 pub fn estimated_pages(parameters: &Parameters, contents: &Contents) -> Result<u64> {
-    let Contents { nodes, duplicates, asides } = *contents;
+    let Contents { nodes, duplicates, asides, vector_size } = *contents;
     let placed = nodes.min(PLACED);
     let others = if placed > 0 { (nodes - placed) as f64 / placed as f64 } else { 0.0 };
     let share = |count: u64| (count as f64 / (1.0 + others)).round() as u64;
     let max_level = layout(parameters)?.max_level;
-    let imagined = Imagined { parameters, max_level, nodes: placed as u32, duplicates: share(duplicates) };
+    let imagined =
+        Imagined { parameters, max_level, nodes: placed as u32, duplicates: share(duplicates), vector_size };
     let fixed = u64::from(FIRST_FREE_BLOCK + chain_pages(parameters));
     let pages = graph_pages(&imagined, share(asides), &mut || ())?;
     Ok(pages + ((pages - fixed) as f64 * others) as u64)
@@ -49,7 +51,7 @@ fn layout(parameters: &Parameters) -> Result<Layout> {
 
 /// Pages of the centroid, which an index with codes has.
 fn chain_pages(parameters: &Parameters) -> u32 {
-    let centroid = usize::from(parameters.dimensions) * size_of::<f32>();
+    let centroid = parameters.dimensions * size_of::<f32>();
     if parameters.code_bits > 0 { centroid.div_ceil(PARAMETER_PAGE_BYTES) as u32 } else { 0 }
 }
 
@@ -60,6 +62,7 @@ struct Imagined<'a> {
     max_level: u8,
     nodes: u32,
     duplicates: u64,
+    vector_size: usize,
 }
 
 impl Imagined<'_> {
@@ -96,6 +99,10 @@ impl BuiltGraph for Imagined<'_> {
 
     fn vector<'a>(&'a self, _node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         Ok(buffer)
+    }
+
+    fn vector_size(&self, _node: u32) -> usize {
+        self.vector_size
     }
 
     fn quantizer(&self) -> Option<&Quantizer> {

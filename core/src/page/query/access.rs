@@ -4,10 +4,12 @@
 //! Every function reads one page at a time and holds no lock when it returns. What has been removed meanwhile
 //! is told by versions and owners: it is reported as gone, not as corruption.
 
+use crate::kernel::prefetch;
 use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
 use crate::page::format::places::{Places, set_code_at, set_link_at};
+use crate::page::format::slotted::Page;
 use crate::page::format::tuple::{NodeHeader, OwnedHeader, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
@@ -92,7 +94,7 @@ impl<Store: PageStore> Index<Store> {
             let Some(found) = found.filter(|found| !found.header().is_pending()) else {
                 return Ok(None);
             };
-            match found.payload() {
+            match self.payload_on(&page, node, &found)? {
                 Some(payload) => return Ok(Some((*found.header(), payload.to_vec()))),
                 None => (*found.header(), found.payload_link()),
             }
@@ -176,6 +178,24 @@ impl<Store: PageStore> Index<Store> {
         Ok(())
     }
 
+    /// The payload of a node on a page, where all of it lies there: in the node's tuple, or beside it, as most
+    /// payloads do that are not of one length.
+    pub(in crate::page) fn payload_on<'p>(
+        &self,
+        page: &'p Page,
+        link: Link,
+        node: &Node<'p>,
+    ) -> Result<Option<&'p [u8]>> {
+        let (layout, first) = (&self.schema.layout, node.payload_link());
+        if !layout.parameters.element.varies() || first.block != link.block {
+            return Ok(node.payload());
+        }
+        let tuple = Owned::at(page, first, TupleKind::Payload, link)?;
+        // Indices and elements are read side by side, which the hardware foresees less well.
+        tuple.iter().for_each(|tuple| prefetch(tuple.bytes()));
+        Ok(tuple.and_then(|tuple| layout.part_of_payload(tuple.body(), &(0..0))))
+    }
+
     /// Reads a payload that lies apart from its node. False when the node has been reclaimed meanwhile.
     pub(in crate::page) fn read_payload(
         &self,
@@ -183,9 +203,10 @@ impl<Store: PageStore> Index<Store> {
         first: Link,
         buffer: &mut Vec<u8>,
     ) -> Result<bool> {
-        buffer.resize(self.schema.layout.payload_size, 0);
+        let layout = &self.schema.layout;
+        buffer.clear();
         let mut next = first;
-        for (number, range) in self.schema.layout.payload_parts().enumerate() {
+        for (number, range) in layout.payload_parts(layout.payload_size).enumerate() {
             let corrupt = |what| Error::Corrupt { block: node.block, slot: node.slot, what };
             let part = next.as_option().ok_or(corrupt("node without a part of its payload"))?;
             let page = self.store.read(part.block)?;
@@ -193,8 +214,9 @@ impl<Store: PageStore> Index<Store> {
             if usize::from(tuple.header().count) != number {
                 return Err(corrupt("node with parts of its payload in disorder"));
             }
-            let bytes = tuple.body().get(..range.len()).ok_or(corrupt("node with a short payload"))?;
-            buffer[range].copy_from_slice(bytes);
+            let bytes = layout.part_of_payload(tuple.body(), &range);
+            let bytes = bytes.ok_or(corrupt("node with a payload of impossible size"))?;
+            buffer.extend_from_slice(bytes);
             next = tuple.header().next;
         }
         Ok(true)

@@ -31,6 +31,8 @@ pub(in crate::page) struct PagedQuery<Store, Noted> {
     /// Its meta page, which says where searches begin.
     pub meta: Meta,
     vector: Vec<u8>,
+    /// Whether there is one to be near to.
+    pub is_ranked: bool,
     prepared: f32,
     /// The root of the query's squared norm, where payloads are less precise than the column.
     norm: f64,
@@ -73,11 +75,12 @@ pub(super) struct Apart {
 }
 
 impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
-    /// Binds a query vector to an index. An empty one, of no dimensions, can only be scanned past.
-    pub fn new(index: Index<Store>, meta: Meta, vector: &[u8], notes: Noted) -> Self {
+    /// Binds a query vector to an index. Without one, nodes can only be scanned past.
+    pub fn new(index: Index<Store>, meta: Meta, vector: Option<&[u8]>, notes: Noted) -> Self {
+        let (is_ranked, vector) = (vector.is_some(), vector.unwrap_or_default());
         let schema = &index.schema;
         let prepared = schema.measure.prepare(vector);
-        let quantizer = schema.quantizer.as_ref().filter(|_| !vector.is_empty());
+        let quantizer = schema.quantizer.as_ref().filter(|_| is_ranked);
         let codes = quantizer.map(|quantizer| quantizer.query(vector));
         let norm = if schema.layout.encoding.is_lossy() {
             f64::from(schema.measure.squared_norm(vector)).sqrt()
@@ -85,14 +88,14 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
             0.0
         };
         let (vector, scratch, notes) = (vector.to_vec(), RefCell::default(), RefCell::new(notes));
-        Self { index, meta, vector, prepared, norm, codes, scratch, notes }
+        Self { index, meta, vector, is_ranked, prepared, norm, codes, scratch, notes }
     }
 
     /// The same with other notes.
     pub fn with_notes<Other: Notes>(self, notes: Other) -> PagedQuery<Store, Other> {
-        let Self { index, meta, vector, prepared, norm, codes, scratch, .. } = self;
+        let Self { index, meta, vector, is_ranked, prepared, norm, codes, scratch, .. } = self;
         let notes = RefCell::new(notes);
-        PagedQuery { index, meta, vector, prepared, norm, codes, scratch, notes }
+        PagedQuery { index, meta, vector, is_ranked, prepared, norm, codes, scratch, notes }
     }
 
     /// What was noted so far.
@@ -146,10 +149,15 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
             return measured;
         }
         let norm = f64::from(squares).sqrt();
-        let dimensions = usize::from(parameters.dimensions);
         let residual = encoding.residual(payload);
-        let (low, high) =
-            distance_bounds(parameters.metric, dimensions, measured.distance, self.norm, norm, residual);
+        let (low, high) = distance_bounds(
+            parameters.metric,
+            parameters.dimensions,
+            measured.distance,
+            self.norm,
+            norm,
+            residual,
+        );
         let error = (measured.distance - low).max(high - measured.distance) as f32;
         let precision =
             if error > 0.0 { Precision::Within(error.next_up().min(f32::MAX)) } else { Precision::Exact };
@@ -170,6 +178,10 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         blocks.extend(links.iter().map(|link| link.block));
         blocks.dedup();
         let mut rest = links;
+        if self.index.schema.layout.parameters.element.varies() {
+            // A tuple's memory, and after it that of its payload, takes longer to come than its distance to measure.
+            self.index.store.prefetch_tuples(links);
+        }
         for window in blocks.chunks(PREFETCH_WINDOW) {
             self.index.store.prefetch(window);
             for &block in window {
@@ -187,7 +199,8 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
                     if header.is_pending() || header.level < layer {
                         continue;
                     }
-                    match (node.payload(), self.estimate_by_code(link, &node)) {
+                    let payload = self.index.payload_on(&page, link, &node)?;
+                    match (payload, self.estimate_by_code(link, &node)) {
                         (Some(payload), _) => {
                             found.push(self.measure(link, payload, &mut scratch.decoded));
                         }

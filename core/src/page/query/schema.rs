@@ -66,9 +66,7 @@ impl Schema {
 
     /// The payload of a vector of the column's type.
     pub(in crate::page) fn encode(&self, vector: &[u8]) -> Vec<u8> {
-        let mut payload = vec![0; self.layout.payload_size];
-        self.layout.encoding.encode(vector, self.layout.parameters.element, &mut payload);
-        payload
+        self.layout.payload(vector)
     }
 
     /// The vector of a payload.
@@ -89,10 +87,10 @@ impl Schema {
 
 /// The centroid of an index: zero where it has none.
 pub fn read_centroid(store: &impl PageStore, meta: &Meta) -> Result<Vec<f32>> {
-    let size = usize::from(meta.dimensions) * size_of::<f32>();
+    let dimensions = meta.parameters()?.dimensions;
     match meta.parameter_length as usize {
-        0 => Ok(vec![0.0; meta.dimensions.into()]),
-        length if length == size => {
+        0 => Ok(vec![0.0; dimensions]),
+        length if length == dimensions * size_of::<f32>() => {
             let bytes = chain::read_chain(store, meta.parameter_block, meta.parameter_length)?;
             let centroid: Vec<f32> = bytes.as_chunks().0.iter().copied().map(f32::from_le_bytes).collect();
             let corrupt =

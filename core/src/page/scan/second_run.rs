@@ -147,7 +147,7 @@ impl FoundOnPage {
                 if !node.is_live() || given.contains(&link) {
                     continue;
                 }
-                let bounds = match node.payload() {
+                let bounds = match query.index.payload_on(page, link, &node)? {
                     _ if !ranked => Some(Bounds::exact(f64::NAN)),
                     Some(payload) => Some(Bounds::of(&query.measure(link, payload, &mut self.decoded))),
                     None => None,

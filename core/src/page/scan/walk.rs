@@ -70,7 +70,7 @@ pub(super) struct Member {
 impl<Store: PageStore> Walk<Store> {
     /// Before the first round. Without a vector there is none.
     pub(super) fn new(index: Index<Store>, meta: Meta, vector: Option<&[u8]>, options: ScanOptions) -> Self {
-        let query = PagedQuery::new(index, meta, vector.unwrap_or_default(), ScanNotes::default());
+        let query = PagedQuery::new(index, meta, vector, ScanNotes::default());
         let share = share(options.ef_search, options.members);
         let resumable = options.iterative != IterativeScan::Off;
         let search = query.search(Purpose::Scan { resumable }, share);
@@ -135,7 +135,7 @@ impl<Store: PageStore> Walk<Store> {
 
     /// Whether distances are defined.
     pub(super) fn is_ranked(&self) -> bool {
-        !self.query.vector().is_empty()
+        self.query.is_ranked
     }
 
     /// Forgets what is needed no more when the walk has ended: the sorter of the second run needs the memory.

@@ -101,7 +101,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
                 if node.is_live() {
                     found.nodes.push((link, node.heap_tids().to_vec(), header.overflow));
                     if self.looks_at_vectors() {
-                        match node.payload() {
+                        match self.index.payload_on(page, link, &node)? {
                             Some(payload) if self.has_distance(payload) => {}
                             Some(_) => found.undefined.push(link),
                             None => found.apart.push(link),

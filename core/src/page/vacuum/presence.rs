@@ -80,7 +80,7 @@ impl<Store: PageStore> Vacuum<'_, Store> {
     pub(super) fn looks_at_vectors(&self) -> bool {
         let parameters = &self.index.schema.layout.parameters;
         // The greatest vector of binary16 is ordinary, and those of bits are.
-        parameters.element == ElementType::F32
+        matches!(parameters.element, ElementType::F32 | ElementType::Sparse)
             && matches!(parameters.metric, Metric::Cosine | Metric::InnerProduct)
             && self.meta.presence(AsideKind::ZeroVector) == Presence::Clearing
             && !self.met.contains(AsideKind::ZeroVector)

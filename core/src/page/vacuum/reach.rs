@@ -104,6 +104,8 @@ struct Reach<'i, Store: PageStore> {
     slots: usize,
     /// Whether tombstones count as part of a path, as for a search.
     through_tombstones: bool,
+    /// Pages that there are at least.
+    blocks: u32,
     reached: Bits,
     /// Whatever a link has put on the stack, so that no other does: live or not.
     met: Bits,
@@ -120,6 +122,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             index,
             slots,
             through_tombstones: false,
+            blocks: 0,
             reached: Bits::default(),
             met: Bits::default(),
             stack: Vec::new(),
@@ -164,6 +167,15 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
+    /// Whether the index reaches as far as a link does. A damaged one, of which who follows it complains, must not make
+    /// a set of bits as long as it says.
+    fn is_within(&mut self, link: Link) -> Result<bool> {
+        if link.block >= self.blocks {
+            self.blocks = self.index.store.block_count()?;
+        }
+        Ok(link.block < self.blocks)
+    }
+
     fn expand(&mut self, node: Link) -> Result<()> {
         let page = self.index.store.read(node.block)?;
         let found = Node::at(&self.index.schema.layout, &page, node)?;
@@ -178,7 +190,9 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             }
             // Where there is no more memory the stack is as long as it can be.
             if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
-                self.met.insert(place)?;
+                if self.is_within(link)? {
+                    self.met.insert(place)?;
+                }
                 self.stack.push(link)
             } else {
                 self.spilled = true
