@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench peer-suite install uninstall env
+.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench clients peer-suite build install uninstall package env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
@@ -21,11 +21,17 @@ lint: ## formatting, clippy, documentation
 	$(RUN)/lint.py
 bench: ## recall and time on real data, beside pgvector; OPTIONS="…" for walia-bench
 	$(RUN)/bench.py $(OPTIONS)
+clients: ## the tests of pgvector's clients and of frameworks; those of pgvector-node from the clone PGVECTOR_NODE=dir
+	$(RUN)/clients.py "$(PGVECTOR_NODE)"
 peer-suite: ## pgvector's own regression tests from the clone PGVECTOR=dir
 	$(RUN)/peer_suite.py "$(PGVECTOR)"
+build: ## compile a release for the Postgres of PG_CONFIG=…/pg_config
+	$(RUN)/install.py build
 install: ## build a release and install it into the Postgres of PG_CONFIG=…/pg_config, below DESTDIR=dir
 	$(RUN)/install.py
 uninstall: ## remove what was installed there
 	$(RUN)/install.py uninstall
+package: ## Debian packages for the majors whose headers are installed, tried in a root of their own
+	$(RUN)/package.py
 env: ## print the variables with which plain cargo works on the extension: eval "$$(make -s env)"
 	$(RUN)/postgres.py

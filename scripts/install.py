@@ -1,4 +1,4 @@
-"""Build a release of walia and install it into the Postgres of PG_CONFIG, or remove it: `make install`, `make uninstall`.
+"""Build a release of walia, install it into the Postgres of PG_CONFIG, or remove it: `make build`, `install`, `uninstall`.
 
 Files go below DESTDIR, as packagers want it.
 """
@@ -18,7 +18,11 @@ def main():
             print(f"removed {path}")
         return
     # The versions that were tested.
-    for path in postgres.install(postgres.build(installation, "release", "--locked"), installation, root):
+    library = postgres.build(installation, "release", "--locked")
+    if sys.argv[1:] == ["build"]:
+        print(f"built {library}")
+        return
+    for path in postgres.install(library, installation, root):
         print(f"installed {path}")
     print("In each database that is to have it: CREATE EXTENSION walia;")
     print("Where its columns are pgvector's: CREATE EXTENSION walia_pgvector;")

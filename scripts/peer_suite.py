@@ -1,7 +1,8 @@
 """Run pgvector's regression tests against walia: `make peer-suite PGVECTOR=dir`, a clone outside this repository.
 
-The names in the scripts and in their expected output are replaced by walia's, and psql runs them as pg_regress would.
-Only the differences in a table in CONTRIBUTING.md, each with its reason, are allowed.
+They run on walia_pgvector, where the method's name alone is replaced, and its TAP tests too; and on walia's own types, with
+all names replaced in the scripts and in their expected output. psql runs the scripts as pg_regress would. Only the
+differences in the tables in CONTRIBUTING.md, each with its reason, are allowed.
 """
 
 import difflib
@@ -11,37 +12,55 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import environment
+import peer_tap
 import postgres
 from environment import CHECKOUT, Failure
 
-SCRIPTS = ("vector_type", "halfvec", "cast", "copy", "btree", "hnsw_vector", "hnsw_halfvec")
-# Sections of a script, headed by a comment, about types that walia does not have.
+# Sections of a script, headed by a comment, about types that walia does not have of its own.
 LEFT_OUT = re.compile(r"^-- .*\b(sparsevec|bit)\b")
-NAMES = (
-    (r"\bhnsw\.", "walia."),
-    (r"\bhnsw\b", "walia_hnsw"),
-    (r"\barray_to_vector\b", "array_to_vecf32"),
-    (r"\barray_to_halfvec\b", "array_to_vecf16"),
-    (r"\bvector(?=\b|_(l2|ip|cosine|l1)_ops\b|_(cmp|avg|accum|combine)\b)", "vecf32"),
-    (r"\bhalfvec(?=\b|_(l2|ip|cosine|l1)_ops\b|_(cmp|avg|accum|combine)\b)", "vecf16"),
+HEADING = "### "
+
+
+class Suite(NamedTuple):
+    """Scripts, run in databases with an extension after names have been replaced."""
+
+    extension: str
+    scripts: tuple
+    names: tuple
+    left_out: re.Pattern | None
+
+    def rename(self, text):
+        for pattern, replacement in self.names:
+            text = re.sub(pattern, replacement, text)
+        return text
+
+    def read(self, path):
+        """The lines of a script or of its output, renamed and without the sections that are left out."""
+        return sections(self.rename(path.read_text()).splitlines(), self.left_out)
+
+
+SUITES = (
+    Suite("walia_pgvector", ("hnsw_vector", "hnsw_halfvec", "hnsw_bit"), ((r"\bUSING hnsw\b", "USING walia_hnsw"),), None),
+    Suite("walia", ("vector_type", "halfvec", "cast", "copy", "btree", "hnsw_vector", "hnsw_halfvec"), (
+        (r"\bhnsw\.", "walia."),
+        (r"\bhnsw\b", "walia_hnsw"),
+        (r"\barray_to_vector\b", "array_to_vecf32"),
+        (r"\barray_to_halfvec\b", "array_to_vecf16"),
+        (r"\bvector(?=\b|_(l2|ip|cosine|l1)_ops\b|_(cmp|avg|accum|combine)\b)", "vecf32"),
+        (r"\bhalfvec(?=\b|_(l2|ip|cosine|l1)_ops\b|_(cmp|avg|accum|combine)\b)", "vecf16"),
+    ), LEFT_OUT),
 )
-DIFFERENCES_HEADING = "## Differences from pgvector's tests"
 
 
-def rename(text):
-    for pattern, replacement in NAMES:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def sections(lines):
+def sections(lines, left_out):
     """The lines without the sections that are left out."""
     kept = True
     for line in lines:
         if line.startswith("-- "):
-            kept = not LEFT_OUT.match(line)
+            kept = not (left_out and left_out.match(line))
         if kept:
             yield line
 
@@ -62,10 +81,11 @@ def statements(output, script):
     return found
 
 
-def allowed_differences():
-    """The table in CONTRIBUTING.md: a fragment of a statement, a pattern of the lines that differ, and the reason."""
-    text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition(DIFFERENCES_HEADING)[2]
-    return re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", text.partition("\n## ")[0], re.MULTILINE)
+def allowed_differences(title):
+    """A table in CONTRIBUTING.md: a fragment of a statement, a pattern of the lines that differ, and the reason."""
+    text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition(f"\n{HEADING}{title}\n")[2]
+    rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.split(r"\n##", text)[0], re.MULTILINE)
+    return [(fragment, pattern.replace(r"\|", "|"), reason) for fragment, pattern, reason in rows]
 
 
 def compare(name, expected, actual, allowed):
@@ -85,6 +105,35 @@ def compare(name, expected, actual, allowed):
     return used, unexpected
 
 
+def run(suite, server, tests, work):
+    """Run a suite's scripts; gives the number of differences that no table allows."""
+    allowed, used, unexpected = allowed_differences(suite.extension), set(), 0
+    for name in suite.scripts:
+        database = f"{suite.extension}_{name}"
+        server.psql(f"CREATE DATABASE {database}")
+        server.psql(f"CREATE EXTENSION {suite.extension} CASCADE", database)
+        script = list(suite.read(tests / "sql" / f"{name}.sql"))
+        done = subprocess.run(
+            [*server.psql_command(database), "-X", "-a", "-q"],
+            input="\n".join(script) + "\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            cwd=work, env={**os.environ, "PGTZ": "PST8PDT"}, text=True, check=False,
+        )
+        expected = statements(suite.read(tests / "expected" / f"{name}.out"), script)
+        needed, differences = compare(name, expected, statements(done.stdout.splitlines(), script), allowed)
+        print(f"{suite.extension}, {name}: {differences} unexpected differences", flush=True)
+        used |= needed
+        unexpected += differences
+    return unexpected + unused(suite.extension, allowed, used)
+
+
+def unused(title, allowed, used):
+    """Prints the entries of a table that nothing needed, and gives their number."""
+    for entry in sorted(set(allowed) - used):
+        print(f"{title}: no longer differs, remove it from CONTRIBUTING.md: {entry[0]}")
+    print(f"{title}: {len(used)} allowed differences")
+    return len(set(allowed) - used)
+
+
 def main():
     if len(sys.argv) != 2 or not Path(sys.argv[1], "test", "sql").is_dir():
         raise Failure("name a clone of pgvector: make peer-suite PGVECTOR=dir")
@@ -98,36 +147,21 @@ def main():
     shutil.rmtree(server.home, ignore_errors=True)
     work = home / "work"
     (work / "results").mkdir(parents=True, exist_ok=True)
-    allowed = allowed_differences()
-    used, unexpected = set(), 0
     server.create({})
     server.start()
     try:
-        for name in SCRIPTS:
-            database = f"peer_{name}"
-            server.psql(f"CREATE DATABASE {database}")
-            server.psql("CREATE EXTENSION walia", database)
-            script = list(sections(rename((tests / "sql" / f"{name}.sql").read_text()).splitlines()))
-            expected = sections(rename((tests / "expected" / f"{name}.out").read_text()).splitlines())
-            run = subprocess.run(
-                [*server.psql_command(database), "-X", "-a", "-q"],
-                input="\n".join(script) + "\n", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                cwd=work, env={**os.environ, "PGTZ": "PST8PDT"}, text=True, check=False,
-            )
-            needed, differences = compare(
-                name, statements(expected, script), statements(run.stdout.splitlines(), script), allowed
-            )
-            print(f"{name}: {differences} unexpected differences", flush=True)
-            used |= needed
-            unexpected += differences
+        unexpected = sum(run(suite, server, tests, work) for suite in SUITES)
+        server.stop()
+        allowed = allowed_differences("TAP tests")
+        used, passed, failed = peer_tap.run(tests, server.installation, home, allowed)
+        print(f"TAP tests: {passed} passed, {failed} unexpected failures")
+        unexpected += failed + unused("TAP tests", allowed, used)
     finally:
         server.stop()
         shutil.rmtree(home)
-    for entry in set(allowed) - used:
-        print(f"no longer differs, remove it from CONTRIBUTING.md: {entry[0]}")
-        unexpected += 1
-    print(f"{len(used)} allowed differences, {unexpected} unexpected")
+    print(f"{unexpected} unexpected")
     return 1 if unexpected else 0
 
 
-environment.main(main)
+if __name__ == "__main__":
+    environment.main(main)

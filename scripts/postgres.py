@@ -13,6 +13,8 @@ from pathlib import Path
 import environment
 from environment import CHECKOUT, Failure
 
+# Of what tests use: release speed, with debug assertions and overflow checks.
+PROFILE = "checked"
 CARGO_TARGET = Path(os.environ.get("CARGO_TARGET_DIR", CHECKOUT / "target"))
 
 

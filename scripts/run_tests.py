@@ -8,15 +8,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+import clients
 import environment
+import installed
 import postgres
 from environment import CHECKOUT, Failure
+from postgres import PROFILE
 
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin/pg_config")
 # pgrx carries bindings of these majors; their headers are not asked for.
 TYPE_CHECKED = (14, 16, 17)
-# Release speed, with debug assertions and overflow checks.
-PROFILE = "checked"
 
 
 class Totals:
@@ -39,6 +40,12 @@ class Totals:
                     failed += int(result[2])
         self.passed += passed
         self.failed += failed if failed or tests.returncode == 0 else 1
+
+    def check(self, title, function, *arguments):
+        """Run a step that is a test of its own: it raises where it fails."""
+        failed = self.failed
+        self.step(title, function, *arguments)
+        self.passed += self.failed == failed
 
     def step(self, title, function, *arguments):
         """Run a step that succeeds or raises; give its result, or None after a failure."""
@@ -77,6 +84,8 @@ def cluster(totals, arguments):
         if private is not None:
             cluster_on(totals, installation, private, older, arguments)
             older = private
+            if not arguments.long and arguments.filter in "clients":
+                with_clients(totals, private)
 
 
 def server(totals, installation):
@@ -84,6 +93,7 @@ def server(totals, installation):
     library = totals.step(f"Postgres {installation.major}: compile walia", postgres.build, installation, PROFILE, "--tests")
     if library is None:
         return None
+    totals.check(f"Postgres {installation.major}: install and uninstall below a root", installed.check_install, installation, library)
     private = installation.private_copy(environment.directory() / "test" / f"pg{installation.major}" / "server")
     postgres.install(library, private)
     return private
@@ -108,6 +118,21 @@ def cluster_on(totals, installation, private, older, arguments):
         remove_clusters(clusters)
 
 
+def with_clients(totals, installation):
+    """What other languages' clients do with walia, where pgvector and the clients are to be had."""
+    announce(f"Postgres {installation.major}: clients")
+    try:
+        missing = clients.missing(installation)
+    except Failure as failure:
+        missing = str(failure)
+    if missing:
+        print(f"skipped: {missing}")
+        return
+    passed, failed = clients.short(installation)
+    totals.passed += passed
+    totals.failed += failed
+
+
 def remove_clusters(clusters):
     """Remove what tests left behind, and end the servers of those that were interrupted."""
     for lock in clusters.glob("*/data/postmaster.pid"):
@@ -125,7 +150,12 @@ def majors(totals, _arguments):
             totals.passed += 1
 
 
-PARTS = {"libraries": libraries, "cluster": cluster, "majors": majors}
+def metadata(totals, _arguments):
+    """Whether the files for packagers say what the others do."""
+    totals.check("META.json and debian/", installed.check_metadata)
+
+
+PARTS = {"metadata": metadata, "libraries": libraries, "cluster": cluster, "majors": majors}
 
 
 def main():

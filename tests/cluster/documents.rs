@@ -6,7 +6,8 @@
 //! - `<!-- error 22023 -->` above it: its last statement fails, with that SQLSTATE;
 //! - `<!-- needs vector -->` above it: it is left out on a server that lacks this extension;
 //! - `<!-- sql`, lines, `-->`: what the text takes for granted, run without being shown;
-//! - a block of `sh` is for a shell, and not run.
+//! - a block of `sh` is for a shell, and not run;
+//! - a block of `python`, and what is printed below it, is run by tests/clients/test_documents.py.
 //!
 //! Whatever else looks like a block fails, so that no statement is overlooked.
 
@@ -41,6 +42,8 @@ fn blocks(document: &str) -> Result<Vec<Block>, String> {
     let mut next = Block::default();
     // Whether nothing but blank lines lies between here and the end of a block of `sql`.
     let mut follows_statements = false;
+    // The same of a block of `python`.
+    let mut follows_python = false;
     let mut lines = document.lines().zip(1..);
     while let Some((line, number)) = lines.next() {
         let mut content = |end: &str| {
@@ -53,6 +56,7 @@ fn blocks(document: &str) -> Result<Vec<Block>, String> {
             "" => continue,
             "```sql" | "<!-- sql" => {
                 follows_statements = line == "```sql";
+                follows_python = false;
                 let statements = content(if follows_statements { "```" } else { "-->" });
                 if follows_statements && !statements.trim_end().ends_with(';') {
                     return wrong("the last statement has no end");
@@ -60,6 +64,12 @@ fn blocks(document: &str) -> Result<Vec<Block>, String> {
                 blocks.push(Block { line: number, statements, ..std::mem::take(&mut next) });
                 continue;
             }
+            "```python" => {
+                drop(content("```"));
+                (follows_statements, follows_python) = (false, true);
+                continue;
+            }
+            "```text" if follows_python => drop(content("```")),
             "```text" => match blocks.last_mut().filter(|_| follows_statements) {
                 Some(block) => block.output = Some(content("```")),
                 None => return wrong("output of no statement"),
@@ -79,7 +89,7 @@ fn blocks(document: &str) -> Result<Vec<Block>, String> {
             _ if next != Block::default() => return wrong("a mark without statements"),
             _ => {}
         }
-        follows_statements = false;
+        (follows_statements, follows_python) = (false, false);
     }
     if next == Block::default() { Ok(blocks) } else { Err("a mark at the end without statements".into()) }
 }
@@ -196,7 +206,7 @@ fn every_statement_in_the_documents_runs() {
 
 #[test]
 fn blocks_are_recognised() {
-    let document = "text\n<!-- sql\nSELECT 0;\n-->\n<!-- needs vector -->\n<!-- error 22023 -->\n```sql\nSELECT 1\n;\n```\n\n```text\n 1\n```\n```sh\nls\n```\n";
+    let document = "text\n<!-- sql\nSELECT 0;\n-->\n<!-- needs vector -->\n<!-- error 22023 -->\n```sql\nSELECT 1\n;\n```\n\n```text\n 1\n```\n```sh\nls\n```\n```python\nprint(1)\n```\n\n```text\n1\n```\n";
     let found = blocks(document).unwrap();
     let assumed = Block { line: 2, statements: "SELECT 0;\n".into(), ..Block::default() };
     let shown = Block {
