@@ -16,6 +16,8 @@ use super::prefetch::{PrefetchStats, Prefetcher};
 pub(super) enum Activity {
     Query,
     Vacuum,
+    /// To look at all pages, once.
+    Overview,
 }
 
 /// The pages of one open index.
@@ -92,6 +94,21 @@ impl RelationStore {
             (Self::new(index, heap), pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_VACUUM))
         };
         Self { strategy, activity: Activity::Vacuum, ..store }
+    }
+
+    /// The store of an index or a table all of whose pages are looked at once: they do not take the place of
+    /// what others need.
+    ///
+    /// # Safety
+    /// As [`RelationStore::new`].
+    pub unsafe fn for_overview(relation: pg_sys::Relation) -> Self {
+        // SAFETY: by the caller's promise; the strategy lives in the current memory context, as long as the
+        // statement.
+        let (store, strategy) = unsafe {
+            let strategy = pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD);
+            (Self::new(relation, std::ptr::null_mut()), strategy)
+        };
+        Self { strategy, activity: Activity::Overview, ..store }
     }
 
     /// The store of an index that is vacuumed: it reads by VACUUM's buffer ring, and sleeps as VACUUM should.

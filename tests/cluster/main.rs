@@ -27,6 +27,7 @@ mod moves;
 mod moving;
 mod numbers;
 mod order;
+mod page_map;
 mod parallel;
 mod passes;
 mod privileges;
