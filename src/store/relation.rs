@@ -9,6 +9,7 @@ use walia_core::page::{Page, Pages};
 use walia_core::types::{Error, Result};
 
 use super::buffer::LockedBuffer;
+use super::error::relation_name;
 use super::prefetch::{PrefetchStats, Prefetcher};
 
 /// What the store is used for; it decides where to sleep.
@@ -125,6 +126,12 @@ impl RelationStore {
         // SAFETY: both relations are open during the callback.
         let store = unsafe { Self::new(info.index, heap) };
         Self { strategy: info.strategy, activity: Activity::Vacuum, ..store }
+    }
+
+    /// Its name, for messages.
+    pub fn quoted_name(&self) -> String {
+        // SAFETY: the relation is open.
+        format!("\"{}\"", unsafe { relation_name(self.index) })
     }
 
     /// Pages that were looked at.

@@ -22,6 +22,7 @@ mod golden;
 mod horizon;
 mod kernels;
 mod leaks;
+mod logging;
 mod memory;
 mod moves;
 mod moving;
