@@ -4,7 +4,7 @@ use walia_core::page::Page;
 use walia_core::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, LinePointer, MAX_TUPLE_SIZE};
 use walia_core::types::PAGE_SIZE;
 
-use super::Shown;
+use super::shown::Shown;
 
 /// Where the page header says how far line pointers and tuples reach.
 const LOWER: usize = 12;

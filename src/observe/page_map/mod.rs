@@ -2,6 +2,7 @@
 
 mod heap_page;
 mod ranges;
+mod shown;
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::page::{Occupancy, Page, Pages, Prefetch, Session};
@@ -13,6 +14,7 @@ use crate::store::RelationStore;
 use crate::store::cached::CachedPage;
 use heap_page::heap_page;
 use ranges::{MOST_RANGES, Range, Sum, ranges};
+use shown::Shown;
 
 /// Pages that are looked at before their rows are given.
 const STEP: usize = 1 << 12;
@@ -54,21 +56,12 @@ export!("walia_page_map_wrapper": call(REGCLASSOID) -> MappedPage => page_map(ca
 export!("walia_page_map_ranges_wrapper": call(REGCLASSOID, INT4OID) -> MappedRange => page_map_ranges(call.oid(0), call.int(1)));
 
 /// What a page holds, as it is shown.
-struct Shown {
-    kind: &'static str,
-    tuples: u32,
-    tombstones: u32,
-    free_bytes: u32,
-}
-
-impl Shown {
-    fn of(page: &Page, block: u32, is_index: bool) -> Self {
-        if !is_index {
-            return heap_page(page);
-        }
-        let Occupancy { contents, tuples, tombstones, free_bytes, .. } = Occupancy::of(page, block);
-        Self { kind: contents.name(), tuples, tombstones, free_bytes }
+fn shown(page: &Page, block: u32, is_index: bool) -> Shown {
+    if !is_index {
+        return heap_page(page);
     }
+    let Occupancy { contents, tuples, tombstones, free_bytes, .. } = Occupancy::of(page, block);
+    Shown { kind: contents.name(), tuples, tombstones, free_bytes }
 }
 
 /// A relation, its pages, and which of them were cached before the first was read here.
@@ -106,7 +99,7 @@ fn page_map(relation: pg_sys::Oid) -> impl Iterator<Item = MappedPage> {
         let mut rows = Vec::new();
         for (block, page) in map.store.pages(blocks) {
             let page = page.map_err(|error| map.storage.error(error)).or_raise();
-            let shown = Shown::of(&page, block, map.storage.is_index);
+            let shown = shown(&page, block, map.storage.is_index);
             drop(page);
             let cached = cached.next_if(|page| page.block == block);
             rows.push(MappedPage {
@@ -142,7 +135,7 @@ fn page_map_ranges(relation: pg_sys::Oid, buckets: i32) -> impl Iterator<Item = 
         for (number, block) in together {
             map.store.interrupt_point();
             let page = map.store.read(*block).map_err(|error| map.storage.error(error)).or_raise();
-            sums[*number].add(&Shown::of(&page, *block, map.storage.is_index));
+            sums[*number].add(&shown(&page, *block, map.storage.is_index));
         }
     }
     let row = move |(range, sum): (Range, Sum)| {

@@ -1,6 +1,6 @@
 //! Ranges of a relation's pages, and what a sample of them tells.
 
-use super::Shown;
+use super::shown::Shown;
 
 /// Pages that are read in all, but for one of each range.
 const SAMPLED_PAGES: u32 = 2048;
@@ -26,8 +26,8 @@ pub fn ranges(blocks: u32, count: u32) -> impl Iterator<Item = Range> {
 }
 
 impl Range {
-    /// The blocks that are read: one of each of as many parts, by a hash of its place, so that it is the same one
-    /// the next time.
+    /// The blocks that are read: one of each of as many parts, by a hash of its place, so that it is the same
+    /// one the next time.
     pub fn sample(&self) -> impl Iterator<Item = u32> {
         let (first, length, read) = (self.blocks.start, self.blocks.len() as u64, u64::from(self.read));
         (0..read).map(move |part| {
