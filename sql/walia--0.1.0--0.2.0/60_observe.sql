@@ -47,3 +47,36 @@ CREATE FUNCTION walia_build_estimate(
     seconds_most float8             -- or as many
 ) AS 'MODULE_PATHNAME', 'walia_build_estimate_wrapper' LANGUAGE C ROWS 2 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walia_build_estimate IS 'what the build of a walia_hnsw index takes: memory, disk and time, in each of its ways';
+
+CREATE FUNCTION walia_page_map(relation regclass) RETURNS TABLE (
+    block bigint,
+    kind text,                  -- what most bytes of the page are used for; of a table: table
+    tuples int,                 -- but for tombstones; of a table: row versions
+    tombstones int,             -- nodes without rows, waiting to be reused; of a table: row versions that the page knows to be deleted
+    free_bytes int,             -- for new tuples
+    cached boolean,             -- in shared buffers, before this function read the page; NULL for temporary relations
+    dirty boolean,              -- there, and not yet written; NULL where the page was not cached
+    usage_count int             -- there; NULL where the page was not cached
+) AS 'MODULE_PATHNAME', 'walia_page_map_wrapper' LANGUAGE C STRICT ROWS 100000 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_page_map(regclass) IS 'what each page of a walia_hnsw index or a table holds, and whether it is in shared buffers';
+
+CREATE FUNCTION walia_page_map(relation regclass, buckets int) RETURNS TABLE (
+    first_block bigint,
+    pages bigint,               -- from there on
+    pages_read int,             -- of those, on which kind, tuples, tombstones and free_bytes rest
+    kind text,                  -- of most pages
+    tuples bigint,              -- on all pages, if they are as those that were read
+    tombstones bigint,          -- the same
+    free_bytes bigint,          -- the same
+    cached bigint,              -- pages in shared buffers, counted; NULL for temporary relations
+    dirty bigint,               -- of those, not yet written
+    usage_count float8          -- of those, on average
+) AS 'MODULE_PATHNAME', 'walia_page_map_ranges_wrapper' LANGUAGE C STRICT ROWS 1000 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_page_map(regclass, int) IS 'what ranges of pages of a walia_hnsw index or a table hold, by a sample, and how many are in shared buffers';
+
+CREATE FUNCTION walia_prewarm(index regclass, what text DEFAULT 'links') RETURNS TABLE (
+    pages_loaded bigint,        -- into shared buffers
+    pages_cached_before bigint, -- that were there already
+    pages_without_room bigint   -- that did not fit
+) AS 'MODULE_PATHNAME', 'walia_prewarm_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_prewarm IS 'loads pages of a walia_hnsw index into shared buffers: those of the upper layers, all with links, or all';

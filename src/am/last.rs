@@ -5,8 +5,11 @@
 use std::cell::Cell;
 use std::time::Duration;
 
+use pgrx::pg_sys::panic::ErrorReport;
+use pgrx::{PgLogLevel, PgSqlErrorCode};
 use walia_core::page::scan::ScanStats;
 
+use crate::guc;
 use crate::store::RelationStore;
 use crate::store::prefetch::PrefetchStats;
 
@@ -54,9 +57,49 @@ pub fn record(number: SearchNumber, scan: LastScan) {
     LAST.set(Some((number, together)));
 }
 
+/// Names of indexes, in a message: all of them, unless they are many.
+pub fn names(mut names: impl ExactSizeIterator<Item = String>) -> String {
+    const SHOWN: usize = 3;
+    let others = names.len().saturating_sub(SHOWN);
+    let shown = names.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
+    if others == 0 { shown } else { format!("{shown} and {others} others") }
+}
+
 /// The last search of this session that has ended.
 pub fn last() -> Option<LastScan> {
     LAST.get().map(|(_, last)| last)
+}
+
+/// Logs a search that has ended, if it took as long as `walia.log_min_scan_duration` says. `indexes` names what
+/// was searched.
+pub fn log(scan: &LastScan, indexes: impl FnOnce() -> String) {
+    if guc::log_min_scan_duration().is_none_or(|least| scan.time < least || scan.indexes == 0) {
+        return;
+    }
+    let (stats, milliseconds) = (&scan.stats, scan.time.as_secs_f64() * 1000.0);
+    let message = format!("duration: {milliseconds:.3} ms  walia scan: {}", indexes());
+    let detail = format!(
+        "Rounds: {}; nodes expanded: {}; distances measured: {}, estimated: {}; pages: {}, prefetched: {}, of those \
+         used: {}; rows of the first run: {}, of the second: {}, measured: {}, tested: {}, failed: {}; stale links: \
+         {}, healed: {}.",
+        stats.rounds,
+        stats.search.expanded,
+        stats.search.distances,
+        stats.search.estimates,
+        scan.pages,
+        scan.prefetched,
+        scan.prefetched_used,
+        stats.first_run,
+        stats.second_run,
+        stats.measured_rows,
+        stats.tested_rows,
+        stats.failed_rows,
+        stats.stale_links,
+        stats.healed_links
+    );
+    ErrorReport::new(PgSqlErrorCode::ERRCODE_SUCCESSFUL_COMPLETION, message, "walia")
+        .set_detail(detail)
+        .report(PgLogLevel::LOG);
 }
 
 impl LastScan {

@@ -7,6 +7,7 @@ use std::ffi::CString;
 use std::ops::RangeInclusive;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::LocalKey;
+use std::time::Duration;
 
 use pgrx::{GucContext, GucFlags, GucRegistry, GucSetting, PostgresGucEnum, pg_sys};
 
@@ -48,6 +49,7 @@ static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static PGVECTOR_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static LOG_MIN_SCAN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
 
@@ -182,6 +184,18 @@ pub fn define() {
                 FLAGS,
             );
         },
+        || {
+            GucRegistry::define_int_guc(
+                c"walia.log_min_scan_duration",
+                c"Sets the minimum time of a search above which it is logged with its counters.",
+                c"-1 disables logging searches. 0 means log all searches.",
+                &LOG_MIN_SCAN_DURATION,
+                -1,
+                i32::MAX,
+                GucContext::Suset,
+                FLAGS | GucFlags::UNIT_MS,
+            );
+        },
         #[cfg(debug_assertions)]
         || {
             GucRegistry::define_string_guc(
@@ -297,6 +311,11 @@ pub fn federated_scan() -> bool {
 /// Nodes whose links a scan mends at most; 0 for none.
 pub fn heal() -> usize {
     if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
+}
+
+/// The time from which on a search is logged; `None` for never.
+pub fn log_min_scan_duration() -> Option<Duration> {
+    u64::try_from(LOG_MIN_SCAN_DURATION.get()).ok().map(Duration::from_millis)
 }
 
 /// Whether the session is to wait at a stop point.

@@ -122,6 +122,18 @@ impl OpenIndex {
         unsafe { RelationStore::for_maintenance(self.index, self.heap) }
     }
 
+    /// Its pages, to be looked at once.
+    pub fn store_for_overview(&self) -> RelationStore {
+        // SAFETY: as above.
+        unsafe { RelationStore::for_overview(self.index) }
+    }
+
+    /// Whether its pages are in the session's own memory.
+    pub fn is_temporary(&self) -> bool {
+        // SAFETY: open as long as `self`, with its row of pg_class.
+        unsafe { (*(*self.index).rd_rel).relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char }
+    }
+
     /// Fails where the index need not hold all rows: CREATE INDEX CONCURRENTLY has not ended, or has failed.
     pub fn check_valid(&self) -> Result<()> {
         // SAFETY: open as long as `self`.
@@ -223,7 +235,7 @@ unsafe fn permitted(index: pg_sys::Oid, purpose: Purpose) -> Result<pg_sys::Oid>
 ///
 /// # Safety
 /// Called in a transaction.
-unsafe fn class_row(relation: pg_sys::Oid) -> Option<pg_sys::FormData_pg_class> {
+pub(super) unsafe fn class_row(relation: pg_sys::Oid) -> Option<pg_sys::FormData_pg_class> {
     // SAFETY: by the caller's promise; a row of pg_class begins with these columns.
     unsafe {
         let cache = pg_sys::SysCacheIdentifier::RELOID as i32;

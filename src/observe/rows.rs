@@ -156,14 +156,22 @@ impl Call {
         info.returnMode = pg_sys::SetFunctionReturnMode::SFRM_Materialize;
         info.setResult = store;
         info.setDesc = self.descriptor;
+        // What the values of a row take is given back with the row.
+        let mut of_row = PgMemoryContexts::new("walia row");
+        let descriptor = self.descriptor;
         for row in rows {
-            let datums = row.datums();
-            let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
-            let mut values: Vec<Datum> =
-                datums.into_iter().map(|datum| datum.unwrap_or(Datum::from(0))).collect();
-            let (values, nulls) = (values.as_mut_ptr(), nulls.as_mut_ptr());
-            // SAFETY: `new` has seen that rows are as the descriptor says.
-            unsafe { pg_sys::tuplestore_putvalues(store, self.descriptor, values, nulls) };
+            // SAFETY: nothing of the row before is used any more; `new` has seen that rows are as the
+            // descriptor says.
+            unsafe {
+                of_row.reset();
+                of_row.switch_to(|_| {
+                    let datums = row.datums();
+                    let mut nulls: Vec<bool> = datums.iter().map(Option::is_none).collect();
+                    let datums = datums.into_iter().map(|datum| datum.unwrap_or(Datum::from(0)));
+                    let mut values: Vec<Datum> = datums.collect();
+                    pg_sys::tuplestore_putvalues(store, descriptor, values.as_mut_ptr(), nulls.as_mut_ptr());
+                });
+            }
         }
         // SAFETY: the call is Postgres's.
         unsafe { pgrx::fcinfo::pg_return_null(self.call) }

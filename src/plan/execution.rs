@@ -15,6 +15,10 @@ pub struct Execution {
     nearest: Option<Nearest>,
     /// As long as several processes execute it.
     shared: Option<Shared>,
+    /// Whether another process has begun the execution.
+    is_worker: bool,
+    /// Whether nothing has been done that has not been logged.
+    is_logged: bool,
     /// What the workers did in the last execution, and in those before.
     workers: Vec<Totals>,
     workers_before: Totals,
@@ -24,19 +28,39 @@ impl Execution {
     /// An execution that has not begun; where several processes may take part, with a place for the rows of
     /// this one.
     pub fn new(merge: Merge, nearest: Option<Nearest>) -> Self {
-        Self { merge, nearest, shared: None, workers: Vec::new(), workers_before: Totals::default() }
+        Self {
+            merge,
+            nearest,
+            shared: None,
+            is_worker: false,
+            is_logged: true,
+            workers: Vec::new(),
+            workers_before: Totals::default(),
+        }
     }
 
     /// The next row.
     pub fn next(&mut self) -> Option<Row> {
+        self.is_logged = false;
         match (&mut self.nearest, &self.shared) {
             (Some(nearest), Some(shared)) => nearest.next(&mut self.merge, shared),
             _ => self.merge.next(None, &mut |_| true).map(|(_, row)| row),
         }
     }
 
+    /// Logs what was done since the last restart, if that is to be logged; called before the children end or begin
+    /// anew. Who started the others does it for all of them.
+    pub fn log(&mut self) {
+        if self.is_worker || std::mem::replace(&mut self.is_logged, true) {
+            return;
+        }
+        let done = self.workers.iter().fold(self.merge.current_totals(), Totals::and).scans;
+        last::log(&done, || format!("{} indexes", done.indexes));
+    }
+
     /// Begins anew with the next row; the caller rescans the children.
     pub fn restart(&mut self) {
+        self.log();
         self.merge.restart();
         if let Some(nearest) = &mut self.nearest {
             nearest.restart();
@@ -51,6 +75,7 @@ impl Execution {
 
     /// Takes part in an execution by several processes.
     pub fn share(&mut self, shared: Shared) {
+        self.is_worker = !shared.is_leader();
         self.shared = Some(shared);
     }
 

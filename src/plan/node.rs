@@ -167,7 +167,10 @@ unsafe extern "C-unwind" fn execute(node: *mut pg_sys::CustomScanState) -> *mut 
 unsafe extern "C-unwind" fn end(node: *mut pg_sys::CustomScanState) {
     enter!();
     // SAFETY: after `begin`.
-    unsafe { custom::end_children(node) };
+    unsafe {
+        execution_of(node).log();
+        custom::end_children(node);
+    }
 }
 
 /// The `ReScanCustomScan` callback.

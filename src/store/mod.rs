@@ -6,6 +6,7 @@
 
 pub mod buffer;
 pub mod bulk;
+pub mod cached;
 pub mod error;
 pub mod file;
 mod page_store;

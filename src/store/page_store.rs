@@ -38,7 +38,9 @@ impl Pages for RelationStore {
             match self.activity {
                 Activity::Query => LockedBuffer::shared_recent(self.index, block),
                 // VACUUM's costs count lookups.
-                Activity::Vacuum => LockedBuffer::shared(self.index, block, self.strategy),
+                Activity::Vacuum | Activity::Overview => {
+                    LockedBuffer::shared(self.index, block, self.strategy)
+                }
             }
         }))
     }
@@ -115,7 +117,7 @@ impl Session for RelationStore {
     fn interrupt_point(&self) {
         Held::assert_none(self.identity());
         match self.activity {
-            Activity::Query => check_for_interrupts(),
+            Activity::Query | Activity::Overview => check_for_interrupts(),
             Activity::Vacuum => {
                 // SAFETY: no content lock is held here, as the trait demands.
                 #[cfg(not(feature = "pg18"))]

@@ -103,6 +103,7 @@ mod stream {
             let flags = match activity {
                 Activity::Query => pg_sys::READ_STREAM_DEFAULT,
                 Activity::Vacuum => pg_sys::READ_STREAM_MAINTENANCE,
+                Activity::Overview => pg_sys::READ_STREAM_SEQUENTIAL | pg_sys::READ_STREAM_FULL,
             };
             // The callback takes no lock, as batching demands.
             #[cfg(feature = "pg18")]

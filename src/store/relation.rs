@@ -9,6 +9,7 @@ use walia_core::page::{Page, Pages};
 use walia_core::types::{Error, Result};
 
 use super::buffer::LockedBuffer;
+use super::error::relation_name;
 use super::prefetch::{PrefetchStats, Prefetcher};
 
 /// What the store is used for; it decides where to sleep.
@@ -16,6 +17,8 @@ use super::prefetch::{PrefetchStats, Prefetcher};
 pub(super) enum Activity {
     Query,
     Vacuum,
+    /// To look at all pages, once.
+    Overview,
 }
 
 /// The pages of one open index.
@@ -94,6 +97,21 @@ impl RelationStore {
         Self { strategy, activity: Activity::Vacuum, ..store }
     }
 
+    /// The store of an index or a table all of whose pages are looked at once: they do not take the place of
+    /// what others need.
+    ///
+    /// # Safety
+    /// As [`RelationStore::new`].
+    pub unsafe fn for_overview(relation: pg_sys::Relation) -> Self {
+        // SAFETY: by the caller's promise; the strategy lives in the current memory context, as long as the
+        // statement.
+        let (store, strategy) = unsafe {
+            let strategy = pg_sys::GetAccessStrategy(pg_sys::BufferAccessStrategyType::BAS_BULKREAD);
+            (Self::new(relation, std::ptr::null_mut()), strategy)
+        };
+        Self { strategy, activity: Activity::Overview, ..store }
+    }
+
     /// The store of an index that is vacuumed: it reads by VACUUM's buffer ring, and sleeps as VACUUM should.
     ///
     /// # Safety
@@ -108,6 +126,12 @@ impl RelationStore {
         // SAFETY: both relations are open during the callback.
         let store = unsafe { Self::new(info.index, heap) };
         Self { strategy: info.strategy, activity: Activity::Vacuum, ..store }
+    }
+
+    /// Its name, for messages.
+    pub fn quoted_name(&self) -> String {
+        // SAFETY: the relation is open.
+        format!("\"{}\"", unsafe { relation_name(self.index) })
     }
 
     /// Pages that were looked at.

@@ -89,12 +89,14 @@ fn updated_objects_are_those_of_a_fresh_install() {
 }
 
 /// The functions that return rows, with their arguments.
-const FUNCTIONS: [(&str, &str, &str); 5] = [
+const FUNCTIONS: [(&str, &str, &str); 7] = [
     ("walia_info", "regclass", "'items_v'"),
     ("walia_check", "regclass, boolean", "'items_v', true"),
     ("walia_repair", "regclass", "'items_v'"),
     ("walia_recall", "regclass, integer, integer", "'items_v', 10, 10"),
     ("walia_last_scan", "", ""),
+    ("walia_page_map", "regclass", "'items_v'"),
+    ("walia_prewarm", "regclass, text", "'items_v', 'all'"),
 ];
 
 /// Results that none of the functions has.
@@ -124,7 +126,10 @@ fn functions_of_another_script_are_refused() {
             "CREATE EXTENSION walia;
              CREATE TABLE items (id bigserial PRIMARY KEY, v vecf32(3));
              INSERT INTO items (v) SELECT ARRAY[random(), random(), random()] FROM generate_series(1, 100);
-             CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)",
+             CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
+             -- Another one of the name.
+             ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int);
+             DROP FUNCTION walia_page_map(regclass, int)",
         )
         .unwrap();
     for (name, types, arguments) in FUNCTIONS {

@@ -30,6 +30,7 @@ pub use check::{Check, Finding, Severity, check};
 pub use format::fit::{Quantization, Storage, Wishes, fit, fit_to_sample, max_level};
 pub use format::hints::Hints;
 pub use format::meta::Meta;
+pub use format::occupancy::{Contents, Occupancy};
 pub use format::slotted::Page;
 pub use insert::bulk::write_graph;
 pub use insert::size::{estimated_pages, graph_pages};

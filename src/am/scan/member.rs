@@ -28,6 +28,7 @@ impl Member {
         let started = Instant::now();
         // SAFETY: by the caller's promise.
         unsafe { member.state_mut().begin(scan, options, number) };
+        member.state_mut().is_member = true;
         member.add_time(started.elapsed());
         member
     }

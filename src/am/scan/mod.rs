@@ -40,6 +40,8 @@ struct ScanState {
     /// The search, and the time that was spent on it.
     number: SearchNumber,
     time: Duration,
+    /// Whether it is searched together with others, by who logs them as one.
+    is_member: bool,
 }
 
 impl ScanState {
@@ -95,6 +97,9 @@ impl ScanState {
             }
             done.stats = scan.stats();
             last::record(self.number, done);
+            if !self.is_member {
+                last::log(&done, || scan.store().quoted_name());
+            }
             self.time = Duration::ZERO;
             scan.sorter.end();
         }
@@ -130,7 +135,7 @@ pub unsafe extern "C-unwind" fn ambeginscan(
         (pg_sys::RelationGetIndexScan(index, keys, order_bys), context)
     };
     let (number, time) = (SearchNumber::default(), Duration::ZERO);
-    let state = ScanState { context, scan: None, number, time };
+    let state = ScanState { context, scan: None, number, time, is_member: false };
     // SAFETY: a new scan. The state lives as long as its context, which `amendscan` deletes.
     unsafe { (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast() };
     scan

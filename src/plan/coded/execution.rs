@@ -23,6 +23,7 @@ use crate::nodes::NodeRef;
 use crate::plan::child::open_scan;
 use crate::plan::goal::{self, RunGoal};
 use crate::plan::{callbacks, custom};
+use crate::store::error::relation_name;
 use crate::types::{RawVector, code_quantizer};
 
 /// Deviations that count as an estimate's error where rows beyond a radius are left out: none of those within is to be
@@ -106,6 +107,8 @@ impl callbacks::Execution for Execution {
         self.totals = self.totals();
         drop(ranking);
         last::record(self.number, done);
+        // SAFETY: an initialized scan has its index open.
+        last::log(&done, || format!("\"{}\"", unsafe { relation_name((*self.index).iss_RelationDesc) }));
         self.time = Duration::ZERO;
     }
 

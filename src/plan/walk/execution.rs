@@ -150,6 +150,7 @@ impl callbacks::Execution for Execution {
         }
         done.stats = search.stats();
         search.members_mut().iter_mut().for_each(|member| member.sorter.end());
+        last::log(&done, || last::names(search.members().iter().map(|member| member.store().quoted_name())));
         drop(search);
         self.totals.scans = self.totals.scans.and(&done);
         last::record(self.number, done);

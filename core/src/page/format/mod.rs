@@ -8,6 +8,7 @@ pub mod hints;
 pub mod layout;
 pub mod meta;
 pub mod node;
+pub mod occupancy;
 mod offsets;
 pub mod owned;
 pub mod places;

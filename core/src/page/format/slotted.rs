@@ -59,8 +59,13 @@ impl LinePointer {
         self.0 as usize >> 17
     }
 
+    /// Its state, as `itemid.h` numbers them.
+    pub const fn state(self) -> u32 {
+        self.0 >> 15 & 3
+    }
+
     const fn is_normal(self) -> bool {
-        self.0 >> 15 & 3 == Self::NORMAL
+        self.state() == Self::NORMAL
     }
 }
 
