@@ -87,7 +87,7 @@ fn zero_vectors_have_no_direction() {
 }
 
 fn sample(metric: Metric, vectors: &[Vec<f32>]) -> Sample {
-    let mut sample = Sample::new(&Parameters::plain(DIMENSIONS as u16, ElementType::F32, metric, 16, 100));
+    let mut sample = Sample::new(&Parameters::plain(DIMENSIONS, ElementType::F32, metric, 16, 100));
     vectors.iter().for_each(|vector| sample.add(&bytes(ElementType::F32, vector)));
     sample
 }
