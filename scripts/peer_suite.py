@@ -43,7 +43,7 @@ class Suite(NamedTuple):
 
 
 SUITES = (
-    Suite("walia_pgvector", ("hnsw_vector", "hnsw_halfvec", "hnsw_bit"), ((r"\bUSING hnsw\b", "USING walia_hnsw"),), None),
+    Suite("walia_pgvector", ("hnsw_vector", "hnsw_halfvec", "hnsw_bit", "hnsw_sparsevec"), ((r"\bUSING hnsw\b", "USING walia_hnsw"),), None),
     Suite("walia", ("vector_type", "halfvec", "cast", "copy", "btree", "hnsw_vector", "hnsw_halfvec"), (
         (r"\bhnsw\.", "walia."),
         (r"\bhnsw\b", "walia_hnsw"),
