@@ -60,8 +60,8 @@ pub fn record(number: SearchNumber, scan: LastScan) {
 /// Names of indexes, in a message: all of them, unless they are many.
 pub fn names(mut names: impl ExactSizeIterator<Item = String>) -> String {
     const SHOWN: usize = 3;
-    let others = names.len().saturating_sub(SHOWN);
-    let shown = names.by_ref().take(SHOWN).collect::<Vec<_>>().join(", ");
+    let others = if names.len() > SHOWN + 1 { names.len() - SHOWN } else { 0 };
+    let shown = names.by_ref().take(SHOWN + 1 - usize::from(others > 0)).collect::<Vec<_>>().join(", ");
     if others == 0 { shown } else { format!("{shown} and {others} others") }
 }
 

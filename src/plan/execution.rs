@@ -100,6 +100,8 @@ impl Execution {
         self.workers_before = before.iter().fold(self.workers_before, Totals::and);
         if let Some(shared) = &self.shared {
             self.workers = shared.reports_of_workers();
+            // The leader itself need not have taken part.
+            self.is_logged &= self.workers.is_empty();
             let scans = self.workers.iter().fold(Totals::default(), Totals::and).scans;
             last::record(self.merge.number().unwrap_or_else(last::SearchNumber::next), scans);
         }

@@ -52,8 +52,12 @@ pub fn is_known(root: NodeRef<pg_sys::PlannerInfo>, node: NodeRef<pg_sys::Node>)
 
 /// How many rows the planner takes to be wanted.
 pub fn foreseen(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) -> f64 {
-    let is_told = limit(root, relation).is_some() && root.limit_tuples > 0.0;
-    if is_told { root.limit_tuples } else { USUAL as f64 }
+    told(root, relation).unwrap_or(USUAL as f64)
+}
+
+/// How many rows are wanted, where the planner knows.
+pub fn told(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) -> Option<f64> {
+    (limit(root, relation).is_some() && root.limit_tuples > 0.0).then_some(root.limit_tuples)
 }
 
 /// Expressions and numbers that a goal is made of.

@@ -271,12 +271,15 @@ impl<'p> Search<'p> {
         path.path.parallel_safe = false;
         path.path.rows = rows;
         let ranking = alternative.cost;
-        let (first, past) = if walk.first > ranking && walk.look < LOOK * ranking {
-            (walk.look + (1.0 - SPARED) * ranking, exact.total_cost - (1.0 - SPARED) * ranking)
+        // Who reads on finds no other rows around the query.
+        let is_told = goal::told(root, relation).is_some();
+        let first = if is_told && walk.first > ranking && walk.look < LOOK * ranking {
+            walk.look + (1.0 - SPARED) * ranking
         } else {
-            // Rows past those that are wanted cost as much again, each, until a second run gives the rest.
-            (walk.first, ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost))
+            walk.first
         };
+        // Rows past those that are wanted cost as much again, each, until a second run gives the rest.
+        let past = ((rows - wanted).max(0.0) * walk.further).min(2.0 * exact.total_cost);
         // Postgres takes the costs in between for a straight line, which is to go through those of the rows
         // that are wanted.
         path.path.total_cost = first + past + rows * walk.row;

@@ -23,9 +23,9 @@
 //! # When not to walk
 //!
 //! Where few rows pass, or those that do lie far away, ranking all of them costs less. The caller says what
-//! that costs. Once the walk has cost as much, or what it has seen lets it foresee that this will cost less
-//! than the rest of the walk, it gives up ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given
-//! nothing then.
+//! that costs. Once the walk has cost as much (twice as much, where as many rows have passed as are wanted), or
+//! what it has seen lets it foresee that this will cost less than the rest of the walk, it gives up
+//! ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given nothing then.
 
 mod sift;
 mod step;
@@ -324,8 +324,8 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         }
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
         let spent = expanded as f64 * expansion + self.tested as f64 * test;
-        // Once as many have passed as are wanted, it is known how far the walk has to go, and what has been
-        // spent is not to be in vain.
+        // Once as many have passed as are wanted, it is known about how far the walk has to go, and what has
+        // been spent is not to be in vain.
         let rank = self.sieve.rank() as f64;
         let (rank, most) = match self.sieve.bound() {
             Some(_) => (rank, 2.0 * cost),
