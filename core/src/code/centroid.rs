@@ -129,17 +129,19 @@ impl Sample {
         self.typical().mean()
     }
 
-    /// Whether binary16 tells vectors apart: it loses some 2⁻¹² of a vector's length, which must be little
-    /// beside what vectors differ by. Where they lie close together and far from the origin, it is not.
-    pub fn differs_in_f16(&self) -> bool {
-        /// Squared lengths by squared differences: what is lost is 1/32 of these at most.
-        const MOST: f64 = 16384.0;
+    /// How much of a vector binary16 loses, some 2⁻¹² of its length, beside what vectors differ by: much where they
+    /// lie close together and far from the origin.
+    pub fn lost_in_f16(&self) -> f64 {
         if self.classes.is_empty() {
-            return true;
+            return 0.0;
         }
         let typical = self.typical();
-        let squares = typical.squares / typical.count.max(1) as f64;
-        squares == 0.0 || typical.variance().is_some_and(|variance| squares <= MOST * variance)
+        let squares = typical.squares / typical.count as f64;
+        match typical.variance() {
+            _ if squares == 0.0 => 0.0,
+            Some(variance) => (squares / variance).sqrt() / 4096.0,
+            None => f64::INFINITY,
+        }
     }
 
     /// Nine tenths of the vectors by length, and those that are hardly longer.

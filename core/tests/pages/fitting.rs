@@ -1,9 +1,9 @@
 //! What is chosen for an index so that its nodes fill pages.
 
-use walia_core::code::{code_size, rotated_dimensions};
+use walia_core::code::{Sample, code_size, rotated_dimensions};
 use walia_core::page::format::layout::Layout;
 use walia_core::page::format::slotted::{MAX_TUPLE_SIZE, PageKind};
-use walia_core::page::{Meta, Page, Quantization, Storage, Wishes, fit, max_level};
+use walia_core::page::{Meta, Page, Quantization, Storage, Wishes, fit, fit_to_sample, max_level};
 use walia_core::types::{ElementType, Metric, Parameters, PayloadEncoding};
 
 use ElementType::{F16, F32};
@@ -143,5 +143,35 @@ fn every_wish_fits() {
                 }
             }
         }
+    }
+}
+
+/// What binary16 may lose depends on where the column's own precision would put the vectors.
+#[test]
+fn vectors_that_lie_together_keep_their_precision() {
+    for (dimensions, middle, payload) in [
+        (128, 100.0, PayloadEncoding::F16),
+        (128, 1000.0, PayloadEncoding::Column),
+        (1536, 1000.0, PayloadEncoding::F16),
+        (1536, 10_000.0, PayloadEncoding::Column),
+    ] {
+        let wishes = Wishes {
+            dimensions,
+            element: ElementType::F32,
+            metric: Metric::L2,
+            m: 16,
+            ef_construction: 100,
+            quantization: Quantization::Auto,
+            storage: Storage::Auto,
+        };
+        let mut sample = Sample::new(&fit(wishes));
+        for row in 0..50 {
+            let elements =
+                (0..dimensions).map(|i| middle + ((row * 7919 + i * 104_729) % 1009) as f32 / 300.0);
+            sample.add(&elements.flat_map(f32::to_le_bytes).collect::<Vec<u8>>());
+        }
+        assert_eq!(fit_to_sample(wishes, &sample).payload, payload, "{dimensions}, {middle}");
+        let asked = Wishes { storage: Storage::Encoding(PayloadEncoding::F16), ..wishes };
+        assert_eq!(fit_to_sample(asked, &sample).payload, PayloadEncoding::F16);
     }
 }

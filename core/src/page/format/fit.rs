@@ -87,15 +87,21 @@ pub fn fit(wishes: Wishes) -> Parameters {
     filled(coded)
 }
 
+/// What binary16 may lose beside what vectors differ by. A search that cannot measure nodes as it meets them, as
+/// their vectors lie apart, errs by more than one that measures them so.
+const LOST: f64 = 1.0 / 32.0;
+const LOST_BESIDE_APART: f64 = 0.5;
+
 /// [`fit()`], where a sample of the vectors is known: they are stored in binary16 by themselves only where that
 /// tells them apart.
 pub fn fit_to_sample(wishes: Wishes, sample: &Sample) -> Parameters {
-    match wishes.storage {
-        Storage::Auto if !sample.differs_in_f16() => {
-            fit(Wishes { storage: Storage::Encoding(PayloadEncoding::Column), ..wishes })
-        }
-        _ => fit(wishes),
+    let fitted = fit(wishes);
+    if wishes.storage != Storage::Auto || fitted.payload != PayloadEncoding::F16 {
+        return fitted;
     }
+    let precise = fit(Wishes { storage: Storage::Encoding(PayloadEncoding::Column), ..wishes });
+    let is_apart = layout(&precise).is_none_or(|layout| layout.payload_offset.is_none());
+    if sample.lost_in_f16() > if is_apart { LOST_BESIDE_APART } else { LOST } { precise } else { fitted }
 }
 
 /// The highest level that a node of an index with these parameters may have.
