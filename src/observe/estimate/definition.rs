@@ -106,6 +106,17 @@ impl Definition {
         definition
     }
 
+    fn of_parts(
+        heap: pg_sys::Relation,
+        wishes: Wishes,
+        type_oid: pg_sys::Oid,
+        key: String,
+        predicate: Option<String>,
+    ) -> Self {
+        let predicate = predicate.unwrap_or_else(|| "true".into());
+        Self { heap, wishes, parameters: fit(wishes), type_oid, key, predicate }
+    }
+
     fn of_index(index: pg_sys::Oid, heap: pg_sys::Relation) -> Result<Self> {
         let lock = pg_sys::AccessShareLock as pg_sys::LOCKMODE;
         // SAFETY: an index of this access method, by the catalogs; closed before its lock is given back.
@@ -124,14 +135,7 @@ impl Definition {
         let (key, predicate) =
             Spi::get_two_with_args::<String, String>(query, &[DatumWithOid::from(index)]).map_err(spi)?;
         let key = key.unwrap_or_default();
-        Ok(Self {
-            heap,
-            wishes,
-            parameters: fit(wishes),
-            type_oid,
-            key,
-            predicate: predicate.unwrap_or_else(|| "true".into()),
-        })
+        Ok(Self::of_parts(heap, wishes, type_oid, key, predicate))
     }
 
     fn of_table(
@@ -163,14 +167,7 @@ impl Definition {
         let (key, predicate) = (text(analyzed.key), text(analyzed.predicate));
         let key = format!("({})", key.unwrap_or_default());
         let type_oid = analyzed.column.type_oid;
-        Ok(Self {
-            heap,
-            wishes,
-            parameters: fit(wishes),
-            type_oid,
-            key,
-            predicate: predicate.unwrap_or_else(|| "true".into()),
-        })
+        Ok(Self::of_parts(heap, wishes, type_oid, key, predicate))
     }
 
     /// The table.

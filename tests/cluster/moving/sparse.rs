@@ -38,10 +38,11 @@ fn with_items() -> Option<(crate::server::Cluster, Client)> {
     Some((cluster, client))
 }
 
-/// The share of the nearest rows that a search finds, for queries that are rows.
+/// The share of the nearest rows that a search finds, for queries that are rows about all topics.
 fn recall(client: &mut Client, operator: &str, limit: usize) -> f64 {
+    let queries = (10..3000).step_by(7);
     let mut near = 0;
-    for id in (10..3000).step_by(60) {
+    for id in queries.clone() {
         let query = format!(
             "SELECT id, s {operator} (SELECT s FROM items WHERE id = {id}) AS d FROM items ORDER BY d LIMIT {limit}"
         );
@@ -50,7 +51,7 @@ fn recall(client: &mut Client, operator: &str, limit: usize) -> f64 {
         });
         near += found.iter().filter(|distance| **distance <= expected[limit - 1]).count();
     }
-    near as f64 / (limit * (10..3000).step_by(60).count()) as f64
+    near as f64 / (limit * queries.count()) as f64
 }
 
 #[test]
@@ -117,22 +118,25 @@ fn every_class_gives_what_pgvector_gives() {
     }
 }
 
-/// At an equal ef_search.
+/// At an equal ef_search; graphs of several threads differ from build to build, by 0.003.
 #[test]
 fn recall_is_that_of_hnsw() {
     let Some((_cluster, mut client)) = with_items() else { return };
     client.batch_execute("DELETE FROM items WHERE s IS NULL OR l2_norm(s) = 0").unwrap();
     for (operator, class) in OPERATORS {
-        let [theirs, ours] = ["hnsw", "walia_hnsw"].map(|method| {
-            client
-                .batch_execute(&format!(
-                    "CREATE INDEX items_s ON items USING {method} (s {class});
-                     SET hnsw.ef_search = 40; SET walia.ef_search = 40"
-                ))
-                .unwrap();
-            let recall = recall(&mut client, operator, 10);
-            client.batch_execute("DROP INDEX items_s").unwrap();
-            recall
+        let [theirs, ours] = [("hnsw", 1), ("walia_hnsw", 3)].map(|(method, builds)| {
+            let recalls = (0..builds).map(|_| {
+                client
+                    .batch_execute(&format!(
+                        "CREATE INDEX items_s ON items USING {method} (s {class});
+                         SET hnsw.ef_search = 40; SET walia.ef_search = 40"
+                    ))
+                    .unwrap();
+                let recall = recall(&mut client, operator, 10);
+                client.batch_execute("DROP INDEX items_s").unwrap();
+                recall
+            });
+            recalls.sum::<f64>() / f64::from(builds)
         });
         assert!(ours >= theirs - 0.005, "{class}: {ours}, and {theirs} of hnsw");
     }
