@@ -3,7 +3,7 @@
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::format::tuple::AsideKind;
 
-use super::column;
+use super::{batch, column};
 use crate::error::OrRaise;
 use crate::error_context::enter;
 use crate::memory;
@@ -28,7 +28,7 @@ pub unsafe extern "C-unwind" fn aminsert(
     heap: pg_sys::Relation,
     _check_unique: pg_sys::IndexUniqueCheck::Type,
     unchanged: bool,
-    _info: *mut pg_sys::IndexInfo,
+    info: *mut pg_sys::IndexInfo,
 ) -> bool {
     enter!();
     // SAFETY: Postgres gives open relations; what is made of them does not outlive this function.
@@ -36,6 +36,17 @@ pub unsafe extern "C-unwind" fn aminsert(
     // SAFETY: as above; the values are those of the index's only column.
     let (store, tid, value) =
         unsafe { (RelationStore::new(relation, heap), heap_tid(&*item), (!*is_null).then_some(*values)) };
+    // The end of CREATE INDEX CONCURRENTLY inserts rows of other transactions. What an UPDATE leaves as it was finds
+    // its node at once.
+    // SAFETY: Postgres gives what it knows of the index.
+    let may_wait = !unchanged && !unsafe { (*info).ii_Concurrent };
+    if let Some(value) = value.filter(|_| may_wait)
+        // SAFETY: as above.
+        && unsafe { batch::take(relation, heap, value, tid) }.or_raise()
+    {
+        memory::check();
+        return false;
+    }
     let index = store::open(store).map_err(failed).or_raise();
     match value {
         None => index.insert_aside(AsideKind::Null, tid).map_err(failed).or_raise(),

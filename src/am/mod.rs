@@ -1,5 +1,6 @@
 //! The access method `walia_hnsw`: what Postgres calls to build, change, search and cost an index.
 
+pub mod batch;
 pub mod build;
 pub mod class;
 pub mod column;

@@ -49,6 +49,7 @@ static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static PGVECTOR_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
+static BATCH_INSERTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static LOG_MIN_SCAN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -170,6 +171,16 @@ pub fn define() {
                 &BUILD_THREADS,
                 0,
                 1024,
+                GucContext::Userset,
+                FLAGS,
+            );
+        },
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.batch_inserts",
+                c"Enables joining the rows of a transaction to an index together.",
+                c"Rows of a transaction that inserts many wait until it looks at the index, or commits.",
+                &BATCH_INSERTS,
                 GucContext::Userset,
                 FLAGS,
             );
@@ -311,6 +322,11 @@ pub fn federated_scan() -> bool {
 /// Nodes whose links a scan mends at most; 0 for none.
 pub fn heal() -> usize {
     if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
+}
+
+/// Whether rows of big transactions wait, to be joined to an index together.
+pub fn batch_inserts() -> bool {
+    BATCH_INSERTS.get()
 }
 
 /// The time from which on a search is logged; `None` for never.

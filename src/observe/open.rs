@@ -8,7 +8,7 @@ use std::ffi::c_char;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::types::{Error, Parameters};
 
-use crate::am::{column, handler};
+use crate::am::{batch, column, handler};
 use crate::error::{Result, SqlError};
 use crate::store::RelationStore;
 use crate::store::error::{index_error, relation_name};
@@ -79,6 +79,7 @@ impl OpenIndex {
         };
         // SAFETY: open as long as `opened`.
         opened.check_flag(unsafe { (*(*opened.index).rd_index).indisready })?;
+        batch::join_waiting(index)?;
         Ok(opened)
     }
 

@@ -47,6 +47,24 @@ impl TemporaryFile {
         Ok(Self { file, size: 0, duplicate })
     }
 
+    /// An empty file that lives until this transaction ends, whatever subtransaction it is created in.
+    pub fn of_transaction() -> Result<Self, SqlError> {
+        // SAFETY: inside of a transaction. Where `create` raises an ERROR, Postgres sets the owner itself.
+        unsafe {
+            let owner = pg_sys::CurrentResourceOwner;
+            pg_sys::CurrentResourceOwner = pg_sys::TopTransactionResourceOwner;
+            let created = Self::create();
+            pg_sys::CurrentResourceOwner = owner;
+            created
+        }
+    }
+
+    /// Writes bytes at an offset, where the file ends or before.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) {
+        self.size = offset;
+        self.append(bytes);
+    }
+
     fn write_failed(&self, errno: i32) -> SqlError {
         // SAFETY: the file is open; its name ends with a zero, and is copied.
         let name = unsafe { CStr::from_ptr(pg_sys::FilePathName(self.file)) }.to_string_lossy();

@@ -9,7 +9,7 @@ pub mod measure;
 mod progress;
 pub mod rows;
 mod sample;
-mod threads;
+pub mod threads;
 
 use std::ffi::c_char;
 use std::ptr;

@@ -3,7 +3,7 @@
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::page::{Index, Meta};
 
-use crate::am::column;
+use crate::am::{batch, column};
 use crate::error::{Result, SqlError};
 use crate::store::error::index_error;
 use crate::store::{self, RelationStore};
@@ -40,6 +40,8 @@ pub unsafe fn open(descriptor: pg_sys::IndexScanDesc) -> Result<Opened> {
     }
     // SAFETY: the index of a scan is open.
     unsafe { count_scan(scan) };
+    // SAFETY: as above.
+    batch::join_waiting(unsafe { (*scan.indexRelation).rd_id })?;
     // SAFETY: both relations are open as long as the scan, by the caller's promise.
     let store = unsafe { RelationStore::for_scan(scan) };
     // SAFETY: the index of a scan is open.

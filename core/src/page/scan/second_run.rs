@@ -4,11 +4,13 @@ use super::hit::{ColumnVectors, Hit, HitClass, RunSorter};
 use super::options::ScanStats;
 use super::order::{Bounds, Waiting};
 use super::walk::Walk;
+use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, TupleKind};
 use crate::page::query::heap_tids::HeapTids;
+use crate::page::query::index::Index;
 use crate::page::query::notes::ScanNotes;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
@@ -107,6 +109,27 @@ impl SecondRun {
             self.rows += 1;
             return Ok(Some(bounds.hit(heap_tid)));
         }
+    }
+}
+
+impl<Store: PageStore> Index<Store> {
+    /// Calls a function with the heap TID of every row that the index holds from before the call to its end; of
+    /// others it may or may not. Vacuums may run beside it.
+    pub fn for_each_row(&self, mut look: impl FnMut(HeapTid)) -> Result<()> {
+        let query = PagedQuery::new(self.borrowed(), Meta::read(&self.store)?, None, ScanNotes::default());
+        let (mut found, given) = (FoundOnPage::default(), HashSet::new());
+        for (block, page) in self.data_pages()? {
+            self.store.interrupt_point();
+            found.collect(&query, false, &given, &*page?, block)?;
+            found.rows.drain(..).for_each(|(_, hit)| look(hit.heap_tid));
+            for FoundNode { node, .. } in found.nodes.drain(..) {
+                found.heap_tids.set_node(node);
+                while let Some(heap_tid) = found.heap_tids.next(self)? {
+                    look(heap_tid);
+                }
+            }
+        }
+        Ok(())
     }
 }
 

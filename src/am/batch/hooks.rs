@@ -1,0 +1,161 @@
+//! When rows that wait are joined: what Postgres calls before and after statements, and at a transaction's end.
+
+use std::cell::Cell;
+use std::ffi::{c_char, c_int, c_void};
+
+use pgrx::{pg_guard, pg_sys};
+
+use super::transaction::{forget, is_any_waiting, join_all, join_many};
+use crate::error::OrRaise;
+use crate::error_context::enter;
+
+thread_local! {
+    /// The hooks of a library that was loaded before.
+    static PREVIOUS_START: Cell<pg_sys::ExecutorStart_hook_type> = const { Cell::new(None) };
+    static PREVIOUS_FINISH: Cell<pg_sys::ExecutorFinish_hook_type> = const { Cell::new(None) };
+    static PREVIOUS_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
+}
+
+// Postgres's own functions, as a hook calls them that an ERROR passes as if it were not there: with pgrx's, it would
+// become a panic on the way, in every session and whatever it is about.
+unsafe extern "C-unwind" {
+    fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
+    fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
+    fn standard_ProcessUtility(
+        statement: *mut pg_sys::PlannedStmt,
+        query_string: *const c_char,
+        read_only_tree: bool,
+        context: pg_sys::ProcessUtilityContext::Type,
+        parameters: pg_sys::ParamListInfo,
+        environment: *mut pg_sys::QueryEnvironment,
+        receiver: *mut pg_sys::DestReceiver,
+        completion: *mut pg_sys::QueryCompletion,
+    );
+}
+
+/// Sets the hooks; called once, when the library is loaded.
+pub fn define() {
+    // libc takes memory for the first use of what is dropped with the thread.
+    forget();
+    // SAFETY: the backend's only thread is in _PG_init; the functions live as long as the process.
+    unsafe {
+        PREVIOUS_START.set(pg_sys::ExecutorStart_hook);
+        pg_sys::ExecutorStart_hook = Some(executor_start);
+        PREVIOUS_FINISH.set(pg_sys::ExecutorFinish_hook);
+        pg_sys::ExecutorFinish_hook = Some(executor_finish);
+        PREVIOUS_UTILITY.set(pg_sys::ProcessUtility_hook);
+        pg_sys::ProcessUtility_hook = Some(process_utility);
+        pg_sys::RegisterXactCallback(Some(at_event), std::ptr::null_mut());
+    }
+}
+
+/// Before a query is executed: its workers see what is in the index only.
+///
+/// # Safety
+/// Only Postgres calls it.
+unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags: c_int) {
+    // SAFETY: a query that is about to begin has its plan.
+    if is_any_waiting() && unsafe { (*(*query).plannedstmt).parallelModeNeeded } {
+        // SAFETY: called by Postgres, as this is.
+        unsafe { join(true) };
+    }
+    let next = PREVIOUS_START.get().unwrap_or(standard_ExecutorStart);
+    // SAFETY: what Postgres gave. An ERROR jumps over this function, which has nothing to drop.
+    unsafe { next(query, flags) }
+}
+
+/// At the end of a statement, which has fired its triggers. EXPLAIN ANALYZE is to show all of its time.
+///
+/// # Safety
+/// Only Postgres calls it.
+unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
+    let next = PREVIOUS_FINISH.get().unwrap_or(standard_ExecutorFinish);
+    // SAFETY: as in `executor_start`.
+    unsafe { next(query) };
+    if is_any_waiting() {
+        // SAFETY: the query has not ended; called by Postgres, as this is.
+        unsafe { join((*query).instrument_options != 0) };
+    }
+}
+
+/// Before a command: it may give an index another file, or none.
+///
+/// # Safety
+/// Only Postgres calls it.
+#[expect(clippy::too_many_arguments, reason = "Postgres's signature")]
+unsafe extern "C-unwind" fn process_utility(
+    statement: *mut pg_sys::PlannedStmt,
+    query_string: *const c_char,
+    read_only_tree: bool,
+    context: pg_sys::ProcessUtilityContext::Type,
+    parameters: pg_sys::ParamListInfo,
+    environment: *mut pg_sys::QueryEnvironment,
+    receiver: *mut pg_sys::DestReceiver,
+    completion: *mut pg_sys::QueryCompletion,
+) {
+    // SAFETY: a command has its statement.
+    if is_any_waiting() && !leaves_indexes_alone(unsafe { (*(*statement).utilityStmt).type_ }) {
+        // SAFETY: called by Postgres, as this is.
+        unsafe { join(true) };
+    }
+    let next = PREVIOUS_UTILITY.get().unwrap_or(standard_ProcessUtility);
+    // SAFETY: as in `executor_start`.
+    unsafe {
+        next(statement, query_string, read_only_tree, context, parameters, environment, receiver, completion);
+    }
+}
+
+/// Whether a command changes no index, but by rows: those that applications use between insertions.
+fn leaves_indexes_alone(command: pg_sys::NodeTag) -> bool {
+    use pg_sys::NodeTag::*;
+    matches!(
+        command,
+        T_TransactionStmt
+            | T_CopyStmt
+            | T_VariableSetStmt
+            | T_VariableShowStmt
+            | T_PrepareStmt
+            | T_ExecuteStmt
+            | T_DeallocateStmt
+            | T_DeclareCursorStmt
+            | T_FetchStmt
+            | T_ClosePortalStmt
+            | T_ExplainStmt
+            | T_CallStmt
+            | T_DoStmt
+            | T_LockStmt
+            | T_NotifyStmt
+            | T_ListenStmt
+            | T_UnlistenStmt
+            | T_ConstraintsSetStmt
+    )
+}
+
+/// An XactCallback. Deferred triggers have fired before a commit's first event.
+///
+/// # Safety
+/// Only Postgres calls it.
+unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    match event {
+        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
+            if is_any_waiting() {
+                // SAFETY: called by Postgres, as this is.
+                unsafe { join(true) };
+            }
+        }
+        pg_sys::XactEvent::XACT_EVENT_COMMIT
+        | pg_sys::XactEvent::XACT_EVENT_PREPARE
+        | pg_sys::XactEvent::XACT_EVENT_ABORT => forget(),
+        _ => {}
+    }
+}
+
+/// Joins all rows that wait, or those of indexes that have many.
+///
+/// # Safety
+/// Only what Postgres has called calls it.
+#[pg_guard]
+unsafe extern "C-unwind" fn join(all: bool) {
+    enter!();
+    if all { join_all() } else { join_many() }.or_raise();
+}
