@@ -14,7 +14,7 @@ use hashbrown::HashSet;
 
 /// Nodes where a search with a small beam begins.
 const ENTRIES: usize = 4;
-/// The share of ef_construction that is a small beam.
+/// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
 const NARROWER: usize = 2;
 
 /// What is known of the neighbours that a node has in the batch.
@@ -84,7 +84,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let level = self.graph.level(node);
         if level == 0 {
             let entries = self.entries(node);
-            let ef = ef.div_ceil(NARROWER).max(parameters.m.into());
+            let ef = if self.is_dense { ef.div_ceil(NARROWER).max(parameters.m.into()) } else { ef };
             let mut search = query.search(Purpose::Insertion, ef);
             let nearest = search.run(query, &entries, 0, ef)?;
             if !nearest.is_empty() {

@@ -6,8 +6,8 @@
 //! vacuum holds here.
 //!
 //! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
-//!    from the entry point; the others begin where their neighbours in the batch are, with a small beam. A
-//!    node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
+//!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
+//!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
 //!    found and the node's neighbours in the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together. Each node leads to nodes that are there only, so that no prefix of the units has a
@@ -36,8 +36,11 @@ use crate::page::link::Linker;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
 use crate::page::store::PageStore;
-use crate::types::{HeapTid, Link, Result};
+use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
+
+/// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
+const SPARSE: u64 = 4;
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
@@ -83,12 +86,16 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     dead: Vec<(Link, u8, Link)>,
     /// Whether the index had no node when the join began.
     was_empty: bool,
+    /// Whether the batch has so many nodes that neighbours in it are near each other among all.
+    is_dense: bool,
 }
 
 impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
     fn new(index: &'i Index<Store>, graph: &'g mut Graph, memory: usize) -> Result<Self> {
         let meta = Meta::read(&index.store)?;
         let len = graph.len() as usize;
+        let of_page = (PAGE_SIZE / index.schema.layout.node_size).max(1);
+        let of_index = u64::from(index.store.block_count()?) * of_page as u64;
         let (mut places, mut left, mut published) = (Vec::new(), Vec::new(), Vec::new());
         places.try_reserve_exact(len)?;
         places.resize(len, Link::NONE);
@@ -106,6 +113,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             page: NewPage::default(),
             dead: Vec::new(),
             was_empty: meta.entry().is_none(),
+            is_dense: len as u64 * SPARSE >= of_index,
         })
     }
 
