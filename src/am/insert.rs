@@ -40,10 +40,8 @@ pub unsafe extern "C-unwind" fn aminsert(
     // its node at once.
     // SAFETY: Postgres gives what it knows of the index.
     let may_wait = !unchanged && !unsafe { (*info).ii_Concurrent };
-    if let Some(value) = value.filter(|_| may_wait)
-        // SAFETY: as above.
-        && unsafe { batch::take(relation, heap, value, tid) }.or_raise()
-    {
+    // SAFETY: as above.
+    if unsafe { batch::take(relation, heap, value, tid, may_wait) }.or_raise() {
         memory::check();
         return false;
     }

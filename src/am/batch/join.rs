@@ -99,10 +99,11 @@ impl Wanted<'_> {
         while self.next < self.wanted.len() {
             let row = self.next;
             self.next += 1;
+            let Some(length) = self.vectors.length()? else { continue };
             if self.wanted[row] {
-                return Ok(Some((self.rows.heap_tids()[row], self.vectors.next()?)));
+                return Ok(Some((self.rows.heap_tids()[row], self.vectors.vector(length)?)));
             }
-            self.vectors.next()?;
+            self.vectors.vector(length)?;
         }
         Ok(None)
     }

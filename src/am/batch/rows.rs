@@ -13,6 +13,9 @@ use crate::store::file::{TemporaryFile, file_error};
 /// Bytes that are read of a file at a time.
 const READ_AT_ONCE: usize = 1 << 18;
 
+/// Stands for the length of a vector where there is none.
+const NO_VECTOR: u32 = u32::MAX;
+
 /// The rows in the order in which they came.
 #[derive(Default)]
 pub struct WaitingRows {
@@ -41,11 +44,13 @@ impl WaitingRows {
         self.bytes.capacity() + self.rows.capacity() * size_of::<HeapTid>()
     }
 
-    /// Adds a row.
-    pub fn push(&mut self, heap_tid: HeapTid, vector: &[u8]) -> Result<()> {
+    /// Adds a row; one without a vector is in the index already.
+    pub fn push(&mut self, heap_tid: HeapTid, vector: Option<&[u8]>) -> Result<()> {
+        let length = vector.map_or(NO_VECTOR, |vector| vector.len() as u32);
+        let vector = vector.unwrap_or_default();
         self.rows.try_reserve(1)?;
         self.bytes.try_reserve(vector.len() + size_of::<u32>())?;
-        self.bytes.extend_from_slice(&(vector.len() as u32).to_le_bytes());
+        self.bytes.extend_from_slice(&length.to_le_bytes());
         self.bytes.extend_from_slice(vector);
         self.rows.push(heap_tid);
         Ok(())
@@ -89,11 +94,16 @@ pub struct Vectors<'r> {
 }
 
 impl Vectors<'_> {
-    /// The next one; there are as many as rows.
-    pub fn next(&mut self) -> Result<&[u8]> {
+    /// The length of the next one, which [`Self::vector`] gives; `None` where a row has none. There are as many as rows.
+    pub fn length(&mut self) -> Result<Option<usize>> {
         let length = self.take(size_of::<u32>())?;
-        let length = self.bytes(length).first_chunk().map_or(0, |length| u32::from_le_bytes(*length));
-        let vector = self.take(length as usize)?;
+        let length = self.bytes(length).first_chunk().map_or(NO_VECTOR, |length| u32::from_le_bytes(*length));
+        Ok((length != NO_VECTOR).then_some(length as usize))
+    }
+
+    /// The next one, of this length.
+    pub fn vector(&mut self, length: usize) -> Result<&[u8]> {
+        let vector = self.take(length)?;
         Ok(self.bytes(vector))
     }
 

@@ -49,23 +49,32 @@ thread_local! {
     static BATCHES: RefCell<HashMap<Target, Batch>> = RefCell::default();
 }
 
-/// Takes a row that is inserted into an index, to be joined to it later. False where it is to be inserted at once.
+/// Takes a row that is inserted into an index, to be joined to it later. False where it is to be inserted at once:
+/// as the first few are, those that `may_wait` forbids, and NULL, which no graph has.
 ///
 /// # Safety
-/// Called by `aminsert`: the relations are open, and `datum` is a value of the index's column, not NULL.
+/// Called by `aminsert`: the relations are open, and `datum` is a value of the index's column.
 pub unsafe fn take(
     index: pg_sys::Relation,
     heap: pg_sys::Relation,
-    datum: pg_sys::Datum,
+    datum: Option<pg_sys::Datum>,
     heap_tid: HeapTid,
+    may_wait: bool,
 ) -> Result<bool> {
     // What a table's access method does with heap TIDs is known of Postgres's own.
     // SAFETY: by the caller's promise.
     let (target, access_method) = unsafe { (Target::of(index, heap), (*(*heap).rd_rel).relam) };
-    if !guc::batch_inserts() || access_method != pg_sys::HEAP_TABLE_AM_OID {
-        return Ok(false);
-    }
+    let may_wait = may_wait && guc::batch_inserts() && access_method == pg_sys::HEAP_TABLE_AM_OID;
     BATCHES.with_borrow_mut(|batches| {
+        let Some(datum) = datum.filter(|_| may_wait) else {
+            // A row that waits may have had this heap TID before it was rolled back.
+            return match batches.get_mut(&target) {
+                Some(Batch { waiting: Some(waiting), .. }) if waiting.rows.len() > 0 => {
+                    waiting.rows.push(heap_tid, None).map(|()| false)
+                }
+                _ => Ok(false),
+            };
+        };
         let batch = batches.entry(target).or_default();
         if batch.inserted < ONE_BY_ONE {
             batch.inserted += 1;
@@ -78,7 +87,7 @@ pub unsafe fn take(
         };
         // SAFETY: by the caller's promise.
         let vector = unsafe { column::vector(datum, &waiting.parameters) }?;
-        waiting.rows.push(heap_tid, vector.bytes())?;
+        waiting.rows.push(heap_tid, Some(vector.bytes()))?;
         if waiting.rows.len() >= waiting.most {
             join(&target, waiting, memory())?;
         }

@@ -119,7 +119,6 @@ impl<Store: PageStore> Index<Store> {
         let query = PagedQuery::new(self.borrowed(), Meta::read(&self.store)?, None, ScanNotes::default());
         let (mut found, given) = (FoundOnPage::default(), HashSet::new());
         for (block, page) in self.data_pages()? {
-            self.store.interrupt_point();
             found.collect(&query, false, &given, &*page?, block)?;
             found.rows.drain(..).for_each(|(_, hit)| look(hit.heap_tid));
             for FoundNode { node, .. } in found.nodes.drain(..) {
