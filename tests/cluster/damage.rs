@@ -9,8 +9,10 @@ use crate::numbers::Numbers;
 use crate::server::Cluster;
 
 const ROWS: usize = 200;
-/// Dimensions of the indexes in turn: payloads apart from the nodes, without codes, with codes.
-const DIMENSIONS: [usize; 4] = [2100, 8, 40, 8];
+/// Types and dimensions of the indexes in turn: payloads apart from the nodes, without codes, with codes; and sparse vectors,
+/// where the server has pgvector.
+const TYPES: [(&str, usize); 5] =
+    [("vecf32", 2100), ("vecf32", 8), ("vecf32", 40), ("vecf32", 8), ("sparsevec", 60)];
 /// Indexes of one cluster.
 const INDEXES: usize = 60;
 const PAGE: usize = 8192;
@@ -58,17 +60,27 @@ fn damage(
     let mut client = cluster.connect();
     // The same vectors in the same graphs in every run, so that the same bytes are damaged.
     client.batch_execute("CREATE EXTENSION walia; SET walia.build_threads = 1; SELECT setseed(0.5)").unwrap();
+    let pgvector = "SELECT count(*) FROM pg_available_extensions WHERE name = 'vector'";
+    let types = if client.query_one(pgvector, &[]).unwrap().get::<_, i64>(0) > 0 {
+        client.batch_execute("CREATE EXTENSION walia_pgvector CASCADE").unwrap();
+        &TYPES[..]
+    } else {
+        println!("no sparse vectors: this server has no pgvector");
+        &TYPES[..4]
+    };
     let mut files = Vec::new();
     for number in 0..indexes {
-        let dimensions = DIMENSIONS[number % DIMENSIONS.len()];
+        let (name, dimensions) = types[number % types.len()];
+        // Half of a sparse vector's elements are none.
+        let element = if name == "sparsevec" { "greatest(random() - 0.5, 0)" } else { "random()" };
         client
             .batch_execute(&format!(
-                "CREATE TABLE items_{number} (id int, v vecf32({dimensions}));
+                "CREATE TABLE items_{number} (id int, v {name}({dimensions}));
                  INSERT INTO items_{number} SELECT i, CASE WHEN i % 20 > 0 THEN
-                     (SELECT array_agg(random())::real[] FROM generate_series(1, {dimensions} + 0 * i)) END
+                     (SELECT array_agg({element})::real[] FROM generate_series(1, {dimensions} + 0 * i)) END
                      FROM generate_series(1, {ROWS}) AS i;
                  INSERT INTO items_{number} SELECT * FROM items_{number} LIMIT 50;
-                 CREATE INDEX items_{number}_v ON items_{number} USING walia_hnsw (v vecf32_l2_ops) WITH (m = 5)"
+                 CREATE INDEX items_{number}_v ON items_{number} USING walia_hnsw (v {name}_l2_ops) WITH (m = 5)"
             ))
             .unwrap();
         let path = format!("SELECT pg_relation_filepath('items_{number}_v')");
