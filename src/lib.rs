@@ -50,5 +50,6 @@ pub extern "C-unwind" fn _PG_init() {
     guc::define();
     am::options::define();
     am::definition::define();
+    am::counters::define();
     plan::define();
 }

@@ -10,5 +10,6 @@ mod prewarm;
 mod recall;
 mod repair;
 mod rows;
+mod stat_indexes;
 mod storage;
 mod table;

@@ -39,6 +39,7 @@ mod server;
 mod soak;
 mod spilled;
 mod standby;
+mod stat_indexes;
 mod stop_points;
 mod unlogged;
 mod updates;
