@@ -131,3 +131,13 @@ CREATE VIEW walia_stat_indexes AS
     WHERE pg_am.amhandler = 'walia_hnsw_handler'::regproc;
 GRANT SELECT ON walia_stat_indexes TO PUBLIC;
 COMMENT ON VIEW walia_stat_indexes IS 'what was counted of each walia_hnsw index whose table the caller owns; of all for roles with privileges of pg_read_all_stats';
+
+CREATE FUNCTION walia_advise(query text) RETURNS TABLE (
+    ordering text,              -- a distance in an ORDER BY of the query or of its subqueries
+    relation text,              -- the table, or tables, whose rows are ordered
+    index text,                 -- that is used, or that the reason speaks of
+    used boolean,               -- whether an index gives the order, by the plan that the planner has chosen
+    reason text,                -- why, or why not
+    advice text                 -- what may be done; NULL where nothing need be
+) AS 'MODULE_PATHNAME', 'walia_advise_wrapper' LANGUAGE C STRICT ROWS 1;
+COMMENT ON FUNCTION walia_advise IS 'whether indexes serve the orders by distance of a query, and why not; the query is planned and not run';

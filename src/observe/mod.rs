@@ -1,5 +1,6 @@
 //! SQL functions that tell about an index, or mend it.
 
+mod advise;
 mod check;
 mod estimate;
 mod info;

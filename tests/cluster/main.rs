@@ -3,6 +3,7 @@
 //! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where. Every file
 //! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
+mod advise;
 mod build;
 mod churn;
 mod codes;

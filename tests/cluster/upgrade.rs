@@ -89,7 +89,7 @@ fn updated_objects_are_those_of_a_fresh_install() {
 }
 
 /// The functions that return rows, with their arguments.
-const FUNCTIONS: [(&str, &str, &str); 9] = [
+const FUNCTIONS: [(&str, &str, &str); 10] = [
     ("walia_info", "regclass", "'items_v'"),
     ("walia_check", "regclass, boolean", "'items_v', true"),
     ("walia_repair", "regclass", "'items_v'"),
@@ -99,6 +99,7 @@ const FUNCTIONS: [(&str, &str, &str); 9] = [
     ("walia_prewarm", "regclass, text", "'items_v', 'all'"),
     ("walia_stat_get_index", "oid", "'items_v'::regclass"),
     ("walia_stat_latency_buckets", "", ""),
+    ("walia_advise", "text", "'SELECT 1'"),
 ];
 
 /// Results that none of the functions has.
