@@ -6,9 +6,8 @@ use std::ffi::c_char;
 use pgrx::datum::TimestampWithTimeZone;
 use pgrx::pg_sys::Datum;
 use pgrx::{FromDatum, PgSqlErrorCode, pg_guard, pg_sys};
-use walia_core::counters::Counter;
 use walia_core::counters::latency::{BUCKETS, bound, quantile};
-use walia_core::counters::table::Key;
+use walia_core::counters::{Counter, Key};
 
 use super::open::{class_row, no_relation, owns};
 use super::rows::{export, row};

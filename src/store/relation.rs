@@ -4,7 +4,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
-use walia_core::counters::table::Key;
+use walia_core::counters::Key;
 use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, Pages};
 use walia_core::types::{Error, Result};

@@ -4,11 +4,13 @@
 //! Counting takes no lock: an entry is a row of atomics. An entry is found by a short walk from where its
 //! index's key hashes to, and given to an index for as long as its file exists: see [`table`].
 
+mod key;
 pub mod latency;
 pub mod table;
 
+use self::key::AtomicKey;
+pub use self::key::Key;
 use self::latency::BUCKETS;
-use self::table::{AtomicKey, Key};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 /// What is counted of an index.

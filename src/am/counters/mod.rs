@@ -10,8 +10,7 @@ use std::collections::HashMap;
 use std::fs;
 
 use pgrx::pg_sys;
-use walia_core::counters::table::{self, Key};
-use walia_core::counters::{Counter, Counts, Entry};
+use walia_core::counters::{Counter, Counts, Entry, Key, table};
 
 use super::last::LastScan;
 use crate::store::RelationStore;

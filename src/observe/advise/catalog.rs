@@ -2,11 +2,10 @@
 //! object of a user's takes the place of Postgres's.
 
 use pgrx::datum::DatumWithOid;
-use pgrx::pg_sys;
-use pgrx::spi::Spi;
+use pgrx::spi::{Spi, SpiError};
+use pgrx::{PgSqlErrorCode, pg_sys};
 
 use super::explained::Scan;
-use super::spi;
 use crate::error::{Result, SqlError};
 use crate::plan::orderings::Ordering;
 
@@ -140,4 +139,9 @@ pub fn tables(roots: &[pg_sys::Oid], distance: &Distance) -> Result<Vec<Table>> 
         }
         Ok(tables)
     })
+}
+
+/// A failure of SPI itself: errors of queries are raised.
+fn spi(error: SpiError) -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not read the catalogs: {error}"))
 }

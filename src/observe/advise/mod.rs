@@ -7,11 +7,9 @@ mod explained;
 mod judge;
 mod statement;
 
-use pgrx::PgSqlErrorCode;
-
 use super::rows::{export, row};
 use crate::am::last;
-use crate::error::{OrRaise, Result, SqlError};
+use crate::error::{OrRaise, Result};
 use crate::plan::orderings::{self, Ordering, Source};
 use catalog::{Distance, Table};
 use explained::Explained;
@@ -99,9 +97,4 @@ fn used(explained: &Explained, ordering: &Ordering, tables: &[Table], is_only: b
         }
     }
     used
-}
-
-/// A failure of SPI itself: errors of queries are raised.
-fn spi(error: pgrx::spi::SpiError) -> SqlError {
-    SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, format!("could not read the catalogs: {error}"))
 }
