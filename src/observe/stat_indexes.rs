@@ -195,8 +195,7 @@ fn key(index: pg_sys::Oid, row: &pg_sys::FormData_pg_class) -> Key {
     let is_temporary = row.relpersistence == pg_sys::RELPERSISTENCE_TEMP as c_char;
     // SAFETY: looks the schema up.
     let owner = if is_temporary { unsafe { session_of(row.relnamespace) } } else { -1 };
-    let file = pg_sys::Oid::from(row.relfilenode);
-    Key([database.to_u32(), tablespace.to_u32(), file.to_u32(), index.to_u32(), owner as u32])
+    Key([database.to_u32(), tablespace.to_u32(), row.relfilenode.to_u32(), index.to_u32(), owner as u32])
 }
 
 /// The number of the session that a temporary schema belongs to.

@@ -360,10 +360,9 @@ impl Deparse {
 /// # Safety
 /// `text` is null or a C string.
 unsafe fn name(text: *mut std::ffi::c_char) -> String {
-    // SAFETY: by the caller's promise.
     if text.is_null() {
-        String::new()
-    } else {
-        unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
+        return String::new();
     }
+    // SAFETY: by the caller's promise.
+    unsafe { CStr::from_ptr(text) }.to_string_lossy().into_owned()
 }

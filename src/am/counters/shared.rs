@@ -92,7 +92,7 @@ fn own() -> Place {
 /// Makes the memory ready for use.
 ///
 /// # Safety
-/// Only Postgres and [`at_start`] call it, with new memory for a `Shared`.
+/// Only Postgres and this module call it, with new memory for a `Shared`.
 #[pg_guard]
 unsafe extern "C-unwind" fn initialize(memory: *mut c_void) {
     enter!();
