@@ -51,5 +51,6 @@ pub extern "C-unwind" fn _PG_init() {
     am::options::define();
     am::definition::define();
     am::batch::define();
+    am::counters::define();
     plan::define();
 }

@@ -3,9 +3,10 @@
 //! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! reserve | types → kernel → code → graph | rank → arena | page
+//! counters | reserve | types → kernel → code → graph | rank → arena | page
 //! ```
 //!
+//! * [`counters`]: what is counted of indexes, in shared memory.
 //! * [`reserve`]: which parts of a reserve of memory are in use.
 //! * [`types`]: links, heap TIDs, metrics, parameters, the error value.
 //! * [`kernel`]: distance routines, chosen once for the machine.
@@ -23,6 +24,7 @@ compile_error!("walia's pages are little-endian (FORMAT.md); this target is not 
 
 pub mod arena;
 pub mod code;
+pub mod counters;
 pub mod graph;
 pub mod kernel;
 pub mod page;

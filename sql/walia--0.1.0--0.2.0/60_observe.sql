@@ -80,3 +80,64 @@ CREATE FUNCTION walia_prewarm(index regclass, what text DEFAULT 'links') RETURNS
     pages_without_room bigint   -- that did not fit
 ) AS 'MODULE_PATHNAME', 'walia_prewarm_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walia_prewarm IS 'loads pages of a walia_hnsw index into shared buffers: those of the upper layers, all with links, or all';
+
+CREATE FUNCTION walia_stat_get_index(index oid) RETURNS TABLE (
+    searches bigint,            -- whose scan has ended
+    rounds bigint,              -- of their walks
+    nodes_expanded bigint,      -- by the walks, on all layers
+    distances_measured bigint,  -- from vectors in the index, by the walks
+    distances_estimated bigint, -- from codes
+    pages_hit bigint,           -- of the index that searches looked at and found in shared buffers
+    pages_read bigint,          -- of the index that they looked at and had to read
+    pages_prefetched bigint,    -- of index and table whose reading was begun ahead
+    prefetched_pages_used bigint,   -- of those, read afterwards
+    rows_measured bigint,       -- read from the table because the index left their order open
+    rows_tested bigint,         -- read from the table to see whether they pass, where the search does that
+    rows_failed bigint,         -- of those, not visible, or not what the query's conditions say
+    second_runs bigint,         -- searches that went on with a pass over the whole index
+    stale_links bigint,         -- met by walks: they lead to nothing, or to tombstones
+    links_healed bigint,        -- of those, replaced or removed when the scan ended
+    inserts bigint,             -- rows that were inserted
+    links_pruned bigint,        -- that gave way to links to new vectors
+    total_ms float8,            -- of all searches, in the access method
+    p50_ms float8,              -- half of the searches took less, by their histogram; NULL without searches
+    p99_ms float8,              -- 99 of 100 took less
+    latency bigint[],           -- searches in each bucket of walia_stat_latency_buckets
+    all_sessions boolean,       -- whether what all sessions do is counted, not this one alone
+    stats_reset timestamptz     -- since when; NULL where nothing was counted
+) AS 'MODULE_PATHNAME', 'walia_stat_get_index_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_stat_get_index IS 'what was counted of a walia_hnsw index: see the view walia_stat_indexes';
+
+CREATE FUNCTION walia_stat_latency_buckets() RETURNS TABLE (
+    bucket int,                 -- subscript in the column latency
+    least_ms float8,            -- searches that took as long
+    below_ms float8             -- and less than this
+) AS 'MODULE_PATHNAME', 'walia_stat_latency_buckets_wrapper' LANGUAGE C STRICT ROWS 98 PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_stat_latency_buckets IS 'bounds of the buckets of latencies in walia_stat_indexes';
+
+CREATE FUNCTION walia_stat_reset_indexes(index regclass DEFAULT NULL) RETURNS void
+    AS 'MODULE_PATHNAME', 'walia_stat_reset_indexes_wrapper' LANGUAGE C PARALLEL RESTRICTED;
+COMMENT ON FUNCTION walia_stat_reset_indexes IS 'begins to count anew a walia_hnsw index, or all of this database whose tables the caller owns';
+
+CREATE VIEW walia_stat_indexes AS
+    SELECT pg_index.indrelid AS relid, pg_index.indexrelid, pg_namespace.nspname AS schemaname, of_table.relname,
+        of_index.relname AS indexrelname, counted.*
+    FROM pg_am
+    JOIN pg_class of_index ON of_index.relam = pg_am.oid AND of_index.relkind = 'i'
+    JOIN pg_index ON pg_index.indexrelid = of_index.oid
+    JOIN pg_class of_table ON of_table.oid = pg_index.indrelid
+    JOIN pg_namespace ON pg_namespace.oid = of_table.relnamespace
+    CROSS JOIN LATERAL walia_stat_get_index(of_index.oid) AS counted
+    WHERE pg_am.amhandler = 'walia_hnsw_handler'::regproc;
+GRANT SELECT ON walia_stat_indexes TO PUBLIC;
+COMMENT ON VIEW walia_stat_indexes IS 'what was counted of each walia_hnsw index whose table the caller owns; of all for roles with privileges of pg_read_all_stats';
+
+CREATE FUNCTION walia_advise(query text) RETURNS TABLE (
+    ordering text,              -- a distance in an ORDER BY of the query or of its subqueries
+    relation text,              -- the table, or tables, whose rows are ordered
+    index text,                 -- that is used, or that the reason speaks of
+    used boolean,               -- whether an index gives the order, by the plan that the planner has chosen
+    reason text,                -- why, or why not
+    advice text                 -- what may be done; NULL where nothing need be
+) AS 'MODULE_PATHNAME', 'walia_advise_wrapper' LANGUAGE C STRICT ROWS 1;
+COMMENT ON FUNCTION walia_advise IS 'whether indexes serve the orders by distance of a query, and why not; the query is planned and not run';

@@ -3,7 +3,7 @@
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::format::tuple::AsideKind;
 
-use super::{batch, column};
+use super::{batch, column, counters};
 use crate::error::OrRaise;
 use crate::error_context::enter;
 use crate::memory;
@@ -54,6 +54,7 @@ pub unsafe extern "C-unwind" fn aminsert(
             index.insert(vector.bytes(), tid, unchanged).map_err(failed).or_raise();
         }
     }
+    counters::add_inserts(&index.store, 1);
     memory::check();
     false
 }

@@ -27,6 +27,8 @@ pub struct LastScan {
     pub stats: ScanStats,
     /// Pages of the indexes that were looked at.
     pub pages: u64,
+    /// Those of them that were in no buffer.
+    pub pages_read: u64,
     /// Pages whose reading was begun ahead, and those of them that were read.
     pub prefetched: u64,
     /// Of those that were prefetched.
@@ -110,6 +112,7 @@ impl LastScan {
             indexes: 1,
             stats,
             pages: store.reads(),
+            pages_read: store.misses(),
             prefetched: index.begun + table.begun,
             prefetched_used: index.used + table.used,
             time,
@@ -122,6 +125,7 @@ impl LastScan {
             indexes: self.indexes + other.indexes,
             stats: self.stats.and(&other.stats),
             pages: self.pages + other.pages,
+            pages_read: self.pages_read + other.pages_read,
             prefetched: self.prefetched + other.prefetched,
             prefetched_used: self.prefetched_used + other.prefetched_used,
             time: self.time + other.time,

@@ -5,6 +5,7 @@ pub mod build;
 pub mod class;
 pub mod column;
 pub mod cost;
+pub mod counters;
 pub mod definition;
 pub mod handler;
 pub mod heap;

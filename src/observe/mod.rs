@@ -1,5 +1,6 @@
 //! SQL functions that tell about an index, or mend it.
 
+mod advise;
 mod check;
 mod estimate;
 mod info;
@@ -10,5 +11,6 @@ mod prewarm;
 mod recall;
 mod repair;
 mod rows;
+mod stat_indexes;
 mod storage;
 mod table;

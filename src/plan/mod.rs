@@ -17,6 +17,7 @@ mod merge;
 mod nearest;
 mod node;
 mod order;
+pub mod orderings;
 mod parallel;
 mod path;
 mod private;
@@ -90,6 +91,9 @@ unsafe extern "C-unwind" fn create_upper_paths(
     // SAFETY: Postgres gives its planner's state; what is above set operations has no input.
     let (root, input, output) =
         unsafe { (NodeRef::new(root), NodeRef::or_null(input), NodeRef::new(output)) };
+    if stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED {
+        orderings::look(root);
+    }
     if let Some(input) = input
         && stage == pg_sys::UpperRelationKind::UPPERREL_ORDERED
         && guc::federated_scan()

@@ -140,6 +140,10 @@ impl Session for RelationStore {
         stop::at(point);
     }
 
+    fn link_pruned(&self) {
+        self.pruned.set(self.pruned.get() + 1);
+    }
+
     fn next_transaction(&self) -> u64 {
         // SAFETY: reads a shared counter.
         unsafe { pg_sys::ReadNextFullTransactionId().value }

@@ -4,6 +4,7 @@ use std::cell::Cell;
 use std::ops::Deref;
 
 use pgrx::pg_sys;
+use walia_core::counters::Key;
 use walia_core::page::store::lock_order::{Access, Held};
 use walia_core::page::{Page, Pages};
 use walia_core::types::{Error, Result};
@@ -36,6 +37,10 @@ pub struct RelationStore {
     pub(super) prefetcher: Prefetcher,
     /// Pages that were looked at.
     reads: Cell<u64>,
+    /// Those of them that were in no buffer.
+    misses: Cell<u64>,
+    /// Links that gave way to those of new nodes.
+    pub(super) pruned: Cell<u64>,
     /// By which a scan reads, or null.
     #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
     snapshot: Cell<pg_sys::Snapshot>,
@@ -57,6 +62,8 @@ impl RelationStore {
             // SAFETY: by the caller's promise.
             prefetcher: unsafe { Prefetcher::new(index) },
             reads: Cell::new(0),
+            misses: Cell::new(0),
+            pruned: Cell::new(0),
             #[cfg(any(feature = "pg14", feature = "pg15", feature = "pg16"))]
             snapshot: Cell::new(std::ptr::null_mut()),
         }
@@ -139,6 +146,30 @@ impl RelationStore {
         self.reads.get()
     }
 
+    /// Pages that were looked at, and had to be read.
+    pub fn misses(&self) -> u64 {
+        self.misses.get()
+    }
+
+    /// Links that gave way to those of new nodes.
+    pub fn pruned(&self) -> u64 {
+        self.pruned.get()
+    }
+
+    /// What tells the index, as long as it is not rewritten, from all others of the cluster.
+    pub fn key(&self) -> Key {
+        // SAFETY: the relation is open.
+        let relation = unsafe { &*self.index };
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        let file = (relation.rd_node.dbNode, relation.rd_node.spcNode, relation.rd_node.relNode.to_u32());
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        let file =
+            (relation.rd_locator.dbOid, relation.rd_locator.spcOid, relation.rd_locator.relNumber.to_u32());
+        let (database, tablespace, number) = file;
+        let owner = relation.rd_backend as u32;
+        Key([database.to_u32(), tablespace.to_u32(), number, relation.rd_id.to_u32(), owner])
+    }
+
     /// What came of read-ahead.
     pub fn prefetch_stats(&self) -> PrefetchStats {
         self.prefetcher.stats()
@@ -154,7 +185,7 @@ impl RelationStore {
     pub(super) fn count_locked(&self, block: u32, lock: impl FnOnce() -> LockedBuffer) -> RelationRead {
         self.reads.set(self.reads.get() + 1);
         let _held = Held::new(self.identity(), block, Access::Share);
-        let buffer = lock();
+        let buffer = self.count_misses(lock);
         // SAFETY: the setting never changes while the server runs; the snapshot, where there is one, is that
         // of a scan that goes on, and the page is locked. An ERROR unwinds through the guard, which then does
         // nothing.
@@ -166,6 +197,17 @@ impl RelationStore {
             }
         }
         RelationRead { buffer, _held }
+    }
+
+    /// Counts the pages that are read from outside of the buffers meanwhile.
+    pub(super) fn count_misses<R>(&self, reading: impl FnOnce() -> R) -> R {
+        // SAFETY: counters of this backend.
+        let read =
+            || unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
+        let before = read();
+        let done = reading();
+        self.misses.set(self.misses.get() + (read() - before) as u64);
+        done
     }
 
     /// An error for a block past the end of the index: a link to it is damaged.

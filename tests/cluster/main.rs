@@ -3,6 +3,7 @@
 //! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where. Every file
 //! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
+mod advise;
 mod batches;
 mod build;
 mod churn;
@@ -40,6 +41,7 @@ mod server;
 mod soak;
 mod spilled;
 mod standby;
+mod stat_indexes;
 mod stop_points;
 mod unlogged;
 mod updates;

@@ -89,7 +89,7 @@ fn updated_objects_are_those_of_a_fresh_install() {
 }
 
 /// The functions that return rows, with their arguments.
-const FUNCTIONS: [(&str, &str, &str); 7] = [
+const FUNCTIONS: [(&str, &str, &str); 10] = [
     ("walia_info", "regclass", "'items_v'"),
     ("walia_check", "regclass, boolean", "'items_v', true"),
     ("walia_repair", "regclass", "'items_v'"),
@@ -97,6 +97,9 @@ const FUNCTIONS: [(&str, &str, &str); 7] = [
     ("walia_last_scan", "", ""),
     ("walia_page_map", "regclass", "'items_v'"),
     ("walia_prewarm", "regclass, text", "'items_v', 'all'"),
+    ("walia_stat_get_index", "oid", "'items_v'::regclass"),
+    ("walia_stat_latency_buckets", "", ""),
+    ("walia_advise", "text", "'SELECT 1'"),
 ];
 
 /// Results that none of the functions has.
@@ -129,7 +132,10 @@ fn functions_of_another_script_are_refused() {
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
              -- Another one of the name.
              ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int);
-             DROP FUNCTION walia_page_map(regclass, int)",
+             DROP FUNCTION walia_page_map(regclass, int);
+             -- What would go with a function.
+             ALTER EXTENSION walia DROP VIEW walia_stat_indexes;
+             DROP VIEW walia_stat_indexes",
         )
         .unwrap();
     for (name, types, arguments) in FUNCTIONS {

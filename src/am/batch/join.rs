@@ -14,6 +14,7 @@ use super::rows::{Vectors, WaitingRows};
 use super::target::{OpenTarget, Target};
 use super::transaction::Waiting;
 use crate::am::build::threads::with_pool;
+use crate::am::counters;
 use crate::error::{Result, SqlError};
 use crate::guc::build_threads;
 use crate::memory;
@@ -62,6 +63,7 @@ pub fn join(target: &Target, waiting: &mut Waiting, memory: usize) -> Result<()>
         // Of an insertion that was broken off, nothing need lead to its node.
         connect(&index).map_err(failed)?;
     }
+    counters::add_inserts(&index.store, count as u64);
     waiting.rows = WaitingRows::default();
     waiting.may_be_joined = false;
     Ok(())

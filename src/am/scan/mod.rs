@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use pgrx::{PgMemoryContexts, pg_guard, pg_sys};
 use walia_core::page::scan::{Hit, IterativeScan, Next, Scan, ScanOptions, Walk};
 
+use super::counters;
 use super::heap::HeapVectors;
 use super::last::{self, LastScan, SearchNumber};
 use super::sort::Sorter;
@@ -97,6 +98,7 @@ impl ScanState {
             }
             done.stats = scan.stats();
             last::record(self.number, done);
+            counters::add_search(scan.store(), &done);
             if !self.is_member {
                 last::log(&done, || scan.store().quoted_name());
             }

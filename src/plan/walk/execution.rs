@@ -15,6 +15,7 @@ use super::preceding::Preceding;
 use super::private::Private;
 use super::rounding::Rounding;
 use super::rows::Rows;
+use crate::am::counters;
 use crate::am::heap::HeapVectors;
 use crate::am::last::{self, LastScan, SearchNumber};
 use crate::am::scan::{self, Opened};
@@ -149,6 +150,12 @@ impl callbacks::Execution for Execution {
             }
         }
         done.stats = search.stats();
+        for member in search.members() {
+            let stats = ScanStats { rounds: done.stats.rounds, ..member.stats() };
+            let rows = member.table.prefetch_stats();
+            // Time is that of the search, of all tables together.
+            counters::add_search(member.store(), &LastScan::new(stats, member.store(), rows, self.time));
+        }
         search.members_mut().iter_mut().for_each(|member| member.sorter.end());
         last::log(&done, || last::names(search.members().iter().map(|member| member.store().quoted_name())));
         drop(search);

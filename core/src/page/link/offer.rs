@@ -42,6 +42,9 @@ impl<Store: PageStore> Linker<'_, Store> {
             };
             let change = Change { position: position as u16, old: list.links[position], new: node };
             if !self.change(list.id, &[change])?.is_empty() {
+                if !change.old.is_none() {
+                    self.index.store.link_pruned();
+                }
                 return Ok(Offer::Linked);
             }
         }

@@ -50,17 +50,19 @@ impl<Store: PageStore> Linker<'_, Store> {
         let Some(block) = decided.first().map(|first| first.list.block()) else { return Ok(gone) };
         let mut unit = self.index.store.begin();
         unit.lock(block)?;
-        let (mut has_changed, mut again) = (false, Vec::<&Offered>::new());
+        let (mut has_changed, mut pruned, mut again) = (false, 0, Vec::<&Offered>::new());
         for Decided { list, changes, offers } in decided {
             debug_assert_eq!(list.block(), block, "lists on one page");
             let made = self.change_in(&mut unit, list, changes.iter().copied())?;
             has_changed |= !made.is_empty();
+            pruned += made.iter().filter(|change| !change.old.is_none()).count();
             if made.len() < changes.len() {
                 again.extend(offers);
             }
         }
         if has_changed {
             unit.commit()?;
+            (0..pruned).for_each(|_| self.index.store.link_pruned());
         } else {
             drop(unit);
         }

@@ -23,12 +23,24 @@ pub struct Member<Store: PageStore, Sorter, Table> {
     /// Rows that have passed when further ones had been given already.
     pub(super) late: Vec<Hit>,
     second_run: SecondRun,
+    /// Rows that were tested, and those of them that passed.
+    pub(super) tested: u64,
+    pub(super) passed: u64,
 }
 
 impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Member<Store, Sorter, Table> {
     pub(super) fn new(walk: Walk<Store>, sorter: Sorter, table: Table) -> Self {
         let second_run = SecondRun::default();
-        Self { walk, table, sorter, begun: HashMap::new(), late: Vec::new(), second_run }
+        Self {
+            walk,
+            table,
+            sorter,
+            begun: HashMap::new(),
+            late: Vec::new(),
+            second_run,
+            tested: 0,
+            passed: 0,
+        }
     }
 
     /// The index's pages.
@@ -36,9 +48,10 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Member<Store, So
         self.walk.store()
     }
 
-    /// What its walk and its second run did so far, but for the rows that they gave.
-    pub(super) fn stats(&self) -> ScanStats {
-        self.second_run.stats(self.walk.stats())
+    /// What its walk and its second run did so far, but for rounds, and for the rows that they gave.
+    pub fn stats(&self) -> ScanStats {
+        let (tested_rows, failed_rows) = (self.tested, self.tested - self.passed);
+        ScanStats { tested_rows, failed_rows, ..self.second_run.stats(self.walk.stats()) }
     }
 
     /// Mends links as [`Scan::heal`](super::Scan::heal) does.

@@ -82,8 +82,6 @@ pub struct Nearest<Store: PageStore, Sorter, Table: TestedTable> {
     ahead: BinaryHeap<Reverse<(bool, Found<Table::Row>)>>,
     /// The member whose row was taken from these.
     taken: Option<usize>,
-    tested: u64,
-    passed: u64,
     rounds: u64,
     given: u64,
     /// Rows that the second runs have given.
@@ -133,8 +131,6 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             phase: Phase::Start,
             ahead: BinaryHeap::new(),
             taken: None,
-            tested: 0,
-            passed: 0,
             rounds: 0,
             given: 0,
             given_at_last: 0,
@@ -172,9 +168,8 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     pub fn stats(&self) -> ScanStats {
         let stats = self.members.iter().map(Member::stats);
         let stats = stats.fold(ScanStats::default(), |all, of_member| all.and(&of_member));
-        let (tested_rows, failed_rows) = (self.tested, self.tested - self.passed);
         let (rounds, first_run, second_run) = (self.rounds, self.given, self.given_at_last);
-        ScanStats { rounds, first_run, second_run, tested_rows, failed_rows, ..stats }
+        ScanStats { rounds, first_run, second_run, ..stats }
     }
 
     /// The next row; or a failure, and in which table.
@@ -323,7 +318,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             return false;
         }
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
-        let spent = expanded as f64 * expansion + self.tested as f64 * test;
+        let spent = expanded as f64 * expansion + self.tested() as f64 * test;
         // Once as many have passed as are wanted, it is known about how far the walk has to go, and what has
         // been spent is not to be in vain.
         let rank = self.sieve.rank() as f64;
@@ -339,7 +334,12 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     /// The share of rows that seem to pass.
     fn share(&self) -> f64 {
         let foreseen = self.options.alternative.map_or(1.0, |alternative| alternative.share);
-        (FORESEEN * foreseen + self.passed as f64) / (FORESEEN + self.tested as f64)
+        let passed: u64 = self.members.iter().map(|member| member.passed).sum();
+        (FORESEEN * foreseen + passed as f64) / (FORESEEN + self.tested() as f64)
+    }
+
+    fn tested(&self) -> u64 {
+        self.members.iter().map(|member| member.tested).sum()
     }
 
     /// What the walk knows and has not given is sorted with what the pages hold besides.
@@ -373,9 +373,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         let member = &mut self.members[number];
         while let Some(hit) = member.next_of_second_run().map_err(of_member(number))? {
             let row = member.table.test(hit.heap_tid);
-            self.tested += 1;
+            member.tested += 1;
             let Some(row) = row else { continue };
-            self.passed += 1;
+            member.passed += 1;
             let (mut distance, mut is_null) = (hit.distance, false);
             if !is_alone && (hit.uncertainty > 0.0 || distance.is_nan()) && member.walk.is_ranked() {
                 let measured = member.table.distance(hit.heap_tid);

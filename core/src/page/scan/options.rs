@@ -80,6 +80,8 @@ pub struct ScanStats {
     pub first_run: u64,
     /// Heap TIDs given by the second run.
     pub second_run: u64,
+    /// Second runs that were begun.
+    pub second_runs: u64,
     /// Rows whose vector was asked for because payloads left their order open.
     pub measured_rows: u64,
     /// Rows that were tested, where conditions are, and those of them that did not pass or are not visible.
@@ -111,6 +113,7 @@ impl ScanStats {
             rounds: self.rounds.max(other.rounds),
             first_run: self.first_run + other.first_run,
             second_run: self.second_run + other.second_run,
+            second_runs: self.second_runs + other.second_runs,
             measured_rows: self.measured_rows + other.measured_rows,
             tested_rows: self.tested_rows + other.tested_rows,
             failed_rows: self.failed_rows + other.failed_rows,

@@ -27,13 +27,15 @@ pub(super) struct SecondRun {
     next: Option<Hit>,
     rows: u64,
     measured_rows: u64,
+    has_begun: bool,
 }
 
 impl SecondRun {
     /// What a scan did whose first run did this.
     pub fn stats(&self, first_run: ScanStats) -> ScanStats {
         let measured_rows = first_run.measured_rows + self.measured_rows;
-        ScanStats { second_run: self.rows, measured_rows, ..first_run }
+        let second_runs = self.has_begun.into();
+        ScanStats { second_run: self.rows, second_runs, measured_rows, ..first_run }
     }
 
     /// Gives all rows that the walk has not given to `sorter`, and sorts them.
@@ -46,6 +48,7 @@ impl SecondRun {
         sorter: &mut impl RunSorter,
         table: &mut impl ColumnVectors,
     ) -> Result<()> {
+        self.has_begun = true;
         let (given, ranked) = (std::mem::take(&mut walk.given), walk.is_ranked());
         let query = &walk.query;
         let index = &query.index;

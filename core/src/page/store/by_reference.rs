@@ -76,6 +76,10 @@ impl<Store: Session> Session for &Store {
         (**self).stop_point(point);
     }
 
+    fn link_pruned(&self) {
+        (**self).link_pruned();
+    }
+
     fn next_transaction(&self) -> u64 {
         (**self).next_transaction()
     }

@@ -98,6 +98,9 @@ pub trait Session {
     /// Called between two write units, never under a content lock. A release does nothing.
     fn stop_point(&self, _point: StopPoint) {}
 
+    /// Says that a link has given way to one to a new node, to be counted.
+    fn link_pruned(&self) {}
+
     /// A transaction number that no finished transaction has reached: what is unlinked now may still be seen
     /// by snapshots up to it. Called without any lock.
     fn next_transaction(&self) -> u64;

@@ -52,7 +52,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     /// Tests the rows of a node, until one more of them would be too many.
     fn test_node(&mut self, node: Candidate<Place>) -> Result<()> {
         let (number, link) = (node.node.member(), node.node.link);
-        let Member { walk, table, begun, late, .. } = &mut self.members[number];
+        let Member { walk, table, begun, late, tested, passed, .. } = &mut self.members[number];
         walk.store().interrupt_point();
         let bounds = Bounds::of(&node);
         let is_outside = Distance(bounds.low) > Distance(self.options.radius);
@@ -66,9 +66,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         };
         while !is_outside && let Some(heap_tid) = rows.next(&walk.query.index)? {
             let row = table.test(heap_tid);
-            self.tested += 1;
+            *tested += 1;
             let Some(row) = row else { continue };
-            self.passed += 1;
+            *passed += 1;
             has_passed = true;
             let distance = *distance.get_or_insert_with(|| Bounds::exact(table.distance_of(&row)).low);
             let is_late = Distance(distance) < Distance(self.last);
