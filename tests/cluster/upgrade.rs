@@ -128,8 +128,8 @@ fn functions_of_another_script_are_refused() {
              INSERT INTO items (v) SELECT ARRAY[random(), random(), random()] FROM generate_series(1, 100);
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
              -- Another one of the name.
-             ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int);
-             DROP FUNCTION walia_page_map(regclass, int)",
+             ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int, bigint, bigint, int);
+             DROP FUNCTION walia_page_map(regclass, int, bigint, bigint, int)",
         )
         .unwrap();
     for (name, types, arguments) in FUNCTIONS {
