@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use ratatui::crossterm::event::{Event as TerminalEvent, KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-use crate::model::histogram::percentile_of;
+use crate::model::histogram::{self, Recent};
 use crate::model::map::Map;
 use crate::model::pulse::Pulse;
 use crate::model::searches::Searches;
@@ -62,6 +62,7 @@ pub struct App {
     /// The name of the index that is to be shown first.
     first: Option<String>,
     pub pulse: Pulse,
+    latency: Recent,
     pub tasks: Tasks,
     pub searches: Searches,
     /// Of the index, and of its table.
@@ -90,6 +91,7 @@ impl App {
             chosen: None,
             first,
             pulse: Pulse::default(),
+            latency: Recent::default(),
             tasks: Tasks::default(),
             searches: Searches::default(),
             maps: Default::default(),
@@ -133,8 +135,12 @@ impl App {
         (self.server, self.clock) = (server, clock);
         let at = counters.at;
         self.searches.add(searches);
-        let times = || self.searches.times_since(at - LATENCY_SECONDS);
-        let (p50, p99) = (percentile_of(times(), 0.5), percentile_of(times(), 0.99));
+        let counted = histogram::sum(indexes.iter().map(|index| &*index.latency));
+        let recent = self.latency.add(at, counted, LATENCY_SECONDS);
+        let [p50, p99] = [0.5, 0.99].map(|share| match &*self.server.latency_bounds {
+            [] => histogram::percentile_of(self.searches.times_since(at - LATENCY_SECONDS), share),
+            bounds => histogram::percentile(&recent, bounds, share),
+        });
         self.pulse.add(counters, p50, p99);
         self.tasks.update(at, tasks);
         self.indexes = indexes;

@@ -60,9 +60,12 @@ pub struct Link {
 /// What is asked in one beat.
 fn beat(client: &mut Client) -> queries::Result<Beat> {
     // Asked each time: the extension may be created, dropped or updated meanwhile.
-    let server = queries::server(client)?;
+    let mut server = queries::server(client)?;
     let mut counters = queries::counters(client, &server)?;
     let indexes = queries::indexes(client, &server)?;
+    if indexes.iter().any(|index| !index.latency.is_empty()) {
+        server.latency_bounds = queries::latency_bounds(client, &server)?;
+    }
     counters.searches = Some(indexes.iter().map(|index| index.searches).sum());
     counters.pages_hit = Some(indexes.iter().map(|index| index.pages_hit).sum());
     counters.pages_read = Some(indexes.iter().map(|index| index.pages_read).sum());
@@ -81,7 +84,11 @@ pub fn follow_pulse(link: Link, interval: Duration) {
             let asked = with(&mut client, &link.config, LIMIT_MS, beat);
             let event = match asked {
                 Ok(beat) => Event::Beat(Box::new(beat)),
-                Err(error) => Event::Lost(queries::said(&error)),
+                // An error of a query is no reason to say that the server is away.
+                Err(error) if client.as_ref().is_some_and(|client| !client.is_closed()) => {
+                    Event::Lost(queries::said(&error))
+                }
+                Err(error) => Event::Lost(format!("server away: {}", queries::said(&error))),
             };
             if link.events.send(event).is_err() {
                 return;

@@ -21,7 +21,7 @@ pub struct Theme {
 }
 
 /// From not cached to cached, then what was just read or written: of an index, and of a table.
-const MANY: [[u8; 6]; 2] = [[237, 23, 30, 37, 44, 159], [237, 53, 90, 127, 164, 225]];
+const MANY: [[u8; 6]; 2] = [[23, 30, 30, 37, 44, 159], [53, 90, 90, 127, 164, 225]];
 const SIXTEEN: [[Color; 6]; 2] = [
     [Color::DarkGray, Color::Cyan, Color::Cyan, Color::Cyan, Color::Cyan, Color::LightCyan],
     [Color::DarkGray, Color::Magenta, Color::Magenta, Color::Magenta, Color::Magenta, Color::LightMagenta],

@@ -4,7 +4,7 @@ mod activity;
 mod relations;
 
 pub use activity::{counters, searches, tasks};
-pub use relations::{health, indexes, look, recall};
+pub use relations::{health, indexes, latency_bounds, look, recall};
 
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, Error, NoTls, Row};
@@ -55,6 +55,7 @@ pub fn server(client: &mut Client) -> Result<Server> {
         walia: row.get(5),
         schema: row.get(6),
         has_statistics: row.get(7),
+        latency_bounds: Vec::new(),
     })
 }
 

@@ -14,7 +14,11 @@ const MOST_INDEXES: i32 = 1000;
 pub fn indexes(client: &mut Client, server: &Server) -> Result<Vec<Index>> {
     // Without walia's own statistics, those of Postgres.
     let statistics = match server.has_statistics {
-        true => format!("LEFT JOIN {}.walia_stat_indexes w ON w.indexrelid = i.indexrelid", server.schema),
+        // Where the library is not preloaded, before 17, they are of this session only.
+        true => format!(
+            "LEFT JOIN {}.walia_stat_indexes w ON w.indexrelid = i.indexrelid AND w.all_sessions",
+            server.schema
+        ),
         false => "CROSS JOIN (VALUES (NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::int8, NULL::float8, NULL::float8, NULL::int8[]))
             AS w (searches, inserts, pages_hit, pages_read, links_healed, p50_ms, p99_ms, latency)"
             .into(),
@@ -53,6 +57,15 @@ pub fn indexes(client: &mut Client, server: &Server) -> Result<Vec<Index>> {
         .collect();
     indexes.sort_by(|a, b| (&a.name, a.oid).cmp(&(&b.name, b.oid)));
     Ok(indexes)
+}
+
+/// The upper bounds of the buckets of `latency`, in milliseconds.
+pub fn latency_bounds(client: &mut Client, server: &Server) -> Result<Vec<f64>> {
+    let query = format!(
+        "SELECT array_agg(below_ms ORDER BY bucket) FROM {}.walia_stat_latency_buckets()",
+        server.schema
+    );
+    Ok(row(client, &query, &[])?.get(0))
 }
 
 /// The map of a part of a relation, in so many cells at most. Pages are read for a sample only.

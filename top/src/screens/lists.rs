@@ -8,7 +8,7 @@ use ratatui::widgets::{Cell, Row, Table, TableState};
 
 use super::titled;
 use crate::app::App;
-use crate::format::{amount, bytes, counted, milliseconds, percent};
+use crate::format::{amount, bytes, milliseconds, percent};
 use crate::model::searches::shortened;
 use crate::model::{Asked, Index};
 
@@ -51,10 +51,7 @@ pub fn indexes(frame: &mut Frame, app: &App, area: Rect) {
     let table = Table::new(rows, widths)
         .header(Row::new(heads).style(theme.label()))
         .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
-        .block(titled(
-            theme,
-            &counted(app.indexes.len() as i64, "walia_hnsw index").replace("indexs", "indexes"),
-        ));
+        .block(titled(theme, "Indexes"));
     frame.render_stateful_widget(table, area, &mut TableState::new().with_selected(place));
 }
 
@@ -99,12 +96,8 @@ pub fn searches(frame: &mut Frame, app: &App, area: Rect) {
         Constraint::Length(16),
         Constraint::Fill(1),
     ];
-    let title = format!(
-        "{} seen in other sessions",
-        counted(app.searches.newest_first().len() as i64, "search").replace("searchs", "searches")
-    );
     let table = Table::new(rows, widths)
         .header(Row::new(["time", "pid", "role", "state", "statement"]).style(theme.label()))
-        .block(titled(theme, &title));
+        .block(titled(theme, "Last searches of other sessions"));
     frame.render_widget(table, area);
 }

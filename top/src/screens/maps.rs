@@ -80,10 +80,11 @@ fn title(app: &App, side: usize) -> Line<'static> {
         let pages: i64 = map.cells.iter().map(|cell| cell.pages).sum();
         let cached: Option<i64> = map.cells.iter().map(|cell| cell.cached).sum();
         let cached = cached.map(|cached| format!(" {} cached", percent(cached as f64 / pages.max(1) as f64)));
-        let size = bytes((map.pages * app.server.block_size) as f64);
-        let part =
-            if map.is_zoomed() { format!(" block {}+{}", map.part().first, pages) } else { String::new() };
-        facts = format!("{size}{}{part} ", cached.unwrap_or_default());
+        let extent = match map.part() {
+            part if map.is_zoomed() => format!("blocks {}-{}", part.first, part.first + pages - 1),
+            _ => bytes((map.pages * app.server.block_size) as f64),
+        };
+        facts = format!("{extent}{} ", cached.unwrap_or_default());
     }
     Line::from(vec![
         Span::styled(format!(" {} ", theme.text(name)), style),
@@ -171,7 +172,7 @@ fn legend_line(app: &App) -> Line<'static> {
         (cell(0, 0), "not cached"),
         (cell(5, 0), "half"),
         (cell(10, 0), "cached"),
-        (cell(10, 1), "just read or written"),
+        (cell(10, 1), "just used"),
     ];
     let mut spans = Vec::new();
     for (cell, meaning) in meanings {
@@ -179,8 +180,8 @@ fn legend_line(app: &App) -> Line<'static> {
             let (glyph, style) = theme.cell(&cell, is_index);
             spans.push(Span::styled(glyph.to_string(), style));
         }
-        spans.push(Span::styled(format!(" {meaning}   "), theme.label()));
+        spans.push(Span::styled(format!(" {meaning}  "), theme.label()));
     }
-    spans.push(Span::styled("k: kinds as letters", theme.label()));
+    spans.push(Span::styled("k: kinds", theme.label()));
     Line::from(spans)
 }

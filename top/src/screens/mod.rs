@@ -79,7 +79,7 @@ fn header(frame: &mut Frame, app: &App, area: Rect) {
     let state = match &app.connection {
         Connection::Opening => Span::styled("connecting ", theme.warm()),
         Connection::Open => Span::raw(format!("{} ", app.clock)),
-        Connection::Lost(why) => Span::styled(theme.text(&format!("server away: {why} ")), theme.bad()),
+        Connection::Lost(why) => Span::styled(theme.text(&format!("{why} ")), theme.bad()),
     };
     // What is wrong counts for more than what is connected.
     let width = (state.width() as u16).min(area.width - 12);
@@ -96,8 +96,7 @@ fn footer(frame: &mut Frame, app: &App, area: Rect) {
             ("1-4", "screens"),
             ("n p", "index"),
             ("tab", "side"),
-            ("arrows", "go"),
-            ("+ -", "zoom"),
+            ("arrows + -", "zoom"),
             ("h", "health"),
             ("r", "recall"),
             ("?", "help"),

@@ -73,12 +73,12 @@ pub fn health(frame: &mut Frame, app: &App, area: Rect) {
         Some(Asked::Waiting) => vec![Line::styled(" reading the index (c cancels)", theme.warm())],
         Some(Asked::Failed(why)) => vec![Line::styled(theme.text(&format!(" {why}")), theme.bad())],
         None => {
-            vec![sampled(app), Line::styled(" h: counts unreachable nodes, reads all of it", theme.label())]
+            vec![sampled(app), Line::styled(" h: unreachable nodes, reads the index", theme.label())]
         }
     });
     lines.push(match app.recall.get(&index.oid) {
         Some(Asked::Answered(recall)) => of_recall(app, recall),
-        Some(Asked::Waiting) => Line::styled(" searching 100 rows exactly (c cancels)", theme.warm()),
+        Some(Asked::Waiting) => Line::styled(" measuring recall (c cancels)", theme.warm()),
         Some(Asked::Failed(why)) => Line::styled(theme.text(&format!(" {why}")), theme.bad()),
         None => Line::styled(" r: measures recall, reads the table", theme.label()),
     });
@@ -105,22 +105,19 @@ fn of_health(app: &App, health: &Health) -> Vec<Line<'static>> {
     let theme = app.theme;
     let unreachable = if health.unreachable > 0 { theme.bad() } else { theme.good() };
     let first = Line::from(vec![
-        Span::raw(format!(
-            " {}, {}, ",
-            counted(health.nodes, "node"),
-            counted(health.tombstones, "tombstone")
-        )),
-        Span::styled(format!("{} unreachable", count(health.unreachable)), unreachable),
-    ]);
-    let drift = health.drift.map_or("no codes".into(), |drift| format!("drift {drift:.2}"));
-    let advice = if health.reindex_recommended { ", REINDEX recommended" } else { "" };
-    let second = Line::from(vec![
-        Span::raw(format!(" {drift}")),
-        Span::styled(advice, theme.bad()),
-        Span::raw(format!(", {} of {} free", bytes(health.free_bytes as f64), bytes(health.bytes as f64))),
+        Span::styled(format!(" {} unreachable", count(health.unreachable)), unreachable),
+        Span::raw(format!(" of {}", counted(health.nodes, "node"))),
         Span::styled(format!("  {}", health.clock), theme.label()),
     ]);
-    vec![first, second]
+    let drift = match health.drift {
+        Some(drift) if health.reindex_recommended => {
+            Span::styled(format!(" drift {drift:.2}: REINDEX"), theme.bad())
+        }
+        Some(drift) => Span::raw(format!(" drift {drift:.2}")),
+        None => Span::raw(" no codes"),
+    };
+    let (tombstones, free) = (counted(health.tombstones, "tombstone"), bytes(health.free_bytes as f64));
+    vec![first, Line::from(vec![drift, Span::raw(format!(", {tombstones}, {free} free"))])]
 }
 
 fn of_recall(app: &App, recall: &Recall) -> Line<'static> {
@@ -132,7 +129,7 @@ fn of_recall(app: &App, recall: &Recall) -> Line<'static> {
     let median = recall.median_ms.map_or(String::new(), |median| format!(", {}", milliseconds(median)));
     Line::from(vec![
         Span::styled(format!(" recall@10 {found:.3}"), style.add_modifier(Modifier::BOLD)),
-        Span::raw(format!(" of {}{median}", counted(recall.samples.into(), "row"))),
+        Span::raw(median),
         Span::styled(format!("  {}", recall.clock), theme.label()),
     ])
 }
