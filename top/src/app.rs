@@ -118,6 +118,7 @@ impl App {
                 self.connection = Connection::Lost(why);
                 self.pulse.miss();
                 self.tasks = Tasks::default();
+                self.searches.add(Vec::new());
             }
             Event::Looked(look) => {
                 self.maps.iter_mut().filter(|map| map.oid == look.oid).for_each(|map| map.take(look.clone()))

@@ -54,8 +54,6 @@ pub struct Health {
     pub nodes: i64,
     pub tombstones: i64,
     pub unreachable: i64,
-    pub free_bytes: i64,
-    pub bytes: i64,
     pub drift: Option<f64>,
     pub reindex_recommended: bool,
     /// The server's time of day.

@@ -3,6 +3,15 @@
 /// Searches that are kept.
 const KEPT: usize = 200;
 
+/// What became of a statement.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum State {
+    Running,
+    Ended,
+    /// It ran when it was last seen, and its session has begun another one since, or is gone.
+    Unknown,
+}
+
 /// A statement.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Search {
@@ -11,7 +20,7 @@ pub struct Search {
     /// The server's clock, in seconds.
     pub started: f64,
     pub milliseconds: f64,
-    pub is_running: bool,
+    pub state: State,
     /// What it waits for; empty if for nothing.
     pub wait: String,
     pub text: String,
@@ -24,9 +33,8 @@ pub struct Searches(Vec<Search>);
 impl Searches {
     /// Takes what sessions do now, or did last.
     pub fn add(&mut self, seen: Vec<Search>) {
-        // What was running, and is no longer shown, ended without that its time was seen.
-        for kept in &mut self.0 {
-            kept.is_running = false;
+        for kept in self.0.iter_mut().filter(|kept| kept.state == State::Running) {
+            kept.state = State::Unknown;
         }
         for search in seen {
             match self.0.iter_mut().find(|kept| (kept.pid, kept.started) == (search.pid, search.started)) {
@@ -42,9 +50,10 @@ impl Searches {
         &self.0
     }
 
-    /// Times of those that have ended since.
+    /// Times of those that began since, and have ended.
     pub fn times_since(&self, started: f64) -> impl Iterator<Item = f64> {
-        let ended = self.0.iter().filter(move |search| !search.is_running && search.started >= started);
+        let ended =
+            self.0.iter().filter(move |search| search.state == State::Ended && search.started >= started);
         ended.map(|search| search.milliseconds)
     }
 }
@@ -73,23 +82,29 @@ pub fn shortened(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::State::*;
     use super::*;
 
-    fn search(pid: i32, started: f64, milliseconds: f64, is_running: bool) -> Search {
+    fn search(pid: i32, started: f64, milliseconds: f64, state: State) -> Search {
         let (role, wait, text) = ("me".into(), String::new(), String::new());
-        Search { pid, role, started, milliseconds, is_running, wait, text }
+        Search { pid, role, started, milliseconds, state, wait, text }
     }
 
     #[test]
     fn a_search_is_there_once() {
         let mut searches = Searches::default();
-        searches.add(vec![search(1, 10.0, 5.0, true), search(2, 11.0, 1.0, false)]);
-        searches.add(vec![search(1, 10.0, 8.0, false), search(2, 12.0, 2.0, false)]);
+        searches.add(vec![
+            search(1, 10.0, 5.0, Running),
+            search(2, 11.0, 1.0, Ended),
+            search(3, 11.5, 9.0, Running),
+        ]);
+        searches.add(vec![search(1, 10.0, 8.0, Ended), search(2, 12.0, 2.0, Ended)]);
         let seen: Vec<_> =
             searches.newest_first().iter().map(|search| (search.pid, search.milliseconds)).collect();
-        assert_eq!(seen, [(2, 2.0), (2, 1.0), (1, 8.0)]);
+        assert_eq!(seen, [(2, 2.0), (3, 9.0), (2, 1.0), (1, 8.0)]);
         assert_eq!(searches.times_since(11.0).collect::<Vec<_>>(), [2.0, 1.0]);
-        searches.add((0..KEPT as i32).map(|pid| search(pid, 20.0, 1.0, false)).collect());
+        assert_eq!(searches.newest_first()[1].state, Unknown);
+        searches.add((0..KEPT as i32).map(|pid| search(pid, 20.0, 1.0, Ended)).collect());
         assert_eq!(searches.newest_first().len(), KEPT);
     }
 

@@ -5,7 +5,7 @@ use postgres::Client;
 use super::{Result, row, rows};
 use crate::model::Server;
 use crate::model::pulse::Counters;
-use crate::model::searches::Search;
+use crate::model::searches::{Search, State};
 use crate::model::tasks::Task;
 
 /// Bytes read and written of relations, of the whole server.
@@ -108,7 +108,7 @@ pub fn searches(client: &mut Client) -> Result<Vec<Search>> {
             role: row.get(1),
             started: row.get(2),
             milliseconds: row.get(3),
-            is_running: row.get(4),
+            state: if row.get(4) { State::Running } else { State::Ended },
             wait: row.get(5),
             text: row.get(6),
         })

@@ -117,7 +117,7 @@ pub fn look(
 /// The graph's health, for which all pages of the index are read.
 pub fn health(client: &mut Client, server: &Server, oid: u32) -> Result<Health> {
     let query = format!(
-        "SELECT nodes, tombstones, unreachable_nodes, free_bytes, bytes, centroid_drift, reindex_recommended
+        "SELECT nodes, tombstones, unreachable_nodes, centroid_drift, reindex_recommended
          FROM {}.walia_info($1::oid::regclass)",
         server.schema
     );
@@ -126,10 +126,8 @@ pub fn health(client: &mut Client, server: &Server, oid: u32) -> Result<Health> 
         nodes: row.get(0),
         tombstones: row.get(1),
         unreachable: row.get(2),
-        free_bytes: row.get(3),
-        bytes: row.get(4),
-        drift: row.get(5),
-        reindex_recommended: row.get(6),
+        drift: row.get(3),
+        reindex_recommended: row.get(4),
         clock: clock(client)?,
     })
 }

@@ -20,8 +20,9 @@ h            walia_info: unreachable nodes, drift (reads the index)
 r            walia_recall: recall of 100 rows (reads the table)
 c esc        cancels what h or r asked
 
-p50 and p99 are of the searches of ten seconds: all that are counted by
-walia_stat_indexes, or else those of other sessions that were seen. Sizes of the list of indexes are of the last ANALYZE.
+p50 and p99 are of the searches of ten seconds: those that
+walia_stat_indexes counts, or else those of other sessions that were
+seen. Sizes of indexes in the list are as of VACUUM or ANALYZE.
 any key: back";
 
 /// Draws the help over the middle of the screen.

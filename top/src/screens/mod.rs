@@ -5,6 +5,8 @@ mod lists;
 mod maps;
 mod panels;
 mod pulse;
+#[cfg(test)]
+mod tests;
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -79,7 +81,7 @@ fn header(frame: &mut Frame, app: &App, area: Rect) {
     let state = match &app.connection {
         Connection::Opening => Span::styled("connecting ", theme.warm()),
         Connection::Open => Span::raw(format!("{} ", app.clock)),
-        Connection::Lost(why) => Span::styled(theme.text(&format!("{why} ")), theme.bad()),
+        Connection::Lost(why) => Span::styled(theme.text(&format!(" {why} ")), theme.bad()),
     };
     // What is wrong counts for more than what is connected.
     let width = (state.width() as u16).min(area.width - 12);

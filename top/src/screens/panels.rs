@@ -8,8 +8,8 @@ use ratatui::widgets::Paragraph;
 
 use super::titled;
 use crate::app::App;
-use crate::format::{bytes, count, counted, duration, milliseconds, percent};
-use crate::model::searches::{Search, shortened};
+use crate::format::{amount, bytes, count, counted, duration, milliseconds, percent};
+use crate::model::searches::{Search, State, shortened};
 use crate::model::tasks::Task;
 use crate::model::{Asked, Health, Recall};
 
@@ -23,12 +23,17 @@ pub fn tasks(frame: &mut Frame, app: &App, area: Rect) {
         frame.render_widget(Span::styled(" no build, vacuum or import", theme.label()), inner);
     }
     for ((task, remaining), row) in app.tasks.iter().zip(inner.rows()) {
-        let [name, gauge, rest] =
-            Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2), Constraint::Length(24)]).areas(row);
         let what = Line::from(vec![
             Span::styled(format!(" {} {} ", task.command, theme.text(&task.relation)), theme.side(true)),
-            Span::raw(task.phase.clone()),
+            Span::raw(format!("{} ", task.phase)),
         ]);
+        let rest = format!(" {} ", progress(task, remaining));
+        let widths = [
+            Constraint::Length((what.width() as u16).min(row.width / 2)),
+            Constraint::Fill(1),
+            Constraint::Length(rest.len() as u16),
+        ];
+        let [name, gauge, left] = Layout::horizontal(widths).areas(row);
         frame.render_widget(what, name);
         if let Some(share) = task.share() {
             let filled = (share * f64::from(gauge.width)).round() as usize;
@@ -39,7 +44,7 @@ pub fn tasks(frame: &mut Frame, app: &App, area: Rect) {
             ]);
             frame.render_widget(bar, gauge);
         }
-        frame.render_widget(Line::from(format!("{} ", progress(task, remaining))).right_aligned(), rest);
+        frame.render_widget(rest, left);
     }
 }
 
@@ -106,7 +111,7 @@ fn of_health(app: &App, health: &Health) -> Vec<Line<'static>> {
     let unreachable = if health.unreachable > 0 { theme.bad() } else { theme.good() };
     let first = Line::from(vec![
         Span::styled(format!(" {} unreachable", count(health.unreachable)), unreachable),
-        Span::raw(format!(" of {}", counted(health.nodes, "node"))),
+        Span::raw(format!(" of {} nodes", amount(health.nodes as f64))),
         Span::styled(format!("  {}", health.clock), theme.label()),
     ]);
     let drift = match health.drift {
@@ -116,8 +121,7 @@ fn of_health(app: &App, health: &Health) -> Vec<Line<'static>> {
         Some(drift) => Span::raw(format!(" drift {drift:.2}")),
         None => Span::raw(" no codes"),
     };
-    let (tombstones, free) = (counted(health.tombstones, "tombstone"), bytes(health.free_bytes as f64));
-    vec![first, Line::from(vec![drift, Span::raw(format!(", {tombstones}, {free} free"))])]
+    vec![first, Line::from(vec![drift, Span::raw(format!(", {}", counted(health.tombstones, "tombstone")))])]
 }
 
 fn of_recall(app: &App, recall: &Recall) -> Line<'static> {
@@ -150,8 +154,12 @@ pub fn searches(frame: &mut Frame, app: &App, area: Rect) {
 
 /// A search as a line: its time, and what it is.
 fn search_line(app: &App, search: &Search) -> Line<'static> {
-    let style = if search.is_running { app.theme.warm() } else { Style::new() };
-    let mark = if search.is_running { app.theme.text("▶") } else { " ".into() };
+    let style = if search.state == State::Running { app.theme.warm() } else { Style::new() };
+    let mark = match search.state {
+        State::Running => app.theme.text("▶"),
+        State::Ended => " ".into(),
+        State::Unknown => ">".into(),
+    };
     Line::from(vec![
         Span::styled(format!("{mark}{:>9} ", milliseconds(search.milliseconds)), style),
         Span::styled(app.theme.text(&shortened(&search.text)), app.theme.label()),

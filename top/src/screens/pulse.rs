@@ -29,7 +29,7 @@ pub fn draw(frame: &mut Frame, app: &App, area: Rect) {
             ("reads", &pulse.reads, &of_bytes, index),
             ("writes", &pulse.writes, &of_bytes, table),
             ("WAL", &pulse.wal, &of_bytes, theme.warm()),
-            ("in memory", &pulse.hits, &of_share, theme.good()),
+            ("hits", &pulse.hits, &of_share, theme.good()),
         ],
         [
             ("searches", &pulse.searches, &of_events, index),
