@@ -6,6 +6,7 @@ mod relations;
 pub use activity::{counters, searches, tasks};
 pub use relations::{health, indexes, latency_bounds, look, recall};
 
+use postgres::error::SqlState;
 use postgres::types::{ToSql, Type};
 use postgres::{Client, Config, Error, NoTls, Row};
 
@@ -67,6 +68,9 @@ pub fn clock(client: &mut Client) -> Result<String> {
 /// What failed, in the server's words.
 pub fn said(error: &Error) -> String {
     if let Some(error) = error.as_db_error() {
+        if *error.code() == SqlState::LOCK_NOT_AVAILABLE {
+            return "another session has locked it".into();
+        }
         return match error.detail() {
             Some(detail) => format!("{} ({detail})", error.message()),
             None => error.message().to_owned(),

@@ -59,7 +59,9 @@ fn one(frame: &mut Frame, app: &App, side: usize, area: Rect) -> Room {
             Position::new(cells.x + (number % room.columns) as u16, cells.y + (number / room.columns) as u16);
         frame.buffer_mut()[place].set_char(glyph).set_style(style);
     }
-    if let Some(cell) = map.chosen() {
+    if let Some(failure) = &map.failure {
+        frame.render_widget(Span::styled(theme.text(failure), theme.bad()), about);
+    } else if let Some(cell) = map.chosen() {
         let style = if is_focus { Style::new() } else { theme.label() };
         frame.render_widget(Span::styled(theme.text(&about_cell(cell, inner.width.into())), style), about);
     }
@@ -102,7 +104,7 @@ fn missing(app: &App, map: &Map) -> Option<String> {
         (_, _, None, _) if app.connection == Connection::Open => {
             "There is no walia_hnsw index in this database.".into()
         }
-        (.., Some(failure)) => failure.clone(),
+        (.., Some(failure)) if map.cells.is_empty() => failure.clone(),
         _ if map.cells.is_empty() && map.cell_pages > 0 && !map.is_zoomed() => "There are no pages.".into(),
         _ => return None,
     };

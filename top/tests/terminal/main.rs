@@ -29,7 +29,7 @@ fn prepare() -> Cluster {
              INSERT INTO items SELECT i, (SELECT array_agg(sin(i * j))::real[] FROM generate_series(1, 16) AS j)
              FROM generate_series(1, 3000) AS i;
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
-             VACUUM ANALYZE items;
+             ANALYZE items;
              CREATE ROLE owner LOGIN; CREATE ROLE watcher LOGIN; CREATE ROLE nobody LOGIN;
              GRANT pg_monitor TO watcher; ALTER TABLE items OWNER TO owner",
         )
@@ -56,8 +56,9 @@ fn shows_what_the_server_does() {
         .unwrap();
     let mut import = cluster.connect();
     let mut rows = import.copy_in("COPY items FROM STDIN").unwrap();
-    for id in 1..=50 {
-        writeln!(rows, "{id}\t[{}1]", "0.5,".repeat(15)).unwrap();
+    // Postgres inserts, and counts, a thousand at a time.
+    for id in 1..=1500 {
+        writeln!(rows, "{id}\t[{}{id}]", "0.5,".repeat(15)).unwrap();
     }
     rows.flush().unwrap();
     terminal.wait_like(include_str!("expected/overview.txt"));
@@ -160,13 +161,13 @@ fn keeps_running() {
     });
     // Who locks the table keeps the map from being drawn anew, and nothing else.
     client.batch_execute("BEGIN; LOCK TABLE items IN ACCESS EXCLUSIVE MODE").unwrap();
-    let screen = terminal.wait_for("lock timeout");
+    let screen = terminal.wait_for("another session has locked it");
     terminal.wait("the next second", |now| {
-        now.lines().next() != screen.lines().next() && now.contains("lock timeout")
+        now.lines().next() != screen.lines().next() && now.contains("has locked it")
     });
     client.batch_execute("COMMIT").unwrap();
     terminal.wait("the maps again", |screen| {
-        screen.matches("% cached").count() == 2 && !screen.contains("lock timeout")
+        screen.matches("% cached").count() == 2 && !screen.contains("has locked it")
     });
     terminal.press("\x03");
     assert!(terminal.end());
