@@ -157,11 +157,17 @@ pub fn follow_maps(link: Link, wanted: Arc<Wanted>) {
                 (views, sampled) = (now, None);
             }
             let is_sampled = sampled.is_none_or(|then| then.elapsed() > SAMPLE_PAUSE.max(pause));
-            let began = Instant::now();
+            let mut spent = Duration::ZERO;
             for &(oid, part, cells) in &views.views {
                 let look =
                     |client: &mut Client| queries::look(client, &views.server, oid, part, cells, is_sampled);
-                let event = match with(&mut client, &link.config, LIMIT_MS, look) {
+                let began = Instant::now();
+                let looked = with(&mut client, &link.config, LIMIT_MS, look);
+                // Waiting for a lock costs the server nothing.
+                if !looked.as_ref().is_err_and(queries::waited) {
+                    spent += began.elapsed();
+                }
+                let event = match looked {
                     Ok(look) => Event::Looked(look),
                     Err(error) => Event::NotLooked(oid, queries::said(&error)),
                 };
@@ -172,7 +178,7 @@ pub fn follow_maps(link: Link, wanted: Arc<Wanted>) {
             if is_sampled {
                 sampled = Some(Instant::now());
             }
-            pause = MAP_PAUSE.max(began.elapsed() * MAP_PAUSE_BY_LOOK);
+            pause = MAP_PAUSE.max(spent * MAP_PAUSE_BY_LOOK);
         }
     });
 }

@@ -65,12 +65,17 @@ pub fn clock(client: &mut Client) -> Result<String> {
     Ok(row(client, "SELECT to_char(clock_timestamp(), 'HH24:MI:SS')", &[])?.get(0))
 }
 
+/// Whether a query waited in vain for a lock of another session's.
+pub fn waited(error: &Error) -> bool {
+    error.code() == Some(&SqlState::LOCK_NOT_AVAILABLE)
+}
+
 /// What failed, in the server's words.
 pub fn said(error: &Error) -> String {
+    if waited(error) {
+        return "another session has locked it".into();
+    }
     if let Some(error) = error.as_db_error() {
-        if *error.code() == SqlState::LOCK_NOT_AVAILABLE {
-            return "another session has locked it".into();
-        }
         return match error.detail() {
             Some(detail) => format!("{} ({detail})", error.message()),
             None => error.message().to_owned(),

@@ -186,6 +186,10 @@ fn the_overview() {
         Recall { recall: Some(0.987), samples: 100, median_ms: Some(0.42), clock: "14:03:25".into() };
     app.take(Event::Recall(1, Ok(recall)));
     assert_screen(&mut app, include_str!("expected/asked.txt"));
+    assert!(
+        include_str!("../../../docs/TOP.md").contains(include_str!("expected/asked.txt")),
+        "docs/TOP.md has another one"
+    );
     app.take(Event::Recall(1, Err("permission denied for table item".into())));
     let shown = text(&mut app, 80, 24);
     assert!(shown.contains("permission denied for table item"), "{shown}");
