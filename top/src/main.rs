@@ -9,7 +9,7 @@ mod screens;
 mod sessions;
 mod theme;
 
-use std::io::IsTerminal;
+use std::io::{ErrorKind, IsTerminal, Write};
 use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Mutex};
@@ -136,11 +136,17 @@ impl Top {
         }
         self.draw(&mut terminal)?;
         let buffer = terminal.backend().buffer();
+        let mut text = String::new();
         for row in buffer.content.chunks(PRINTED.0.into()) {
             let line: String = row.iter().map(|cell| cell.symbol()).collect();
-            println!("{}", line.trim_end());
+            text += line.trim_end();
+            text.push('\n');
         }
-        Ok(())
+        match std::io::stdout().write_all(text.as_bytes()) {
+            // Who reads it has read enough.
+            Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
+            written => Ok(written?),
+        }
     }
 
     /// Whether all that is shown at once is known: rates, and a map unless there is none.

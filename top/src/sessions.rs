@@ -69,7 +69,8 @@ fn beat(client: &mut Client) -> queries::Result<Beat> {
     counters.searches = Some(indexes.iter().map(|index| index.searches).sum());
     counters.pages_hit = Some(indexes.iter().map(|index| index.pages_hit).sum());
     counters.pages_read = Some(indexes.iter().map(|index| index.pages_read).sum());
-    counters.inserts = indexes.iter().map(|index| index.inserts).sum();
+    let inserts: Option<i64> = indexes.iter().map(|index| index.inserts).sum();
+    counters.inserts = counters.inserts.zip(inserts).map(|(under_way, done)| under_way + done);
     let tasks = queries::tasks(client, &server)?;
     let searches = queries::searches(client)?;
     Ok(Beat { clock: queries::clock(client)?, server, counters, indexes, tasks, searches })

@@ -61,6 +61,8 @@ pub fn cells_for(pages: i64, cell_pages: i64) -> i64 {
 #[derive(Clone, Debug)]
 pub struct Look {
     pub oid: u32,
+    /// The server's clock, in seconds.
+    pub at: f64,
     pub part: Part,
     pub cell_pages: i64,
     /// Of the whole relation.
@@ -80,6 +82,10 @@ pub struct Map {
     pub cells: Vec<Cell>,
     pub cell_pages: i64,
     pub pages: i64,
+    /// Pages a second by which the relation has grown between the last two looks.
+    pub growth: f64,
+    /// When that was, by the server's clock.
+    looked: Option<f64>,
     /// Why nothing can be shown.
     pub failure: Option<String>,
     was_sampled: bool,
@@ -157,6 +163,11 @@ impl Map {
                 cell.sample.clone_from(&known.sample);
             }
         }
+        let grown = (look.pages - self.pages).max(0) as f64;
+        self.growth = match self.looked.replace(look.at) {
+            Some(then) if look.at > then => grown / (look.at - then),
+            _ => 0.0,
+        };
         (self.cell_pages, self.pages, self.was_sampled) = (look.cell_pages, look.pages, look.is_sampled);
         self.failure = None;
         self.go(0);
@@ -173,7 +184,7 @@ mod tests {
 
     fn look(part: Part, cell_pages: i64, cells: &[Cell]) -> Look {
         let pages = cells.iter().map(|cell| cell.pages).sum();
-        Look { oid: 1, part, cell_pages, pages, is_sampled: false, cells: cells.to_vec() }
+        Look { oid: 1, at: pages as f64, part, cell_pages, pages, is_sampled: false, cells: cells.to_vec() }
     }
 
     const WHOLE: Part = Part { first: 0, pages: None };
@@ -200,9 +211,12 @@ mod tests {
         map.take(look(WHOLE, 8, &[cell(0, 8, 8, 0), cell(8, 8, 0, 0), cell(16, 3, 3, 0)]));
         assert_eq!(bright(&map), [false, false, false]);
         // One was read, one has grown, and there is a new one.
+        assert_eq!(map.growth, 0.0);
         let now = [cell(0, 8, 8, 0), cell(8, 8, 1, 0), cell(16, 8, 3, 0), cell(24, 1, 1, 1)];
         map.take(look(WHOLE, 8, &now));
         assert_eq!(bright(&map), [false, true, true, true]);
+        // In these tests the clock goes as the relation grows.
+        assert_eq!(map.growth, 1.0);
         map.take(look(WHOLE, 8, &now));
         assert_eq!(bright(&map), [false, true, true, true]);
         map.take(look(WHOLE, 8, &now));

@@ -5,6 +5,9 @@ use std::collections::VecDeque;
 /// Values that are kept of each series: ten minutes of seconds.
 const KEPT: usize = 600;
 
+/// Intervals after which statistics that have not caught up were reset.
+const MOST_WAITS: u32 = 5;
+
 /// What counters said at a moment.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Counters {
@@ -49,6 +52,8 @@ impl Series {
 #[derive(Debug, Default)]
 pub struct Pulse {
     before: Option<Counters>,
+    /// Intervals since inserts became fewer.
+    waits: u32,
     pub reads: Series,
     pub writes: Series,
     pub wal: Series,
@@ -62,7 +67,14 @@ pub struct Pulse {
 
 impl Pulse {
     /// Takes what counters say now, and the latency of searches since the last time.
-    pub fn add(&mut self, now: Counters, p50: Option<f64>, p99: Option<f64>) {
+    pub fn add(&mut self, mut now: Counters, p50: Option<f64>, p99: Option<f64>) {
+        // Rows of an import are counted as under way until it ends, and by the statistics some moments later.
+        let most = self.before.as_ref().and_then(|before| before.inserts);
+        let is_less = now.inserts < most;
+        self.waits = if is_less { self.waits + 1 } else { 0 };
+        if is_less && self.waits <= MOST_WAITS {
+            now.inserts = most;
+        }
         let before = self.before.replace(now.clone());
         let rate = |of: fn(&Counters) -> Option<i64>| {
             let before = before.as_ref()?;
@@ -135,6 +147,21 @@ mod tests {
         // Nothing was asked for.
         pulse.add(pages(3.0, 190, 110), None, None);
         assert_eq!(pulse.hits.last(), None);
+    }
+
+    #[test]
+    fn an_import_ends_without_a_leap() {
+        let mut pulse = Pulse::default();
+        let inserts = |at, inserts| Counters { at, inserts: Some(inserts), ..Counters::default() };
+        for (at, count) in [(1.0, 0), (2.0, 1000), (3.0, 500), (4.0, 1200)] {
+            pulse.add(inserts(at, count), None, None);
+        }
+        assert_eq!(pulse.inserts.newest(3), [Some(1000.0), Some(0.0), Some(200.0)]);
+        // A reset is believed in the end.
+        for second in 0..7 {
+            pulse.add(inserts(5.0 + f64::from(second), 10 + 2 * i64::from(second)), None, None);
+        }
+        assert_eq!(pulse.inserts.newest(7).last(), Some(&Some(2.0)));
     }
 
     #[test]

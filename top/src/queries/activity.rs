@@ -27,16 +27,21 @@ fn bytes(major: i32) -> &'static str {
     }
 }
 
-/// Counters of the whole server; those of indexes are added from elsewhere.
+/// Counters of the whole server, and rows that are being imported; those of indexes are added from elsewhere.
 pub fn counters(client: &mut Client, server: &Server) -> Result<Counters> {
     let query = format!(
         "SELECT extract(epoch FROM clock_timestamp())::float8, (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-            ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::int8, io.* FROM ({}) AS io (read, written)",
+            ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::int8, io.*,
+            -- Rows that are not in the statistics before their transaction ends.
+            (SELECT coalesce(sum(tuples_processed), 0)::int8 FROM pg_stat_progress_copy p WHERE command = 'COPY FROM' AND datname = current_database()
+                AND EXISTS (SELECT FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_am m ON m.oid = c.relam
+                    WHERE i.indrelid = p.relid AND m.amname = 'walia_hnsw'))
+         FROM ({}) AS io (read, written)",
         bytes(server.major)
     );
     let row = row(client, &query, &[])?;
     let (at, wal_bytes, read_bytes, written_bytes) = (row.get(0), row.get(1), row.get(2), row.get(3));
-    Ok(Counters { at, wal_bytes, read_bytes, written_bytes, ..Counters::default() })
+    Ok(Counters { at, wal_bytes, read_bytes, written_bytes, inserts: row.get(4), ..Counters::default() })
 }
 
 /// Builds of indexes, vacuums of tables with an index of walia's, and imports, in this database. The name of an index that is

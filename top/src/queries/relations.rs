@@ -77,8 +77,9 @@ pub fn look(
     cells: i64,
     is_sampled: bool,
 ) -> Result<Look> {
-    let size = "SELECT coalesce(pg_relation_size($1::oid::regclass) / $2, 0)";
-    let pages: i64 = row(client, size, &[(&oid, Type::OID), (&server.block_size, Type::INT8)])?.get(0);
+    let size = "SELECT coalesce(pg_relation_size($1::oid::regclass) / $2, 0), extract(epoch FROM clock_timestamp())::float8";
+    let size = row(client, size, &[(&oid, Type::OID), (&server.block_size, Type::INT8)])?;
+    let (pages, at): (i64, f64) = (size.get(0), size.get(1));
     let length = part.pages.unwrap_or(pages - part.first).max(1);
     let cell_pages = pages_of_cell(length, cells);
     let buckets = cells_for(length, cell_pages);
@@ -111,7 +112,7 @@ pub fn look(
         let dirty = row.get::<_, Option<i64>>(7).unwrap_or_default();
         Cell { first: row.get(0), pages: row.get(1), sample, cached, dirty, usage, ..Cell::default() }
     });
-    Ok(Look { oid, part, cell_pages, pages, is_sampled, cells: cells.collect() })
+    Ok(Look { oid, at, part, cell_pages, pages, is_sampled, cells: cells.collect() })
 }
 
 /// The graph's health, for which all pages of the index are read.

@@ -34,7 +34,11 @@ pub fn whole(frame: &mut Frame, app: &App, area: Rect) -> [Room; 2] {
 
 fn one(frame: &mut Frame, app: &App, side: usize, area: Rect) -> Room {
     let (theme, map) = (app.theme, &app.maps[side]);
-    let block = panel(theme, title(app, side));
+    let mut block = panel(theme, title(app, side));
+    if map.growth > 0.0 {
+        let growth = format!(" +{}/s ", bytes(map.growth * app.server.block_size as f64));
+        block = block.title_bottom(Line::styled(growth, theme.side(side == 0)).right_aligned());
+    }
     let inner = block.inner(area);
     frame.render_widget(block, area);
     let [cells, about] = Layout::vertical([Constraint::Fill(1), Constraint::Length(1)]).areas(inner);
