@@ -52,13 +52,14 @@ impl Window {
         let count = self.buckets.min(pages);
         let bound = move |number: u64| (first + pages * number / count).min(end) as u32;
         let sampled = self.sampled;
-        (0..count).map(move |number| bound(number)..bound(number + 1)).filter(|blocks| !blocks.is_empty()).map(
-            move |blocks| {
+        (0..count)
+            .map(move |number| bound(number)..bound(number + 1))
+            .filter(|blocks| !blocks.is_empty())
+            .map(move |blocks| {
                 let least = sampled.min(1);
                 let read = (sampled / count).clamp(least, blocks.len() as u64) as u32;
                 Range { blocks, read }
-            },
-        )
+            })
     }
 }
 

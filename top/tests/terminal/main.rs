@@ -8,8 +8,10 @@ mod server;
 
 use std::io::Write;
 use std::process::Command;
+use std::thread;
 
-use postgres::Client;
+use postgres::error::SqlState;
+use postgres::{Client, NoTls};
 
 use pty::Terminal;
 use server::{Cluster, wait_until};
@@ -78,6 +80,41 @@ fn shows_what_the_server_does() {
         text(&mut client, "SELECT count(*)::text FROM pg_stat_activity WHERE application_name = 'walia-top'")
             == "0"
     });
+}
+
+#[test]
+fn shows_how_far_builds_and_vacuums_are() {
+    let cluster = prepare();
+    cluster
+        .connect()
+        .batch_execute(
+            "CREATE FUNCTION slow(v vecf32) RETURNS vecf32 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.003); RETURN v; END';
+             DELETE FROM items WHERE id % 3 = 0",
+        )
+        .unwrap();
+    let terminal = watch(&cluster, "watcher", &[], SMALL);
+    for (command, shown) in [
+        (
+            "CREATE INDEX ON items USING walia_hnsw ((slow(v)::vecf32(16)))",
+            ["CREATE INDEX items building graph █", "% left"],
+        ),
+        // The first phase would be over before it is seen.
+        ("SET vacuum_cost_delay = 100; SET vacuum_cost_limit = 1; VACUUM items", ["VACUUM items ", "for "]),
+    ] {
+        let mut client = cluster.connect();
+        let cancel = client.cancel_token();
+        let work = thread::spawn(move || {
+            command.split("; ").try_for_each(|statement| client.batch_execute(statement))
+        });
+        terminal.wait(shown[0], |screen| {
+            let line = screen.lines().find(|line| line.contains(shown[0]));
+            line.is_some_and(|line| shown[1].split('%').all(|part| line.contains(part)))
+        });
+        cancel.cancel_query(NoTls).unwrap();
+        let error = work.join().unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error}");
+        terminal.wait_for("no build, vacuum or import");
+    }
 }
 
 #[test]
