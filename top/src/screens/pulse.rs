@@ -14,28 +14,32 @@ use crate::model::pulse::Series;
 const LABEL: u16 = 11;
 const VALUE: u16 = 11;
 
+type Format = fn(f64) -> String;
+/// A series: its name, its values, how one is written, its colour.
+type Shown<'a> = (&'a str, &'a Series, Format, Style);
+
 /// Draws eight series, in two columns.
 pub fn draw(frame: &mut Frame, app: &App, area: Rect) {
     let (theme, pulse) = (app.theme, &app.pulse);
     let block = titled(theme, "Pulse");
     let inner = block.inner(area);
     frame.render_widget(block, area);
-    let of_bytes = |rate| format!("{}/s", bytes(rate));
-    let of_events = |rate| format!("{}/s", amount(rate));
-    let of_share = |percent: f64| format!("{percent:.1}%");
+    let of_bytes: Format = |rate| format!("{}/s", bytes(rate));
+    let of_events: Format = |rate| format!("{}/s", amount(rate));
+    let of_share: Format = |percent| format!("{percent:.1}%");
     let (index, table) = (theme.side(true), theme.side(false));
-    let columns: [[(&str, &Series, &dyn Fn(f64) -> String, Style); 4]; 2] = [
+    let columns: [[Shown; 4]; 2] = [
         [
-            ("reads", &pulse.reads, &of_bytes, index),
-            ("writes", &pulse.writes, &of_bytes, table),
-            ("WAL", &pulse.wal, &of_bytes, theme.warm()),
-            ("hits", &pulse.hits, &of_share, theme.good()),
+            ("reads", &pulse.reads, of_bytes, index),
+            ("writes", &pulse.writes, of_bytes, table),
+            ("WAL", &pulse.wal, of_bytes, theme.warm()),
+            ("hits", &pulse.hits, of_share, theme.good()),
         ],
         [
-            ("searches", &pulse.searches, &of_events, index),
-            ("inserts", &pulse.inserts, &of_events, table),
-            ("p50", &pulse.p50, &milliseconds, theme.good()),
-            ("p99", &pulse.p99, &milliseconds, theme.warm()),
+            ("searches", &pulse.searches, of_events, index),
+            ("inserts", &pulse.inserts, of_events, table),
+            ("p50", &pulse.p50, milliseconds, theme.good()),
+            ("p99", &pulse.p99, milliseconds, theme.warm()),
         ],
     ];
     let halves =
