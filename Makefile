@@ -2,11 +2,13 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo test soak crash damage standby conditions check-majors accept golden lint bench clients peer-suite build install uninstall package env
+.PHONY: demo clean-demo watch test soak crash damage standby conditions check-majors accept golden lint bench clients peer-suite build install uninstall package env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
 	$(RUN)/demo.py clean
+watch: ## a large import and searches in a private server, with walia-top beside
+	$(RUN)/watch.py
 test: ## run every test; PARTS="libraries cluster majors" and FILTER=name choose
 	$(RUN)/run_tests.py $(PARTS) $(if $(FILTER),--filter=$(FILTER))
 soak crash damage standby conditions: ## run the long tests of that name

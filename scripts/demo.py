@@ -162,6 +162,8 @@ def demo():
     step("The server keeps running. To go on by hand:")
     print(f"    {' '.join(server.psql_command('demo'))}")
     print("    SELECT word FROM words ORDER BY vec <~> (SELECT vec FROM words WHERE word = 'walrus') LIMIT 10;")
+    print("    To see its pages and its pulse:")
+    print(f"    cargo run --release --package=walia-top -- 'host={server.socket} user=postgres dbname=demo'")
     print("    make clean-demo stops it and removes everything.")
 
 

@@ -18,7 +18,7 @@ SAFE = (r"error\.rs|(store|am|observe)/mod\.rs|am/(last|build/sample)\.rs|plan/(
         r"|types/(?!(call|coercion|datum|decimal|functions)\.rs).*|observe/(advise/(catalog|judge|mod)|check|info|last_scan|prewarm|page_map/.*)\.rs")
 # The longest block of unsafe code: one proof for a few lines, or for a call with many arguments.
 UNSAFE_LINES = 14
-LIBRARIES = ["--package=walia-core", "--package=walia-bench"]
+LIBRARIES = ["--package=walia-core", "--package=walia-bench", "--package=walia-top"]
 
 
 def check_entries():

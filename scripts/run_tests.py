@@ -18,6 +18,7 @@ from postgres import PROFILE
 DEBIAN_15 = Path("/usr/lib/postgresql/15/bin/pg_config")
 # pgrx carries bindings of these majors; their headers are not asked for.
 TYPE_CHECKED = (14, 16, 17)
+LIBRARIES = ["--package=walia-core", "--package=walia-bench", "--package=walia-top"]
 
 
 class Totals:
@@ -64,8 +65,14 @@ def announce(title):
 
 def libraries(totals, arguments):
     """The tests of the crates that need no Postgres."""
-    command = ["cargo", "test", f"--profile={PROFILE}", "--package=walia-core", "--package=walia-bench", "--no-fail-fast"]
-    totals.cargo_test("walia-core and walia-bench", command, arguments)
+    command = ["cargo", "test", f"--profile={PROFILE}", "--no-fail-fast", *LIBRARIES]
+    totals.cargo_test("walia-core, walia-bench and walia-top", command, arguments)
+
+
+def terminal(totals, variables, arguments):
+    """The tests that drive walia-top in a pseudo-terminal."""
+    command = ["cargo", "test", f"--profile={PROFILE}", "--package=walia-top", "--test=terminal"]
+    totals.cargo_test("walia-top in a terminal", command, arguments, variables)
 
 
 def cluster(totals, arguments):
@@ -114,6 +121,9 @@ def cluster_on(totals, installation, private, older, arguments):
     if older is not None:
         variables["WALIA_TEST_OLD_BINDIR"] = str(older.bindir)
     totals.cargo_test(f"Postgres {installation.major}: whole-cluster tests and pg_regress", command, arguments, variables)
+    # Once, on the newest.
+    if installation.major == postgres.chosen().major and not arguments.long:
+        terminal(totals, variables, arguments)
     if not totals.failed:
         remove_clusters(clusters)
 

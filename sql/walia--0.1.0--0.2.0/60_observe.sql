@@ -60,10 +60,16 @@ CREATE FUNCTION walia_page_map(relation regclass) RETURNS TABLE (
 ) AS 'MODULE_PATHNAME', 'walia_page_map_wrapper' LANGUAGE C STRICT ROWS 100000 PARALLEL RESTRICTED;
 COMMENT ON FUNCTION walia_page_map(regclass) IS 'what each page of a walia_hnsw index or a table holds, and whether it is in shared buffers';
 
-CREATE FUNCTION walia_page_map(relation regclass, buckets int) RETURNS TABLE (
+CREATE FUNCTION walia_page_map(
+    relation regclass,
+    buckets int,                    -- ranges of pages
+    first_block bigint DEFAULT 0,   -- of the first of them
+    pages bigint DEFAULT 0,         -- that they cover together, though the relation may end before; 0 for all to its end
+    sampled_pages int DEFAULT 2048  -- that are read in all, but for one of each range; 0 for none
+) RETURNS TABLE (
     first_block bigint,
     pages bigint,               -- from there on
-    pages_read int,             -- of those, on which kind, tuples, tombstones and free_bytes rest
+    pages_read int,             -- of those, on which kind, tuples, tombstones and free_bytes rest: NULL where there are none
     kind text,                  -- of most pages
     tuples bigint,              -- on all pages, if they are as those that were read
     tombstones bigint,          -- the same
@@ -72,7 +78,7 @@ CREATE FUNCTION walia_page_map(relation regclass, buckets int) RETURNS TABLE (
     dirty bigint,               -- of those, not yet written
     usage_count float8          -- of those, on average
 ) AS 'MODULE_PATHNAME', 'walia_page_map_ranges_wrapper' LANGUAGE C STRICT ROWS 1000 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walia_page_map(regclass, int) IS 'what ranges of pages of a walia_hnsw index or a table hold, by a sample, and how many are in shared buffers';
+COMMENT ON FUNCTION walia_page_map(regclass, int, bigint, bigint, int) IS 'what ranges of pages of a walia_hnsw index or a table hold, by a sample, and how many are in shared buffers';
 
 CREATE FUNCTION walia_prewarm(index regclass, what text DEFAULT 'links') RETURNS TABLE (
     pages_loaded bigint,        -- into shared buffers

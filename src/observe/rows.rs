@@ -120,6 +120,11 @@ impl Call {
         self.argument(index).value() as i32
     }
 
+    /// An int8 argument.
+    pub fn bigint(&self, index: usize) -> i64 {
+        self.argument(index).value() as i64
+    }
+
     /// A boolean argument.
     pub fn boolean(&self, index: usize) -> bool {
         self.argument(index).value() as u8 != 0

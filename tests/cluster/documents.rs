@@ -74,7 +74,7 @@ fn blocks(document: &str) -> Result<Vec<Block>, String> {
                 Some(block) => block.output = Some(content("```")),
                 None => return wrong("output of no statement"),
             },
-            "```sh" => drop(content("```")),
+            "```sh" | "```console" => drop(content("```")),
             _ if line.starts_with("<!-- ") => {
                 match line[5..].strip_suffix(" -->").and_then(|mark| mark.split_once(' ')) {
                     Some(("error", state)) => next.error = Some(state.to_owned()),

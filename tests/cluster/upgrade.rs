@@ -131,8 +131,8 @@ fn functions_of_another_script_are_refused() {
              INSERT INTO items (v) SELECT ARRAY[random(), random(), random()] FROM generate_series(1, 100);
              CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops);
              -- Another one of the name.
-             ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int);
-             DROP FUNCTION walia_page_map(regclass, int);
+             ALTER EXTENSION walia DROP FUNCTION walia_page_map(regclass, int, bigint, bigint, int);
+             DROP FUNCTION walia_page_map(regclass, int, bigint, bigint, int);
              -- What would go with a function.
              ALTER EXTENSION walia DROP VIEW walia_stat_indexes;
              DROP VIEW walia_stat_indexes",

@@ -4,16 +4,16 @@ mod heap_page;
 mod ranges;
 mod shown;
 
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys;
 use walia_core::page::{Occupancy, Page, Pages, Prefetch, Session};
 
 use super::rows::{export, row};
 use super::storage::Storage;
-use crate::error::{OrRaise, SqlError};
+use crate::error::OrRaise;
 use crate::store::RelationStore;
 use crate::store::cached::CachedPage;
 use heap_page::heap_page;
-use ranges::{MOST_RANGES, Range, Sum, ranges};
+use ranges::{Range, Sum, Window};
 use shown::Shown;
 
 /// Pages that are looked at before their rows are given.
@@ -42,10 +42,10 @@ row! {
         first_block: i64,
         pages: i64,
         pages_read: i32,
-        kind: &'static str,
-        tuples: i64,
-        tombstones: i64,
-        free_bytes: i64,
+        kind: Option<&'static str>,
+        tuples: Option<i64>,
+        tombstones: Option<i64>,
+        free_bytes: Option<i64>,
         cached: Option<i64>,
         dirty: Option<i64>,
         usage_count: Option<f64>,
@@ -53,7 +53,10 @@ row! {
 }
 
 export!("walia_page_map_wrapper": call(REGCLASSOID) -> MappedPage => page_map(call.oid(0)));
-export!("walia_page_map_ranges_wrapper": call(REGCLASSOID, INT4OID) -> MappedRange => page_map_ranges(call.oid(0), call.int(1)));
+export!("walia_page_map_ranges_wrapper": call(REGCLASSOID, INT4OID, INT8OID, INT8OID, INT4OID) -> MappedRange => {
+    let [buckets, sampled_pages] = [1, 4].map(|index| call.int(index).into());
+    page_map_ranges(call.oid(0), Window::new(buckets, call.bigint(2), call.bigint(3), sampled_pages).or_raise())
+});
 
 /// What a page holds, as it is shown.
 fn shown(page: &Page, block: u32, is_index: bool) -> Shown {
@@ -118,14 +121,9 @@ fn page_map(relation: pg_sys::Oid) -> impl Iterator<Item = MappedPage> {
 }
 
 /// A row for each of so many ranges of pages, of which some are read.
-fn page_map_ranges(relation: pg_sys::Oid, buckets: i32) -> impl Iterator<Item = MappedRange> {
-    let Some(buckets) = u32::try_from(buckets).ok().filter(|buckets| (1..=MOST_RANGES).contains(buckets))
-    else {
-        let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
-        SqlError::new(code, format!("number of buckets must be between 1 and {MOST_RANGES}")).raise()
-    };
+fn page_map_ranges(relation: pg_sys::Oid, window: Window) -> impl Iterator<Item = MappedRange> {
     let map = Map::new(relation);
-    let ranges: Vec<Range> = ranges(map.blocks, buckets).collect();
+    let ranges: Vec<Range> = window.ranges(map.blocks).collect();
     let mut sums: Vec<Sum> = ranges.iter().map(|_| Sum::default()).collect();
     let sample: Vec<(usize, u32)> = (ranges.iter().enumerate())
         .flat_map(|(number, range)| range.sample().map(move |block| (number, block)))

@@ -1,11 +1,24 @@
 //! Ranges of a relation's pages, and what a sample of them tells.
 
-use super::shown::Shown;
+use pgrx::PgSqlErrorCode;
 
-/// Pages that are read in all, but for one of each range.
-const SAMPLED_PAGES: u32 = 2048;
+use super::shown::Shown;
+use crate::error::{Result, SqlError};
+
 /// Ranges that a relation is divided into at most.
-pub const MOST_RANGES: u32 = 10_000;
+const MOST_RANGES: i64 = 10_000;
+/// Pages that a sample may have.
+const MOST_SAMPLED: i64 = 1_000_000;
+
+/// What is asked of a relation: a part of its pages, in so many ranges.
+pub struct Window {
+    buckets: u64,
+    first: u32,
+    /// As many as the ranges cover, though the relation may end before; none for all to its end.
+    pages: Option<u64>,
+    /// Pages that are read in all, but for one of each range.
+    sampled: u64,
+}
 
 /// A range of pages.
 pub struct Range {
@@ -14,15 +27,40 @@ pub struct Range {
     read: u32,
 }
 
-/// So many ranges of equal length, as far as there are pages for them.
-pub fn ranges(blocks: u32, count: u32) -> impl Iterator<Item = Range> {
-    let count = count.min(blocks);
-    let bound = move |number: u32| (u64::from(blocks) * u64::from(number) / u64::from(count)) as u32;
-    (0..count).map(move |number| {
-        let blocks = bound(number)..bound(number + 1);
-        let read = (SAMPLED_PAGES / count).clamp(1, blocks.len() as u32);
-        Range { blocks, read }
-    })
+impl Window {
+    /// What the arguments of the function ask for.
+    pub fn new(buckets: i64, first_block: i64, pages: i64, sampled_pages: i64) -> Result<Self> {
+        let within = |what: &str, value: i64, least: i64, most: i64| match u64::try_from(value) {
+            Ok(number) if (least..=most).contains(&value) => Ok(number),
+            _ => {
+                let code = PgSqlErrorCode::ERRCODE_INVALID_PARAMETER_VALUE;
+                Err(SqlError::new(code, format!("{what} must be between {least} and {most}")))
+            }
+        };
+        Ok(Self {
+            buckets: within("number of buckets", buckets, 1, MOST_RANGES)?,
+            first: within("first block", first_block, 0, u32::MAX.into())? as u32,
+            pages: Some(within("number of pages", pages, 0, 1 << 32)?).filter(|pages| *pages > 0),
+            sampled: within("number of sampled pages", sampled_pages, 0, MOST_SAMPLED)?,
+        })
+    }
+
+    /// So many ranges of equal length, as far as there are pages for them, cut where the relation ends.
+    pub fn ranges(&self, blocks: u32) -> impl Iterator<Item = Range> {
+        let (first, end) = (u64::from(self.first), u64::from(blocks));
+        let pages = self.pages.unwrap_or(end.saturating_sub(first));
+        let count = self.buckets.min(pages);
+        let bound = move |number: u64| (first + pages * number / count).min(end) as u32;
+        let sampled = self.sampled;
+        (0..count)
+            .map(move |number| bound(number)..bound(number + 1))
+            .filter(|blocks| !blocks.is_empty())
+            .map(move |blocks| {
+                let least = sampled.min(1);
+                let read = (sampled / count).clamp(least, blocks.len() as u64) as u32;
+                Range { blocks, read }
+            })
+    }
 }
 
 impl Range {
@@ -61,13 +99,14 @@ impl Sum {
         }
     }
 
-    /// The kind of most pages.
-    pub fn kind(&self) -> &'static str {
-        self.kinds.iter().max_by_key(|(_, pages)| *pages).map_or("empty", |(kind, _)| kind)
+    /// The kind of most pages, if any were read.
+    pub fn kind(&self) -> Option<&'static str> {
+        self.kinds.iter().max_by_key(|(_, pages)| *pages).map(|(kind, _)| *kind)
     }
 
     /// What all pages of the range hold, if they are as those that were read.
-    pub fn of_all(&self, read: u64, range: &Range) -> i64 {
-        (read as f64 * range.blocks.len() as f64 / f64::from(self.pages.max(1))).round() as i64
+    pub fn of_all(&self, read: u64, range: &Range) -> Option<i64> {
+        let of_all = || (read as f64 * range.blocks.len() as f64 / f64::from(self.pages)).round() as i64;
+        (self.pages > 0).then(of_all)
     }
 }
