@@ -82,7 +82,6 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
 ///
 /// # Safety
 /// Only Postgres calls it.
-#[expect(clippy::too_many_arguments, reason = "Postgres's signature")]
 unsafe extern "C-unwind" fn process_utility(
     statement: *mut pg_sys::PlannedStmt,
     query_string: *const c_char,
@@ -136,16 +135,11 @@ fn leaves_indexes_alone(command: pg_sys::NodeTag) -> bool {
 /// # Safety
 /// Only Postgres calls it.
 unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _: *mut c_void) {
+    use pg_sys::XactEvent::*;
     match event {
-        pg_sys::XactEvent::XACT_EVENT_PRE_COMMIT | pg_sys::XactEvent::XACT_EVENT_PRE_PREPARE => {
-            if is_any_waiting() {
-                // SAFETY: called by Postgres, as this is.
-                unsafe { join(true) };
-            }
-        }
-        pg_sys::XactEvent::XACT_EVENT_COMMIT
-        | pg_sys::XactEvent::XACT_EVENT_PREPARE
-        | pg_sys::XactEvent::XACT_EVENT_ABORT => forget(),
+        // SAFETY: called by Postgres, as this is.
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE if is_any_waiting() => unsafe { join(true) },
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => forget(),
         _ => {}
     }
 }

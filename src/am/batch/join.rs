@@ -12,7 +12,6 @@ use walia_core::types::{Error, HeapTid};
 use super::live::live;
 use super::rows::{Vectors, WaitingRows};
 use super::target::{OpenTarget, Target};
-use super::transaction::Waiting;
 use crate::am::build::threads::with_pool;
 use crate::am::counters;
 use crate::error::{Result, SqlError};
@@ -35,19 +34,19 @@ pub fn graph_memory(memory: usize) -> usize {
 }
 
 /// Joins rows to their index, and forgets them. Where it fails, they go on waiting.
-pub fn join(target: &Target, waiting: &mut Waiting, memory: usize) -> Result<()> {
+pub fn join(target: &Target, waiting: &mut WaitingRows, memory: usize) -> Result<()> {
     let Some(opened) = OpenTarget::open(target) else { return Ok(()) };
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
     // SAFETY: open and locked as for an INSERT, and of Postgres's own access method, as all are that wait.
-    let mut wanted = unsafe { live(opened.heap, waiting.rows.heap_tids()) }?;
+    let mut wanted = unsafe { live(opened.heap, waiting.heap_tids()) }?;
     let index = store::open(opened.store()).map_err(failed)?;
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
     if failed_before {
-        leave_out(&index, &waiting.rows, &mut wanted).map_err(failed)?;
+        leave_out(&index, waiting, &mut wanted).map_err(failed)?;
     }
     let count = wanted.iter().filter(|wanted| **wanted).count();
-    let rows = Wanted { rows: &waiting.rows, vectors: waiting.rows.vectors(), wanted: &wanted, next: 0 };
+    let rows = Wanted { rows: waiting, vectors: waiting.vectors(), wanted: &wanted, next: 0 };
     let joining = Joining { index: &index, memory, failed: &failed };
     if count < FEW {
         joining.one_by_one(rows)?;
@@ -64,8 +63,7 @@ pub fn join(target: &Target, waiting: &mut Waiting, memory: usize) -> Result<()>
         connect(&index).map_err(failed)?;
     }
     counters::add_inserts(&index.store, count as u64);
-    waiting.rows = WaitingRows::default();
-    waiting.may_be_joined = false;
+    *waiting = WaitingRows::default();
     Ok(())
 }
 

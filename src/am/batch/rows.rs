@@ -19,6 +19,8 @@ const NO_VECTOR: u32 = u32::MAX;
 /// The rows in the order in which they came.
 #[derive(Default)]
 pub struct WaitingRows {
+    /// Whether a join of them has failed: the index may hold some.
+    pub may_be_joined: bool,
     rows: Vec<HeapTid>,
     /// Vectors that are in memory, each after its length.
     bytes: Vec<u8>,

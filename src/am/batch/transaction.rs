@@ -8,7 +8,7 @@ use walia_core::arena::Arena;
 use walia_core::graph::Contents;
 use walia_core::types::{HeapTid, Parameters};
 
-use super::join::join;
+use super::join::{graph_memory, join};
 use super::rows::WaitingRows;
 use super::target::Target;
 use crate::am::column;
@@ -28,7 +28,7 @@ const SPILL_SHARE: usize = 16;
 
 /// The rows of an index.
 #[derive(Default)]
-pub struct Batch {
+struct Batch {
     /// How many rows were inserted.
     inserted: u32,
     /// Those that wait, once they are more than a few.
@@ -36,10 +36,8 @@ pub struct Batch {
 }
 
 /// Rows that wait.
-pub struct Waiting {
-    pub rows: WaitingRows,
-    /// Whether a join has failed: the index may hold some of the rows.
-    pub may_be_joined: bool,
+struct Waiting {
+    rows: WaitingRows,
     parameters: Parameters,
     /// As many rows as a graph in memory can hold.
     most: usize,
@@ -89,7 +87,7 @@ pub unsafe fn take(
         let vector = unsafe { column::vector(datum, &waiting.parameters) }?;
         waiting.rows.push(heap_tid, Some(vector.bytes()))?;
         if waiting.rows.len() >= waiting.most {
-            join(&target, waiting, memory())?;
+            join(&target, &mut waiting.rows, memory())?;
         }
         make_room(batches)?;
         Ok(true)
@@ -136,7 +134,7 @@ fn join_if(is_wanted: impl Fn(&Target, &Waiting) -> bool) -> Result<()> {
                 && waiting.rows.len() > 0
                 && is_wanted(target, waiting)
             {
-                join(target, waiting, memory())?;
+                join(target, &mut waiting.rows, memory())?;
             }
         }
         Ok(())
@@ -160,7 +158,7 @@ fn make_room(batches: &mut HashMap<Target, Batch>) -> Result<()> {
         if waiting.rows.spillable() > memory() / SPILL_SHARE {
             waiting.rows.spill()?;
         } else {
-            join(target, waiting, memory())?;
+            join(target, &mut waiting.rows, memory())?;
         }
     }
     Ok(())
@@ -182,7 +180,7 @@ impl Waiting {
             Contents { nodes: some, duplicates: 0, asides: 0, vector_size: parameters.vector_size() };
         let estimate = Arena::estimate(&parameters, guc::build_threads(), &contents);
         let of_row = (estimate.spilled.unwrap_or(estimate.whole) / some).max(1);
-        let most = super::join::graph_memory(memory()) / of_row as usize;
-        Ok(Self { rows: WaitingRows::default(), may_be_joined: false, parameters, most: most.max(1) })
+        let most = graph_memory(memory()) / of_row as usize;
+        Ok(Self { rows: WaitingRows::default(), parameters, most: most.max(1) })
     }
 }
