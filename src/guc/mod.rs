@@ -49,7 +49,8 @@ static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static PGVECTOR_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
-static BATCH_INSERTS: GucSetting<bool> = GucSetting::<bool>::new(true);
+#[cfg(debug_assertions)]
+static BATCH_INSERTS: GucSetting<bool> = GucSetting::<bool>::new(false);
 static LOG_MIN_SCAN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -177,16 +178,6 @@ pub fn define() {
         },
         || {
             GucRegistry::define_bool_guc(
-                c"walia.batch_inserts",
-                c"Enables joining the rows of a transaction to an index together.",
-                c"Rows of a transaction that inserts many wait until it looks at the index, or commits.",
-                &BATCH_INSERTS,
-                GucContext::Userset,
-                FLAGS,
-            );
-        },
-        || {
-            GucRegistry::define_bool_guc(
                 c"walia.pgvector_settings",
                 c"Enables the use of pgvector's settings.",
                 c"hnsw.ef_search, hnsw.iterative_scan and hnsw.max_scan_tuples apply where they are set and the setting of the same name in walia is not.",
@@ -205,6 +196,17 @@ pub fn define() {
                 i32::MAX,
                 GucContext::Suset,
                 FLAGS | GucFlags::UNIT_MS,
+            );
+        },
+        #[cfg(debug_assertions)]
+        || {
+            GucRegistry::define_bool_guc(
+                c"walia.batch_inserts",
+                c"Enables joining the rows of a transaction to an index together.",
+                c"Only debug builds have it, until it is finished.",
+                &BATCH_INSERTS,
+                GucContext::Userset,
+                FLAGS,
             );
         },
         #[cfg(debug_assertions)]
@@ -324,9 +326,12 @@ pub fn heal() -> usize {
     if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
 }
 
-/// Whether rows of big transactions wait, to be joined to an index together.
+/// Whether rows of big transactions wait, to be joined to an index together: in debug builds only, see `am::batch`.
 pub fn batch_inserts() -> bool {
-    BATCH_INSERTS.get()
+    #[cfg(debug_assertions)]
+    return BATCH_INSERTS.get();
+    #[cfg(not(debug_assertions))]
+    false
 }
 
 /// The time from which on a search is logged; `None` for never.

@@ -10,6 +10,9 @@ use crate::scan::{assert_complete, assert_sound, by_index};
 use crate::server::{Cluster, wait_until};
 use crate::stop_points::{Stopper, run_to};
 
+/// Off as yet, see `src/am/batch/mod.rs`.
+const ON: &str = "walia.batch_inserts = on";
+
 const TABLE: &str = "CREATE EXTENSION IF NOT EXISTS walia; DROP TABLE IF EXISTS items;
     CREATE TABLE items (id bigint, v vecf32(8)) WITH (autovacuum_enabled = off);
     CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)";
@@ -41,7 +44,7 @@ fn assert_rows(client: &mut Client, rows: i64) {
 /// A search, a check and a cursor of the transaction itself see what it has inserted; others see it after the commit.
 #[test]
 fn are_seen_by_their_transaction() {
-    let cluster = Cluster::start(&["max_prepared_transactions = 2"]);
+    let cluster = Cluster::start(&[ON, "max_prepared_transactions = 2"]);
     let (mut client, mut other) = (cluster.connect(), cluster.connect());
     client.batch_execute(TABLE).unwrap();
     client.batch_execute(&format!("BEGIN; {}", insert(1, 2000))).unwrap();
@@ -71,7 +74,7 @@ fn are_seen_by_their_transaction() {
 /// Workers of a parallel query do not see what the leader keeps.
 #[test]
 fn are_seen_by_parallel_workers() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[ON]);
     let mut client = cluster.connect();
     client.batch_execute(TABLE).unwrap();
     let version: i32 =
@@ -86,7 +89,7 @@ fn are_seen_by_parallel_workers() {
 /// A row of a subtransaction that is rolled back, whose heap TID a vacuum gives away, takes no other row's place.
 #[test]
 fn are_looked_at_before_they_join() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[ON]);
     let (mut client, mut other) = (cluster.connect(), cluster.connect());
     for searches in [false, true] {
         client.batch_execute(TABLE).unwrap();
@@ -110,7 +113,7 @@ fn are_looked_at_before_they_join() {
 /// Rows are for one file of an index, which a command may replace, and ROLLBACK TO brings back.
 #[test]
 fn stay_with_their_file() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[ON]);
     let mut client = cluster.connect();
     let commands = [
         ("TRUNCATE items", 0),
@@ -139,7 +142,7 @@ fn stay_with_their_file() {
 /// A join that is cancelled inside an error that is caught loses no row, and takes none twice.
 #[test]
 fn survive_a_join_that_fails() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[ON]);
     let mut client = cluster.connect();
     client.batch_execute("CREATE EXTENSION walia").unwrap();
     let has_stop_points = "SELECT EXISTS (SELECT FROM pg_settings WHERE name = 'walia.stop_points')";
@@ -215,7 +218,7 @@ fn survive_a_join_that_fails() {
 /// Triggers, functions, procedures and concurrent builds find what they must.
 #[test]
 fn are_joined_for_whoever_asks() {
-    let cluster = Cluster::start(&[]);
+    let cluster = Cluster::start(&[ON]);
     let mut client = cluster.connect();
     client.batch_execute(TABLE).unwrap();
     client
@@ -276,7 +279,7 @@ fn are_joined_for_whoever_asks() {
 /// With little memory rows wait in a file, and many indexes share one limit; a file left behind is none.
 #[test]
 fn keep_within_their_memory() {
-    let cluster = Cluster::start(&["maintenance_work_mem = '1MB'", "log_temp_files = 0"]);
+    let cluster = Cluster::start(&[ON, "maintenance_work_mem = '1MB'", "log_temp_files = 0"]);
     let mut client = cluster.connect();
     client
         .batch_execute(
@@ -327,7 +330,7 @@ fn keep_within_their_memory() {
 /// Pages are changed once for many rows: a COPY writes a part of the WAL that rows inserted one by one write.
 #[test]
 fn write_less_wal() {
-    let cluster = Cluster::start(&["full_page_writes = off"]);
+    let cluster = Cluster::start(&[ON, "full_page_writes = off"]);
     let mut client = cluster.connect();
     let mut written = |batches: bool| -> i64 {
         client.batch_execute(TABLE).unwrap();

@@ -40,7 +40,7 @@ use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
-const SPARSE: u64 = 4;
+const SPARSE: u64 = 32;
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
