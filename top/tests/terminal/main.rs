@@ -88,7 +88,10 @@ fn shows_how_far_builds_and_vacuums_are() {
     cluster
         .connect()
         .batch_execute(
-            "CREATE FUNCTION slow(v vecf32) RETURNS vecf32 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.003); RETURN v; END';
+            "CREATE FUNCTION slow(v vecf32) RETURNS vecf32 IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.001); RETURN v; END';
+             -- Threads get a thousand rows at a time, and what is left is told from several.
+             INSERT INTO items SELECT 3000 + i, (SELECT array_agg(sin(i * j + 0.5))::real[] FROM generate_series(1, 16) AS j)
+             FROM generate_series(1, 5000) AS i;
              DELETE FROM items WHERE id % 3 = 0",
         )
         .unwrap();
