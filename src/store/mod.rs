@@ -26,7 +26,7 @@ use walia_core::types::{HeapTid, PAGE_SIZE, Result};
 
 use crate::memory;
 use crate::quantizers::OfProcess;
-pub use relation::RelationStore;
+pub use relation::{RelationStore, key_of};
 
 const _: () = assert!(pg_sys::BLCKSZ as usize == PAGE_SIZE, "walia's pages have 8 KiB");
 

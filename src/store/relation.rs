@@ -159,15 +159,7 @@ impl RelationStore {
     /// What tells the index, as long as it is not rewritten, from all others of the cluster.
     pub fn key(&self) -> Key {
         // SAFETY: the relation is open.
-        let relation = unsafe { &*self.index };
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let file = (relation.rd_node.dbNode, relation.rd_node.spcNode, relation.rd_node.relNode.to_u32());
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let file =
-            (relation.rd_locator.dbOid, relation.rd_locator.spcOid, relation.rd_locator.relNumber.to_u32());
-        let (database, tablespace, number) = file;
-        let owner = relation.rd_backend as u32;
-        Key([database.to_u32(), tablespace.to_u32(), number, relation.rd_id.to_u32(), owner])
+        unsafe { key_of(self.index) }
     }
 
     /// What came of read-ahead.
@@ -217,6 +209,23 @@ impl RelationStore {
         }
         Err(Error::Corrupt { block, slot: 0, what: "link to a block past the end" })
     }
+}
+
+/// What tells an index, as long as it is not rewritten, from all others of the cluster.
+///
+/// # Safety
+/// `relation` is open.
+pub unsafe fn key_of(relation: pg_sys::Relation) -> Key {
+    // SAFETY: by the caller's promise.
+    let relation = unsafe { &*relation };
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    let file = (relation.rd_node.dbNode, relation.rd_node.spcNode, relation.rd_node.relNode.to_u32());
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    let file =
+        (relation.rd_locator.dbOid, relation.rd_locator.spcOid, relation.rd_locator.relNumber.to_u32());
+    let (database, tablespace, number) = file;
+    let owner = relation.rd_backend as u32;
+    Key([database.to_u32(), tablespace.to_u32(), number, relation.rd_id.to_u32(), owner])
 }
 
 /// A page under a share lock.

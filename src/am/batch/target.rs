@@ -1,17 +1,16 @@
 //! Which file of which index rows are for.
 
 use pgrx::pg_sys;
+use walia_core::counters::Key;
 
-use crate::store::RelationStore;
+use crate::store::{RelationStore, key_of};
 
-/// An index, its table and its file.
+/// An index with its file, and its table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
-    /// The index.
-    pub index: u32,
+    index: Key,
     heap: u32,
     access_method: u32,
-    file: u32,
 }
 
 impl Target {
@@ -20,15 +19,17 @@ impl Target {
     /// # Safety
     /// Both relations are open, and the index is a walia_hnsw index of the table.
     pub unsafe fn of(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
+        // SAFETY: by the caller's promise; an open relation has its row of pg_class.
+        let (heap, access_method) = unsafe { ((*heap).rd_id, (*(*index).rd_rel).relam) };
         // SAFETY: by the caller's promise.
-        let (index, heap) = unsafe { (&*index, &*heap) };
-        #[cfg(any(feature = "pg14", feature = "pg15"))]
-        let file = index.rd_node.relNode.to_u32();
-        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
-        let file = index.rd_locator.relNumber.to_u32();
-        // SAFETY: an open relation has its row of pg_class.
-        let access_method = unsafe { (*index.rd_rel).relam }.to_u32();
-        Self { index: index.rd_id.to_u32(), heap: heap.rd_id.to_u32(), access_method, file }
+        let index = unsafe { key_of(index) };
+        Self { index, heap: heap.to_u32(), access_method: access_method.to_u32() }
+    }
+
+    /// The OID of the index.
+    pub fn index(&self) -> u32 {
+        let Key([_, _, _, index, _]) = self.index;
+        index
     }
 }
 
@@ -52,7 +53,7 @@ impl OpenTarget {
         };
         // The table first, as every command locks it.
         let heap = open(target.heap)?;
-        let index = open(target.index);
+        let index = open(target.index());
         let opened = Self { index: index.unwrap_or(std::ptr::null_mut()), heap };
         // SAFETY: both are open; another index may have got the number of one that is gone, of no other table.
         let is_same = index.is_some_and(|index| unsafe { Target::of(index, heap) } == *target);

@@ -103,7 +103,7 @@ pub fn is_any_waiting() -> bool {
 
 /// Joins the rows that wait for an index.
 pub fn join_waiting(index: pg_sys::Oid) -> Result<()> {
-    join_if(|target, _| target.index == index.to_u32())
+    join_if(|target, _| target.index() == index.to_u32())
 }
 
 /// Joins all rows that wait.

@@ -1,8 +1,7 @@
 //! The program as it is used: in a pseudo-terminal, watching a server that searches, imports, crashes and refuses.
 
 mod pty;
-// The project's whole-cluster tests use the rest of it.
-#[allow(dead_code)]
+#[expect(dead_code, reason = "the project's whole-cluster tests use the rest of it")]
 #[path = "../../../tests/cluster/server.rs"]
 mod server;
 
