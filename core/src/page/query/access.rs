@@ -9,7 +9,7 @@ use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
 use crate::page::format::places::{Places, set_code_at, set_link_at};
-use crate::page::format::slotted::Page;
+use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{NodeHeader, OwnedHeader, TupleKind};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
@@ -238,4 +238,32 @@ impl<Store: PageStore> Index<Store> {
         }
         Ok(())
     }
+}
+
+/// A live node on a page.
+pub(in crate::page) struct LiveNode {
+    /// Where.
+    pub link: Link,
+    /// Its level.
+    pub level: u8,
+}
+
+/// The live nodes on a page; none when it is of another kind or new.
+pub(in crate::page) fn live_nodes<Store: PageStore>(
+    index: &Index<Store>,
+    page: &Page,
+    block: u32,
+) -> Result<Vec<LiveNode>> {
+    let mut nodes = Vec::new();
+    if page.is_new() || page.kind(block)? != PageKind::Data {
+        return Ok(nodes);
+    }
+    for slot in 1..=page.slot_count() {
+        if let Some(node) = Node::in_slot(&index.schema.layout, page, block, slot)?.filter(Node::is_live) {
+            let header = node.header();
+            let link = Link { block, slot, version: header.version };
+            nodes.push(LiveNode { link, level: header.level });
+        }
+    }
+    Ok(nodes)
 }

@@ -1,7 +1,8 @@
 //! Step 2 of a vacuum: links to tombstones are replaced, without a search of the graph. On demand, all that
 //! lead nowhere are.
 
-use super::{Vacuum, VacuumStatistics, live_nodes};
+use super::{Vacuum, VacuumStatistics};
+use crate::page::query::access::live_nodes;
 use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::slotted::Page;

@@ -38,10 +38,8 @@ mod reach;
 pub(super) use reach::count_unreachable;
 
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
-use crate::page::format::node::Node;
-use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::AsideKind;
-use crate::page::query::access::State;
+use crate::page::query::access::{State, live_nodes};
 use crate::page::query::index::Index;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
@@ -282,28 +280,6 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         }
         Ok(best)
     }
-}
-
-/// A live node on a page.
-struct LiveNode {
-    link: Link,
-    level: u8,
-}
-
-/// The live nodes on a page; none when it is of another kind or new.
-fn live_nodes<Store: PageStore>(index: &Index<Store>, page: &Page, block: u32) -> Result<Vec<LiveNode>> {
-    let mut nodes = Vec::new();
-    if page.is_new() || page.kind(block)? != PageKind::Data {
-        return Ok(nodes);
-    }
-    for slot in 1..=page.slot_count() {
-        if let Some(node) = Node::in_slot(&index.schema.layout, page, block, slot)?.filter(Node::is_live) {
-            let header = node.header();
-            let link = Link { block, slot, version: header.version };
-            nodes.push(LiveNode { link, level: header.level });
-        }
-    }
-    Ok(nodes)
 }
 
 /// Kinds of rows that stay in the index, as far as a pass has met them.

@@ -8,13 +8,13 @@
 //! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
 //! reached.
 
-use super::live_nodes;
 use crate::graph::Candidate;
 use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
 use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::query::access::List;
+use crate::page::query::access::live_nodes;
 use crate::page::query::index::Index;
 use crate::page::query::vectors::Vectors;
 use crate::page::store::PageStore;

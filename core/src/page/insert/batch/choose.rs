@@ -46,7 +46,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
                 }
             }
         }
-        self.write_page()
+        self.publish_rest()
     }
 
     /// Chooses a node's neighbours and publishes it, or leaves its rows to a node that holds its vector.
@@ -54,6 +54,11 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         self.linker.vectors.limit_memory();
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
+        if self.was_empty {
+            let layers = (0..=self.graph.level(node)).map(|layer| self.as_built(node, layer)).collect();
+            let vector = index.schema.decode(&payload).to_vec();
+            return self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 });
+        }
         let query = query_of(index, &payload)?.with_notes(Expansions::default());
         let found = self.search(node, &query)?;
         let nearest = found.first().map_or(&[][..], Vec::as_slice);
@@ -71,6 +76,12 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         }
         let vector = query.vector().to_vec();
         self.publish(Chosen { node, payload, vector, layers, rows_taken })
+    }
+
+    /// The neighbours that a node has in the batch, on a layer.
+    fn as_built(&self, node: u32, layer: u8) -> Vec<(Neighbour, Vec<u8>)> {
+        let of_batch = |other| Some((self.neighbour(other, layer)?, self.graph.code(other).to_vec()));
+        self.graph.links(node, layer).filter_map(of_batch).collect()
     }
 
     /// The nodes on pages that are near to a node of the batch, by layer from 0, nearest first.

@@ -1,6 +1,7 @@
 //! Nodes between the choice of their neighbours and their pages.
 
 use crate::types::Link;
+use std::collections::VecDeque;
 
 /// A neighbour of a node of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,7 +30,7 @@ pub(super) struct Chosen {
 #[derive(Default)]
 pub(super) struct NewPage {
     /// They, in the order of their slots.
-    pub nodes: Vec<Chosen>,
+    pub nodes: VecDeque<Chosen>,
 }
 
 impl NewPage {

@@ -8,9 +8,10 @@
 //! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
 //!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
-//!    found and the node's neighbours in the batch.
+//!    found and the node's neighbours in the batch. In an index without a node there is nothing to search for:
+//!    each node has the neighbours that it has in the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
-//!    neighbours together. Each node leads to nodes that are there only, so that no prefix of the units has a
+//!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so that no prefix of the units has a
 //!    link to what does not exist. Nothing leads to the new ones yet but their like. Rows that a node's tuple
 //!    has no room for follow in units of their own.
 //! 3. **Links to them**, see `offer`, when all nodes are there: the new nodes are offered to their neighbours
@@ -18,7 +19,10 @@
 //!    one page are decided together, and made in one unit, as far as memory holds them.
 //! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are dropped;
 //!    a node without a live one is linked as an insertion links it.
-//! 5. **Entry point**, as in an insertion, for one node of the highest level.
+//! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that was empty it becomes that,
+//!    whatever is there by now.
+//! 6. **Others.** Who has inserted into an index while it seemed to be empty has met no node of the batch, nor
+//!    has the batch met theirs: those nodes are linked again, from the entry point on.
 //!
 //! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
 //! of its back-links.
@@ -26,16 +30,17 @@
 mod choose;
 mod chosen;
 mod offer;
+mod others;
 mod publish;
 
 use crate::graph::EditableGraph;
-use crate::page::format::meta::Meta;
+use crate::page::format::meta::{META_BLOCK, Meta};
 use crate::page::format::tuple::AsideKind;
 use crate::page::insert::{Insertion, query_of};
 use crate::page::link::Linker;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
 
@@ -64,7 +69,15 @@ impl<Store: PageStore> Index<Store> {
         batch.publish_all(progress)?;
         batch.offer_all(progress)?;
         batch.confirm()?;
-        batch.become_entry_point()
+        batch.become_entry_point()?;
+        batch.link_others()
+    }
+
+    /// Whether so many rows are a good part of the index. Who joins them should be alone in that: of what others
+    /// join at the same time no search can know.
+    pub fn is_small_beside(&self, rows: u64) -> Result<bool> {
+        let of_page = (PAGE_SIZE / self.schema.layout.node_size).max(1);
+        Ok(rows * SPARSE >= u64::from(self.store.block_count()?) * of_page as u64)
     }
 }
 
@@ -84,6 +97,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     page: NewPage,
     /// Links from nodes of the batch to what has died meanwhile, with their layer.
     dead: Vec<(Link, u8, Link)>,
+    /// Whether places that others have left are used, as long as there are any.
+    uses_places: bool,
     /// Whether the index had no node when the join began.
     was_empty: bool,
     /// Whether the batch has so many nodes that neighbours in it are near each other among all.
@@ -94,8 +109,6 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
     fn new(index: &'i Index<Store>, graph: &'g mut Graph, memory: usize) -> Result<Self> {
         let meta = Meta::read(&index.store)?;
         let len = graph.len() as usize;
-        let of_page = (PAGE_SIZE / index.schema.layout.node_size).max(1);
-        let of_index = u64::from(index.store.block_count()?) * of_page as u64;
         let (mut places, mut left, mut published) = (Vec::new(), Vec::new(), Vec::new());
         places.try_reserve_exact(len)?;
         places.resize(len, Link::NONE);
@@ -112,8 +125,9 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             published,
             page: NewPage::default(),
             dead: Vec::new(),
+            uses_places: true,
             was_empty: meta.entry().is_none(),
-            is_dense: len as u64 * SPARSE >= of_index,
+            is_dense: index.is_small_beside(len as u64)?,
         })
     }
 
@@ -125,15 +139,23 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         }
     }
 
-    /// Step 5.
+    /// Step 5. Whoever has become the entry point of an index that seemed to be empty knows no node of the batch.
     fn become_entry_point(&mut self) -> Result<()> {
         let level = |node: &u32| self.graph.level(*node);
         let Some(highest) = self.published.iter().copied().max_by_key(level) else { return Ok(()) };
-        let node = self.places[highest as usize];
-        let Some(payload) = self.index.payload(node)? else { return Ok(()) };
-        let query = query_of(self.index, &payload)?.with_notes(Expansions::default());
-        let linker = Linker::new(self.index, query.meta);
-        let mut insertion = Insertion { linker, query, payload, level: self.graph.level(highest) };
-        insertion.become_entry_point(node, !self.was_empty)
+        let (index, node, level) = (self.index, self.places[highest as usize], self.graph.level(highest));
+        if self.was_empty {
+            let mut unit = index.store.begin();
+            let mut meta = Meta::of_page(unit.lock(META_BLOCK)?)?;
+            meta.set_entry(node, level);
+            meta.write(unit.edit(META_BLOCK));
+            unit.commit()?;
+            index.store.stop_point(StopPoint::InsertEntryPointSet);
+            return Ok(());
+        }
+        let Some(payload) = index.payload(node)? else { return Ok(()) };
+        let query = query_of(index, &payload)?.with_notes(Expansions::default());
+        let linker = Linker::new(index, query.meta);
+        Insertion { linker, query, payload, level }.become_entry_point(node, true)
     }
 }

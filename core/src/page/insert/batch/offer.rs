@@ -28,10 +28,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Step 3.
     pub(super) fn offer_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let nodes = u64::from(self.graph.len());
-        let mut own = Vec::new();
-        own.try_reserve_exact(self.published.len())?;
-        own.extend(self.published.iter().map(|node| self.places[*node as usize]));
-        own.sort_unstable();
+        let own = self.own_places()?;
         let of_node = 2 * self.index.schema.layout.parameters.max_links(0);
         let most = (self.memory / size_of::<Offer>()).max(LEAST);
         let mut offers = Vec::new();

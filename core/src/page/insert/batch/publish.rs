@@ -1,4 +1,4 @@
-//! Step 2 of a join: nodes on new pages.
+//! Step 2 of a join: nodes on new pages, and in places that others have left.
 
 use super::Batch;
 use super::chosen::Chosen;
@@ -21,6 +21,7 @@ use crate::page::query::notes::{Expansions, Notes};
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
+use std::collections::VecDeque;
 
 /// Rows that are copied at a time.
 const ROWS: usize = 1024;
@@ -50,27 +51,51 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         Ok(taken + more)
     }
 
-    /// Publishes a node, on the page that is being filled if that can hold all of it.
+    /// Publishes a node, on the page that is being filled if a page can hold all of it.
     pub(super) fn publish(&mut self, chosen: Chosen) -> Result<()> {
         let layout = &self.index.schema.layout;
         let size = |chosen: &Chosen| (layout.node_size, upper_size(layout, self.graph.level(chosen.node)));
-        let mut sizes: Vec<_> = self.page.nodes.iter().map(size).collect();
-        sizes.push(size(&chosen));
-        if layout.payload_offset.is_some() && fit(&sizes) {
-            self.page.nodes.push(chosen);
-            return Ok(());
+        let size_of_node = size(&chosen);
+        if layout.payload_offset.is_none() || !fit(&[size_of_node]) {
+            return self.publish_in_parts(chosen);
         }
-        let alone = &sizes[sizes.len() - 1..];
-        if layout.payload_offset.is_some() && fit(alone) {
-            self.write_page()?;
-            self.page.nodes.push(chosen);
-            return Ok(());
+        let mut sizes: VecDeque<_> = self.page.nodes.iter().map(size).chain([size_of_node]).collect();
+        while !fit(&sizes) {
+            if self.use_place()? {
+                sizes.pop_front();
+            } else {
+                self.write_page()?;
+                break;
+            }
         }
-        self.publish_in_parts(chosen)
+        self.page.nodes.push_back(chosen);
+        Ok(())
+    }
+
+    /// Writes what is left of the nodes.
+    pub(super) fn publish_rest(&mut self) -> Result<()> {
+        while self.use_place()? {}
+        self.write_page()
+    }
+
+    /// Publishes the first node of the page that is being filled where another has left its place; false where
+    /// there is none.
+    fn use_place(&mut self) -> Result<bool> {
+        let store = &self.index.store;
+        if !self.uses_places || store.page_with_free_space(self.index.schema.layout.node_size).is_none() {
+            return Ok(false);
+        }
+        let blocks = store.block_count()?;
+        let Some(chosen) = self.page.nodes.pop_front() else { return Ok(false) };
+        let node = chosen.node;
+        self.publish_in_parts(chosen)?;
+        // What the map names is tombstones that are too young, if a page was added: that is the last time.
+        self.uses_places = self.places[node as usize].block < blocks;
+        Ok(true)
     }
 
     /// Writes the page that is being filled.
-    pub(super) fn write_page(&mut self) -> Result<()> {
+    fn write_page(&mut self) -> Result<()> {
         let nodes = std::mem::take(&mut self.page.nodes);
         if nodes.is_empty() {
             return Ok(());
@@ -210,9 +235,9 @@ fn upper_size(layout: &Layout, level: u8) -> usize {
 }
 
 /// Whether nodes and upper tuples of these sizes fit an empty page.
-fn fit(sizes: &[(usize, usize)]) -> bool {
+fn fit<'s>(sizes: impl IntoIterator<Item = &'s (usize, usize)>) -> bool {
     let mut space = Space::of_empty_page(0);
-    sizes.iter().flat_map(|(node, upper)| [*node, *upper]).filter(|size| *size > 0).all(|size| {
+    sizes.into_iter().flat_map(|(node, upper)| [*node, *upper]).filter(|size| *size > 0).all(|size| {
         let fits = space.fits(size);
         if fits {
             space.take(size);
