@@ -37,11 +37,13 @@ pub unsafe extern "C-unwind" fn aminsert(
     let (store, tid, value) =
         unsafe { (RelationStore::new(relation, heap), heap_tid(&*item), (!*is_null).then_some(*values)) };
     // The end of CREATE INDEX CONCURRENTLY inserts rows of other transactions. What an UPDATE leaves as it was finds
-    // its node at once.
+    // its node at once, and NULL needs none.
     // SAFETY: Postgres gives what it knows of the index.
     let may_wait = !unchanged && !unsafe { (*info).ii_Concurrent };
     // SAFETY: as above.
-    if unsafe { batch::take(relation, heap, value, tid, may_wait) }.or_raise() {
+    if let Some(value) = value.filter(|_| may_wait)
+        && unsafe { batch::take(relation, heap, value, tid) }.or_raise()
+    {
         memory::check();
         return false;
     }

@@ -359,7 +359,10 @@ fn batches_use_places_again() {
             join(&mut table, values).unwrap();
             table.assert_sound(&WRONG);
             let now = table.store.block_count().unwrap();
-            assert!(now <= pages + pages / 20 + 1, "{parameters:?}, round {round}: {pages} and then {now} pages");
+            assert!(
+                now <= pages + pages / 20 + 1,
+                "{parameters:?}, round {round}: {pages} and then {now} pages"
+            );
         }
         let query = table.random_vector();
         table.assert_complete(Some(&query), OPTIONS);

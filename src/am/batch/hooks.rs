@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::transaction::{forget, is_any_waiting, join_all, join_many};
+use super::transaction::{cut, end_waiting, forget, hand_over, is_any_waiting, join_all, join_many};
 use crate::error::OrRaise;
 use crate::error_context::enter;
 
@@ -14,6 +14,8 @@ thread_local! {
     static PREVIOUS_START: Cell<pg_sys::ExecutorStart_hook_type> = const { Cell::new(None) };
     static PREVIOUS_FINISH: Cell<pg_sys::ExecutorFinish_hook_type> = const { Cell::new(None) };
     static PREVIOUS_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
+    /// Whether EXPLAIN runs, which may show how long statements take.
+    static IS_EXPLAINING: Cell<bool> = const { Cell::new(false) };
 }
 
 // Postgres's own functions, as a hook calls them that an ERROR passes as if it were not there: with pgrx's, it would
@@ -46,6 +48,7 @@ pub fn define() {
         PREVIOUS_UTILITY.set(pg_sys::ProcessUtility_hook);
         pg_sys::ProcessUtility_hook = Some(process_utility);
         pg_sys::RegisterXactCallback(Some(at_event), std::ptr::null_mut());
+        pg_sys::RegisterSubXactCallback(Some(at_event_of_part), std::ptr::null_mut());
     }
 }
 
@@ -74,7 +77,10 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     unsafe { next(query) };
     if is_any_waiting() {
         // SAFETY: the query has not ended; called by Postgres, as this is.
-        unsafe { join((*query).instrument_options != 0) };
+        unsafe {
+            let is_shown = IS_EXPLAINING.get() && (*query).instrument_options != 0;
+            join(is_shown);
+        }
     }
 }
 
@@ -93,14 +99,23 @@ unsafe extern "C-unwind" fn process_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     // SAFETY: a command has its statement.
-    if is_any_waiting() && !leaves_indexes_alone(unsafe { (*(*statement).utilityStmt).type_ }) {
+    let command = unsafe { (*(*statement).utilityStmt).type_ };
+    if is_any_waiting() && !leaves_indexes_alone(command) {
         // SAFETY: called by Postgres, as this is.
         unsafe { join(true) };
     }
+    let outer = IS_EXPLAINING.replace(command == pg_sys::NodeTag::T_ExplainStmt || IS_EXPLAINING.get());
     let next = PREVIOUS_UTILITY.get().unwrap_or(standard_ProcessUtility);
     // SAFETY: as in `executor_start`.
     unsafe {
         next(statement, query_string, read_only_tree, context, parameters, environment, receiver, completion);
+    }
+    // After an ERROR, the end of the transaction, or of the part that is rolled back, does it.
+    IS_EXPLAINING.set(outer);
+    // The executor does not run for it.
+    if command == pg_sys::NodeTag::T_CopyStmt && is_any_waiting() {
+        // SAFETY: called by Postgres, as this is.
+        unsafe { join(false) };
     }
 }
 
@@ -137,9 +152,37 @@ fn leaves_indexes_alone(command: pg_sys::NodeTag) -> bool {
 unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _: *mut c_void) {
     use pg_sys::XactEvent::*;
     match event {
-        // SAFETY: called by Postgres, as this is.
-        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE if is_any_waiting() => unsafe { join(true) },
-        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => forget(),
+        XACT_EVENT_PRE_COMMIT | XACT_EVENT_PRE_PREPARE => {
+            end_waiting();
+            if is_any_waiting() {
+                // SAFETY: called by Postgres, as this is.
+                unsafe { join(true) };
+            }
+        }
+        XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
+            IS_EXPLAINING.set(false);
+            forget();
+        }
+        _ => {}
+    }
+}
+
+/// A SubXactCallback: a part of the transaction ends.
+///
+/// # Safety
+/// Only Postgres calls it.
+unsafe extern "C-unwind" fn at_event_of_part(
+    event: pg_sys::SubXactEvent::Type,
+    part: pg_sys::SubTransactionId,
+    parent: pg_sys::SubTransactionId,
+    _: *mut c_void,
+) {
+    match event {
+        pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => hand_over(part, parent),
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
+            IS_EXPLAINING.set(false);
+            cut(part);
+        }
         _ => {}
     }
 }

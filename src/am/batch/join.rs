@@ -1,16 +1,18 @@
 //! Joining the rows that wait to their index.
 
-use pgrx::PgSqlErrorCode;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use pgrx::{PgSqlErrorCode, pg_sys};
 use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::page::format::meta::META_BLOCK;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::query::schema::read_centroid;
 use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, Meta};
 use walia_core::types::{Error, HeapTid};
 
-use super::live::live;
-use super::rows::{Vectors, WaitingRows};
+use super::blocks::Blocks;
+use super::rows::{Records, WaitingRows};
 use super::target::{OpenTarget, Target};
 use crate::am::build::threads::with_pool;
 use crate::am::counters;
@@ -21,6 +23,8 @@ use crate::store::error::index_error;
 use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, check_for_interrupts};
 
+/// The lock of [`Alone`].
+const LOCK: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// Rows that are not worth a graph of their own.
 const FEW: usize = 64;
 /// Rows for each thread of a small graph.
@@ -33,79 +37,120 @@ pub fn graph_memory(memory: usize) -> usize {
     memory / 2
 }
 
-/// Joins rows to their index, and forgets them. Where it fails, they go on waiting.
-pub fn join(target: &Target, waiting: &mut WaitingRows, memory: usize) -> Result<()> {
-    let Some(opened) = OpenTarget::open(target) else { return Ok(()) };
+/// Joins rows to their index. Where it fails, they are to go on waiting.
+pub fn join(target: &Target, waiting: &mut WaitingRows, file: Option<&Blocks>, memory: usize) -> Result<()> {
+    let Some(opened) = OpenTarget::open(target)? else { return Ok(()) };
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
-    // SAFETY: open and locked as for an INSERT, and of Postgres's own access method, as all are that wait.
-    let mut wanted = unsafe { live(opened.heap, waiting.heap_tids()) }?;
     let index = store::open(opened.store()).map_err(failed)?;
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
-    if failed_before {
-        leave_out(&index, waiting, &mut wanted).map_err(failed)?;
-    }
-    let count = wanted.iter().filter(|wanted| **wanted).count();
-    let rows = Wanted { rows: waiting, vectors: waiting.vectors(), wanted: &wanted, next: 0 };
+    let held = if failed_before { held(&index, waiting, file).map_err(failed)? } else { Vec::new() };
+    let count = waiting.len() - held.len();
+    let rows = || Wanted { records: waiting.records(file), held: &held };
+    let alone = Alone::among(&opened, index.is_small_beside(count as u64).map_err(failed)?);
     let joining = Joining { index: &index, memory, failed: &failed };
-    if count < FEW {
-        joining.one_by_one(rows)?;
+    let mut file_of_graph = None;
+    let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), pool, &mut file_of_graph);
+    let joined = if count < FEW {
+        joining.one_by_one(rows())
     } else {
-        let mut file = None;
         let threads = build_threads().min(count.div_ceil(ROWS_OF_THREAD));
-        let joined = with_pool(threads, |pool| joining.by_graphs(rows, pool, &mut file));
-        drop(file);
-        joined.flatten()?;
-        memory::give_back();
-    }
+        // Where no thread can be started, one by one takes longer.
+        with_pool(threads, by_threads).unwrap_or_else(|_| joining.one_by_one(rows()))
+    };
+    drop(file_of_graph);
+    memory::give_back();
+    joined?;
     if failed_before {
         // Of an insertion that was broken off, nothing need lead to its node.
         connect(&index).map_err(failed)?;
     }
+    alone.end();
+    check_serializable(&opened);
     counters::add_inserts(&index.store, count as u64);
-    *waiting = WaitingRows::default();
     Ok(())
 }
 
-/// Leaves out the rows that the index holds.
-fn leave_out(
+/// The rows that the index holds, in order.
+fn held(
     index: &Index<RelationStore>,
-    rows: &WaitingRows,
-    wanted: &mut [bool],
-) -> std::result::Result<(), Error> {
-    let rows = rows.heap_tids();
-    let mut order = Vec::new();
-    order.try_reserve_exact(rows.len())?;
-    order.extend((0..rows.len()).filter(|row| wanted[*row]));
-    order.sort_unstable_by_key(|row| rows[*row]);
+    waiting: &WaitingRows,
+    file: Option<&Blocks>,
+) -> std::result::Result<Vec<HeapTid>, Error> {
+    let mut rows = Vec::new();
+    rows.try_reserve_exact(waiting.len())?;
+    let mut records = waiting.records(file);
+    while let Some(heap_tid) = records.advance()? {
+        rows.push((heap_tid, false));
+    }
+    rows.sort_unstable();
     index.for_each_row(|heap_tid| {
-        if let Ok(at) = order.binary_search_by_key(&heap_tid, |row| rows[*row]) {
-            wanted[order[at]] = false;
+        if let Ok(at) = rows.binary_search_by_key(&heap_tid, |row| row.0) {
+            rows[at].1 = true;
         }
-    })
+    })?;
+    rows.retain(|row| row.1);
+    Ok(rows.into_iter().map(|row| row.0).collect())
 }
 
 /// The rows that are to be joined.
 struct Wanted<'r> {
-    rows: &'r WaitingRows,
-    vectors: Vectors<'r>,
-    wanted: &'r [bool],
-    next: usize,
+    records: Records<'r>,
+    /// Those that the index holds, in order.
+    held: &'r [HeapTid],
 }
 
 impl Wanted<'_> {
     /// The next one.
-    fn next(&mut self) -> Result<Option<(HeapTid, &[u8])>> {
-        while self.next < self.wanted.len() {
-            let row = self.next;
-            self.next += 1;
-            let Some(length) = self.vectors.length()? else { continue };
-            if self.wanted[row] {
-                return Ok(Some((self.rows.heap_tids()[row], self.vectors.vector(length)?)));
+    fn next(&mut self) -> std::result::Result<Option<(HeapTid, &[u8])>, Error> {
+        while let Some(heap_tid) = self.records.advance()? {
+            if self.held.binary_search(&heap_tid).is_err() {
+                return Ok(Some((heap_tid, self.records.vector())));
             }
-            self.vectors.vector(length)?;
         }
         Ok(None)
+    }
+}
+
+/// The lock of who is alone in joining many rows to an index that has few: nobody else who takes it, and nobody who
+/// has it, waits for anything else meanwhile.
+struct Alone<'t>(Option<&'t OpenTarget>);
+
+impl<'t> Alone<'t> {
+    fn among(opened: &'t OpenTarget, is_wanted: bool) -> Self {
+        let opened = is_wanted.then_some(opened);
+        if let Some(opened) = opened {
+            // SAFETY: the index is open. An ERROR's cleanup gives the lock back.
+            unsafe { pg_sys::LockPage(opened.index, META_BLOCK, LOCK) };
+        }
+        Self(opened)
+    }
+
+    fn end(self) {
+        if let Some(opened) = self.0 {
+            // SAFETY: as above, and locked there.
+            unsafe { pg_sys::UnlockPage(opened.index, META_BLOCK, LOCK) };
+        }
+    }
+}
+
+/// Looks for transactions that have read the index since a row began to wait, and did not find it: Postgres has
+/// looked for those that read it before.
+fn check_serializable(opened: &OpenTarget) {
+    unsafe extern "C-unwind" {
+        fn CheckForSerializableConflictIn(
+            relation: pg_sys::Relation,
+            heap_tid: pg_sys::ItemPointer,
+            block: pg_sys::BlockNumber,
+        );
+    }
+    // SAFETY: the index is open, and no lock on a page is held; without a row and a block the whole of it is meant. An
+    // ERROR becomes a panic at this boundary.
+    unsafe {
+        pg_guard_ffi_boundary(|| {
+            let (none, whole) = (std::ptr::null_mut(), pg_sys::InvalidBlockNumber);
+            CheckForSerializableConflictIn(opened.index, none, whole);
+        });
     }
 }
 
@@ -118,7 +163,7 @@ struct Joining<'i, Failed> {
 
 impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
     fn one_by_one(&self, mut rows: Wanted) -> Result<()> {
-        while let Some((heap_tid, vector)) = rows.next()? {
+        while let Some((heap_tid, vector)) = rows.next().map_err(&self.failed)? {
             self.index.insert(vector, heap_tid, false).map_err(&self.failed)?;
         }
         Ok(())
@@ -140,7 +185,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             Feeder::new(Settings::new(parameters, &centroid, schema.layout.max_level, memory), pool)
         };
         let (mut feeder, mut asides) = (begin(), Vec::new());
-        while let Some((heap_tid, vector)) = rows.next()? {
+        while let Some((heap_tid, vector)) = rows.next().map_err(&self.failed)? {
             check_for_interrupts();
             if schema.is_aside(vector) {
                 asides.try_reserve(1)?;

@@ -51,10 +51,11 @@
 //! `transaction` keeps the rows of all indexes, `rows` those of one; `hooks` says when they are joined, `join`
 //! does it.
 
+mod blocks;
 mod hooks;
 mod join;
-mod live;
 mod rows;
+mod speculative;
 mod target;
 mod transaction;
 

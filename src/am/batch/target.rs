@@ -1,16 +1,19 @@
 //! Which file of which index rows are for.
 
-use pgrx::pg_sys;
+use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::counters::Key;
 
+use crate::error::{Result, SqlError};
 use crate::store::{RelationStore, key_of};
+
+/// The lock of an INSERT.
+const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
 /// An index with its file, and its table.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     index: Key,
     heap: u32,
-    access_method: u32,
 }
 
 impl Target {
@@ -19,17 +22,21 @@ impl Target {
     /// # Safety
     /// Both relations are open, and the index is a walia_hnsw index of the table.
     pub unsafe fn of(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
-        // SAFETY: by the caller's promise; an open relation has its row of pg_class.
-        let (heap, access_method) = unsafe { ((*heap).rd_id, (*(*index).rd_rel).relam) };
         // SAFETY: by the caller's promise.
-        let index = unsafe { key_of(index) };
-        Self { index, heap: heap.to_u32(), access_method: access_method.to_u32() }
+        unsafe { Self { index: key_of(index), heap: (*heap).rd_id.to_u32() } }
     }
 
     /// The OID of the index.
     pub fn index(&self) -> u32 {
         let Key([_, _, _, index, _]) = self.index;
         index
+    }
+
+    /// Takes the lock of the statement that inserts for the transaction, or for the part of it that may be rolled back:
+    /// nobody shall drop the index or move it to another file while rows wait.
+    pub fn lock(&self) {
+        // SAFETY: in a transaction.
+        unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(self.index()), LOCK) }
     }
 }
 
@@ -39,25 +46,32 @@ pub struct OpenTarget {
     /// The index.
     pub index: pg_sys::Relation,
     /// Its table.
-    pub heap: pg_sys::Relation,
+    heap: pg_sys::Relation,
 }
 
 impl OpenTarget {
-    /// `None` where the index is gone, or has another file.
-    pub fn open(target: &Target) -> Option<Self> {
-        let lock = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
+    /// `None` where this transaction has dropped the index. What else gives it another file is a command, before which no
+    /// row is left waiting.
+    pub fn open(target: &Target) -> Result<Option<Self>> {
         let open = |relation: u32| {
             // SAFETY: in a transaction, or before its commit.
-            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation), lock) };
+            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation), LOCK) };
             (!relation.is_null()).then_some(relation)
         };
         // The table first, as every command locks it.
-        let heap = open(target.heap)?;
+        let Some(heap) = open(target.heap) else { return Ok(None) };
         let index = open(target.index());
         let opened = Self { index: index.unwrap_or(std::ptr::null_mut()), heap };
-        // SAFETY: both are open; another index may have got the number of one that is gone, of no other table.
-        let is_same = index.is_some_and(|index| unsafe { Target::of(index, heap) } == *target);
-        is_same.then_some(opened)
+        // SAFETY: both are open.
+        match index.map(|index| unsafe { Target::of(index, heap) } == *target) {
+            None => Ok(None),
+            Some(true) => Ok(Some(opened)),
+            Some(false) => Err(SqlError::new(
+                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
+                "index was given another file while rows of this transaction waited for it",
+            )
+            .hint("Set walia.batch_inserts to off, so that no row waits.")),
+        }
     }
 
     /// Its pages.

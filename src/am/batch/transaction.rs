@@ -1,6 +1,6 @@
 //! The rows that wait in this transaction, by index.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
 use pgrx::pg_sys;
@@ -8,8 +8,10 @@ use walia_core::arena::Arena;
 use walia_core::graph::Contents;
 use walia_core::types::{HeapTid, Parameters};
 
+use super::blocks::Blocks;
 use super::join::{graph_memory, join};
 use super::rows::WaitingRows;
+use super::speculative::is_speculative;
 use super::target::Target;
 use crate::am::column;
 use crate::error::Result;
@@ -23,13 +25,13 @@ const ONE_BY_ONE: u32 = 32;
 const BETWEEN_STATEMENTS: usize = 8192;
 /// The share of `maintenance_work_mem` for rows that wait; a graph takes the rest.
 const WAITING_SHARE: usize = 4;
-/// The share of it that is worth a file.
-const SPILL_SHARE: usize = 16;
+/// The least that is worth a block of the file. Where the largest batch is smaller there are very many.
+const LEAST_TO_SPILL: usize = 8192;
 
 /// The rows of an index.
 #[derive(Default)]
 struct Batch {
-    /// How many rows were inserted.
+    /// How many were inserted at once.
     inserted: u32,
     /// Those that wait, once they are more than a few.
     waiting: Option<Waiting>,
@@ -43,39 +45,49 @@ struct Waiting {
     most: usize,
 }
 
+/// Those of all indexes.
+#[derive(Default)]
+struct Batches {
+    of: HashMap<Target, Batch>,
+    /// The file of all.
+    blocks: Option<Blocks>,
+    /// Bytes of memory that all rows take.
+    memory: usize,
+}
+
 thread_local! {
-    static BATCHES: RefCell<HashMap<Target, Batch>> = RefCell::default();
+    static BATCHES: RefCell<Batches> = RefCell::default();
+    /// Whether the transaction has joined its rows for the last time.
+    static IS_ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
 /// Takes a row that is inserted into an index, to be joined to it later. False where it is to be inserted at once:
-/// as the first few are, those that `may_wait` forbids, and NULL, which no graph has.
+/// as the first few are.
 ///
 /// # Safety
 /// Called by `aminsert`: the relations are open, and `datum` is a value of the index's column.
 pub unsafe fn take(
     index: pg_sys::Relation,
     heap: pg_sys::Relation,
-    datum: Option<pg_sys::Datum>,
+    datum: pg_sys::Datum,
     heap_tid: HeapTid,
-    may_wait: bool,
 ) -> Result<bool> {
     // What a table's access method does with heap TIDs is known of Postgres's own.
-    // SAFETY: by the caller's promise.
-    let (target, access_method) = unsafe { (Target::of(index, heap), (*(*heap).rd_rel).relam) };
-    let may_wait = may_wait && guc::batch_inserts() && access_method == pg_sys::HEAP_TABLE_AM_OID;
+    // SAFETY: by the caller's promise; an open relation has its row of pg_class.
+    let is_heap = unsafe { (*(*heap).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID };
+    if !guc::batch_inserts() || !is_heap || IS_ENDING.get() {
+        return Ok(false);
+    }
     BATCHES.with_borrow_mut(|batches| {
-        let Some(datum) = datum.filter(|_| may_wait) else {
-            // A row that waits may have had this heap TID before it was rolled back.
-            return match batches.get_mut(&target) {
-                Some(Batch { waiting: Some(waiting), .. }) if waiting.rows.len() > 0 => {
-                    waiting.rows.push(heap_tid, None).map(|()| false)
-                }
-                _ => Ok(false),
-            };
-        };
-        let batch = batches.entry(target).or_default();
+        // SAFETY: by the caller's promise.
+        let target = unsafe { Target::of(index, heap) };
+        let batch = batches.of.entry(target).or_default();
         if batch.inserted < ONE_BY_ONE {
             batch.inserted += 1;
+            return Ok(false);
+        }
+        // SAFETY: by the caller's promise.
+        if unsafe { is_speculative(heap, heap_tid) } {
             return Ok(false);
         }
         let waiting = match &mut batch.waiting {
@@ -83,13 +95,20 @@ pub unsafe fn take(
             // SAFETY: by the caller's promise.
             none => none.insert(unsafe { Waiting::new(index, heap) }?),
         };
+        if waiting.rows.len() == 0 {
+            target.lock();
+        }
         // SAFETY: by the caller's promise.
         let vector = unsafe { column::vector(datum, &waiting.parameters) }?;
-        waiting.rows.push(heap_tid, Some(vector.bytes()))?;
+        let before = waiting.rows.memory();
+        // SAFETY: in a transaction.
+        let subtransaction = unsafe { pg_sys::GetCurrentSubTransactionId() };
+        waiting.rows.push(heap_tid, vector.bytes(), subtransaction)?;
+        batches.memory += waiting.rows.memory() - before;
         if waiting.rows.len() >= waiting.most {
-            join(&target, &mut waiting.rows, memory())?;
+            batches.join(&target)?;
         }
-        make_room(batches)?;
+        batches.make_room()?;
         Ok(true)
     })
 }
@@ -98,7 +117,7 @@ pub unsafe fn take(
 pub fn is_any_waiting() -> bool {
     let waits = |batch: &Batch| batch.waiting.as_ref().is_some_and(|waiting| waiting.rows.len() > 0);
     // A process that is terminated in a join runs further transactions before it ends.
-    BATCHES.with(|batches| batches.try_borrow().is_ok_and(|batches| batches.values().any(waits)))
+    BATCHES.with(|batches| batches.try_borrow().is_ok_and(|batches| batches.of.values().any(waits)))
 }
 
 /// Joins the rows that wait for an index.
@@ -111,58 +130,107 @@ pub fn join_all() -> Result<()> {
     join_if(|_, _| true)
 }
 
+/// The transaction joins its rows for the last time. What other libraries insert at its end does not wait.
+pub fn end_waiting() {
+    IS_ENDING.set(true);
+}
+
 /// Joins rows at the end of a statement: those of an index for which very many wait.
 pub fn join_many() -> Result<()> {
-    join_if(|_, waiting| waiting.rows.len() >= BETWEEN_STATEMENTS)
+    join_if(|_, rows| rows.len() >= BETWEEN_STATEMENTS)
 }
 
 /// Forgets all rows, with the transaction that has inserted them.
 pub fn forget() {
-    BATCHES.with(|batches| {
-        // A process that is terminated in a join ends without unwinding, and the rows end with it.
-        if let Ok(mut batches) = batches.try_borrow_mut()
-            && !batches.is_empty()
-        {
-            *batches = HashMap::new();
+    IS_ENDING.set(false);
+    with_batches(|batches| {
+        if !batches.of.is_empty() {
+            *batches = Batches::default();
         }
     });
 }
 
-fn join_if(is_wanted: impl Fn(&Target, &Waiting) -> bool) -> Result<()> {
-    BATCHES.with_borrow_mut(|batches| {
-        for (target, batch) in batches.iter_mut() {
-            if let Some(waiting) = &mut batch.waiting
-                && waiting.rows.len() > 0
-                && is_wanted(target, waiting)
-            {
-                join(target, &mut waiting.rows, memory())?;
-            }
+/// A subtransaction has ended: its rows are those of the one around it.
+pub fn hand_over(subtransaction: pg_sys::SubTransactionId, parent: pg_sys::SubTransactionId) {
+    with_batches(|batches| {
+        for waiting in batches.of.values_mut().filter_map(|batch| batch.waiting.as_mut()) {
+            waiting.rows.hand_over(subtransaction, parent);
         }
-        Ok(())
+    });
+}
+
+/// A subtransaction is rolled back, and its rows with it. It takes no memory.
+pub fn cut(subtransaction: pg_sys::SubTransactionId) {
+    with_batches(|batches| {
+        for waiting in batches.of.values_mut().filter_map(|batch| batch.waiting.as_mut()) {
+            waiting.rows.cut(subtransaction, batches.blocks.as_mut());
+        }
+    });
+}
+
+/// Does something at the end of a (sub)transaction.
+fn with_batches(work: impl FnOnce(&mut Batches)) {
+    BATCHES.with(|batches| {
+        // A process that is terminated in a join ends without unwinding, and the rows end with it.
+        if let Ok(mut batches) = batches.try_borrow_mut() {
+            work(&mut batches);
+        }
+    });
+}
+
+fn join_if(is_wanted: impl Fn(&Target, &WaitingRows) -> bool) -> Result<()> {
+    BATCHES.with_borrow_mut(|batches| {
+        let wanted = |(target, batch): (&Target, &Batch)| {
+            let rows = &batch.waiting.as_ref()?.rows;
+            (rows.len() > 0 && is_wanted(target, rows)).then_some(*target)
+        };
+        let mut targets: Vec<Target> = batches.of.iter().filter_map(wanted).collect();
+        targets.sort_unstable_by_key(Target::index);
+        targets.iter().try_for_each(|target| batches.join(target))
     })
 }
 
-/// Bytes of `maintenance_work_mem`.
-fn memory() -> usize {
-    // SAFETY: a setting.
-    unsafe { pg_sys::maintenance_work_mem as usize * 1024 }
+impl Batches {
+    /// Joins the rows of an index. Where it fails, they go on waiting.
+    fn join(&mut self, target: &Target) -> Result<()> {
+        let Some(Batch { waiting: Some(waiting), .. }) = self.of.get_mut(target) else { return Ok(()) };
+        join(target, &mut waiting.rows, self.blocks.as_ref(), maintenance_work_mem())?;
+        self.memory = self.memory.saturating_sub(waiting.rows.memory());
+        waiting.rows.clear(self.blocks.as_mut());
+        if self.blocks.as_ref().is_some_and(Blocks::is_empty) {
+            self.blocks = None;
+        }
+        Ok(())
+    }
+
+    /// Takes memory from the rows of some index where all of them have more than their share: a block where that is
+    /// worth one, and otherwise the join.
+    fn make_room(&mut self) -> Result<()> {
+        while self.memory > maintenance_work_mem() / WAITING_SHARE {
+            let waiting = |batch: &Batch| batch.waiting.as_ref().map_or(0, |waiting| waiting.rows.memory());
+            let most = self.of.iter_mut().max_by_key(|(_, batch)| waiting(batch));
+            let Some((target, Batch { waiting: Some(waiting), .. })) = most else { return Ok(()) };
+            if waiting.rows.spillable() < LEAST_TO_SPILL {
+                let target = *target;
+                self.join(&target)?;
+                continue;
+            }
+            let file = match &mut self.blocks {
+                Some(file) => file,
+                none => none.insert(Blocks::create()?),
+            };
+            let before = waiting.rows.memory();
+            waiting.rows.spill(file)?;
+            self.memory = (self.memory + waiting.rows.memory()).saturating_sub(before);
+        }
+        Ok(())
+    }
 }
 
-/// Takes memory from the rows of some index where all of them have more than their share: a file where that is worth
-/// one, and otherwise the join.
-fn make_room(batches: &mut HashMap<Target, Batch>) -> Result<()> {
-    let waiting = |batch: &Batch| batch.waiting.as_ref().map_or(0, |waiting| waiting.rows.memory());
-    // Most transactions write to one index, or a few.
-    while batches.values().map(waiting).sum::<usize>() > memory() / WAITING_SHARE {
-        let most = batches.iter_mut().max_by_key(|(_, batch)| waiting(batch));
-        let Some((target, Batch { waiting: Some(waiting), .. })) = most else { return Ok(()) };
-        if waiting.rows.spillable() > memory() / SPILL_SHARE {
-            waiting.rows.spill()?;
-        } else {
-            join(target, &mut waiting.rows, memory())?;
-        }
-    }
-    Ok(())
+/// Bytes.
+fn maintenance_work_mem() -> usize {
+    // SAFETY: a setting.
+    unsafe { pg_sys::maintenance_work_mem as usize * 1024 }
 }
 
 impl Waiting {
@@ -181,7 +249,7 @@ impl Waiting {
             Contents { nodes: some, duplicates: 0, asides: 0, vector_size: parameters.vector_size() };
         let estimate = Arena::estimate(&parameters, guc::build_threads(), &contents);
         let of_row = (estimate.spilled.unwrap_or(estimate.whole) / some).max(1);
-        let most = graph_memory(memory()) / of_row as usize;
+        let most = graph_memory(maintenance_work_mem()) / of_row as usize;
         Ok(Self { rows: WaitingRows::default(), parameters, most: most.max(1) })
     }
 }

@@ -2,13 +2,13 @@
 //! lead nowhere are.
 
 use super::{Vacuum, VacuumStatistics};
-use crate::page::query::access::live_nodes;
 use crate::page::format::meta::HINTS_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::slotted::Page;
 use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::query::access::List;
+use crate::page::query::access::live_nodes;
 use crate::page::store::{PageStore, StopPoint};
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
