@@ -1,6 +1,8 @@
 //! Rows of a big transaction, which wait and join the graph together: whatever the transaction does, each row is in the index
 //! once, and found by whoever may see it.
 
+mod others;
+
 use std::thread;
 
 use postgres::Client;

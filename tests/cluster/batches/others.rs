@@ -1,0 +1,254 @@
+//! Rows that wait, beside other sessions and rolled back parts.
+
+use std::io::Write;
+use std::ops::Range;
+use std::thread;
+
+use postgres::Client;
+use postgres::error::SqlState;
+
+use super::{ON, TABLE, assert_rows, count_by_index, insert};
+use crate::numbers::Numbers;
+use crate::scan::by_index;
+use crate::server::Cluster;
+use crate::stop_points::{Stopper, run_to};
+
+/// Rows that the index has entries of.
+const HELD: &str = "SELECT heap_tids + nulls FROM walia_info('items_v')";
+
+fn inserted(client: &mut Client) -> i64 {
+    let query = "SELECT inserts FROM walia_stat_indexes WHERE indexrelid = 'items_v'::regclass";
+    client.query_one(query, &[]).unwrap().get(0)
+}
+
+/// The index keeps its file while rows wait for it, and not after the part of the transaction that inserted them.
+#[test]
+fn hold_their_index() {
+    let cluster = Cluster::start(&[ON]);
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    client.batch_execute(TABLE).unwrap();
+    let space = "SET allow_in_place_tablespaces = on; CREATE TABLESPACE elsewhere LOCATION ''";
+    for command in space.split("; ") {
+        client.batch_execute(command).unwrap();
+    }
+    other.batch_execute("SET lock_timeout = '200ms'").unwrap();
+    let (there, back) =
+        ("ALTER INDEX items_v SET TABLESPACE elsewhere", "ALTER INDEX items_v SET TABLESPACE pg_default");
+    client.batch_execute(&format!("BEGIN; {}", insert(1, 500))).unwrap();
+    let error = other.batch_execute(there).unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{error:?}");
+    client.batch_execute("COMMIT").unwrap();
+    other.batch_execute(there).unwrap();
+    assert_rows(&mut client, 500);
+
+    client.batch_execute("BEGIN; SAVEPOINT s").unwrap();
+    client.batch_execute(&format!("{} ROLLBACK TO s", insert(501, 1000))).unwrap();
+    other.batch_execute(back).unwrap();
+    client.batch_execute(&insert(1001, 1500)).unwrap();
+    let error = other.batch_execute(there).unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::LOCK_NOT_AVAILABLE), "{error:?}");
+    client.batch_execute("COMMIT").unwrap();
+    assert_rows(&mut client, 1000);
+}
+
+/// Heap TIDs of rows that are rolled back come to rows that a partial index leaves out, and to new versions of rows that
+/// the index has: it has no entry for them.
+#[test]
+fn leave_their_heap_tids_when_they_are_rolled_back() {
+    let cluster = Cluster::start(&[ON]);
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    for again in [
+        "INSERT INTO items SELECT 10000 + i, array_fill(0.5::real, ARRAY[8])::vecf32 FROM generate_series(1, 400) AS i",
+        "UPDATE items SET id = id + 10000 WHERE id BETWEEN 131 AND 150",
+    ] {
+        client.batch_execute(TABLE).unwrap();
+        let partial = "DROP INDEX items_v; CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops) WHERE v <> array_fill(0.5::real, ARRAY[8])::vecf32";
+        if again.starts_with("INSERT") {
+            client.batch_execute(partial).unwrap();
+        }
+        client
+            .batch_execute(&format!(
+                "BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s",
+                insert(1, 150),
+                insert(151, 600)
+            ))
+            .unwrap();
+        other.batch_execute("VACUUM items").unwrap();
+        client.batch_execute(&format!("{again}; COMMIT")).unwrap();
+        by_index(&mut client, true);
+        let rows = "SELECT count(id), count(DISTINCT id) FROM (SELECT id FROM items WHERE v <> array_fill(0.5::real, ARRAY[8])::vecf32
+                    ORDER BY v <-> array_fill(0.5::real, ARRAY[8])::vecf32 OFFSET 0) AS s";
+        // Those without a vector are not among them.
+        let row = client.query_one(rows, &[]).unwrap();
+        assert_eq!((row.get::<_, i64>(0), row.get::<_, i64>(1)), (149, 149), "{again}");
+        let wrong = "SELECT count(*) FROM walia_check('items_v', true) WHERE severity = 'error'";
+        assert_eq!(client.query_one(wrong, &[]).unwrap().get::<_, i64>(0), 0, "{again}");
+        let held: i64 = client.query_one(HELD, &[]).unwrap().get(0);
+        assert_eq!(held, if again.starts_with("INSERT") { 149 } else { 150 }, "{again}");
+    }
+}
+
+/// What INSERT … ON CONFLICT inserts may be given up again: it does not wait.
+#[test]
+fn are_never_speculative() {
+    let cluster = Cluster::start(&[ON]);
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    client.batch_execute(&format!("{TABLE}; CREATE UNIQUE INDEX items_id ON items (id)")).unwrap();
+    client.batch_execute(&format!("BEGIN; {}", insert(1, 200))).unwrap();
+    let before = inserted(&mut client);
+    assert!(before < 100, "{before} rows were inserted at once");
+    let on_conflict = |from, to| insert(from, to).replace(';', " ON CONFLICT (id) DO NOTHING;");
+    client.batch_execute(&on_conflict(101, 400)).unwrap();
+    // Every 97th has no vector.
+    assert_eq!(inserted(&mut client) - before, 200);
+    client.batch_execute("COMMIT").unwrap();
+    assert_rows(&mut client, 400);
+
+    // One is given up while a row of the other session appears.
+    let mut stopper = Stopper::new(&cluster);
+    thread::scope(|scope| {
+        let row = "INSERT INTO items VALUES (1001, array_fill(3::real, ARRAY[8])::vecf32) ON CONFLICT (id) DO NOTHING";
+        let command = format!(
+            "SELECT setseed(0.25); BEGIN; SET LOCAL walia.stop_points = ''; {}
+             SET LOCAL walia.stop_points = 'insert published'; {row}; SET LOCAL walia.stop_points = ''; {} COMMIT",
+            insert(401, 600),
+            insert(601, 700)
+        );
+        let cluster = &cluster;
+        let session = scope.spawn(move || run_to(cluster, "", &command));
+        stopper.wait_for(1, "the insertion");
+        other
+            .batch_execute("INSERT INTO items VALUES (1001, array_fill(4::real, ARRAY[8])::vecf32)")
+            .unwrap();
+        stopper.release();
+        session.join().unwrap().unwrap();
+    });
+    assert_rows(&mut client, 701);
+    client.batch_execute("VACUUM items").unwrap();
+    assert_rows(&mut client, 701);
+}
+
+/// Who reads between an insertion and its join is found at the join: two that read what the other inserts cannot both
+/// commit.
+#[test]
+fn are_serializable() {
+    let cluster = Cluster::start(&[ON]);
+    let (mut one, mut two) = (cluster.connect(), cluster.connect());
+    one.batch_execute(TABLE).unwrap();
+    one.batch_execute(&insert(1, 400)).unwrap();
+    let near = |at: f64| {
+        format!("SELECT id FROM items ORDER BY v <-> array_fill({at}::real, ARRAY[8])::vecf32 LIMIT 1")
+    };
+    for client in [&mut one, &mut two] {
+        by_index(client, true);
+        client.batch_execute("BEGIN ISOLATION LEVEL SERIALIZABLE").unwrap();
+    }
+    one.query_one(&near(100.0), &[]).unwrap();
+    // These do not wait, and lie far from where the other reads.
+    let far = "INSERT INTO items SELECT i, array_fill(-50 - i, ARRAY[8])::real[]::vecf32 FROM generate_series(1001, 1032) AS i";
+    one.batch_execute(far).unwrap();
+    let waits = "INSERT INTO items SELECT i, array_fill(200, ARRAY[8])::real[]::vecf32 FROM generate_series(2001, 2050) AS i";
+    one.batch_execute(waits).unwrap();
+    two.query_one(&near(200.0), &[]).unwrap();
+    two.batch_execute("INSERT INTO items VALUES (3001, array_fill(100::real, ARRAY[8])::vecf32)").unwrap();
+    two.batch_execute("COMMIT").unwrap();
+    let error = one.batch_execute("COMMIT").unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{error:?}");
+    assert_rows(&mut two, 401);
+}
+
+/// A COPY of many rows, and a statement that EXPLAIN ANALYZE runs, join them before they end.
+#[test]
+fn are_joined_where_a_statement_ends() {
+    let cluster = Cluster::start(&[ON]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    client.batch_execute("BEGIN").unwrap();
+    let mut copy = client.copy_in("COPY items FROM STDIN").unwrap();
+    for id in 1..=9000 {
+        writeln!(copy, "{id}\t[{},{},0,1,2,3,4,5]", id % 95, id / 95).unwrap();
+    }
+    copy.finish().unwrap();
+    assert_eq!(inserted(&mut client), 9000);
+    client.batch_execute(&insert(9001, 9500)).unwrap();
+    assert!(inserted(&mut client) < 9100, "rows of a small statement wait");
+    client.batch_execute(&format!("EXPLAIN ANALYZE {}", insert(9501, 9600))).unwrap();
+    assert_eq!(inserted(&mut client), 9600);
+    client.batch_execute("COMMIT").unwrap();
+    assert_rows(&mut client, 9600);
+}
+
+/// Whatever a transaction does, and others meanwhile.
+#[test]
+fn are_what_the_table_holds() {
+    compare(0..3);
+}
+
+#[test]
+#[ignore = "long: make soak"]
+fn soak_of_random_transactions() {
+    compare(3..60);
+}
+
+fn compare(seeds: Range<u64>) {
+    let cluster = Cluster::start(&[ON, "maintenance_work_mem = '1MB'", "autovacuum = off"]);
+    let (mut client, mut other) = (cluster.connect(), cluster.connect());
+    client.batch_execute(TABLE).unwrap();
+    for seed in seeds {
+        let mut random = Numbers::new(seed);
+        let mut next = 1;
+        let mut depth = 0;
+        client.batch_execute("TRUNCATE items").unwrap();
+        client.batch_execute("BEGIN").unwrap();
+        for step in 0..60 {
+            let rows = 1 + random.below(400) as u32;
+            let range = (next, next + rows);
+            let command = match random.below(14) {
+                0..5 => insert(range.0, range.1),
+                5 => format!("UPDATE items SET v = array_fill({seed}::real, ARRAY[8])::vecf32 WHERE id % 17 = {}", rows % 17),
+                6 => format!("UPDATE items SET id = id + 1000000 WHERE id % 19 = {}", rows % 19),
+                7 => format!("DELETE FROM items WHERE id % 13 = {}", rows % 13),
+                8 => {
+                    depth += 1;
+                    format!("SAVEPOINT s{depth}")
+                }
+                9 if depth > 0 => {
+                    depth -= 1;
+                    format!("RELEASE s{}", depth + 1)
+                }
+                10 if depth > 0 => format!("ROLLBACK TO s{depth}"),
+                11 => format!(
+                    "DO $$ BEGIN {} IF {} % 2 = 0 THEN RAISE division_by_zero; END IF; EXCEPTION WHEN division_by_zero THEN NULL; END $$",
+                    insert(range.0, range.1),
+                    rows
+                ),
+                12 => "SELECT count(*) FROM (SELECT id FROM items ORDER BY v <-> array_fill(0.5::real, ARRAY[8])::vecf32 LIMIT 5) AS s".into(),
+                _ => "COMMIT; BEGIN".into(),
+            };
+            if command.starts_with("COMMIT") {
+                depth = 0;
+            }
+            next = range.1 + 1;
+            for command in command.split_inclusive("COMMIT;") {
+                client.batch_execute(command).unwrap_or_else(|error| panic!("{command}: {error:?}"));
+            }
+            match random.below(6) {
+                0 => other.batch_execute("VACUUM items").unwrap(),
+                1 => {
+                    other.batch_execute(&insert(100_000_000 + 100 * step, 100_000_050 + 100 * step)).unwrap()
+                }
+                _ => {}
+            }
+        }
+        client.batch_execute("COMMIT").unwrap();
+        by_index(&mut client, false);
+        let rows: i64 = client.query_one("SELECT count(*) FROM items", &[]).unwrap().get(0);
+        println!("seed {seed}: {rows} rows");
+        assert_rows(&mut client, rows);
+        client.batch_execute("VACUUM items").unwrap();
+        assert_rows(&mut client, rows);
+        let held: i64 = client.query_one(HELD, &[]).unwrap().get(0);
+        assert_eq!(held, rows);
+    }
+    assert_eq!(count_by_index(&mut other), count_by_index(&mut client));
+}
