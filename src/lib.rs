@@ -50,10 +50,7 @@ pub extern "C-unwind" fn _PG_init() {
     guc::define();
     am::options::define();
     am::definition::define();
-    // Nothing waits in a release yet: its statements pass no hook for it.
-    if cfg!(debug_assertions) {
-        am::batch::define();
-    }
+    am::batch::define();
     am::counters::define();
     plan::define();
 }

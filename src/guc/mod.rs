@@ -49,8 +49,7 @@ static HEAL: GucSetting<bool> = GucSetting::<bool>::new(true);
 static HEAL_BUDGET: GucSetting<i32> = GucSetting::<i32>::new(2);
 static PGVECTOR_SETTINGS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static BUILD_THREADS: GucSetting<i32> = GucSetting::<i32>::new(0);
-#[cfg(debug_assertions)]
-static BATCH_INSERTS: GucSetting<bool> = GucSetting::<bool>::new(false);
+static BATCH_INSERTS: GucSetting<bool> = GucSetting::<bool>::new(true);
 static LOG_MIN_SCAN_DURATION: GucSetting<i32> = GucSetting::<i32>::new(-1);
 #[cfg(debug_assertions)]
 static STOP_POINTS: GucSetting<Option<CString>> = GucSetting::<Option<CString>>::new(None);
@@ -198,12 +197,11 @@ pub fn define() {
                 FLAGS | GucFlags::UNIT_MS,
             );
         },
-        #[cfg(debug_assertions)]
         || {
             GucRegistry::define_bool_guc(
                 c"walia.batch_inserts",
                 c"Enables joining the rows of a transaction to an index together.",
-                c"Only debug builds have it, until it is finished.",
+                c"Rows of a transaction that inserts more than a few wait until somebody might look for them.",
                 &BATCH_INSERTS,
                 GucContext::Userset,
                 FLAGS,
@@ -326,12 +324,9 @@ pub fn heal() -> usize {
     if HEAL.get() { HEAL_BUDGET.get() as usize } else { 0 }
 }
 
-/// Whether rows of big transactions wait, to be joined to an index together: in debug builds only, see `am::batch`.
+/// Whether rows of big transactions wait, to be joined to an index together.
 pub fn batch_inserts() -> bool {
-    #[cfg(debug_assertions)]
-    return BATCH_INSERTS.get();
-    #[cfg(not(debug_assertions))]
-    false
+    BATCH_INSERTS.get()
 }
 
 /// The time from which on a search is logged; `None` for never.

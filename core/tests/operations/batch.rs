@@ -311,11 +311,12 @@ fn a_vacuum_in_the_middle_of_a_join() {
     }
 }
 
-/// Who inserts while a batch is joined to an empty index meets no node of it: in the end each finds the other.
+/// Who inserts while a batch is joined to an empty index meets no node of it, nor do the few nodes that an index has: in
+/// the end each finds the other.
 #[test]
 fn others_insert_while_an_index_is_filled() {
-    for at in (0..400).step_by(57) {
-        let mut table = Table::new(MemoryStore::new(), parameters(6, Metric::L2));
+    for (at, before) in (0..400).step_by(57).flat_map(|at| [(at, 0), (at, 40)]) {
+        let mut table = filled(parameters(6, Metric::L2), before);
         let values = random_values(&mut table, 400);
         let mut batch = Batch::new(&mut table, values);
         let inserted: Vec<_> = (0..200).map(|_| (table.next_tid(), table.random_vector())).collect();
@@ -336,7 +337,7 @@ fn others_insert_while_an_index_is_filled() {
         table.assert_sound(&WRONG);
         let recall = table.recall(10, 200, ScanOptions { ef_search: 40, ..OPTIONS });
         let unreached = connect(&table.index()).unwrap();
-        println!("others at {at}: {recall}, {unreached} relinked");
+        println!("others at {at}, {before} before: {recall}, {unreached} relinked");
         assert!(recall > 0.99 && unreached < 6, "others at {at}: {recall}, {unreached} relinked");
     }
 }

@@ -54,7 +54,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         self.linker.vectors.limit_memory();
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
-        if self.was_empty {
+        if self.is_first {
             let layers = (0..=self.graph.level(node)).map(|layer| self.as_built(node, layer)).collect();
             let vector = index.schema.decode(&payload).to_vec();
             return self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 });

@@ -8,8 +8,8 @@
 //! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
 //!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
-//!    found and the node's neighbours in the batch. In an index without a node there is nothing to search for:
-//!    each node has the neighbours that it has in the batch.
+//!    found and the node's neighbours in the batch. Where the index has no node, or few beside the batch, nothing
+//!    is searched for: each node has the neighbours that it has in the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so that no prefix of the units has a
 //!    link to what does not exist. Nothing leads to the new ones yet but their like. Rows that a node's tuple
@@ -19,10 +19,10 @@
 //!    one page are decided together, and made in one unit, as far as memory holds them.
 //! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are dropped;
 //!    a node without a live one is linked as an insertion links it.
-//! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that was empty it becomes that,
-//!    whatever is there by now.
-//! 6. **Others.** Who has inserted into an index while it seemed to be empty has met no node of the batch, nor
-//!    has the batch met theirs: those nodes are linked again, from the entry point on.
+//! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that had no
+//!    node, or few, it becomes that, whatever is there by now.
+//! 6. **Others.** The few nodes that such an index had, and what others have inserted meanwhile, know no node of
+//!    the batch, nor does the batch know them: they are linked again, as if they were inserted now.
 //!
 //! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
 //! of its back-links.
@@ -36,6 +36,7 @@ mod publish;
 use crate::graph::EditableGraph;
 use crate::page::format::meta::{META_BLOCK, Meta};
 use crate::page::format::tuple::AsideKind;
+use crate::page::insert::bulk::FIRST_FREE_BLOCK;
 use crate::page::insert::{Insertion, query_of};
 use crate::page::link::Linker;
 use crate::page::query::index::Index;
@@ -46,6 +47,10 @@ use chosen::{Neighbour, NewPage};
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 32;
+
+/// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes three times as
+/// long as the join of a node.
+const FIRST: u64 = 8;
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
@@ -76,8 +81,13 @@ impl<Store: PageStore> Index<Store> {
     /// Whether so many rows are a good part of the index. Who joins them should be alone in that: of what others
     /// join at the same time no search can know.
     pub fn is_small_beside(&self, rows: u64) -> Result<bool> {
+        Ok(rows * SPARSE >= self.most_nodes()?)
+    }
+
+    /// How many nodes there are at most.
+    fn most_nodes(&self) -> Result<u64> {
         let of_page = (PAGE_SIZE / self.schema.layout.node_size).max(1);
-        Ok(rows * SPARSE >= u64::from(self.store.block_count()?) * of_page as u64)
+        Ok(u64::from(self.store.block_count()?.saturating_sub(FIRST_FREE_BLOCK)) * of_page as u64)
     }
 }
 
@@ -99,8 +109,9 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     dead: Vec<(Link, u8, Link)>,
     /// Whether places that others have left are used, as long as there are any.
     uses_places: bool,
-    /// Whether the index had no node when the join began.
-    was_empty: bool,
+    /// Whether the index had no node when the join began, or so few that they are linked to the batch and not the batch to
+    /// them.
+    is_first: bool,
     /// Whether the batch has so many nodes that neighbours in it are near each other among all.
     is_dense: bool,
 }
@@ -126,7 +137,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             page: NewPage::default(),
             dead: Vec::new(),
             uses_places: true,
-            was_empty: meta.entry().is_none(),
+            is_first: meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
             is_dense: index.is_small_beside(len as u64)?,
         })
     }
@@ -139,12 +150,12 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         }
     }
 
-    /// Step 5. Whoever has become the entry point of an index that seemed to be empty knows no node of the batch.
+    /// Step 5. The entry point of an index that had few nodes knows no node of the batch.
     fn become_entry_point(&mut self) -> Result<()> {
         let level = |node: &u32| self.graph.level(*node);
         let Some(highest) = self.published.iter().copied().max_by_key(level) else { return Ok(()) };
         let (index, node, level) = (self.index, self.places[highest as usize], self.graph.level(highest));
-        if self.was_empty {
+        if self.is_first {
             let mut unit = index.store.begin();
             let mut meta = Meta::of_page(unit.lock(META_BLOCK)?)?;
             meta.set_entry(node, level);

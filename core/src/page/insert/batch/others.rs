@@ -1,15 +1,16 @@
-//! Step 6 of a join: nodes that others have inserted meanwhile.
+//! Step 6 of a join: nodes that are not of the batch, where these are few.
 
 use super::Batch;
 use crate::graph::EditableGraph;
-use crate::page::query::access::live_nodes;
+use crate::page::insert::{Insertion, query_of};
+use crate::page::query::access::{LiveNode, live_nodes};
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
-    /// Links the nodes again that others have inserted while the index seemed to be empty.
+    /// Links the nodes again that an index with few nodes had, and those that others have inserted meanwhile.
     pub(super) fn link_others(&self) -> Result<()> {
-        if !self.was_empty {
+        if !self.is_first {
             return Ok(());
         }
         let (index, own) = (self.index, self.own_places()?);
@@ -17,11 +18,23 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             let nodes = live_nodes(index, &*page?, block)?;
             for node in nodes.iter().filter(|node| own.binary_search(&node.link).is_err()) {
                 index.store.interrupt_point();
-                if let Some(payload) = index.payload(node.link)? {
-                    index.link(node.link, payload)?;
-                }
+                self.link_other(node)?;
             }
         }
+        Ok(())
+    }
+
+    /// As an insertion links a new node; its list has far neighbours as yet, which give way to near ones.
+    fn link_other(&self, node: &LiveNode) -> Result<()> {
+        let Some(payload) = self.index.payload(node.link)? else { return Ok(()) };
+        let mut insertion = Insertion::new(self.index, query_of(self.index, &payload)?, payload, node.level);
+        let layers = insertion.choose(Some(node.link))?.layers;
+        for (layer, neighbours) in (0..).zip(&layers) {
+            for neighbour in neighbours.iter() {
+                insertion.linker.offer(node.link, layer, neighbour.node)?;
+            }
+        }
+        insertion.offer(node.link, &layers)?;
         Ok(())
     }
 
