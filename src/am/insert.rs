@@ -40,8 +40,8 @@ pub unsafe extern "C-unwind" fn aminsert(
     // its node at once, and NULL needs none.
     // SAFETY: Postgres gives what it knows of the index.
     let may_wait = !unchanged && !unsafe { (*info).ii_Concurrent };
-    // SAFETY: as above.
     if let Some(value) = value.filter(|_| may_wait)
+        // SAFETY: as above.
         && unsafe { batch::take(relation, heap, value, tid) }.or_raise()
     {
         memory::check();

@@ -46,7 +46,10 @@ use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
-const SPARSE: u64 = 32;
+const SPARSE: u64 = 8;
+
+/// The same, from which on others may join what they have at the same time.
+const FEW: u64 = 32;
 
 /// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes three times as
 /// long as the join of a node.
@@ -81,7 +84,7 @@ impl<Store: PageStore> Index<Store> {
     /// Whether so many rows are a good part of the index. Who joins them should be alone in that: of what others
     /// join at the same time no search can know.
     pub fn is_small_beside(&self, rows: u64) -> Result<bool> {
-        Ok(rows * SPARSE >= self.most_nodes()?)
+        Ok(rows * FEW >= self.most_nodes()?)
     }
 
     /// How many nodes there are at most.
@@ -138,7 +141,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             dead: Vec::new(),
             uses_places: true,
             is_first: meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
-            is_dense: index.is_small_beside(len as u64)?,
+            is_dense: len as u64 * SPARSE >= index.most_nodes()?,
         })
     }
 
