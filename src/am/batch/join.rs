@@ -21,7 +21,7 @@ use crate::guc::build_threads;
 use crate::memory;
 use crate::store::error::index_error;
 use crate::store::file::TemporaryFile;
-use crate::store::{self, RelationStore, check_for_interrupts};
+use crate::store::{self, RelationStore, check_for_interrupts, item_pointer};
 
 /// The lock of [`Alone`].
 const LOCK: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
@@ -39,12 +39,16 @@ pub fn graph_memory(memory: usize) -> usize {
 
 /// Joins rows to their index. Where it fails, they are to go on waiting.
 pub fn join(target: &Target, waiting: &mut WaitingRows, file: Option<&Blocks>, memory: usize) -> Result<()> {
-    let Some(opened) = OpenTarget::open(target)? else { return Ok(()) };
+    let Some(opened) = OpenTarget::open(target) else { return Ok(()) };
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
     let index = store::open(opened.store()).map_err(failed)?;
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
-    let held = if failed_before { held(&index, waiting, file).map_err(failed)? } else { Vec::new() };
+    let held = if failed_before || opened.is_moved {
+        held(&index, waiting, file).map_err(failed)?
+    } else {
+        Vec::new()
+    };
     let count = waiting.len() - held.len();
     let rows = || Wanted { records: waiting.records(file), held: &held };
     let alone = Alone::among(&opened, index.is_small_beside(count as u64).map_err(failed)?);
@@ -112,8 +116,8 @@ impl Wanted<'_> {
     }
 }
 
-/// The lock of who is alone in joining many rows to an index that has few: nobody else who takes it, and nobody who
-/// has it, waits for anything else meanwhile.
+/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may hold others that who
+/// has it comes to wait for: so it is one of those among which Postgres looks for deadlocks, as it does not among locks of pages.
 struct Alone<'t>(Option<&'t OpenTarget>);
 
 impl<'t> Alone<'t> {
@@ -121,7 +125,7 @@ impl<'t> Alone<'t> {
         let opened = is_wanted.then_some(opened);
         if let Some(opened) = opened {
             // SAFETY: the index is open. An ERROR's cleanup gives the lock back.
-            unsafe { pg_sys::LockPage(opened.index, META_BLOCK, LOCK) };
+            unsafe { pg_sys::LockTuple(opened.index, &mut locked_tuple(), LOCK) };
         }
         Self(opened)
     }
@@ -129,9 +133,14 @@ impl<'t> Alone<'t> {
     fn end(self) {
         if let Some(opened) = self.0 {
             // SAFETY: as above, and locked there.
-            unsafe { pg_sys::UnlockPage(opened.index, META_BLOCK, LOCK) };
+            unsafe { pg_sys::UnlockTuple(opened.index, &mut locked_tuple(), LOCK) };
         }
     }
+}
+
+/// The one on the meta page, which nobody locks else.
+fn locked_tuple() -> pg_sys::ItemPointerData {
+    item_pointer(HeapTid::new(META_BLOCK, 1))
 }
 
 /// Looks for transactions that have read the index since a row began to wait, and did not find it: Postgres has

@@ -1,19 +1,18 @@
 //! Which file of which index rows are for.
 
-use pgrx::{PgSqlErrorCode, pg_sys};
+use pgrx::pg_sys;
 use walia_core::counters::Key;
 
-use crate::error::{Result, SqlError};
 use crate::store::{RelationStore, key_of};
 
 /// The lock of an INSERT.
 const LOCK: pg_sys::LOCKMODE = pg_sys::RowExclusiveLock as pg_sys::LOCKMODE;
 
-/// An index with its file, and its table.
+/// An index and its table, each with its file.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Target {
     index: Key,
-    heap: u32,
+    heap: Key,
 }
 
 impl Target {
@@ -23,13 +22,12 @@ impl Target {
     /// Both relations are open, and the index is a walia_hnsw index of the table.
     pub unsafe fn of(index: pg_sys::Relation, heap: pg_sys::Relation) -> Self {
         // SAFETY: by the caller's promise.
-        unsafe { Self { index: key_of(index), heap: (*heap).rd_id.to_u32() } }
+        unsafe { Self { index: key_of(index), heap: key_of(heap) } }
     }
 
     /// The OID of the index.
     pub fn index(&self) -> u32 {
-        let Key([_, _, _, index, _]) = self.index;
-        index
+        relation_of(self.index)
     }
 
     /// Takes the lock of the statement that inserts for the transaction, or for the part of it that may be rolled back:
@@ -40,6 +38,11 @@ impl Target {
     }
 }
 
+fn relation_of(key: Key) -> u32 {
+    let Key([_, _, _, relation, _]) = key;
+    relation
+}
+
 /// A target that is open and locked as for an INSERT. Dropping it closes it; the locks stay until the transaction
 /// ends.
 pub struct OpenTarget {
@@ -47,31 +50,28 @@ pub struct OpenTarget {
     pub index: pg_sys::Relation,
     /// Its table.
     heap: pg_sys::Relation,
+    /// Whether this transaction has given the index another file, and its table none. That holds all rows or those only that
+    /// did not wait: it was built or copied.
+    pub is_moved: bool,
 }
 
 impl OpenTarget {
-    /// `None` where this transaction has dropped the index. What else gives it another file is a command, before which no
-    /// row is left waiting.
-    pub fn open(target: &Target) -> Result<Option<Self>> {
-        let open = |relation: u32| {
+    /// `None` where this transaction has dropped the index, or has emptied or rewritten the table. Commands that do so join
+    /// rows first, but logical replication empties tables without one.
+    pub fn open(target: &Target) -> Option<Self> {
+        let open = |key| {
             // SAFETY: in a transaction, or before its commit.
-            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation), LOCK) };
+            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation_of(key)), LOCK) };
             (!relation.is_null()).then_some(relation)
         };
         // The table first, as every command locks it.
-        let Some(heap) = open(target.heap) else { return Ok(None) };
-        let index = open(target.index());
-        let opened = Self { index: index.unwrap_or(std::ptr::null_mut()), heap };
+        let heap = open(target.heap)?;
+        let index = open(target.index);
+        let mut opened = Self { index: index.unwrap_or(std::ptr::null_mut()), heap, is_moved: false };
         // SAFETY: both are open.
-        match index.map(|index| unsafe { Target::of(index, heap) } == *target) {
-            None => Ok(None),
-            Some(true) => Ok(Some(opened)),
-            Some(false) => Err(SqlError::new(
-                PgSqlErrorCode::ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE,
-                "index was given another file while rows of this transaction waited for it",
-            )
-            .hint("Set walia.batch_inserts to off, so that no row waits.")),
-        }
+        let now = unsafe { Target::of(index?, heap) };
+        opened.is_moved = now.index != target.index;
+        (now.heap == target.heap || !opened.is_moved).then_some(opened)
     }
 
     /// Its pages.

@@ -10,7 +10,7 @@ use postgres::error::SqlState;
 use super::{ON, TABLE, assert_rows, count_by_index, insert};
 use crate::numbers::Numbers;
 use crate::scan::by_index;
-use crate::server::Cluster;
+use crate::server::{Cluster, wait_until};
 use crate::stop_points::{Stopper, run_to};
 
 /// Rows that the index has entries of.
@@ -176,6 +176,45 @@ fn are_joined_where_a_statement_ends() {
     assert_eq!(inserted(&mut client), 9600);
     client.batch_execute("COMMIT").unwrap();
     assert_rows(&mut client, 9600);
+}
+
+/// What a logical replica applies in a transaction waits there, a part that is rolled back and a TRUNCATE included, which comes
+/// without a command.
+#[test]
+fn are_applied_by_a_replica() {
+    let publisher = Cluster::start(&["wal_level = logical", "logical_decoding_work_mem = '64kB'"]);
+    let replica = Cluster::start(&[ON]);
+    let (mut client, mut there) = (publisher.connect(), replica.connect());
+    client.batch_execute(TABLE).unwrap();
+    there.batch_execute(TABLE).unwrap();
+    client.batch_execute(&insert(1, 1500)).unwrap();
+    client.batch_execute("CREATE PUBLICATION p FOR TABLE items").unwrap();
+    let subscribe = format!(
+        "CREATE SUBSCRIPTION s CONNECTION 'host={} user=postgres dbname=postgres' PUBLICATION p WITH (streaming = on)",
+        publisher.sockets().display()
+    );
+    there.batch_execute(&subscribe).unwrap();
+    let mut arrive = |rows: i64| {
+        let count = "SELECT count(*) FROM items";
+        wait_until("rows arrive", || there.query_one(count, &[]).unwrap().get::<_, i64>(0) == rows);
+        assert_rows(&mut there, rows);
+    };
+    arrive(1500);
+    client
+        .batch_execute(&format!(
+            "BEGIN; {} TRUNCATE items; {} COMMIT",
+            insert(1501, 2000),
+            insert(2001, 2300)
+        ))
+        .unwrap();
+    arrive(300);
+    // So large that it is sent before it ends.
+    let parts = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s", insert(3001, 5000), insert(5001, 6000));
+    client.batch_execute(&parts).unwrap();
+    client.batch_execute(&format!("{} COMMIT", insert(6001, 6500))).unwrap();
+    arrive(2800);
+    there.batch_execute("DROP SUBSCRIPTION s").unwrap();
+    assert!(!replica.log().contains("ERROR"), "{}", replica.log());
 }
 
 /// Whatever a transaction does, and others meanwhile.
