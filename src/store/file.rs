@@ -101,8 +101,9 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // SAFETY: reserved in `create`; only counts.
         unsafe { pg_sys::ReleaseExternalFD() };
-        // While an ERROR unwinds the file is left to the resource owner.
-        if !std::thread::panicking() {
+        // While an ERROR unwinds the file is left to the resource owner, and a process that ends has closed it.
+        // SAFETY: a variable of this process.
+        if !std::thread::panicking() && !unsafe { pg_sys::proc_exit_inprogress } {
             // SAFETY: opened in `create`.
             unsafe { pg_sys::FileClose(self.file) };
         }

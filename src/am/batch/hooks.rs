@@ -5,6 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
+use super::nesting::{Command, begin_query, ends_transaction, finish_query, is_explaining, reset};
 use super::transaction::{cut, end_waiting, forget, hand_over, is_any_waiting, join_all, join_many};
 use crate::error::OrRaise;
 use crate::error_context::enter;
@@ -14,8 +15,6 @@ thread_local! {
     static PREVIOUS_START: Cell<pg_sys::ExecutorStart_hook_type> = const { Cell::new(None) };
     static PREVIOUS_FINISH: Cell<pg_sys::ExecutorFinish_hook_type> = const { Cell::new(None) };
     static PREVIOUS_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
-    /// Whether EXPLAIN runs, which may show how long statements take.
-    static IS_EXPLAINING: Cell<bool> = const { Cell::new(false) };
 }
 
 // Postgres's own functions, as a hook calls them that an ERROR passes as if it were not there: with pgrx's, it would
@@ -62,12 +61,14 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
         // SAFETY: called by Postgres, as this is.
         unsafe { join(true) };
     }
+    begin_query();
     let next = PREVIOUS_START.get().unwrap_or(standard_ExecutorStart);
     // SAFETY: what Postgres gave. An ERROR jumps over this function, which has nothing to drop.
     unsafe { next(query, flags) }
 }
 
-/// At the end of a statement, which has fired its triggers. EXPLAIN ANALYZE is to show all of its time.
+/// At the end of a statement, which has fired its triggers. EXPLAIN ANALYZE is to show all of its time. Where the
+/// transaction ends with it, an ERROR of the join is to be the statement's.
 ///
 /// # Safety
 /// Only Postgres calls it.
@@ -75,12 +76,10 @@ unsafe extern "C-unwind" fn executor_finish(query: *mut pg_sys::QueryDesc) {
     let next = PREVIOUS_FINISH.get().unwrap_or(standard_ExecutorFinish);
     // SAFETY: as in `executor_start`.
     unsafe { next(query) };
+    let is_last = finish_query();
     if is_any_waiting() {
         // SAFETY: the query has not ended; called by Postgres, as this is.
-        unsafe {
-            let is_shown = IS_EXPLAINING.get() && (*query).instrument_options != 0;
-            join(is_shown);
-        }
+        unsafe { join(is_last || is_explaining() && (*query).instrument_options != 0) };
     }
 }
 
@@ -99,23 +98,43 @@ unsafe extern "C-unwind" fn process_utility(
     completion: *mut pg_sys::QueryCompletion,
 ) {
     // SAFETY: a command has its statement.
-    let command = unsafe { (*(*statement).utilityStmt).type_ };
-    if is_any_waiting() && !leaves_indexes_alone(command) {
+    let utility = unsafe { (*statement).utilityStmt };
+    // SAFETY: as above.
+    let (kind, changes_files) = unsafe { ((*utility).type_, !leaves_indexes_alone((*utility).type_)) };
+    // SAFETY: as above.
+    if is_any_waiting() && (changes_files || unsafe { ends_block(utility) }) {
         // SAFETY: called by Postgres, as this is.
         unsafe { join(true) };
     }
-    let outer = IS_EXPLAINING.replace(command == pg_sys::NodeTag::T_ExplainStmt || IS_EXPLAINING.get());
+    let running = Command::begin(changes_files, kind == pg_sys::NodeTag::T_ExplainStmt);
     let next = PREVIOUS_UTILITY.get().unwrap_or(standard_ProcessUtility);
     // SAFETY: as in `executor_start`.
     unsafe {
         next(statement, query_string, read_only_tree, context, parameters, environment, receiver, completion);
     }
-    // After an ERROR, the end of the transaction, or of the part that is rolled back, does it.
-    IS_EXPLAINING.set(outer);
-    // The executor does not run for it.
-    if command == pg_sys::NodeTag::T_CopyStmt && is_any_waiting() {
+    running.end();
+    // The executor does not run for COPY.
+    let is_last = is_any_waiting() && ends_transaction();
+    if is_last || kind == pg_sys::NodeTag::T_CopyStmt && is_any_waiting() {
         // SAFETY: called by Postgres, as this is.
-        unsafe { join(false) };
+        unsafe { join(is_last) };
+    }
+}
+
+/// Whether a command is the last of a transaction. Its deferred triggers may insert more, but most rows are joined where
+/// statement_timeout counts, and before other libraries commit what they have begun elsewhere.
+///
+/// # Safety
+/// `command` is a command's node.
+unsafe fn ends_block(command: *mut pg_sys::Node) -> bool {
+    use pg_sys::TransactionStmtKind::{TRANS_STMT_COMMIT, TRANS_STMT_PREPARE};
+    // SAFETY: by the caller's promise; a node is what its tag says.
+    unsafe {
+        (*command).type_ == pg_sys::NodeTag::T_TransactionStmt
+            && matches!(
+                (*command.cast::<pg_sys::TransactionStmt>()).kind,
+                TRANS_STMT_COMMIT | TRANS_STMT_PREPARE
+            )
     }
 }
 
@@ -160,7 +179,7 @@ unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _: *mut c_v
             }
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
-            IS_EXPLAINING.set(false);
+            reset();
             forget();
         }
         _ => {}
@@ -179,10 +198,7 @@ unsafe extern "C-unwind" fn at_event_of_part(
 ) {
     match event {
         pg_sys::SubXactEvent::SUBXACT_EVENT_COMMIT_SUB => hand_over(part, parent),
-        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => {
-            IS_EXPLAINING.set(false);
-            cut(part);
-        }
+        pg_sys::SubXactEvent::SUBXACT_EVENT_ABORT_SUB => cut(part),
         _ => {}
     }
 }

@@ -1,5 +1,8 @@
 //! Joining the rows that wait to their index.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rayon::ThreadPool;
@@ -21,8 +24,12 @@ use crate::guc::build_threads;
 use crate::memory;
 use crate::store::error::index_error;
 use crate::store::file::TemporaryFile;
-use crate::store::{self, RelationStore, check_for_interrupts, item_pointer};
+use crate::store::{self, RelationStore, check_for_interrupts};
 
+/// How long others are waited for. After that who joins is not alone, and the graph may be a little worse.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// Between two tries.
+const BETWEEN_TRIES: Duration = Duration::from_millis(5);
 /// The lock of [`Alone`].
 const LOCK: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// Rows that are not worth a graph of their own.
@@ -37,12 +44,18 @@ pub fn graph_memory(memory: usize) -> usize {
     memory / 2
 }
 
-/// Joins rows to their index. Where it fails, they are to go on waiting.
-pub fn join(target: &Target, waiting: &mut WaitingRows, file: Option<&Blocks>, memory: usize) -> Result<()> {
-    let Some(opened) = OpenTarget::open(target) else { return Ok(()) };
+/// Joins rows to their index. Where it fails, they are to go on waiting; also where it says that the index is not there.
+pub fn join(
+    target: &Target,
+    waiting: &mut WaitingRows,
+    file: Option<&Blocks>,
+    memory: usize,
+) -> Result<bool> {
+    let Some(opened) = OpenTarget::open(target) else { return Ok(false) };
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
     let index = store::open(opened.store()).map_err(failed)?;
+    let alone = Alone::among(&opened, index.is_small_beside(waiting.len() as u64).map_err(failed)?);
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
     let held = if failed_before || opened.is_moved {
         held(&index, waiting, file).map_err(failed)?
@@ -51,7 +64,6 @@ pub fn join(target: &Target, waiting: &mut WaitingRows, file: Option<&Blocks>, m
     };
     let count = waiting.len() - held.len();
     let rows = || Wanted { records: waiting.records(file), held: &held };
-    let alone = Alone::among(&opened, index.is_small_beside(count as u64).map_err(failed)?);
     let joining = Joining { index: &index, memory, failed: &failed };
     let mut file_of_graph = None;
     let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), pool, &mut file_of_graph);
@@ -72,7 +84,7 @@ pub fn join(target: &Target, waiting: &mut WaitingRows, file: Option<&Blocks>, m
     alone.end();
     check_serializable(&opened);
     counters::add_inserts(&index.store, count as u64);
-    Ok(())
+    Ok(true)
 }
 
 /// The rows that the index holds, in order.
@@ -116,31 +128,31 @@ impl Wanted<'_> {
     }
 }
 
-/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may hold others that who
-/// has it comes to wait for: so it is one of those among which Postgres looks for deadlocks, as it does not among locks of pages.
+/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may be waited for:
+/// it is tried again and again, which no lock_timeout ends, and not for ever.
 struct Alone<'t>(Option<&'t OpenTarget>);
 
 impl<'t> Alone<'t> {
     fn among(opened: &'t OpenTarget, is_wanted: bool) -> Self {
-        let opened = is_wanted.then_some(opened);
-        if let Some(opened) = opened {
-            // SAFETY: the index is open. An ERROR's cleanup gives the lock back.
-            unsafe { pg_sys::LockTuple(opened.index, &mut locked_tuple(), LOCK) };
+        // SAFETY: the index is open. An ERROR's cleanup gives the lock back.
+        let lock = || unsafe { pg_sys::ConditionalLockPage(opened.index, META_BLOCK, LOCK) };
+        let begin = Instant::now();
+        while is_wanted && begin.elapsed() < LONGEST_WAIT {
+            check_for_interrupts();
+            if lock() {
+                return Self(Some(opened));
+            }
+            thread::sleep(BETWEEN_TRIES);
         }
-        Self(opened)
+        Self(None)
     }
 
     fn end(self) {
         if let Some(opened) = self.0 {
-            // SAFETY: as above, and locked there.
-            unsafe { pg_sys::UnlockTuple(opened.index, &mut locked_tuple(), LOCK) };
+            // SAFETY: the index is open, and locked above.
+            unsafe { pg_sys::UnlockPage(opened.index, META_BLOCK, LOCK) };
         }
     }
-}
-
-/// The one on the meta page, which nobody locks else.
-fn locked_tuple() -> pg_sys::ItemPointerData {
-    item_pointer(HeapTid::new(META_BLOCK, 1))
 }
 
 /// Looks for transactions that have read the index since a row began to wait, and did not find it: Postgres has

@@ -42,6 +42,7 @@
 mod blocks;
 mod hooks;
 mod join;
+mod nesting;
 mod rows;
 mod speculative;
 mod target;

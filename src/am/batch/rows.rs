@@ -89,6 +89,7 @@ impl WaitingRows {
         let Some(mark) = self.marks.get(first) else { return };
         let bytes = mark.bytes;
         self.rows = mark.rows;
+        self.may_be_joined &= self.rows > 0;
         self.marks.truncate(first);
         self.bytes.truncate(bytes.saturating_sub(self.filed) as usize);
         let Some(file) = blocks else { return };

@@ -1,6 +1,7 @@
 //! Which file of which index rows are for.
 
 use pgrx::pg_sys;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use walia_core::counters::Key;
 
 use crate::store::{RelationStore, key_of};
@@ -43,6 +44,26 @@ fn relation_of(key: Key) -> u32 {
     relation
 }
 
+/// The relation that has this file now, as this transaction sees it.
+fn relation_with_file(key: Key) -> Option<pg_sys::Oid> {
+    unsafe extern "C-unwind" {
+        #[cfg(any(feature = "pg14", feature = "pg15"))]
+        #[link_name = "RelidByRelfilenode"]
+        fn relation_by_file(tablespace: pg_sys::Oid, file: pg_sys::Oid) -> pg_sys::Oid;
+        #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+        #[link_name = "RelidByRelfilenumber"]
+        fn relation_by_file(tablespace: pg_sys::Oid, file: pg_sys::Oid) -> pg_sys::Oid;
+    }
+    let Key([_, tablespace, file, _, session]) = key;
+    // Files of temporary relations have the numbers of others' files.
+    if session != u32::MAX {
+        return None;
+    }
+    // SAFETY: in a transaction; a file's number is as wide as an OID. An ERROR becomes a panic at this boundary.
+    let relation = unsafe { pg_guard_ffi_boundary(|| relation_by_file(tablespace.into(), file.into())) };
+    (relation != pg_sys::InvalidOid).then_some(relation)
+}
+
 /// A target that is open and locked as for an INSERT. Dropping it closes it; the locks stay until the transaction
 /// ends.
 pub struct OpenTarget {
@@ -50,28 +71,44 @@ pub struct OpenTarget {
     pub index: pg_sys::Relation,
     /// Its table.
     heap: pg_sys::Relation,
-    /// Whether this transaction has given the index another file, and its table none. That holds all rows or those only that
-    /// did not wait: it was built or copied.
+    /// Whether this transaction has given the index another file, and not by a command, before which its rows are joined. It was
+    /// built of the table, with all rows, or copied.
     pub is_moved: bool,
 }
 
 impl OpenTarget {
-    /// `None` where this transaction has dropped the index, or has emptied or rewritten the table. Commands that do so join
-    /// rows first, but logical replication empties tables without one.
+    /// `None` where the index is gone, or has been emptied with its table. Where files were exchanged between relations, as
+    /// pg_repack does, it is the index that has this one now.
     pub fn open(target: &Target) -> Option<Self> {
-        let open = |key| {
+        let same = Self::open_both(relation_of(target.index), relation_of(target.heap));
+        if same.as_ref().is_some_and(|same| same.target().index == target.index) {
+            return same;
+        }
+        if let Some(index) = relation_with_file(target.index) {
+            // SAFETY: in a transaction.
+            let heap = unsafe { pg_sys::IndexGetRelation(index, true) };
+            return Self::open_both(index.to_u32(), heap.to_u32());
+        }
+        let mut moved = same?;
+        moved.is_moved = true;
+        (moved.target().heap == target.heap).then_some(moved)
+    }
+
+    fn open_both(index: u32, heap: u32) -> Option<Self> {
+        let open = |relation: u32| {
             // SAFETY: in a transaction, or before its commit.
-            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation_of(key)), LOCK) };
+            let relation = unsafe { pg_sys::try_relation_open(pg_sys::Oid::from(relation), LOCK) };
             (!relation.is_null()).then_some(relation)
         };
         // The table first, as every command locks it.
-        let heap = open(target.heap)?;
-        let index = open(target.index);
-        let mut opened = Self { index: index.unwrap_or(std::ptr::null_mut()), heap, is_moved: false };
+        let mut opened = Self { index: std::ptr::null_mut(), heap: open(heap)?, is_moved: false };
+        opened.index = open(index)?;
+        Some(opened)
+    }
+
+    fn target(&self) -> Target {
         // SAFETY: both are open.
-        let now = unsafe { Target::of(index?, heap) };
-        opened.is_moved = now.index != target.index;
-        (now.heap == target.heap || !opened.is_moved).then_some(opened)
+        unsafe { Target::of(self.index, self.heap) }
     }
 
     /// Its pages.

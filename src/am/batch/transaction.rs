@@ -10,6 +10,7 @@ use walia_core::types::{HeapTid, Parameters};
 
 use super::blocks::Blocks;
 use super::join::{graph_memory, join};
+use super::nesting::may_wait;
 use super::rows::WaitingRows;
 use super::speculative::is_speculative;
 use super::target::Target;
@@ -75,7 +76,7 @@ pub unsafe fn take(
     // What a table's access method does with heap TIDs is known of Postgres's own.
     // SAFETY: by the caller's promise; an open relation has its row of pg_class.
     let is_heap = unsafe { (*(*heap).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID };
-    if !guc::batch_inserts() || !is_heap || IS_ENDING.get() {
+    if !guc::batch_inserts() || !is_heap || IS_ENDING.get() || !may_wait() {
         return Ok(false);
     }
     BATCHES.with_borrow_mut(|batches| {
@@ -191,10 +192,13 @@ fn join_if(is_wanted: impl Fn(&Target, &WaitingRows) -> bool) -> Result<()> {
 }
 
 impl Batches {
-    /// Joins the rows of an index. Where it fails, they go on waiting.
+    /// Joins the rows of an index. Where it fails, they go on waiting; also where the index is not there, as ROLLBACK TO may
+    /// bring it back.
     fn join(&mut self, target: &Target) -> Result<()> {
         let Some(Batch { waiting: Some(waiting), .. }) = self.of.get_mut(target) else { return Ok(()) };
-        join(target, &mut waiting.rows, self.blocks.as_ref(), maintenance_work_mem())?;
+        if !join(target, &mut waiting.rows, self.blocks.as_ref(), maintenance_work_mem())? {
+            return Ok(());
+        }
         self.memory = self.memory.saturating_sub(waiting.rows.memory());
         waiting.rows.clear(self.blocks.as_mut());
         if self.blocks.as_ref().is_some_and(Blocks::is_empty) {
@@ -211,8 +215,11 @@ impl Batches {
             let most = self.of.iter_mut().max_by_key(|(_, batch)| waiting(batch));
             let Some((target, Batch { waiting: Some(waiting), .. })) = most else { return Ok(()) };
             if waiting.rows.spillable() < LEAST_TO_SPILL {
-                let target = *target;
+                let (target, before) = (*target, self.memory);
                 self.join(&target)?;
+                if self.memory == before {
+                    return Ok(());
+                }
                 continue;
             }
             let file = match &mut self.blocks {

@@ -178,6 +178,73 @@ fn are_joined_where_a_statement_ends() {
     assert_rows(&mut client, 9600);
 }
 
+/// What triggers insert into a table that their command empties then; and files that are exchanged without a command, as
+/// pg_repack does.
+#[test]
+fn follow_their_file() {
+    let cluster = Cluster::start(&[ON, "allow_system_table_mods = on"]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    let create = "CREATE TABLE other (id bigint, v vecf32(8)) WITH (autovacuum_enabled = off);
+        CREATE INDEX other_v ON other USING walia_hnsw (v vecf32_l2_ops);
+        CREATE FUNCTION fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+            INSERT INTO items SELECT id, v FROM other; RETURN NULL; END $$;
+        CREATE TRIGGER fill BEFORE TRUNCATE ON other EXECUTE FUNCTION fill()";
+    client.batch_execute(create).unwrap();
+    let others = insert(1, 500).replace("INTO items", "INTO other");
+    for command in
+        ["BEGIN; TRUNCATE other, items; COMMIT", "BEGIN; TRUNCATE items; TRUNCATE other, items; COMMIT"]
+    {
+        client.batch_execute(&others).unwrap();
+        client.batch_execute(command).unwrap();
+        assert_rows(&mut client, 0);
+    }
+    client.batch_execute(&insert(1, 300)).unwrap();
+    client.batch_execute(&others).unwrap();
+    let exchange = "UPDATE pg_class AS class SET relfilenode = partner.relfilenode FROM pg_class AS partner
+        WHERE (class.relname, partner.relname) IN (('items', 'other'), ('other', 'items'), ('items_v', 'other_v'), ('other_v', 'items_v'))";
+    client
+        .batch_execute(&format!("BEGIN; {} {exchange}; COMMIT", others.replace("(1, 500)", "(501, 1000)")))
+        .unwrap();
+    assert_rows(&mut client, 1000);
+    client
+        .batch_execute(
+            "DROP TABLE items; ALTER TABLE other RENAME TO items; ALTER INDEX other_v RENAME TO items_v",
+        )
+        .unwrap();
+    assert_rows(&mut client, 300);
+}
+
+/// A process that is terminated in a join leaves its file to Postgres.
+#[test]
+fn end_with_their_process() {
+    let cluster = Cluster::start(&[ON, "maintenance_work_mem = '1MB'"]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    client.batch_execute(&insert(1, 400)).unwrap();
+    let mut stopper = Stopper::new(&cluster);
+    thread::scope(|scope| {
+        let command = format!("BEGIN; {} SELECT count(*) FROM walia_info('items_v')", insert(401, 20_000));
+        let cluster = &cluster;
+        let session = scope.spawn(move || run_to(cluster, "batch page linked", &command));
+        stopper.wait_for(1, "the join");
+        let terminate =
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE wait_event_type = 'Lock'";
+        client.batch_execute(terminate).unwrap();
+        let error = session.join().unwrap().unwrap_err();
+        assert_eq!(error.code(), Some(&SqlState::ADMIN_SHUTDOWN), "{error:?}");
+    });
+    stopper.release();
+    assert_rows(&mut client, 400);
+    let log = cluster.log();
+    assert!(
+        !log.contains("not owned") && !log.contains("PANIC") && !log.contains("terminated by signal"),
+        "{log}"
+    );
+    let files: i64 = client.query_one("SELECT count(*) FROM pg_ls_tmpdir()", &[]).unwrap().get(0);
+    assert_eq!(files, 0);
+}
+
 /// What a logical replica applies in a transaction waits there, a part that is rolled back and a TRUNCATE included, which comes
 /// without a command.
 #[test]
@@ -207,6 +274,11 @@ fn are_applied_by_a_replica() {
             insert(2001, 2300)
         ))
         .unwrap();
+    arrive(300);
+    // The second of them empties the file that the first has made.
+    let twice =
+        format!("BEGIN; TRUNCATE items; {} TRUNCATE items; {} COMMIT", insert(1, 500), insert(2001, 2300));
+    client.batch_execute(&twice).unwrap();
     arrive(300);
     // So large that it is sent before it ends.
     let parts = format!("BEGIN; {} SAVEPOINT s; {} ROLLBACK TO s", insert(3001, 5000), insert(5001, 6000));

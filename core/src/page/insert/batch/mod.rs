@@ -84,7 +84,7 @@ impl<Store: PageStore> Index<Store> {
     /// Whether so many rows are a good part of the index. Who joins them should be alone in that: of what others
     /// join at the same time no search can know.
     pub fn is_small_beside(&self, rows: u64) -> Result<bool> {
-        Ok(rows * FEW >= self.most_nodes()?)
+        Ok(rows * FEW >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
     }
 
     /// How many nodes there are at most.
