@@ -146,6 +146,14 @@ fn equal_distances_do_not_widen_the_search() {
 }
 
 #[test]
+fn the_way_may_lead_through_a_node_as_near_as_the_last_result() {
+    let links = vec![vec![vec![1, 2], vec![], vec![3], vec![]]];
+    let line = Line { points: vec![2.0, 2.0, 2.0, 0.0], links, tombstones: Vec::new(), query: 0.0 };
+    let found = line.search(false).run(&line, &[line.candidate(0)], 0, 2).unwrap();
+    assert_eq!(nodes(&found), [3, 0]);
+}
+
+#[test]
 fn the_descent_enters_a_layer_at_the_node_nearest_above() {
     let mut line = Line::chain(100, 73.0);
     let mut express = vec![Vec::new(); 100];

@@ -62,7 +62,8 @@ impl Prefetch for RelationStore {
 
     fn announce_tuples(&self, tuples: &[Link]) {
         let known = self.known_blocks.get();
-        self.prefetcher.prefetch(tuples.iter().map(|tuple| tuple.block).filter(|block| *block < known));
+        let blocks = tuples.chunk_by(|a, b| a.block == b.block).map(|here| here[0].block);
+        self.prefetcher.prefetch(blocks.filter(|block| *block < known));
         // SAFETY: the relation is open.
         recent::announce_tuples(unsafe { (*self.index).rd_id }, tuples);
     }

@@ -7,10 +7,16 @@ use std::sync::atomic::Ordering::Relaxed;
 
 /// A distance in the total order of floats, NaN last: were that unordered, a graph of NaN would be walked to
 /// its end.
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Distance(pub f64);
 
 impl Eq for Distance {}
+
+impl PartialEq for Distance {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other) == Ordering::Equal
+    }
+}
 
 impl Ord for Distance {
     fn cmp(&self, other: &Self) -> Ordering {

@@ -13,7 +13,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.step.clear();
         while self.step.len() < beam
             && let Some(Reverse(candidate)) = self.frontier.peek()
-            && !self.is_beyond(candidate, ef, pool)
+            && !self.is_beyond(candidate, ef, pool, self.ties(ef))
         {
             self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
         }
@@ -52,7 +52,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         let (mut step, mut found) = (std::mem::take(&mut self.step), std::mem::take(&mut self.found));
         for candidate in &step {
             // An earlier one of the step may have found nearer nodes.
-            if self.is_beyond(candidate, ef, pool.as_deref()) {
+            if self.is_beyond(candidate, ef, pool.as_deref(), self.ties(ef)) {
                 self.frontier.push(Reverse(*candidate));
                 continue;
             }
@@ -84,24 +84,42 @@ impl<Store: NodeStore> LayerSearch<Store> {
         Ok(())
     }
 
-    /// Whether a candidate is out of question: `ef` nodes are as near, or nearer by their estimates, and so
-    /// is all that the pool wants; or too many have been expanded in vain.
-    fn is_beyond(&self, candidate: &Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) -> bool {
+    /// Whether a candidate is out of question: `ef` nodes are nearer, or nearer by their estimates, and so is
+    /// all that the pool wants; or they are as near, and `ties` have been expanded in vain; or too many have.
+    fn is_beyond(
+        &self,
+        candidate: &Candidate<Store::Node>,
+        ef: usize,
+        pool: Option<&Pool>,
+        ties: usize,
+    ) -> bool {
         let distance = Distance(candidate.distance);
         let least = Distance(candidate.least());
-        self.nearest.len() >= ef
-            && self.nearest.peek().is_some_and(|furthest| least >= Distance(furthest.distance))
-            && pool.is_none_or(|pool| pool.bound().is_some_and(|bound| least >= Distance(bound)))
+        self.bound(ef, pool).is_some_and(|bound| least > bound || least == bound && self.in_vain >= ties)
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
             || self.in_vain >= WIDEST.saturating_mul(pool.map_or(ef, |pool| pool.wanted().max(ef)))
+    }
+
+    /// The distance of the last of `ef` results, and of what the pool wants; `None` until there are as many.
+    fn bound(&self, ef: usize, pool: Option<&Pool>) -> Option<Distance> {
+        let furthest = self.nearest.peek().filter(|_| self.nearest.len() >= ef)?;
+        let furthest = Distance(furthest.distance);
+        pool.map_or(Some(furthest), |pool| pool.bound().map(|bound| furthest.max(Distance(bound))))
+    }
+
+    /// How many nodes may be expanded in vain that are as near as the last of `ef` results. The way to nearer
+    /// nodes may lead through them: of distances in whole numbers, as between bit strings, many are equal. In
+    /// few dimensions nearly all are, and to expand them all would cost many times what the search does.
+    fn ties(&self, ef: usize) -> usize {
+        if self.purpose == Purpose::Insertion { 0 } else { ef / 2 }
     }
 
     /// Puts a scored node where the walk may find it; there is room for it.
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
         // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
         let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
-        let beyond = self.is_beyond(&candidate, ef, pool)
+        let beyond = self.is_beyond(&candidate, ef, pool, 0)
             || candidate.is_estimated()
                 && self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(is_tie);

@@ -2,8 +2,8 @@
 //!
 //! **With codes** an expansion reads the node's page once: it measures the node by its payload, and estimates
 //! its neighbours by the codes beside the links. Where payloads lie apart, the walk goes by estimates alone
-//! and the nearest nodes are measured at its end. **Without**, it copies the links, then reads each page that
-//! holds unvisited neighbours once, in block order, and measures them. One content lock at a time.
+//! and the nearest nodes are measured at its end. **Without**, it copies the links, then reads the pages that
+//! hold unvisited neighbours in block order, and measures them. One content lock at a time.
 
 use crate::code::{CodeQuery, distance_bounds};
 use crate::graph::{Candidate, LayerSearch, Precision, Purpose};
@@ -16,7 +16,7 @@ use crate::types::{Link, Result};
 use hashbrown::{HashMap, HashSet};
 use std::cell::{RefCell, RefMut};
 
-/// Blocks that are asked for before the first of them is read.
+/// Nodes, or blocks, that are asked for before the first of them is read.
 const PREFETCH_WINDOW: usize = 32;
 /// Standard deviations by which a candidate may be nearer than its estimate says. Less loses recall where
 /// estimates say little, in clusters much narrower than their distances; more expands far too much there.
@@ -173,21 +173,13 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         notes: &mut Noted,
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<()> {
-        let mut blocks = std::mem::take(&mut scratch.blocks);
-        blocks.clear();
-        blocks.extend(links.iter().map(|link| link.block));
-        blocks.dedup();
-        let mut rest = links;
-        if self.index.schema.layout.parameters.element.varies() {
-            // A tuple's memory, and after it that of its payload, takes longer to come than its distance to measure.
-            self.index.store.prefetch_tuples(links);
-        }
-        for window in blocks.chunks(PREFETCH_WINDOW) {
-            self.index.store.prefetch(window);
-            for &block in window {
-                let here = rest.iter().take_while(|link| link.block == block).count();
-                let page = self.index.store.read(block)?;
-                for &link in &rest[..here] {
+        for window in links.chunks(PREFETCH_WINDOW) {
+            // A tuple's memory takes longer to come than its distance to measure: all are on their way at once.
+            self.index.store.announce_tuples(window);
+            self.index.store.prefetch_tuples(window);
+            for here in window.chunk_by(|a, b| a.block == b.block) {
+                let page = self.index.store.read(here[0].block)?;
+                for &link in here {
                     let Some(node) = Node::at(&self.index.schema.layout, &page, link)? else {
                         notes.stale(link, layer);
                         continue;
@@ -210,10 +202,8 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
                         }
                     }
                 }
-                rest = &rest[here..];
             }
         }
-        scratch.blocks = blocks;
         self.measure_apart(scratch, found)
     }
 

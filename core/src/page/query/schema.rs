@@ -71,8 +71,13 @@ impl Schema {
 
     /// The vector of a payload.
     pub(in crate::page) fn decode(&self, payload: &[u8]) -> Vec<u8> {
-        let mut scratch = Vec::new();
-        self.layout.encoding.decode(payload, self.layout.parameters.element, &mut scratch).to_vec()
+        let Layout { encoding, parameters, .. } = self.layout;
+        if !encoding.is_lossy() {
+            return payload.to_vec();
+        }
+        let mut vector = Vec::new();
+        encoding.decode(payload, parameters.element, &mut vector);
+        vector
     }
 
     /// The code of a vector; empty in an index without codes.
