@@ -1,7 +1,7 @@
 //! `walia_check(regclass, bool)`: whether an index is sound.
 
 use pgrx::pg_sys;
-use walia_core::page::{Check, Finding, Index, Severity};
+use walia_core::page::{Check, Finding, Index, Memory, RecordFile, Severity};
 use walia_core::types::Result;
 
 use super::open::{OpenIndex, Purpose};
@@ -9,6 +9,7 @@ use super::rows::{export, row};
 use super::table::for_each_row;
 use crate::am::table::Extent;
 use crate::error::OrRaise;
+use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore};
 
 row! {
@@ -47,13 +48,18 @@ fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item =
 
 /// What is wrong with an index that can be opened.
 fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool) -> Result<Vec<Finding>> {
-    let mut check = Check::new(index)?;
+    // SAFETY: a setting that Postgres keeps within its range.
+    let bytes = (unsafe { pg_sys::maintenance_work_mem }) as usize * 1024;
+    let file = || Box::new(TemporaryFile::create().or_raise()) as Box<dyn RecordFile>;
+    let mut check = Check::new(index, Memory { bytes, file: Box::new(file) })?;
     let declared = opened.declared_parameters().or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
         for_each_row(opened, &index.schema.layout.parameters, Extent::Everything, |row| {
-            check.row(row.heap_tid, row.vector()?.as_ref().map(|vector| vector.bytes()));
-            Ok(())
+            let vector = row.vector()?;
+            check
+                .row(row.heap_tid, vector.as_ref().map(|vector| vector.bytes()))
+                .map_err(|error| opened.error(error))
         });
     }
     check.findings()

@@ -26,7 +26,7 @@ pub mod store;
 pub mod vacuum;
 
 pub use check::statistics::{Statistics, statistics};
-pub use check::{Check, Finding, Severity, check};
+pub use check::{Check, Finding, Memory, RecordFile, Severity, check};
 pub use format::fit::{Quantization, Storage, Wishes, fit, fit_to_sample, max_level};
 pub use format::hints::Hints;
 pub use format::meta::Meta;
