@@ -10,7 +10,7 @@ use super::table::for_each_row;
 use crate::am::table::Extent;
 use crate::error::OrRaise;
 use crate::store::file::TemporaryFile;
-use crate::store::{self, RelationStore};
+use crate::store::{self, RelationStore, progress};
 
 row! {
     /// Something that is not as it should be.
@@ -27,6 +27,8 @@ export!("walia_check_wrapper": call(REGCLASSOID, BOOLOID) -> Found => walia_chec
 /// Everything that is not as it should be. With `heapallindexed`, the table is read as well.
 fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item = Found> {
     let opened = OpenIndex::new(index, Purpose::Check).or_raise();
+    // SAFETY: in a transaction.
+    let _shown = unsafe { progress::Shown::begin(progress::Command::Check, index) };
     let failed = |error| opened.error(error);
     if heapallindexed {
         opened.check_valid().or_raise();
@@ -55,6 +57,7 @@ fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool)
     let declared = opened.declared_parameters().or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
+        check.show_rows();
         for_each_row(opened, &index.schema.layout.parameters, Extent::Everything, |row| {
             let vector = row.vector()?;
             check

@@ -38,4 +38,4 @@ pub use query::index::Index;
 pub use query::schema::{Quantizers, Schema};
 #[cfg(feature = "memory-store")]
 pub use store::memory::MemoryStore;
-pub use store::{FreeSpace, PageSink, PageStore, Pages, Prefetch, Session, StopPoint, WriteUnit};
+pub use store::{FreeSpace, PageSink, PageStore, Pages, Phase, Prefetch, Session, StopPoint, WriteUnit};

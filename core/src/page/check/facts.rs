@@ -13,7 +13,7 @@ use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
 use crate::page::query::chain;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{HeapTid, Link, Result};
 use bytemuck::{Pod, Zeroable};
 use std::cell::RefCell;
@@ -74,7 +74,7 @@ pub(super) struct Facts<'m> {
     pub pool: Rc<RefCell<Pool<'m>>>,
     pub nodes: Slots<'m, NodeFacts>,
     pub owned: Slots<'m, OwnedFacts>,
-    heap_tids: HeapTids<'m>,
+    pub heap_tids: HeapTids<'m>,
     pub meta: Option<Meta>,
     hints: Option<Hints>,
     /// Number of pages.
@@ -103,6 +103,7 @@ impl<'m> Facts<'m> {
             pool,
         };
         for (block, page) in index.store.pages(0..facts.blocks) {
+            index.store.progress(Phase::ReadingPages, block.into(), facts.blocks.into());
             if let Some(page) = findings.note(page.map(|page| *page))? {
                 facts.add_page(index, block, &page, findings)?;
             }
@@ -266,6 +267,7 @@ impl<'m> Facts<'m> {
     ) -> Result<()> {
         for position in 0..self.heap_tids.len() {
             index.store.interrupt_point();
+            index.store.progress(Phase::CheckingRows, position as u64, self.heap_tids.len() as u64);
             let HeldTid { tid, at, .. } = self.heap_tids.get(position)?;
             if tid.offset() == 0 {
                 findings.error(at.block, at.slot, format!("impossible heap TID ({},0)", tid.block()));

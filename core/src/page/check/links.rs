@@ -9,7 +9,7 @@ use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
 use crate::page::format::tuple::TupleKind;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
 
 /// The meta page, as findings name it.
@@ -24,6 +24,7 @@ pub(super) fn check<Store: PageStore>(
     let mut highest = None;
     for position in 0..facts.nodes.records.len() {
         index.store.interrupt_point();
+        index.store.progress(Phase::CheckingLinks, position as u64, facts.nodes.records.len() as u64);
         let node = facts.nodes.records.get(position)?;
         if !node.header.is_live() {
             continue;
@@ -154,8 +155,11 @@ fn reach<'m, Store: PageStore>(
     reached.insert(entry)?;
     let mut waiting = Records::new(&facts.pool);
     waiting.push(entry as u64)?;
+    let mut walked = 0;
     while let Some(position) = waiting.pop()? {
         index.store.interrupt_point();
+        index.store.progress(Phase::WalkingGraph, walked, facts.nodes.records.len() as u64);
+        walked += 1;
         let node = facts.nodes.records.get(position as usize)?;
         for layer in 0..=node.header.level {
             for (link, _) in read_links(index, facts, &node, layer)? {

@@ -75,6 +75,8 @@ pub struct Check<'i, 'm, Store> {
     /// Of each node.
     payloads: records::Records<'m, vectors::Hash>,
     findings: Findings,
+    /// Rows that were compared.
+    rows: u64,
 }
 
 impl<'i, 'm, Store: PageStore> Check<'i, 'm, Store> {
@@ -86,7 +88,7 @@ impl<'i, 'm, Store: PageStore> Check<'i, 'm, Store> {
         facts.check_heap_tids(index, &mut findings)?;
         let payloads = vectors::check(index, &mut facts, &mut findings)?;
         links::check(index, &facts, &mut findings)?;
-        Ok(Self { index, facts, payloads, findings })
+        Ok(Self { index, facts, payloads, findings, rows: 0 })
     }
 
     /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows

@@ -4,7 +4,7 @@ use super::Findings;
 use super::facts::{Facts, NodeFacts, OwnedFacts};
 use crate::page::format::tuple::TupleKind;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
 
 impl Facts<'_> {
@@ -18,6 +18,7 @@ impl Facts<'_> {
         let layout = &index.schema.layout;
         for position in 0..self.nodes.records.len() {
             index.store.interrupt_point();
+            index.store.progress(Phase::CheckingTuples, position as u64, self.nodes.records.len() as u64);
             let node = self.nodes.records.get(position)?;
             let NodeFacts { link: Link { block, slot, .. }, header, .. } = node;
             if header.level > 0 {

@@ -5,7 +5,7 @@ use super::facts::Place;
 use super::vectors::Hash;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::tuple::AsideKind;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{HeapTid, Result};
 
 /// What the index must hold of a row.
@@ -17,11 +17,18 @@ enum Expected {
 }
 
 impl<Store: PageStore> Check<'_, '_, Store> {
+    /// Shows how many rows have been compared: to be called before the first, too.
+    pub fn show_rows(&self) {
+        self.index.store.progress(Phase::ComparingRows, self.rows, self.facts.heap_tids.len() as u64);
+    }
+
     /// Compares the index with a row of its table, as CREATE INDEX would index it: the row must be in the
     /// index, where its vector is; `None` is NULL. A vector has the size that the index's parameters say.
     /// That no row is in the index twice has been checked before. A row that is nowhere in the index is a
     /// finding of the meta page.
     pub fn row(&mut self, heap_tid: HeapTid, vector: Option<&[u8]>) -> Result<()> {
+        self.rows += 1;
+        self.show_rows();
         let expected = match vector {
             None => Expected::Aside(AsideKind::Null),
             Some(vector) if self.index.schema.is_aside(vector) => Expected::Aside(AsideKind::ZeroVector),

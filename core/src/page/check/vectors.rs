@@ -7,7 +7,7 @@ use crate::kernel::is_sparse_vector;
 use crate::page::format::node::Node;
 use crate::page::format::tuple::AsideKind;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{ElementType, Error, Result};
 use bytemuck::{Pod, Zeroable};
 use half::f16;
@@ -42,6 +42,7 @@ pub(super) fn check<'m, Store: PageStore>(
     let parameters = &index.schema.layout.parameters;
     for position in 0..facts.nodes.records.len() {
         index.store.interrupt_point();
+        index.store.progress(Phase::ReadingVectors, position as u64, facts.nodes.records.len() as u64);
         let node = facts.nodes.records.get(position)?;
         // Damage has been noted before.
         let payload = match index.payload(node.link) {

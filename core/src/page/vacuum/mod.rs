@@ -43,7 +43,7 @@ use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::AsideKind;
 use crate::page::query::access::State;
 use crate::page::query::index::Index;
-use crate::page::store::{PageStore, StopPoint, WriteUnit};
+use crate::page::store::{PageStore, Phase, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 
@@ -162,6 +162,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         self.begin_clearing()?;
         self.statistics.pages = store.block_count()?;
         for (block, page) in store.pages(HINTS_BLOCK + 1..self.statistics.pages) {
+            store.progress(Phase::CleaningPages, block.into(), self.statistics.pages.into());
             self.clean_page(block, page?, is_dead)?;
             if self.tombstones.len() >= self.most_tombstones {
                 self.mend_around_tombstones()?;
