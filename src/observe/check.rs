@@ -8,6 +8,7 @@ use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use super::table::for_each_row;
 use crate::am::table::Extent;
+use crate::am::vacuum::memory;
 use crate::error::OrRaise;
 use crate::store::file::TemporaryFile;
 use crate::store::{self, RelationStore, progress};
@@ -27,8 +28,7 @@ export!("walia_check_wrapper": call(REGCLASSOID, BOOLOID) -> Found => walia_chec
 /// Everything that is not as it should be. With `heapallindexed`, the table is read as well.
 fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item = Found> {
     let opened = OpenIndex::new(index, Purpose::Check).or_raise();
-    // SAFETY: in a transaction.
-    let _shown = unsafe { progress::Shown::begin(progress::Command::Check, index) };
+    let _shown = progress::Shown::begin(progress::Command::Check, index);
     let failed = |error| opened.error(error);
     if heapallindexed {
         opened.check_valid().or_raise();
@@ -50,10 +50,8 @@ fn walia_check(index: pg_sys::Oid, heapallindexed: bool) -> impl Iterator<Item =
 
 /// What is wrong with an index that can be opened.
 fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool) -> Result<Vec<Finding>> {
-    // SAFETY: a setting that Postgres keeps within its range.
-    let bytes = (unsafe { pg_sys::maintenance_work_mem }) as usize * 1024;
     let file = || Box::new(TemporaryFile::create().or_raise()) as Box<dyn RecordFile>;
-    let mut check = Check::new(index, Memory { bytes, file: Box::new(file) })?;
+    let mut check = Check::new(index, Memory { bytes: memory(), file: Box::new(file) })?;
     let declared = opened.declared_parameters().or_raise();
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {

@@ -28,8 +28,7 @@ export!("walia_repair_wrapper": call(REGCLASSOID) -> Repaired => [walia_repair(c
 fn walia_repair(index: pg_sys::Oid) -> Repaired {
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
     let failed = |error| opened.error(error);
-    // SAFETY: in a transaction.
-    let _shown = unsafe { progress::Shown::begin(progress::Command::Repair, index) };
+    let _shown = progress::Shown::begin(progress::Command::Repair, index);
     let delay = CostBasedDelay::begin();
     let index = store::open(opened.store_for_maintenance()).map_err(failed).or_raise();
     let done = repair(&index, memory()).map_err(failed).or_raise();

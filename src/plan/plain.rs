@@ -9,7 +9,9 @@ use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::SecondRunReason;
 
 use super::settings;
-use crate::am::scan::totals::{Totals, totals};
+use crate::am::handler;
+use crate::am::scan::totals;
+use crate::am::scan::totals::Totals;
 use crate::error_context::enter;
 use crate::nodes::NodeRef;
 
@@ -50,8 +52,12 @@ unsafe extern "C-unwind" fn explain_node(
     if !state.analyze || scan.is_null() {
         return;
     }
-    // SAFETY: EXPLAIN shows a plan before its execution ends, and between two rows.
-    if let Some(totals) = unsafe { totals(scan) }.filter(|totals| totals.scans.indexes > 0) {
+    // SAFETY: the index of a scan is open. EXPLAIN shows a plan before its execution ends, and between two rows.
+    let totals = unsafe {
+        let is_own = handler::is_handled_here((*(*(*scan).indexRelation).rd_rel).relam);
+        if is_own { totals(scan) } else { None }
+    };
+    if let Some(totals) = totals.filter(|totals| totals.scans.indexes > 0) {
         show(&totals, state);
     }
 }

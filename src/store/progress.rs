@@ -37,12 +37,10 @@ impl Command {
 pub struct Shown(bool);
 
 impl Shown {
-    /// The command begins. Nothing is shown where the session shows another command of which this is a part.
-    ///
-    /// # Safety
-    /// Called in a transaction.
-    pub unsafe fn begin(command: Command, index: pg_sys::Oid) -> Self {
-        // SAFETY: by the caller's promise; the entry is the session's own.
+    /// The command begins, in a transaction. Nothing is shown where the session shows another command of which this
+    /// is a part.
+    pub fn begin(command: Command, index: pg_sys::Oid) -> Self {
+        // SAFETY: the entry is the session's own.
         unsafe {
             let is_free = pg_sys::MyBEEntry.as_ref().is_some_and(|entry| {
                 entry.st_progress_command == pg_sys::ProgressCommandType::PROGRESS_COMMAND_INVALID

@@ -221,6 +221,18 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     unsafe { pg_sys::MemoryContextDelete(context) };
 }
 
+/// What the searches of a scan did so far; `None` where it is searched together with others.
+///
+/// # Safety
+/// The scan is one of this access method's that has not ended, and nobody uses it.
+#[cfg(feature = "pg18")]
+pub unsafe fn totals(scan: pg_sys::IndexScanDesc) -> Option<Totals> {
+    // SAFETY: by the caller's promise.
+    let state = unsafe { ScanState::of(scan) };
+    let Some(search) = &state.scan else { return Some(state.totals) };
+    (!state.is_member).then(|| state.totals.and(&state.done(), search.second_run_reason()))
+}
+
 /// How the session's settings say to scan, as one of so many scans that are searched as one.
 pub fn options(members: usize) -> ScanOptions {
     ScanOptions {

@@ -1,10 +1,10 @@
 //! What the check keeps of each tuple, and the checks that need no more than that.
 
 use super::Findings;
+use super::hash::Hash;
 use super::records::{Memory, Pool};
 use super::slots::{InSlot, Slots};
 use super::sorted::{HeapTids, HeldTid};
-use super::vectors::Hash;
 use crate::page::format::hints::Hints;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::node::Node;

@@ -2,8 +2,8 @@
 
 use super::Findings;
 use super::facts::{Facts, NodeFacts};
+use super::hash::Hash;
 use super::records::Records;
-use super::vectors::Hash;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;

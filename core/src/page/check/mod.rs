@@ -8,6 +8,7 @@
 //! check panic or run for ever.
 
 mod facts;
+mod hash;
 mod links;
 mod ownership;
 mod records;
@@ -73,7 +74,7 @@ pub struct Check<'i, 'm, Store> {
     index: &'i Index<Store>,
     facts: facts::Facts<'m>,
     /// Of each node.
-    payloads: records::Records<'m, vectors::Hash>,
+    payloads: records::Records<'m, hash::Hash>,
     findings: Findings,
     /// Rows that were compared.
     rows: u64,

@@ -2,7 +2,7 @@
 
 use super::Check;
 use super::facts::Place;
-use super::vectors::Hash;
+use super::hash::Hash;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::tuple::AsideKind;
 use crate::page::store::{PageStore, Phase};

@@ -2,6 +2,7 @@
 
 use super::Findings;
 use super::facts::{Facts, NodeFacts};
+use super::hash::Hash;
 use super::records::Records;
 use crate::kernel::is_sparse_vector;
 use crate::page::format::node::Node;
@@ -9,27 +10,7 @@ use crate::page::format::tuple::AsideKind;
 use crate::page::query::index::Index;
 use crate::page::store::{PageStore, Phase};
 use crate::types::{ElementType, Error, Result};
-use bytemuck::{Pod, Zeroable};
 use half::f16;
-use xxhash_rust::xxh3::xxh3_64;
-
-/// A hash of what belongs to a node's vector, in eight bytes. All zero where that was not found, which has
-/// been noted before, and for the code in an index without codes; a hash of zero is then not compared.
-#[derive(Clone, Copy, Default, PartialEq, Eq, Pod, Zeroable)]
-#[repr(transparent)]
-pub(super) struct Hash([u8; 8]);
-
-impl Hash {
-    /// That of some bytes.
-    pub fn of(bytes: &[u8]) -> Self {
-        Self(xxh3_64(bytes).to_ne_bytes())
-    }
-
-    /// Whether both are known and differ.
-    pub fn differs(self, other: Self) -> bool {
-        self != other && self != Self::default() && other != Self::default()
-    }
-}
 
 /// Checks all payloads, and the codes that nodes keep of themselves. Hashes of the codes are noted with the
 /// nodes; those of the payloads are returned.
