@@ -89,11 +89,14 @@ fn measure_size(
     session.execute(&format!("DROP TABLE IF EXISTS {}", system.table()))?;
     session.load(system, &dataset.base, threads)?;
     // What filters look at: no row's distance says anything of it.
-    session.execute(&format!(
-        "ALTER TABLE {0} ADD kind integer; UPDATE {0} SET kind = (hashint4(id) & 1073741823) % 1000; \
-         VACUUM (FULL, ANALYZE) {0}",
-        system.table()
-    ))?;
+    let table = system.table();
+    for statement in [
+        format!("ALTER TABLE {table} ADD kind integer"),
+        format!("UPDATE {table} SET kind = (hashint4(id) & 1073741823) % 1000"),
+        format!("VACUUM (FULL, ANALYZE) {table}"),
+    ] {
+        session.execute(&statement)?;
+    }
     let limits = BuildLimits { threads, kilobytes: crate::build_kilobytes(&dataset.base, options.m) };
     let build = session.build(system, options.m, options.ef_construction, limits)?;
     let truth = Truth::of(dataset, options.metric, options.k, None)?;
