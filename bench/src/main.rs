@@ -1,10 +1,12 @@
 //! `walia-bench`: recall, time, pages, builds and inserts of walia, and of a peer beside it, on real data.
 
+mod chart;
 mod churn;
 mod comparison;
 mod curve;
 mod dataset;
 mod exact;
+mod figures;
 mod inserts;
 mod options;
 mod plot;
@@ -39,11 +41,17 @@ fn main() -> ExitCode {
 /// Measures every dataset.
 fn run(options: &Options) -> Result<()> {
     options.check()?;
-    for directory in options.cache.iter().chain(&options.plot) {
+    for directory in options.cache.iter().chain(&options.plot).chain(&options.figures) {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("could not create directory \"{}\"", directory.display()))?;
     }
     rayon::ThreadPoolBuilder::new().num_threads(options.build_threads()).build_global()?;
+    if let Some(figures) = &options.figures {
+        for directory in &options.datasets {
+            println!("{}", figures::draw(options, directory, figures)?);
+        }
+        return Ok(());
+    }
     let mut reports = Vec::new();
     for directory in &options.datasets {
         let mut dataset = Dataset::load(directory, options.limit_base, options.queries)?;

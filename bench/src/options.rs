@@ -93,6 +93,10 @@ pub struct Options {
     /// Also draw recall against time: a file DATASET.svg for each dataset
     #[arg(long, value_name = "DIRECTORY")]
     pub plot: Option<PathBuf>,
+    /// In place of all that: measure walia alone as rows grow, with filters, and as rows are replaced, draw it (DATASET-growth.svg
+    /// and others) and print the numbers as Markdown
+    #[arg(long, conflicts_with_all = ["peer", "partitions", "plot", "json", "keep"], value_name = "DIRECTORY")]
+    pub figures: Option<PathBuf>,
     /// Leave the last dataset's tables and indexes in place
     #[arg(long)]
     pub keep: bool,

@@ -3,8 +3,10 @@
 use crate::curve::Point;
 use crate::report::Report;
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 440.0;
+/// Size of a drawing.
+pub const WIDTH: f64 = 720.0;
+/// See [`WIDTH`].
+pub const HEIGHT: f64 = 440.0;
 /// Left, right, top and bottom edge of the area with the lines.
 const AREA: [f64; 4] = [70.0, 610.0, 50.0, 385.0];
 /// Recalls that are shown; nobody chooses a setting for less.
@@ -58,7 +60,7 @@ fn shown(sweep: &[Point]) -> Vec<Point> {
 }
 
 /// 1, 2 and 5 times powers of ten, from the last below all times to the first above.
-fn ticks(low: f64, high: f64) -> Vec<f64> {
+pub fn ticks(low: f64, high: f64) -> Vec<f64> {
     let all: Vec<f64> =
         (-6..7).flat_map(|power| [1.0, 2.0, 5.0].map(|digit| digit * 10f64.powi(power))).collect();
     let first = all.partition_point(|tick| *tick <= low).saturating_sub(1);
@@ -76,7 +78,8 @@ fn y_of(ms: f64, bottom: f64, top: f64) -> f64 {
     below - (below - above) * (ms / bottom).ln() / (top / bottom).ln()
 }
 
-fn text((x, y): (f64, f64), anchor: &str, content: &str) -> String {
+/// A text that begins, ends or has its middle at a place.
+pub fn text((x, y): (f64, f64), anchor: &str, content: &str) -> String {
     let content = content.replace('&', "&amp;").replace('<', "&lt;");
     format!("<text x='{x:.1}' y='{y:.1}' text-anchor='{anchor}'>{content}</text>\n")
 }

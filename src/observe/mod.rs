@@ -8,6 +8,7 @@ mod last_scan;
 mod open;
 mod page_map;
 mod prewarm;
+mod progress;
 mod recall;
 mod repair;
 mod rows;

@@ -298,3 +298,13 @@ pub(super) unsafe fn owns(table: pg_sys::Oid, user: pg_sys::Oid) -> bool {
         return pg_sys::object_ownercheck(pg_sys::RelationRelationId, table, user);
     }
 }
+
+/// Whether the current user may see what the sessions of a user do, as in Postgres's own views.
+pub(super) fn may_see_sessions_of(user: pg_sys::Oid) -> bool {
+    let readers = pg_sys::Oid::from(pg_sys::ROLE_PG_READ_ALL_STATS);
+    // SAFETY: in a transaction.
+    unsafe {
+        let caller = pg_sys::GetUserId();
+        pg_sys::has_privs_of_role(caller, readers) || pg_sys::has_privs_of_role(caller, user)
+    }
+}

@@ -7,7 +7,7 @@ use super::open::{OpenIndex, Purpose};
 use super::rows::{export, row};
 use crate::am::vacuum::memory;
 use crate::error::OrRaise;
-use crate::store;
+use crate::store::{self, progress};
 
 row! {
     /// What was mended.
@@ -28,6 +28,7 @@ export!("walia_repair_wrapper": call(REGCLASSOID) -> Repaired => [walia_repair(c
 fn walia_repair(index: pg_sys::Oid) -> Repaired {
     let opened = OpenIndex::new(index, Purpose::Repair).or_raise();
     let failed = |error| opened.error(error);
+    let _shown = progress::Shown::begin(progress::Command::Repair, index);
     let delay = CostBasedDelay::begin();
     let index = store::open(opened.store_for_maintenance()).map_err(failed).or_raise();
     let done = repair(&index, memory()).map_err(failed).or_raise();

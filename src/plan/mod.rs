@@ -20,6 +20,8 @@ mod order;
 pub mod orderings;
 mod parallel;
 mod path;
+#[cfg(feature = "pg18")]
+mod plain;
 mod private;
 mod rows;
 mod settings;
@@ -68,6 +70,8 @@ pub fn define() {
         PREVIOUS_PATHLIST.set(pg_sys::set_rel_pathlist_hook);
         pg_sys::set_rel_pathlist_hook = Some(set_rel_pathlist);
     }
+    #[cfg(feature = "pg18")]
+    plain::define();
 }
 
 /// The hook for what is above the tables: offers the custom scan where rows of many tables are wanted in

@@ -1,4 +1,4 @@
-//! A temporary file of a build: the backend's own thread writes it, the threads of the build read it.
+//! A temporary file of a build or a check: the backend's own thread writes it, the threads of the build read it.
 //!
 //! It is one of Postgres's: in `temp_tablespaces`, within `temp_file_limit`, and removed when the transaction
 //! or the process ends, however that is. Postgres closes and opens the descriptors of its files as it likes,
@@ -10,6 +10,7 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 
 use pgrx::{PgSqlErrorCode, pg_sys};
 use walia_core::arena::{VectorFile, VectorReader};
+use walia_core::page::RecordFile;
 use walia_core::types::Error;
 
 use super::check_for_interrupts;
@@ -59,7 +60,7 @@ impl TemporaryFile {
         }
     }
 
-    /// Writes bytes at an offset, where the file ends or before.
+    /// Writes bytes at an offset.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) {
         self.size = offset;
         self.append(bytes);
@@ -94,6 +95,16 @@ impl VectorFile for TemporaryFile {
 
     fn reader(&self) -> Box<dyn VectorReader> {
         Box::new(Reader(self.duplicate.as_raw_fd()))
+    }
+}
+
+impl RecordFile for TemporaryFile {
+    fn write(&mut self, offset: u64, bytes: &[u8]) {
+        self.write_at(offset, bytes);
+    }
+
+    fn read(&self, offset: u64, bytes: &mut [u8]) -> Result<(), Error> {
+        Reader(self.duplicate.as_raw_fd()).read(offset, bytes)
     }
 }
 

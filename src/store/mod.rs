@@ -13,6 +13,7 @@ mod page_store;
 mod pass;
 pub mod prefetch;
 mod processes;
+pub mod progress;
 mod recent;
 mod relation;
 #[cfg(debug_assertions)]

@@ -6,7 +6,7 @@ use pgrx::pg_sys;
 #[cfg(debug_assertions)]
 use walia_core::page::StopPoint;
 use walia_core::page::store::lock_order::Held;
-use walia_core::page::{FreeSpace, Pages, Prefetch, Session};
+use walia_core::page::{FreeSpace, Pages, Phase, Prefetch, Session};
 use walia_core::types::{Link, Result};
 
 use super::buffer::LockedBuffer;
@@ -15,7 +15,7 @@ use super::relation::{Activity, RelationRead, RelationStore};
 #[cfg(debug_assertions)]
 use super::stop;
 use super::write::RelationWrite;
-use super::{check_for_interrupts, processes, recent};
+use super::{check_for_interrupts, processes, progress, recent};
 use crate::memory;
 
 impl Pages for RelationStore {
@@ -139,6 +139,10 @@ impl Session for RelationStore {
     fn stop_point(&self, point: StopPoint) {
         Held::assert_none(self.identity());
         stop::at(point);
+    }
+
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        progress::show(phase, done, total);
     }
 
     fn link_pruned(&self) {

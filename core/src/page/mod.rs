@@ -26,7 +26,7 @@ pub mod store;
 pub mod vacuum;
 
 pub use check::statistics::{Statistics, statistics};
-pub use check::{Check, Finding, Severity, check};
+pub use check::{Check, Finding, Memory, RecordFile, Severity, check};
 pub use format::fit::{Quantization, Storage, Wishes, fit, fit_to_sample, max_level};
 pub use format::hints::Hints;
 pub use format::meta::Meta;
@@ -38,4 +38,4 @@ pub use query::index::Index;
 pub use query::schema::{Quantizers, Schema};
 #[cfg(feature = "memory-store")]
 pub use store::memory::MemoryStore;
-pub use store::{FreeSpace, PageSink, PageStore, Pages, Prefetch, Session, StopPoint, WriteUnit};
+pub use store::{FreeSpace, PageSink, PageStore, Pages, Phase, Prefetch, Session, StopPoint, WriteUnit};

@@ -1,12 +1,13 @@
 //! Random damage to a whole index: reading it gives errors or findings, never a panic or an endless loop.
 
+use crate::bounded::check;
 use crate::graphs::{TestGraph, parameters};
 use proptest::collection::vec;
 use proptest::prelude::*;
 use walia_core::page::format::node::{Node, NodeMut};
 use walia_core::page::format::owned::{Owned, OwnedMut};
 use walia_core::page::format::slotted::Page;
-use walia_core::page::{Index, MemoryStore, Pages, Severity, check, statistics};
+use walia_core::page::{Index, MemoryStore, Pages, Severity, statistics};
 use walia_core::page::{format::chain::chain_pages, query::chain::read_chain};
 use walia_core::types::{ElementType, Link};
 

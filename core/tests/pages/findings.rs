@@ -1,5 +1,6 @@
 //! Every finding of the check, provoked one by one.
 
+use crate::bounded::check;
 use crate::graphs::{TestGraph, parameters};
 use walia_core::page::format::chain::chain_pages;
 use walia_core::page::format::hints::Hints;
@@ -11,7 +12,7 @@ use walia_core::page::format::slotted::{Page, PageKind};
 use walia_core::page::format::tuple::{
     ASIDE_SIZE, AsideKind, OVERFLOW_SIZE, OwnedHeader, PENDING, TOMBSTONE, TupleKind,
 };
-use walia_core::page::{Index, MemoryStore, Meta, Pages, Severity, WriteUnit, check, statistics};
+use walia_core::page::{Index, MemoryStore, Meta, Pages, Severity, WriteUnit, statistics};
 use walia_core::types::{ElementType, HeapTid, Link};
 
 /// An index of 20 nodes on block 2: slot 1 of level 0, slot 4 of level 1, slot 9 with overflowing heap TIDs.

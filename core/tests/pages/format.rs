@@ -1,5 +1,6 @@
 //! FORMAT.md, the structs, and stored pages say the same.
 
+use crate::bounded::check;
 use crate::graphs::{TestGraph, parameters};
 use std::fmt::Write;
 use std::mem::offset_of;
@@ -9,7 +10,7 @@ use walia_core::page::format::presence::Presence;
 use walia_core::page::format::slotted::{Page, Special};
 use walia_core::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader};
 use walia_core::page::vacuum::cleanup;
-use walia_core::page::{Index, MemoryStore, Pages, check, statistics, write_graph};
+use walia_core::page::{Index, MemoryStore, Pages, statistics, write_graph};
 use walia_core::page::{
     format::chain::{ParameterHeader, chain_pages},
     query::chain::read_chain,

@@ -1,5 +1,6 @@
 //! Tests of the pages: their format, the RAM page store, writing of built graphs, and what damage does.
 
+mod bounded;
 mod damage;
 mod findings;
 mod fitting;

@@ -1,7 +1,8 @@
 //! The check's comparison of an index with the rows of its table.
 
+use crate::bounded;
 use walia_core::page::format::tuple::AsideKind;
-use walia_core::page::{Check, Finding, Index, MemoryStore, Severity};
+use walia_core::page::{Finding, Index, MemoryStore, Severity};
 use walia_core::types::{ElementType, HeapTid, Metric, Parameters, PayloadEncoding};
 
 type Row = (HeapTid, Option<Vec<u8>>);
@@ -46,11 +47,12 @@ fn index(payload: PayloadEncoding) -> Index<MemoryStore> {
 }
 
 fn findings(index: &Index<MemoryStore>, rows: &[Row]) -> Vec<Finding> {
-    let mut check = Check::new(index).unwrap();
-    for (tid, vector) in rows {
-        check.row(*tid, vector.as_deref());
-    }
-    check.findings().unwrap()
+    bounded::findings(index, |check| {
+        for (tid, vector) in rows {
+            check.row(*tid, vector.as_deref()).unwrap();
+        }
+    })
+    .unwrap()
 }
 
 #[test]

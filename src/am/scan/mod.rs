@@ -2,9 +2,11 @@
 
 mod member;
 mod open;
+pub mod totals;
 
 pub use member::Member;
 pub use open::{Opened, open};
+use totals::Totals;
 
 use std::ptr;
 use std::time::{Duration, Instant};
@@ -41,6 +43,8 @@ struct ScanState {
     /// The search, and the time that was spent on it.
     number: SearchNumber,
     time: Duration,
+    /// What the searches before this one did.
+    totals: Totals,
     /// Whether it is searched together with others, by who logs them as one.
     is_member: bool,
 }
@@ -98,6 +102,7 @@ impl ScanState {
             }
             done.stats = scan.stats();
             last::record(self.number, done);
+            self.totals = self.totals.and(&done, scan.second_run_reason());
             counters::add_search(scan.store(), &done);
             if !self.is_member {
                 last::log(&done, || scan.store().quoted_name());
@@ -137,7 +142,8 @@ pub unsafe extern "C-unwind" fn ambeginscan(
         (pg_sys::RelationGetIndexScan(index, keys, order_bys), context)
     };
     let (number, time) = (SearchNumber::default(), Duration::ZERO);
-    let state = ScanState { context, scan: None, number, time, is_member: false };
+    let totals = Totals::default();
+    let state = ScanState { context, scan: None, number, time, totals, is_member: false };
     // SAFETY: a new scan. The state lives as long as its context, which `amendscan` deletes.
     unsafe { (*scan).opaque = PgMemoryContexts::For(context).leak_and_drop_on_delete(state).cast() };
     scan
@@ -213,6 +219,18 @@ pub unsafe extern "C-unwind" fn amendscan(scan: pg_sys::IndexScanDesc) {
     let context = state.context;
     // SAFETY: made by `ambeginscan`; nobody uses the state in it any more.
     unsafe { pg_sys::MemoryContextDelete(context) };
+}
+
+/// What the searches of a scan did so far; `None` where it is searched together with others.
+///
+/// # Safety
+/// The scan is one of this access method's that has not ended, and nobody uses it.
+#[cfg(feature = "pg18")]
+pub unsafe fn totals(scan: pg_sys::IndexScanDesc) -> Option<Totals> {
+    // SAFETY: by the caller's promise.
+    let state = unsafe { ScanState::of(scan) };
+    let Some(search) = &state.scan else { return Some(state.totals) };
+    (!state.is_member).then(|| state.totals.and(&state.done(), search.second_run_reason()))
 }
 
 /// How the session's settings say to scan, as one of so many scans that are searched as one.

@@ -44,13 +44,20 @@ pub fn counters(client: &mut Client, server: &Server) -> Result<Counters> {
     Ok(Counters { at, wal_bytes, read_bytes, written_bytes, inserts: row.get(4), ..Counters::default() })
 }
 
-/// Builds of indexes, vacuums of tables with an index of walia's, and imports, in this database. The name of an index that is
+/// Builds of indexes, vacuums of tables with an index of walia's, imports, checks and repairs, in this database. The name of an index that is
 /// being built is known to its session only.
 pub fn tasks(client: &mut Client, server: &Server) -> Result<Vec<Task>> {
     let indexes = if server.major >= 17 {
         "CASE WHEN phase LIKE '%indexes' THEN indexes_processed END, CASE WHEN phase LIKE '%indexes' THEN indexes_total END"
     } else {
         "NULL::int8, NULL::int8"
+    };
+    // An extension of an older version has no such view.
+    let view = row(client, "SELECT to_regclass('walia_stat_progress') IS NOT NULL", &[])?;
+    let checks = if view.get(0) {
+        " UNION ALL SELECT pid, datid, indexrelid, command, coalesce(phase, ''), done, total, coalesce(unit, '') FROM walia_stat_progress"
+    } else {
+        ""
     };
     let query = format!(
         "SELECT p.pid, p.command, coalesce(c.relname, '')::text, coalesce(p.phase, ''), coalesce(p.done, 0), coalesce(p.total, 0),
@@ -71,7 +78,7 @@ pub fn tasks(client: &mut Client, server: &Server) -> Result<Vec<Task>> {
              UNION ALL
              SELECT pid, datid, relid, command, '', CASE WHEN bytes_total > 0 THEN bytes_processed ELSE tuples_processed END,
                 bytes_total, CASE WHEN bytes_total > 0 THEN 'bytes' ELSE 'rows' END
-             FROM pg_stat_progress_copy WHERE relid <> 0) AS p (pid, datid, relid, command, phase, done, total, unit)
+             FROM pg_stat_progress_copy WHERE relid <> 0{checks}) AS p (pid, datid, relid, command, phase, done, total, unit)
          JOIN pg_database b ON b.oid = p.datid AND b.datname = current_database()
          LEFT JOIN pg_class c ON c.oid = p.relid LEFT JOIN pg_stat_activity a ON a.pid = p.pid
          WHERE p.command IS NOT NULL ORDER BY p.pid"

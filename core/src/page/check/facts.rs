@@ -1,8 +1,11 @@
 //! What the check keeps of each tuple, and the checks that need no more than that.
 
 use super::Findings;
+use super::hash::Hash;
+use super::records::{Memory, Pool};
+use super::slots::{InSlot, Slots};
+use super::sorted::{HeapTids, HeldTid};
 use crate::page::format::hints::Hints;
-use crate::page::format::layout::Layout;
 use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
@@ -10,31 +13,52 @@ use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{AsideKind, NodeHeader, OwnedHeader, PENDING, TOMBSTONE, TupleKind};
 use crate::page::query::chain;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
-use crate::sort::sort_unstable;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{HeapTid, Link, Result};
+use bytemuck::{Pod, Zeroable};
+use std::cell::RefCell;
+use std::rc::Rc;
 
 /// What is kept of a node.
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
 pub(super) struct NodeFacts {
     pub link: Link,
     pub header: NodeHeader,
-    payload: Link,
+    pub payload: Link,
+    /// Of the code that links to the node must have beside them.
+    pub code: Hash,
 }
 
 impl NodeFacts {
     /// Whether a vacuum has taken it from an insertion that did not end: it waits to be removed, and has what
     /// it was given.
-    fn is_abandoned(&self) -> bool {
+    pub fn is_abandoned(&self) -> bool {
         self.header.is_pending() && self.header.is_tombstone()
     }
 }
 
+impl InSlot for NodeFacts {
+    fn slot(&self) -> u16 {
+        self.link.slot
+    }
+}
+
 /// What is kept of another tuple.
-struct OwnedFacts {
-    link: Link,
-    header: OwnedHeader,
-    size: usize,
-    claimed: bool,
+#[derive(Clone, Copy, Pod, Zeroable)]
+#[repr(C)]
+pub(super) struct OwnedFacts {
+    pub link: Link,
+    pub header: OwnedHeader,
+    pub size: u32,
+    /// 1 where what it belongs to was found.
+    pub claimed: u32,
+}
+
+impl InSlot for OwnedFacts {
+    fn slot(&self) -> u16 {
+        self.link.slot
+    }
 }
 
 /// What the place of a heap TID says of its row.
@@ -46,11 +70,11 @@ pub(super) enum Place {
 }
 
 /// All tuples of an index, in the order of their addresses.
-#[derive(Default)]
-pub(super) struct Facts {
-    pub nodes: Vec<NodeFacts>,
-    owned: Vec<OwnedFacts>,
-    heap_tids: Vec<(HeapTid, Link)>,
+pub(super) struct Facts<'m> {
+    pub pool: Rc<RefCell<Pool<'m>>>,
+    pub nodes: Slots<'m, NodeFacts>,
+    pub owned: Slots<'m, OwnedFacts>,
+    pub heap_tids: HeapTids<'m>,
     pub meta: Option<Meta>,
     hints: Option<Hints>,
     /// Number of pages.
@@ -58,50 +82,65 @@ pub(super) struct Facts {
     parameter_pages: Vec<u32>,
 }
 
-impl Facts {
+impl<'m> Facts<'m> {
     /// Reads all pages.
-    pub fn collect<Store: PageStore>(index: &Index<Store>, findings: &mut Findings) -> Result<Self> {
-        let mut facts = Self { blocks: index.store.block_count()?, ..Self::default() };
+    pub fn collect<Store: PageStore>(
+        index: &Index<Store>,
+        memory: Memory<'m>,
+        findings: &mut Findings,
+    ) -> Result<Self> {
+        let to_sort = memory.bytes / 4;
+        let in_pool = memory.bytes - to_sort;
+        let pool = Pool::new(memory, in_pool);
+        let mut facts = Self {
+            nodes: Slots::new(&pool),
+            owned: Slots::new(&pool),
+            heap_tids: HeapTids::new(&pool, to_sort),
+            meta: None,
+            hints: None,
+            blocks: index.store.block_count()?,
+            parameter_pages: Vec::new(),
+            pool,
+        };
         for (block, page) in index.store.pages(0..facts.blocks) {
+            index.store.progress(Phase::ReadingPages, block.into(), facts.blocks.into());
             if let Some(page) = findings.note(page.map(|page| *page))? {
-                facts.add_page(&index.schema.layout, block, &page, findings)?;
+                facts.add_page(index, block, &page, findings)?;
             }
         }
+        facts.heap_tids.sort(&mut || index.store.interrupt_point())?;
         facts.check_parameters(index, findings)?;
         Ok(facts)
     }
 
-    /// The position of the node in the slot that `link` leads to, whatever its version.
-    pub fn node_in_slot(&self, link: Link) -> Option<usize> {
-        self.nodes
-            .binary_search_by_key(&(link.block, link.slot), |node| (node.link.block, node.link.slot))
-            .ok()
+    /// The position of the node that `link` leads to.
+    pub fn node_at(&self, link: Link) -> Result<Option<usize>> {
+        Ok(self.nodes.find(link)?.filter(|(_, node)| node.link == link).map(|(position, _)| position))
     }
 
-    /// The tuple that a heap TID lies in, and what that says of the row; to be asked after
-    /// [`Facts::check_heap_tids`].
-    pub fn place_of(&self, heap_tid: HeapTid) -> Option<(Link, Option<Place>)> {
-        let found = self.heap_tids.binary_search_by_key(&heap_tid, |(tid, _)| *tid).ok()?;
-        let at = self.heap_tids[found].1;
-        if let Some(node) = self.node_in_slot(at) {
-            return Some((at, Some(Place::Node(node))));
+    /// The tuple that a heap TID lies in, and what that says of the row.
+    pub fn place_of(&self, heap_tid: HeapTid) -> Result<Option<(Link, Option<Place>)>> {
+        let Some(at) = self.heap_tids.find(heap_tid)? else { return Ok(None) };
+        if let Some((node, _)) = self.nodes.find(at)? {
+            return Ok(Some((at, Some(Place::Node(node)))));
         }
-        let place = self.owned_in_slot(at).and_then(|found| {
-            let OwnedHeader { kind, tag, owner, .. } = self.owned[found].header;
-            if kind == TupleKind::Aside as u8 {
-                return AsideKind::from_code(tag).map(Place::Aside);
+        let place = match self.owned.find(at)? {
+            None => None,
+            Some((_, OwnedFacts { header, .. })) if header.kind == TupleKind::Aside as u8 => {
+                AsideKind::from_code(header.tag).map(Place::Aside)
             }
-            self.node_in_slot(owner).filter(|node| self.nodes[*node].link == owner).map(Place::Node)
-        });
-        Some((at, place))
+            Some((_, OwnedFacts { header, .. })) => self.node_at(header.owner)?.map(Place::Node),
+        };
+        Ok(Some((at, place)))
     }
 
-    fn owned_in_slot(&self, link: Link) -> Option<usize> {
-        let by_slot = |tuple: &OwnedFacts| (tuple.link.block, tuple.link.slot);
-        self.owned.binary_search_by_key(&(link.block, link.slot), by_slot).ok()
-    }
-
-    fn add_page(&mut self, layout: &Layout, block: u32, page: &Page, findings: &mut Findings) -> Result<()> {
+    fn add_page<Store: PageStore>(
+        &mut self,
+        index: &Index<Store>,
+        block: u32,
+        page: &Page,
+        findings: &mut Findings,
+    ) -> Result<()> {
         match block {
             META_BLOCK => self.meta = findings.note(Meta::of_page(page))?,
             HINTS_BLOCK => self.hints = findings.note(Hints::of_page(page))?,
@@ -111,7 +150,7 @@ impl Facts {
                 Some(PageKind::Data) => {
                     findings.note(page.check_slots(block))?;
                     for slot in 1..=page.slot_count() {
-                        self.add_tuple(layout, block, slot, page, findings)?;
+                        self.add_tuple(index, block, slot, page, findings)?;
                     }
                 }
                 Some(PageKind::Parameter) => {
@@ -125,9 +164,9 @@ impl Facts {
         Ok(())
     }
 
-    fn add_tuple(
+    fn add_tuple<Store: PageStore>(
         &mut self,
-        layout: &Layout,
+        index: &Index<Store>,
         block: u32,
         slot: u16,
         page: &Page,
@@ -139,17 +178,19 @@ impl Facts {
         let version = match findings.note(TupleKind::of(block, slot, bytes))? {
             None => return Ok(()),
             Some(TupleKind::Node) => {
-                let Some(Some(node)) = findings.note(Node::in_slot(layout, page, block, slot))? else {
+                let Some(Some(node)) =
+                    findings.note(Node::in_slot(&index.schema.layout, page, block, slot))?
+                else {
                     return Ok(());
                 };
-                self.add_node(link(node.header().version), &node, findings)?;
+                self.add_node(index, link(node.header().version), &node, findings)?;
                 node.header().version
             }
             Some(_) => {
                 let Some(Some(owned)) = findings.note(Owned::in_slot(page, block, slot))? else {
                     return Ok(());
                 };
-                self.add_owned(layout, link(owned.header().version), &owned, findings)?;
+                self.add_owned(index, link(owned.header().version), &owned, findings)?;
                 owned.header().version
             }
         };
@@ -160,32 +201,37 @@ impl Facts {
         Ok(())
     }
 
-    fn add_node(&mut self, link: Link, node: &Node, findings: &mut Findings) -> Result<()> {
+    fn add_node<Store: PageStore>(
+        &mut self,
+        index: &Index<Store>,
+        link: Link,
+        node: &Node,
+        findings: &mut Findings,
+    ) -> Result<()> {
         let header = node.header();
-        self.add_heap_tids(node.heap_tids(), link)?;
+        self.heap_tids.add(node.heap_tids(), link, &mut || index.store.interrupt_point())?;
         if header.flags & !(TOMBSTONE | PENDING) != 0 {
             findings.error(link.block, link.slot, "node with unknown flags");
         }
-        self.nodes.try_reserve(1)?;
-        self.nodes.push(NodeFacts { link, header: *header, payload: node.payload_link() });
-        Ok(())
+        let payload = node.payload_link();
+        self.nodes.push(link.block, NodeFacts { link, header: *header, payload, code: Hash::default() })
     }
 
-    fn add_owned(
+    fn add_owned<Store: PageStore>(
         &mut self,
-        layout: &Layout,
+        index: &Index<Store>,
         link: Link,
         owned: &Owned,
         findings: &mut Findings,
     ) -> Result<()> {
         let Link { block, slot, .. } = link;
+        let layout = &index.schema.layout;
         let header = *owned.header();
-        let mut claimed = false;
-        if header.kind == TupleKind::HeapTids as u8 {
-            self.add_heap_tids(owned.heap_tids(), link)?;
-        } else if header.kind == TupleKind::Aside as u8 {
-            self.add_heap_tids(owned.heap_tids(), link)?;
-            claimed = true;
+        let is_aside = header.kind == TupleKind::Aside as u8;
+        if is_aside || header.kind == TupleKind::HeapTids as u8 {
+            self.heap_tids.add(owned.heap_tids(), link, &mut || index.store.interrupt_point())?;
+        }
+        if is_aside {
             match AsideKind::from_code(header.tag).filter(|_| header.owner.is_none()) {
                 Some(kind) => self.check_presence(kind, link, findings),
                 None => findings.error(block, slot, "aside tuple of unknown kind or with an owner"),
@@ -197,10 +243,8 @@ impl Facts {
                 _ => findings.error(block, slot, "part of a payload of impossible number or size"),
             }
         }
-        let size = size_of::<OwnedHeader>() + owned.body().len();
-        self.owned.try_reserve(1)?;
-        self.owned.push(OwnedFacts { link, header, size, claimed });
-        Ok(())
+        let size = (size_of::<OwnedHeader>() + owned.body().len()) as u32;
+        self.owned.push(block, OwnedFacts { link, header, size, claimed: is_aside.into() })
     }
 
     /// Checks that the marks do not deny a row without a distance.
@@ -215,110 +259,30 @@ impl Facts {
         }
     }
 
-    fn add_heap_tids(&mut self, tids: &[HeapTid], link: Link) -> Result<()> {
-        self.heap_tids.try_reserve(tids.len())?;
-        self.heap_tids.extend(tids.iter().map(|tid| (*tid, link)));
-        Ok(())
-    }
-
-    /// Checks that every tuple that belongs to a node is used by it, once, and that nodes have what they
-    /// need.
-    pub fn check_ownership<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
-        let layout = &index.schema.layout;
-        let nodes = std::mem::take(&mut self.nodes);
-        for node in &nodes {
-            index.store.interrupt_point();
-            let NodeFacts { link: Link { block, slot, .. }, header, .. } = *node;
-            if header.level > 0 {
-                match self.claim(header.upper, TupleKind::Upper, node.link, findings) {
-                    Some(upper) if upper.header.level == header.level => {
-                        if upper.size != layout.upper_size(header.level) {
-                            findings.error(
-                                upper.link.block,
-                                upper.link.slot,
-                                "upper tuple of impossible size",
-                            );
-                        }
-                    }
-                    _ if node.is_abandoned() => {}
-                    _ => findings.warning(node.link, "node without the links of its upper layers"),
-                }
-            }
-            if header.is_pending() && !node.is_abandoned() {
-                findings.warning(node.link, "node whose insertion did not end");
-            }
-            let mut next = node.payload;
-            for part in 0..layout.payload_parts(layout.payload_size).count() {
-                match self.claim(next, TupleKind::Payload, node.link, findings) {
-                    Some(tuple) if usize::from(tuple.header.count) == part => next = tuple.header.next,
-                    _ => {
-                        // A node that never ended needs none.
-                        if !header.is_pending() {
-                            findings.error(block, slot, "node without its payload");
-                        }
-                        break;
-                    }
-                }
-            }
-            let mut has_rows = header.tid_count > 0;
-            let mut next = header.overflow;
-            while !next.is_none() {
-                index.store.interrupt_point();
-                let Some(tuple) = self.claim(next, TupleKind::HeapTids, node.link, findings) else {
-                    findings.error(block, slot, "node with a broken chain of heap TIDs");
-                    break;
-                };
-                has_rows |= tuple.header.count > 0;
-                next = tuple.header.next;
-            }
-            if has_rows && !header.is_live() {
-                findings.error(block, slot, "heap TIDs in a tombstone or an unpublished node");
-            } else if !has_rows && header.is_live() {
-                findings.warning(node.link, "live node without heap TIDs");
-            }
-        }
-        for tuple in self.owned.iter().filter(|tuple| !tuple.claimed) {
-            if tuple.header.kind == TupleKind::HeapTids as u8 && tuple.header.count > 0 {
-                findings.error(tuple.link.block, tuple.link.slot, "heap TIDs that no node leads to");
-            } else {
-                findings.warning(tuple.link, "tuple that its owner does not lead to");
-            }
-        }
-        self.nodes = nodes;
-    }
-
-    /// The tuple of a kind and an owner that `link` leads to, which nobody else may use. A chain that runs in
-    /// a circle ends here.
-    fn claim(
-        &mut self,
-        link: Link,
-        kind: TupleKind,
-        owner: Link,
-        findings: &mut Findings,
-    ) -> Option<&OwnedFacts> {
-        let position = self.owned_in_slot(link)?;
-        let tuple = &mut self.owned[position];
-        if tuple.link != link || tuple.header.kind != kind as u8 || tuple.header.owner != owner {
-            return None;
-        }
-        if std::mem::replace(&mut tuple.claimed, true) {
-            findings.error(link.block, link.slot, "tuple that is used twice");
-            return None;
-        }
-        Some(tuple)
-    }
-
     /// Checks that no row is in the index twice.
-    pub fn check_heap_tids<Store: PageStore>(&mut self, index: &Index<Store>, findings: &mut Findings) {
-        sort_unstable(&mut self.heap_tids, &mut || index.store.interrupt_point());
-        for (tid, at) in self.heap_tids.iter().filter(|(tid, _)| tid.offset() == 0) {
-            findings.error(at.block, at.slot, format!("impossible heap TID ({},0)", tid.block()));
+    pub fn check_heap_tids<Store: PageStore>(
+        &self,
+        index: &Index<Store>,
+        findings: &mut Findings,
+    ) -> Result<()> {
+        for position in 0..self.heap_tids.len() {
+            index.store.interrupt_point();
+            index.store.progress(Phase::CheckingRows, position as u64, self.heap_tids.len() as u64);
+            let HeldTid { tid, at, .. } = self.heap_tids.get(position)?;
+            if tid.offset() == 0 {
+                findings.error(at.block, at.slot, format!("impossible heap TID ({},0)", tid.block()));
+            }
         }
-        for pair in self.heap_tids.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
-            let (tid, at) = pair[1];
-            let what = format!("heap TID ({},{}) is in the index twice", tid.block(), tid.offset());
-            findings.error(at.block, at.slot, what);
+        let mut last = None;
+        for position in 0..self.heap_tids.len() {
+            index.store.interrupt_point();
+            let HeldTid { tid, at, .. } = self.heap_tids.get(position)?;
+            if last.replace(tid) == Some(tid) {
+                let what = format!("heap TID ({},{}) is in the index twice", tid.block(), tid.offset());
+                findings.error(at.block, at.slot, what);
+            }
         }
+        Ok(())
     }
 
     fn check_parameters<Store: PageStore>(

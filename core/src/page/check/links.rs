@@ -2,13 +2,14 @@
 
 use super::Findings;
 use super::facts::{Facts, NodeFacts};
-use super::vectors::{Hash, Hashes, hash};
+use super::hash::Hash;
+use super::records::Records;
 use crate::page::format::meta::META_BLOCK;
 use crate::page::format::node::Node;
 use crate::page::format::owned::Owned;
 use crate::page::format::tuple::TupleKind;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
 
 /// The meta page, as findings name it.
@@ -18,23 +19,49 @@ const META_PAGE: Link = Link { block: META_BLOCK, slot: 0, version: 0 };
 pub(super) fn check<Store: PageStore>(
     index: &Index<Store>,
     facts: &Facts,
-    vectors: &[Hashes],
     findings: &mut Findings,
 ) -> Result<()> {
-    for node in facts.nodes.iter().filter(|node| node.header.is_live()) {
+    let mut highest = None;
+    for position in 0..facts.nodes.records.len() {
         index.store.interrupt_point();
+        index.store.progress(Phase::CheckingLinks, position as u64, facts.nodes.records.len() as u64);
+        let node = facts.nodes.records.get(position)?;
+        if !node.header.is_live() {
+            continue;
+        }
+        highest = highest.max(Some(node.header.level));
         for layer in 0..=node.header.level {
-            let links = read_links(index, facts, node, layer)?;
-            check_links(facts, vectors, node, layer, &links, findings);
+            let links = read_links(index, facts, &node, layer)?;
+            check_links(facts, &node, layer, &links, findings)?;
         }
     }
-    let reached = reach(index, facts, findings)?;
-    for (node, _) in
-        facts.nodes.iter().zip(&reached).filter(|(node, reached)| node.header.is_live() && !**reached)
-    {
-        findings.warning(node.link, "live node that cannot be reached from the entry point");
+    let reached = reach(index, facts, highest, findings)?;
+    for position in 0..facts.nodes.records.len() {
+        index.store.interrupt_point();
+        let node = facts.nodes.records.get(position)?;
+        if node.header.is_live() && !reached.contains(position)? {
+            findings.warning(node.link, "live node that cannot be reached from the entry point");
+        }
     }
     Ok(())
+}
+
+/// A set of positions, as bits.
+struct Positions<'m>(Records<'m, u64>);
+
+impl Positions<'_> {
+    fn contains(&self, position: usize) -> Result<bool> {
+        Ok(self.0.get(position / 64)? >> (position % 64) & 1 != 0)
+    }
+
+    /// Whether it was not there before.
+    fn insert(&mut self, position: usize) -> Result<bool> {
+        let (word, bit) = (self.0.get(position / 64)?, 1 << (position % 64));
+        if word & bit == 0 {
+            self.0.set(position / 64, word | bit)?;
+        }
+        Ok(word & bit == 0)
+    }
 }
 
 /// A link, and a hash of the code beside it where there is one.
@@ -59,19 +86,18 @@ fn read_links<Store: PageStore>(
         tuple.and_then(|tuple| tuple.places(&index.schema.layout, layer))
     };
     let Some(places) = places else { return Ok(Vec::new()) };
-    let code = |position| places.codes().and_then(|_| hash(places.code(position)));
+    let code = |position| places.codes().map_or_else(Hash::default, |_| Hash::of(places.code(position)));
     let coded = (0..places.len()).map(|position| (places.link(position), code(position)));
     Ok(coded.filter(|(link, _)| !link.is_none()).collect())
 }
 
 fn check_links(
     facts: &Facts,
-    vectors: &[Hashes],
     node: &NodeFacts,
     layer: u8,
     links: &[CodedLink],
     findings: &mut Findings,
-) {
+) -> Result<()> {
     let Link { block, slot, .. } = node.link;
     for (position, (link, code)) in links.iter().enumerate() {
         if *link == node.link {
@@ -80,10 +106,8 @@ fn check_links(
         if links[..position].iter().any(|(other, _)| other == link) {
             findings.warning(node.link, "duplicate link");
         }
-        let found = facts.node_in_slot(*link);
-        let expected = found.and_then(|found| vectors[found].code);
-        match found.map(|found| &facts.nodes[found]) {
-            Some(target) if target.link.version == link.version => {
+        match facts.nodes.find(*link)? {
+            Some((_, target)) if target.link.version == link.version => {
                 if target.header.level < layer {
                     findings.error(block, slot, "link to a node that is not on this layer");
                 }
@@ -93,52 +117,56 @@ fn check_links(
                 if facts.meta.is_some_and(|meta| meta.is_removable(&target.header)) {
                     findings.warning(node.link, "link to a tombstone whose slot may be reused");
                 }
-                if code.zip(expected).is_some_and(|(code, expected)| code != expected) {
+                if code.differs(target.code) {
                     findings.warning(node.link, "link with a code that is not that of its node");
                 }
             }
             _ => findings.warning(node.link, "stale link"),
         }
     }
+    Ok(())
 }
 
-/// Which nodes a walk from the entry point over the links of all layers reaches.
-fn reach<Store: PageStore>(
+/// Which nodes a walk from the entry point over the links of all layers reaches. `highest` is the highest
+/// level of a live node.
+fn reach<'m, Store: PageStore>(
     index: &Index<Store>,
-    facts: &Facts,
+    facts: &Facts<'m>,
+    highest: Option<u8>,
     findings: &mut Findings,
-) -> Result<Vec<bool>> {
-    let mut reached = Vec::new();
-    reached.try_reserve_exact(facts.nodes.len())?;
-    reached.resize(facts.nodes.len(), false);
+) -> Result<Positions<'m>> {
+    let mut reached = Positions(Records::new(&facts.pool));
+    for _ in 0..facts.nodes.records.len().div_ceil(64) {
+        reached.0.push(0)?;
+    }
     let Some(meta) = &facts.meta else { return Ok(reached) };
-    let highest = facts.nodes.iter().filter(|node| node.header.is_live()).map(|node| node.header.level).max();
-    let entry =
-        facts.node_in_slot(meta.entry_point).filter(|found| facts.nodes[*found].link == meta.entry_point);
-    let Some(entry) = entry else {
+    let Some(entry) = facts.node_at(meta.entry_point)? else {
         if highest.is_some() {
             findings.warning(META_PAGE, "no entry point though there are live nodes");
         }
         return Ok(reached);
     };
-    if u16::from(facts.nodes[entry].header.level) != meta.entry_level {
+    let level = facts.nodes.records.get(entry)?.header.level;
+    if u16::from(level) != meta.entry_level {
         findings.warning(META_PAGE, "entry point whose level is not as noted");
-    } else if highest > Some(facts.nodes[entry].header.level) {
+    } else if highest > Some(level) {
         findings.warning(META_PAGE, "entry point below the highest layer");
     }
-    reached[entry] = true;
-    let mut waiting = vec![entry as u32];
-    while let Some(position) = waiting.pop() {
+    reached.insert(entry)?;
+    let mut waiting = Records::new(&facts.pool);
+    waiting.push(entry as u64)?;
+    let mut walked = 0;
+    while let Some(position) = waiting.pop()? {
         index.store.interrupt_point();
-        let node = &facts.nodes[position as usize];
+        index.store.progress(Phase::WalkingGraph, walked, facts.nodes.records.len() as u64);
+        walked += 1;
+        let node = facts.nodes.records.get(position as usize)?;
         for layer in 0..=node.header.level {
-            for (link, _) in read_links(index, facts, node, layer)? {
-                let found = facts.node_in_slot(link).filter(|found| facts.nodes[*found].link == link);
-                if let Some(found) = found
-                    && !std::mem::replace(&mut reached[found], true)
+            for (link, _) in read_links(index, facts, &node, layer)? {
+                if let Some(found) = facts.node_at(link)?
+                    && reached.insert(found)?
                 {
-                    waiting.try_reserve(1)?;
-                    waiting.push(found as u32);
+                    waiting.push(found as u64)?;
                 }
             }
         }

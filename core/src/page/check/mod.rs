@@ -1,15 +1,24 @@
 //! Structural check of an index: whether its bytes are what FORMAT.md says, and its graph is sound.
 //!
 //! Passes: all tuples are read and what is known of them is kept (`facts`), tuples that belong to nodes are
-//! claimed by them, payloads are read (`vectors`), links are followed (`links`). Afterwards the rows of the
-//! table may be compared with what was read (`rows`). Memory: some 70 bytes a node, 16 a row. Nobody may
-//! change the index meanwhile. Nothing on a page, however damaged, makes the check panic or run for ever.
+//! claimed by them (`ownership`), payloads are read (`vectors`), links are followed (`links`). Afterwards the
+//! rows of the table may be compared with what was read (`rows`). What is kept, some 70 bytes a node and 16 a
+//! row, lies in memory as far as it may, the rest in a temporary file (`records`); what is found lies in
+//! memory in any case. Nobody may change the index meanwhile. Nothing on a page, however damaged, makes the
+//! check panic or run for ever.
 
 mod facts;
+mod hash;
 mod links;
+mod ownership;
+mod records;
 mod rows;
+mod slots;
+mod sorted;
 pub mod statistics;
 mod vectors;
+
+pub use records::{Memory, RecordFile};
 
 use crate::page::format::meta::META_BLOCK;
 use crate::page::query::index::Index;
@@ -54,30 +63,33 @@ impl Finding {
     }
 }
 
-/// Checks all pages and the graph; no finding means that all is well. An error only where the store itself
+/// Checks all pages and the graph, with as much memory as that takes; no finding means that all is well. An error only where the store itself
 /// fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
-    Check::new(index)?.findings()
+    Check::new(index, Memory::unbounded())?.findings()
 }
 
 /// An index that has been checked, with what its rows are to be compared with.
-pub struct Check<'i, Store> {
+pub struct Check<'i, 'm, Store> {
     index: &'i Index<Store>,
-    facts: facts::Facts,
-    vectors: Vec<vectors::Hashes>,
+    facts: facts::Facts<'m>,
+    /// Of each node.
+    payloads: records::Records<'m, hash::Hash>,
     findings: Findings,
+    /// Rows that were compared.
+    rows: u64,
 }
 
-impl<'i, Store: PageStore> Check<'i, Store> {
+impl<'i, 'm, Store: PageStore> Check<'i, 'm, Store> {
     /// Checks all pages and the graph.
-    pub fn new(index: &'i Index<Store>) -> Result<Self> {
+    pub fn new(index: &'i Index<Store>, memory: Memory<'m>) -> Result<Self> {
         let mut findings = Findings::default();
-        let mut facts = facts::Facts::collect(index, &mut findings)?;
-        facts.check_ownership(index, &mut findings);
-        facts.check_heap_tids(index, &mut findings);
-        let vectors = vectors::check(index, &facts, &mut findings)?;
-        links::check(index, &facts, &vectors, &mut findings)?;
-        Ok(Self { index, facts, vectors, findings })
+        let mut facts = facts::Facts::collect(index, memory, &mut findings)?;
+        facts.check_ownership(index, &mut findings)?;
+        facts.check_heap_tids(index, &mut findings)?;
+        let payloads = vectors::check(index, &mut facts, &mut findings)?;
+        links::check(index, &facts, &mut findings)?;
+        Ok(Self { index, facts, payloads, findings, rows: 0 })
     }
 
     /// Compares the meta page with the column's dimensions, element type and metric, as the catalog knows

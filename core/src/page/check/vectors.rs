@@ -1,54 +1,37 @@
 //! The check's pass over vectors: payloads, and the codes made from them.
 
 use super::Findings;
-use super::facts::Facts;
+use super::facts::{Facts, NodeFacts};
+use super::hash::Hash;
+use super::records::Records;
 use crate::kernel::is_sparse_vector;
 use crate::page::format::node::Node;
 use crate::page::format::tuple::AsideKind;
 use crate::page::query::index::Index;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{ElementType, Error, Result};
 use half::f16;
-use std::num::NonZeroU64;
-use xxhash_rust::xxh3::xxh3_64;
 
-/// Hashes of what belongs to a node's vector; `None` where that was not found, which has been noted before,
-/// and of the code in an index without codes.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Hashes {
-    /// Of the payload.
-    pub payload: Hash,
-    /// Of the code that links to the node must have beside them.
-    pub code: Hash,
-}
-
-/// A hash in eight bytes.
-pub(super) type Hash = Option<NonZeroU64>;
-
-/// The hash of some bytes. One in 2^64 has none, which is then not compared.
-pub(super) fn hash(bytes: &[u8]) -> Hash {
-    NonZeroU64::new(xxh3_64(bytes))
-}
-
-/// Checks all payloads, and the codes that nodes keep of themselves.
-pub(super) fn check<Store: PageStore>(
+/// Checks all payloads, and the codes that nodes keep of themselves. Hashes of the codes are noted with the
+/// nodes; those of the payloads are returned.
+pub(super) fn check<'m, Store: PageStore>(
     index: &Index<Store>,
-    facts: &Facts,
+    facts: &mut Facts<'m>,
     findings: &mut Findings,
-) -> Result<Vec<Hashes>> {
-    let mut hashes = Vec::new();
-    hashes.try_reserve_exact(facts.nodes.len())?;
-    hashes.resize(facts.nodes.len(), Hashes::default());
+) -> Result<Records<'m, Hash>> {
+    let mut payloads = Records::new(&facts.pool);
     let parameters = &index.schema.layout.parameters;
-    for (node, hashes) in facts.nodes.iter().zip(&mut hashes) {
+    for position in 0..facts.nodes.records.len() {
         index.store.interrupt_point();
+        index.store.progress(Phase::ReadingVectors, position as u64, facts.nodes.records.len() as u64);
+        let node = facts.nodes.records.get(position)?;
         // Damage has been noted before.
         let payload = match index.payload(node.link) {
             Err(error @ Error::OutOfMemory) => return Err(error),
             payload => payload.unwrap_or_default(),
         };
+        payloads.push(payload.as_deref().map_or_else(Hash::default, Hash::of))?;
         let Some(payload) = payload else { continue };
-        hashes.payload = hash(&payload);
         let vector = index.schema.decode(&payload);
         let lost = index.schema.layout.encoding.residual(&payload);
         if !is_finite(&vector, parameters.element) || !lost.is_finite() || lost < 0.0 {
@@ -79,9 +62,10 @@ pub(super) fn check<Store: PageStore>(
         if tuple.and_then(|tuple| tuple.code()).is_some_and(|own| own != made) {
             findings.warning(node.link, "node whose own code is not that of its vector");
         }
-        hashes.code = hash(&made);
+        drop(page);
+        facts.nodes.records.set(position, NodeFacts { code: Hash::of(&made), ..node })?;
     }
-    Ok(hashes)
+    Ok(payloads)
 }
 
 fn is_finite(vector: &[u8], element: ElementType) -> bool {

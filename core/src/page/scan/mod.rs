@@ -41,7 +41,8 @@ pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter, TestedTable};
 pub use member::Member;
 pub use nearest::{Answer, Nearest};
 pub use options::{
-    Alternative, IterativeScan, NearestOptions, Reason, ScanOptions, ScanStats, doubts, reach, share,
+    Alternative, IterativeScan, NearestOptions, Reason, ScanOptions, ScanStats, SecondRunReason, doubts,
+    reach, share,
 };
 pub use walk::Walk;
 
@@ -56,6 +57,8 @@ pub struct Scan<Store: PageStore, Sorter, Table> {
     /// The first run, which a [`Federation`] may lead.
     pub walk: Walk<Store>,
     second_run: SecondRun,
+    /// Why that has begun.
+    second_run_reason: Option<SecondRunReason>,
     phase: Phase,
     /// What keeps the rows of the second run.
     pub sorter: Sorter,
@@ -85,7 +88,8 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sort
         // Where no distance is defined, for NULL and for a zero vector under cosine, there is no walk.
         let query = query.filter(|vector| !index.schema.is_aside(vector));
         let walk = Walk::new(index, meta, query, options);
-        Self { walk, second_run: SecondRun::default(), phase: Phase::FirstRun, sorter, table }
+        let (second_run, second_run_reason) = (SecondRun::default(), None);
+        Self { walk, second_run, second_run_reason, phase: Phase::FirstRun, sorter, table }
     }
 
     /// The index's pages.
@@ -98,6 +102,11 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sort
         self.second_run.stats(self.walk.stats())
     }
 
+    /// Why the scan went on with its second run; `None` where it did not.
+    pub fn second_run_reason(&self) -> Option<SecondRunReason> {
+        self.second_run_reason
+    }
+
     /// The next row.
     #[expect(clippy::should_implement_trait, reason = "a round may end before the rows do")]
     pub fn next(&mut self) -> Result<Next> {
@@ -106,6 +115,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: ColumnVectors> Scan<Store, Sort
                 Phase::FirstRun => match self.walk.next(&mut self.table)? {
                     Next::End if self.ends_with_walk() => self.phase = Phase::End,
                     Next::End => {
+                        self.second_run_reason = Some(self.walk.end_reason());
                         self.walk.free();
                         self.second_run.collect(&mut self.walk, &mut self.sorter, &mut self.table)?;
                         self.phase = Phase::SecondRun;

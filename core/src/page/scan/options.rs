@@ -100,6 +100,19 @@ pub fn further_ef(ef_search: usize, given: usize, max_tuples: usize) -> usize {
     ef_search.max(given.min(max_tuples.saturating_sub(given)))
 }
 
+/// Why a scan went on with its second run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecondRunReason {
+    /// No distance is defined from the query, so that there was no walk.
+    NoDistance,
+    /// The walk gave `max_tuples` heap TIDs.
+    MaxTuples,
+    /// It needed more than `memory`.
+    Memory,
+    /// No link led on.
+    Exhausted,
+}
+
 impl ScanStats {
     /// Both together, where they are searched as one.
     pub fn and(self, other: &Self) -> Self {

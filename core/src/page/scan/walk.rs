@@ -1,7 +1,7 @@
 //! The first run of a scan: a walk of the graph that goes on from round to round.
 
 use super::hit::{ColumnVectors, Hit, Next};
-use super::options::{IterativeScan, ScanOptions, ScanStats, further_ef, share};
+use super::options::{IterativeScan, ScanOptions, ScanStats, SecondRunReason, further_ef, share};
 use super::order::{Bounds, Waiting};
 use crate::graph::{Candidate, LayerSearch, NodeStore, Purpose, descend};
 use crate::page::format::meta::Meta;
@@ -149,6 +149,20 @@ impl<Store: PageStore> Walk<Store> {
         let Some(entry) = self.query.entry_point()? else { return Ok(Vec::new()) };
         let entries = descend(&self.query, &mut self.search, entry, 0)?;
         self.search.run(&self.query, &entries, 0, self.options.ef_search)
+    }
+
+    /// Why it has ended.
+    pub(super) fn end_reason(&self) -> SecondRunReason {
+        let ScanOptions { max_tuples, memory, .. } = self.options;
+        if !self.is_ranked() {
+            SecondRunReason::NoDistance
+        } else if self.stats.first_run as usize >= max_tuples {
+            SecondRunReason::MaxTuples
+        } else if self.remembered() >= memory {
+            SecondRunReason::Memory
+        } else {
+            SecondRunReason::Exhausted
+        }
     }
 
     /// The results of a further round; none where there is none.

@@ -1,6 +1,6 @@
 //! A store by reference is a store.
 
-use super::{FreeSpace, Pages, Prefetch, Session, StopPoint};
+use super::{FreeSpace, Pages, Phase, Prefetch, Session, StopPoint};
 use crate::types::{Link, Result};
 use std::ops::Range;
 
@@ -74,6 +74,10 @@ impl<Store: Session> Session for &Store {
 
     fn stop_point(&self, point: StopPoint) {
         (**self).stop_point(point);
+    }
+
+    fn progress(&self, phase: Phase, done: u64, total: u64) {
+        (**self).progress(phase, done, total);
     }
 
     fn link_pruned(&self) {

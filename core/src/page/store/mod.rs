@@ -11,8 +11,10 @@ mod by_reference;
 pub mod lock_order;
 #[cfg(feature = "memory-store")]
 pub mod memory;
+mod progress;
 mod stop;
 
+pub use progress::Phase;
 pub use stop::StopPoint;
 
 use crate::page::format::slotted::Page;
@@ -97,6 +99,9 @@ pub trait Session {
 
     /// Called between two write units, never under a content lock. A release does nothing.
     fn stop_point(&self, _point: StopPoint) {}
+
+    /// Says how far a phase of a check or a repair is; `total` is 0 where that is not known. Called often.
+    fn progress(&self, _phase: Phase, _done: u64, _total: u64) {}
 
     /// Says that a link has given way to one to a new node, to be counted.
     fn link_pruned(&self) {}

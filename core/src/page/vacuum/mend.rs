@@ -9,7 +9,7 @@ use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::query::access::List;
 use crate::page::query::access::live_nodes;
-use crate::page::store::{PageStore, StopPoint};
+use crate::page::store::{PageStore, Phase, StopPoint};
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
 use std::ops::Deref;
@@ -26,6 +26,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
             && begin < end
         {
             for (block, page) in self.index.store.pages(begin..end) {
+                self.index.store.progress(Phase::MendingAroundTombstones, block.into(), end.into());
                 for (node, layer) in self.damaged_lists(block, page?)? {
                     if let Some(list) = self.index.list(node, layer)? {
                         mender.mend(&list, &self.tombstones)?;
@@ -42,7 +43,9 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
     pub(super) fn mend_all(&mut self) -> Result<()> {
         let mut mender = self.mender();
         // What is inserted meanwhile links to no node that is gone.
+        let blocks = self.index.store.block_count()?;
         for (block, page) in self.index.data_pages()? {
+            self.index.store.progress(Phase::MendingLinks, block.into(), blocks.into());
             let nodes = live_nodes(self.index, &*page?, block)?;
             for (node, layer) in
                 nodes.iter().flat_map(|node| (0..=node.level).map(|layer| (node.link, layer)))

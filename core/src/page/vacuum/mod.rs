@@ -41,7 +41,7 @@ use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK, Meta};
 use crate::page::format::tuple::AsideKind;
 use crate::page::query::access::{State, live_nodes};
 use crate::page::query::index::Index;
-use crate::page::store::{PageStore, StopPoint, WriteUnit};
+use crate::page::store::{PageStore, Phase, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 
@@ -160,6 +160,7 @@ impl<'i, Store: PageStore> Vacuum<'i, Store> {
         self.begin_clearing()?;
         self.statistics.pages = store.block_count()?;
         for (block, page) in store.pages(HINTS_BLOCK + 1..self.statistics.pages) {
+            store.progress(Phase::CleaningPages, block.into(), self.statistics.pages.into());
             self.clean_page(block, page?, is_dead)?;
             if self.tombstones.len() >= self.most_tombstones {
                 self.mend_around_tombstones()?;

@@ -17,7 +17,7 @@ use crate::page::query::access::List;
 use crate::page::query::access::live_nodes;
 use crate::page::query::index::Index;
 use crate::page::query::vectors::Vectors;
-use crate::page::store::PageStore;
+use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
 
 /// Links waiting to be followed, 8 bytes each.
@@ -65,7 +65,9 @@ fn for_unreached<'i, Store: PageStore>(
     let mut reach = Reach::new(index);
     reach.walk_from(entry.node)?;
     let mut unreached = 0;
+    let blocks = index.store.block_count()?;
     for (block, page) in index.data_pages()? {
+        index.store.progress(Phase::LinkingNodes, block.into(), blocks.into());
         let nodes = live_nodes(index, &*page?, block)?;
         for node in nodes {
             if !reach.is_reached(node.link) {
@@ -112,6 +114,8 @@ struct Reach<'i, Store: PageStore> {
     stack: Vec<Link>,
     /// Whether a link found no room on the stack.
     spilled: bool,
+    /// Nodes that the walk has come to.
+    expanded: u64,
 }
 
 impl<'i, Store: PageStore> Reach<'i, Store> {
@@ -127,6 +131,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             met: Bits::default(),
             stack: Vec::new(),
             spilled: false,
+            expanded: 0,
         }
     }
 
@@ -161,6 +166,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         while let Some(node) = self.stack.pop() {
             if !self.is_reached(node) {
                 self.index.store.interrupt_point();
+                self.index.store.progress(Phase::WalkingGraph, self.expanded, 0);
+                self.expanded += 1;
                 self.expand(node)?;
             }
         }
