@@ -188,7 +188,7 @@ fn survive_a_join_that_fails() {
     // At the commit it is the transaction that fails.
     let mut stopper = Stopper::new(&cluster);
     thread::scope(|scope| {
-        let command = format!("SELECT setseed(0.75); BEGIN; {} COMMIT", insert(inserted + 1, inserted + 500));
+        let command = format!("SELECT setseed(0.75); BEGIN; {} COMMIT", insert(inserted + 1, inserted + 900));
         let cluster = &cluster;
         let session = scope.spawn(move || run_to(cluster, "batch page written", &command));
         stopper.wait_for(1, "the commit");
@@ -202,7 +202,7 @@ fn survive_a_join_that_fails() {
     // And where the server is killed, nobody sees a row of it.
     let mut stopper = Stopper::new(&cluster);
     thread::scope(|scope| {
-        let command = format!("SELECT setseed(0.75); BEGIN; {} COMMIT", insert(inserted + 1, inserted + 500));
+        let command = format!("SELECT setseed(0.75); BEGIN; {} COMMIT", insert(inserted + 1, inserted + 900));
         let cluster = &cluster;
         let session = scope.spawn(move || run_to(cluster, "batch page linked", &command));
         stopper.wait_for(1, "the kill");

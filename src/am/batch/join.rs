@@ -55,7 +55,11 @@ pub fn join(
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
     let index = store::open(opened.store()).map_err(failed)?;
-    let alone = Alone::among(&opened, index.is_small_beside(waiting.len() as u64).map_err(failed)?);
+    let rows = waiting.len();
+    let gains = || index.is_dense(rows as u64).map(|is_dense| is_dense && rows >= FEW).map_err(failed);
+    let alone = Alone::among(&opened, gains()?);
+    // Others may have joined more meanwhile.
+    let by_graphs = gains()?;
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
     let held = if failed_before || opened.is_moved {
         held(&index, waiting, file).map_err(failed)?
@@ -67,7 +71,7 @@ pub fn join(
     let joining = Joining { index: &index, memory, failed: &failed };
     let mut file_of_graph = None;
     let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), pool, &mut file_of_graph);
-    let joined = if count < FEW {
+    let joined = if count < FEW || !by_graphs {
         joining.one_by_one(rows())
     } else {
         let threads = build_threads().min(count.div_ceil(ROWS_OF_THREAD));

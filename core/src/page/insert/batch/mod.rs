@@ -48,9 +48,6 @@ use chosen::{Neighbour, NewPage};
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
 
-/// The same, from which on others may join what they have at the same time.
-const FEW: u64 = 32;
-
 /// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes three times as
 /// long as the join of a node.
 const FIRST: u64 = 8;
@@ -81,10 +78,11 @@ impl<Store: PageStore> Index<Store> {
         batch.link_others()
     }
 
-    /// Whether so many rows are a good part of the index. Who joins them should be alone in that: of what others
-    /// join at the same time no search can know.
-    pub fn is_small_beside(&self, rows: u64) -> Result<bool> {
-        Ok(rows * FEW >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
+    /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each other among
+    /// all. Who joins them should be alone in that: of what others join at the same time no search can know. Other
+    /// batches take as long to join as to insert row by row, and make a worse graph.
+    pub fn is_dense(&self, rows: u64) -> Result<bool> {
+        Ok(rows * SPARSE >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
     }
 
     /// How many nodes there are at most.
@@ -141,7 +139,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             dead: Vec::new(),
             uses_places: true,
             is_first: meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
-            is_dense: len as u64 * SPARSE >= index.most_nodes()?,
+            is_dense: index.is_dense(len as u64)?,
         })
     }
 
