@@ -184,3 +184,30 @@ fn leave_no_file_behind_when_they_end_early() {
     client.batch_execute(BUILD).unwrap();
     assert_sound(&mut client);
 }
+
+/// A check that knows more than memory holds goes on in a file, and finds the same.
+#[test]
+fn checks_go_on_in_a_file() {
+    let cluster = Cluster::start(&["log_temp_files = 0", "autovacuum = off"]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia; CREATE TABLE items (id bigint, v vecf32(3));
+             INSERT INTO items SELECT i, ARRAY[sin(i), cos(3 * i), sin(7 * i)]::real[]::vecf32 FROM generate_series(1, 30000) AS i;
+             CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)",
+        )
+        .unwrap();
+    let check = "SELECT count(*) FROM walia_check('items_v', true)";
+    let before: i64 = client.query_one(check, &[]).unwrap().get(0);
+    assert!(!cluster.log().contains("temporary file: path"));
+    client.batch_execute("SET maintenance_work_mem = '1MB'").unwrap();
+    assert_eq!(client.query_one(check, &[]).unwrap().get::<_, i64>(0), before);
+    assert!(cluster.log().contains("temporary file: path"), "the check took no file");
+    client.batch_execute("SET temp_file_limit = '100kB'").unwrap();
+    let error = client.query_one(check, &[]).unwrap_err();
+    assert_eq!(error.code(), Some(&SqlState::CONFIGURATION_LIMIT_EXCEEDED), "{error:?}");
+    client.batch_execute("RESET temp_file_limit").unwrap();
+    assert_eq!(client.query_one(check, &[]).unwrap().get::<_, i64>(0), before);
+    let files: i64 = client.query_one("SELECT count(*) FROM pg_ls_tmpdir()", &[]).unwrap().get(0);
+    assert_eq!(files, 0);
+}

@@ -5,7 +5,7 @@ use std::ffi::{c_char, c_int, c_void};
 
 use pgrx::{pg_guard, pg_sys};
 
-use super::nesting::{Command, begin_query, ends_transaction, finish_query, is_explaining, reset};
+use super::nesting::{Command, begin_query, end_transaction, ends_transaction, finish_query, is_explaining};
 use super::transaction::{cut, end_waiting, forget, hand_over, is_any_waiting, join_all, join_many};
 use crate::error::OrRaise;
 use crate::error_context::enter;
@@ -102,31 +102,33 @@ unsafe extern "C-unwind" fn process_utility(
     // SAFETY: as above.
     let (kind, changes_files) = unsafe { ((*utility).type_, !leaves_indexes_alone((*utility).type_)) };
     // SAFETY: as above.
-    if is_any_waiting() && (changes_files || unsafe { ends_block(utility) }) {
+    let commits = is_any_waiting() && unsafe { commits(utility) };
+    if is_any_waiting() && changes_files {
         // SAFETY: called by Postgres, as this is.
         unsafe { join(true) };
     }
-    let running = Command::begin(changes_files, kind == pg_sys::NodeTag::T_ExplainStmt);
+    let is_outermost = context == pg_sys::ProcessUtilityContext::PROCESS_UTILITY_TOPLEVEL;
+    let running = Command::begin(is_outermost, changes_files, kind == pg_sys::NodeTag::T_ExplainStmt);
     let next = PREVIOUS_UTILITY.get().unwrap_or(standard_ProcessUtility);
     // SAFETY: as in `executor_start`.
     unsafe {
         next(statement, query_string, read_only_tree, context, parameters, environment, receiver, completion);
     }
     running.end();
-    // The executor does not run for COPY.
-    let is_last = is_any_waiting() && ends_transaction();
+    // The executor does not run for COPY. What has been told to commit is aborted by an ERROR, as by one in the commit itself.
+    let is_last = is_any_waiting() && (commits || ends_transaction());
     if is_last || kind == pg_sys::NodeTag::T_CopyStmt && is_any_waiting() {
         // SAFETY: called by Postgres, as this is.
         unsafe { join(is_last) };
     }
 }
 
-/// Whether a command is the last of a transaction. Its deferred triggers may insert more, but most rows are joined where
-/// statement_timeout counts, and before other libraries commit what they have begun elsewhere.
+/// Whether a command commits or prepares a transaction that has not failed. Its deferred triggers may insert more, but most
+/// rows are joined where statement_timeout counts, and before other libraries commit what they have begun elsewhere.
 ///
 /// # Safety
 /// `command` is a command's node.
-unsafe fn ends_block(command: *mut pg_sys::Node) -> bool {
+unsafe fn commits(command: *mut pg_sys::Node) -> bool {
     use pg_sys::TransactionStmtKind::{TRANS_STMT_COMMIT, TRANS_STMT_PREPARE};
     // SAFETY: by the caller's promise; a node is what its tag says.
     unsafe {
@@ -135,6 +137,7 @@ unsafe fn ends_block(command: *mut pg_sys::Node) -> bool {
                 (*command.cast::<pg_sys::TransactionStmt>()).kind,
                 TRANS_STMT_COMMIT | TRANS_STMT_PREPARE
             )
+            && !pg_sys::IsAbortedTransactionBlockState()
     }
 }
 
@@ -179,7 +182,7 @@ unsafe extern "C-unwind" fn at_event(event: pg_sys::XactEvent::Type, _: *mut c_v
             }
         }
         XACT_EVENT_COMMIT | XACT_EVENT_PREPARE | XACT_EVENT_ABORT => {
-            reset();
+            end_transaction();
             forget();
         }
         _ => {}

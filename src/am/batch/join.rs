@@ -1,6 +1,6 @@
 //! Joining the rows that wait to their index.
 
-use std::thread;
+use std::ffi::c_long;
 use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
@@ -28,8 +28,8 @@ use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How long others are waited for. After that who joins is not alone, and the graph may be a little worse.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
-/// Between two tries.
-const BETWEEN_TRIES: Duration = Duration::from_millis(5);
+/// Milliseconds between two tries.
+const BETWEEN_TRIES: c_long = 5;
 /// The lock of [`Alone`].
 const LOCK: pg_sys::LOCKMODE = pg_sys::ExclusiveLock as pg_sys::LOCKMODE;
 /// Rows that are not worth a graph of their own.
@@ -146,7 +146,12 @@ impl<'t> Alone<'t> {
             if lock() {
                 return Self(Some(opened));
             }
-            thread::sleep(BETWEEN_TRIES);
+            // SAFETY: the latch of this process, which interrupts set.
+            unsafe {
+                let events = pg_sys::WL_LATCH_SET | pg_sys::WL_TIMEOUT | pg_sys::WL_EXIT_ON_PM_DEATH;
+                pg_sys::WaitLatch(pg_sys::MyLatch, events as i32, BETWEEN_TRIES, pg_sys::PG_WAIT_EXTENSION);
+                pg_sys::ResetLatch(pg_sys::MyLatch);
+            }
         }
         Self(None)
     }

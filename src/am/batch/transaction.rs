@@ -38,6 +38,13 @@ struct Batch {
     waiting: Option<Waiting>,
 }
 
+impl Batch {
+    /// Bytes of memory that the file can take.
+    fn spillable(&self) -> usize {
+        self.waiting.as_ref().map_or(0, |waiting| waiting.rows.spillable())
+    }
+}
+
 /// Rows that wait.
 struct Waiting {
     rows: WaitingRows,
@@ -211,8 +218,7 @@ impl Batches {
     /// worth one, and otherwise the join.
     fn make_room(&mut self) -> Result<()> {
         while self.memory > maintenance_work_mem() / WAITING_SHARE {
-            let waiting = |batch: &Batch| batch.waiting.as_ref().map_or(0, |waiting| waiting.rows.memory());
-            let most = self.of.iter_mut().max_by_key(|(_, batch)| waiting(batch));
+            let most = self.of.iter_mut().max_by_key(|(_, batch)| batch.spillable());
             let Some((target, Batch { waiting: Some(waiting), .. })) = most else { return Ok(()) };
             if waiting.rows.spillable() < LEAST_TO_SPILL {
                 let (target, before) = (*target, self.memory);

@@ -154,6 +154,7 @@ fn are_serializable() {
     two.batch_execute("COMMIT").unwrap();
     let error = one.batch_execute("COMMIT").unwrap_err();
     assert_eq!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE), "{error:?}");
+    one.batch_execute("BEGIN; SELECT 1; COMMIT").unwrap();
     assert_rows(&mut two, 401);
 }
 
@@ -245,8 +246,46 @@ fn end_with_their_process() {
     assert_eq!(files, 0);
 }
 
-/// What a logical replica applies in a transaction waits there, a part that is rolled back and a TRUNCATE included, which comes
-/// without a command.
+/// A transaction of which a part has failed is rolled back by COMMIT, and nothing is joined for it; and the body of a DO or of a
+/// procedure is one statement.
+#[test]
+fn are_joined_once() {
+    let cluster = Cluster::start(&[ON]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    client.batch_execute(&format!("BEGIN; {} SAVEPOINT s", insert(1, 200))).unwrap();
+    client.batch_execute("SELECT 1 / 0").unwrap_err();
+    client.batch_execute("COMMIT").unwrap();
+    let held: i64 = client.query_one(HELD, &[]).unwrap().get(0);
+    assert!(held < 100, "{held} rows of a transaction that had failed were joined");
+    client.batch_execute("VACUUM items").unwrap();
+
+    let row = "INSERT INTO items SELECT i, array_fill(i::real, ARRAY[8])::vecf32";
+    let body = format!("FOR i IN 1..500 LOOP {row}; END LOOP");
+    let seen =
+        "INSERT INTO seen SELECT inserts FROM walia_stat_indexes WHERE indexrelid = 'items_v'::regclass";
+    client
+        .batch_execute(&format!(
+            "CREATE TABLE seen (inserts bigint);
+             CREATE PROCEDURE fill() LANGUAGE plpgsql AS $$ BEGIN {body}; COMMIT; {body}; {seen}; END $$"
+        ))
+        .unwrap();
+    let before = inserted(&mut client);
+    client.batch_execute(&format!("DO $$ BEGIN {body}; {seen}; END $$")).unwrap();
+    client.batch_execute("CALL fill()").unwrap();
+    let seen: Vec<i64> = client
+        .query("SELECT inserts FROM seen", &[])
+        .unwrap()
+        .iter()
+        .map(|row| row.get::<_, i64>(0) - before)
+        .collect();
+    assert_eq!(seen, [32, 500 + 500 + 32]);
+    assert_eq!(inserted(&mut client) - before, 1500);
+    assert_rows(&mut client, 1500);
+}
+
+/// What a logical replica applies is in its index, a part that is rolled back and a TRUNCATE included, which comes without a
+/// command: there nothing waits.
 #[test]
 fn are_applied_by_a_replica() {
     let publisher = Cluster::start(&["wal_level = logical", "logical_decoding_work_mem = '64kB'"]);

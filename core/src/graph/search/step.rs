@@ -63,6 +63,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
             }
             if let Expanded::Live(node) = expanded {
                 self.keep(node, ef, pool.as_deref_mut())?;
+            } else if self.bound(ef, pool.as_deref()) == Some(Distance(candidate.least())) {
+                self.in_vain += 1;
             }
             // For all neighbours at once: what is full grows by half or more anyway.
             self.visited.reserve(found.len())?;
