@@ -22,7 +22,7 @@ TESTS = CHECKOUT / "tests" / "clients"
 PGVECTOR_PYTHON = "pgvector==0.5.1"
 # The method's name as the tests of the clients write it.
 METHOD = (r"(USING )hnsw\b", r"(using=')hnsw(?=')", r"(\.using\(')hnsw(?=')", r"(using: ')hnsw(?=')", r"(type: ')hnsw(?=')",
-          r"('embedding', ')hnsw(?=')")
+          r"((?:embedding|_idx)', ')hnsw(?=')")
 # Its archive leaves this file out, of which the tests have numpy. The index for Django has the method's name in its class.
 CONFTEST = "import numpy\nimport pgvector.django\n\npgvector.django.HnswIndex.suffix = 'walia_hnsw'\n"
 
@@ -144,14 +144,17 @@ def rename_method(sources, target):
         text = path.read_text()
         for pattern in METHOD:
             text = re.sub(pattern, r"\1walia_hnsw", text)
-        text = re.sub(r"(\bConnection\(getuser\(\), |pg8000://.*@localhost(?=/))", with_port, text)
+        text = re.sub(r"(\bConnection\(getuser\(\), |//(?:.*@)?localhost(?=/)|user: process.env\['USER'\])", with_port, text)
         path.write_text(text)
     return target
 
 
 def with_port(found):
-    """What pg8000's tests say, and the port."""
-    return f"{found[0]}:{os.environ['PGPORT']}" if "//" in found[0] else f"{found[0]}port={os.environ['PGPORT']}, "
+    """What the tests of pg8000, Sequelize and MikroORM say, and the port."""
+    port = os.environ["PGPORT"]
+    if found[0].startswith("//"):
+        return f"{found[0]}:{port}"
+    return f"user: process.env['PGUSER'], port: {port}" if found[0].startswith("user") else f"{found[0]}port={port}, "
 
 
 def pgvector_python_suite(database):
