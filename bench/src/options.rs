@@ -11,8 +11,8 @@ use crate::exact::Metric;
 
 /// Measures walia, and pgvector beside it, on real data: recall, time, pages, builds and inserts.
 ///
-/// Connects as a superuser to a server that it may use alone, works in the schema walia_bench (dropped when it exists)
-/// and leaves nothing behind but the extensions.
+/// Connects as a superuser to a server that it may use alone, works in the schema walia_bench (dropped when
+/// it exists) and leaves nothing behind but the extensions.
 #[derive(Debug, Parser)]
 #[command(version, max_term_width = 100)]
 pub struct Options {
@@ -34,7 +34,8 @@ pub struct Options {
     /// Leave walia out
     #[arg(long, requires = "peer")]
     pub only_peer: bool,
-    /// Compare walia's index on a table in so many hash partitions with walia's on one table, in place of a peer
+    /// Compare walia's index on a table in so many hash partitions with walia's on one table, in place of a
+    /// peer
     #[arg(long, conflicts_with_all = ["only_peer"], value_name = "N")]
     pub partitions: Option<usize>,
     /// Distance
@@ -81,7 +82,8 @@ pub struct Options {
     /// Sessions that insert, one number after the other
     #[arg(long, value_delimiter = ',', default_value = "1", value_name = "LIST")]
     pub clients: Vec<usize>,
-    /// At the end, delete half of the rows, vacuum and insert them again, so many times; measured at the greatest of --ef
+    /// At the end, delete half of the rows, vacuum and insert them again, so many times; measured at the
+    /// greatest of --ef
     #[arg(long, default_value_t = 0, value_name = "ROUNDS")]
     pub churn: usize,
     /// Writable directory that keeps computed exact neighbours
@@ -93,8 +95,8 @@ pub struct Options {
     /// Also draw recall against time: a file DATASET.svg for each dataset
     #[arg(long, value_name = "DIRECTORY")]
     pub plot: Option<PathBuf>,
-    /// In place of all that: measure walia alone as rows grow, with filters, and as rows are replaced, draw it (DATASET-growth.svg
-    /// and others) and print the numbers as Markdown
+    /// In place of all that: measure walia alone as rows grow, with filters, and as rows are replaced, draw
+    /// it (DATASET-growth.svg and others) and print the numbers as Markdown
     #[arg(long, conflicts_with_all = ["peer", "partitions", "plot", "json", "keep"], value_name = "DIRECTORY")]
     pub figures: Option<PathBuf>,
     /// Leave the last dataset's tables and indexes in place

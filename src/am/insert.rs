@@ -36,8 +36,8 @@ pub unsafe extern "C-unwind" fn aminsert(
     // SAFETY: as above; the values are those of the index's only column.
     let (store, tid, value) =
         unsafe { (RelationStore::new(relation, heap), heap_tid(&*item), (!*is_null).then_some(*values)) };
-    // The end of CREATE INDEX CONCURRENTLY inserts rows of other transactions. What an UPDATE leaves as it was finds
-    // its node at once, and NULL needs none.
+    // The end of CREATE INDEX CONCURRENTLY inserts rows of other transactions. What an UPDATE leaves as it
+    // was finds its node at once, and NULL needs none.
     // SAFETY: Postgres gives what it knows of the index.
     let may_wait = !unchanged && !unsafe { (*info).ii_Concurrent };
     if let Some(value) = value.filter(|_| may_wait)

@@ -247,7 +247,8 @@ fn of_pgvector<T>(pair: &'static LocalKey<Pair>, value: impl FnOnce(&Pair) -> Op
     if PGVECTOR_SETTINGS.get() { pair.with(value) } else { None }
 }
 
-/// A number of pgvector's within walia's limits: text that was set before pgvector's library was loaded may be any.
+/// A number of pgvector's within walia's limits: text that was set before pgvector's library was loaded may
+/// be any.
 fn number_of_pgvector(pair: &'static LocalKey<Pair>, limits: RangeInclusive<i32>) -> Option<i32> {
     of_pgvector(pair, Pair::number).filter(|number| limits.contains(number))
 }

@@ -1,5 +1,5 @@
-//! What EXPLAIN shows of scans of an index that no custom scan leads: from Postgres 18 on, which has a hook for
-//! every node.
+//! What EXPLAIN shows of scans of an index that no custom scan leads: from Postgres 18 on, which has a hook
+//! for every node.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
@@ -52,7 +52,8 @@ unsafe extern "C-unwind" fn explain_node(
     if !state.analyze || scan.is_null() {
         return;
     }
-    // SAFETY: the index of a scan is open. EXPLAIN shows a plan before its execution ends, and between two rows.
+    // SAFETY: the index of a scan is open. EXPLAIN shows a plan before its execution ends, and between two
+    // rows.
     let totals = unsafe {
         let is_own = handler::is_handled_here((*(*(*scan).indexRelation).rd_rel).relam);
         if is_own { totals(scan) } else { None }

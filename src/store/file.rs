@@ -1,4 +1,5 @@
-//! A temporary file of a build or a check: the backend's own thread writes it, the threads of the build read it.
+//! A temporary file of a build or a check: the backend's own thread writes it, the threads of the build read
+//! it.
 //!
 //! It is one of Postgres's: in `temp_tablespaces`, within `temp_file_limit`, and removed when the transaction
 //! or the process ends, however that is. Postgres closes and opens the descriptors of its files as it likes,
@@ -112,7 +113,8 @@ impl Drop for TemporaryFile {
     fn drop(&mut self) {
         // SAFETY: reserved in `create`; only counts.
         unsafe { pg_sys::ReleaseExternalFD() };
-        // While an ERROR unwinds the file is left to the resource owner, and a process that ends has closed it.
+        // While an ERROR unwinds the file is left to the resource owner, and a process that ends has closed
+        // it.
         // SAFETY: a variable of this process.
         if !std::thread::panicking() && !unsafe { pg_sys::proc_exit_inprogress } {
             // SAFETY: opened in `create`.

@@ -1,8 +1,8 @@
 //! An index's pages in Postgres: shared buffers, content locks, generic WAL, the free space map.
 //!
-//! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build, [`mod@file`] keeps
-//! vectors for it. Content locks
-//! and pins are held by Rust values that give them back, except while an ERROR unwinds.
+//! [`RelationStore`] implements walia-core's `PageStore`; [`bulk`] writes the pages of a build, [`mod@file`]
+//! keeps vectors for it. Content locks and pins are held by Rust values that give them back, except while an
+//! ERROR unwinds.
 
 pub mod buffer;
 pub mod bulk;

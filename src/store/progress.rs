@@ -37,8 +37,8 @@ impl Command {
 pub struct Shown(bool);
 
 impl Shown {
-    /// The command begins, in a transaction. Nothing is shown where the session shows another command of which this
-    /// is a part.
+    /// The command begins, in a transaction. Nothing is shown where the session shows another command of
+    /// which this is a part.
     pub fn begin(command: Command, index: pg_sys::Oid) -> Self {
         // SAFETY: the entry is the session's own.
         unsafe {

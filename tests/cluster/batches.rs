@@ -1,5 +1,5 @@
-//! Rows of a big transaction, which wait and join the graph together: whatever the transaction does, each row is in the index
-//! once, and found by whoever may see it.
+//! Rows of a big transaction, which wait and join the graph together: whatever the transaction does, each row
+//! is in the index once, and found by whoever may see it.
 
 mod others;
 
@@ -43,7 +43,8 @@ fn assert_rows(client: &mut Client, rows: i64) {
     assert_sound(client);
 }
 
-/// A search, a check and a cursor of the transaction itself see what it has inserted; others see it after the commit.
+/// A search, a check and a cursor of the transaction itself see what it has inserted; others see it after the
+/// commit.
 #[test]
 fn are_seen_by_their_transaction() {
     let cluster = Cluster::start(&[ON, "max_prepared_transactions = 2"]);
@@ -88,7 +89,8 @@ fn are_seen_by_parallel_workers() {
     assert_rows(&mut client, 1000);
 }
 
-/// A row of a subtransaction that is rolled back, whose heap TID a vacuum gives away, takes no other row's place.
+/// A row of a subtransaction that is rolled back, whose heap TID a vacuum gives away, takes no other row's
+/// place.
 #[test]
 fn are_looked_at_before_they_join() {
     let cluster = Cluster::start(&[ON]);
@@ -97,7 +99,8 @@ fn are_looked_at_before_they_join() {
         client.batch_execute(TABLE).unwrap();
         client.batch_execute(&format!("{} BEGIN; {}", insert(1, 10), insert(11, 500))).unwrap();
         client.batch_execute(&format!("SAVEPOINT s; {} ROLLBACK TO s", insert(501, 3000))).unwrap();
-        // Line pointers of rows that are rolled back are free now. The other session takes some, this one takes others.
+        // Line pointers of rows that are rolled back are free now. The other session takes some, this one
+        // takes others.
         other.batch_execute("VACUUM items").unwrap();
         other.batch_execute(&insert(10_001, 10_300)).unwrap();
         client.batch_execute(&insert(20_001, 20_400)).unwrap();
@@ -161,8 +164,8 @@ fn survive_a_join_that_fails() {
     ] {
         let mut stopper = Stopper::new(&cluster);
         thread::scope(|scope| {
-            // Vectors of their own, which join no node. The first rows do not wait: they are inserted before the session
-            // stops anywhere.
+            // Vectors of their own, which join no node. The first rows do not wait: they are inserted before
+            // the session stops anywhere.
             let seed = f64::from(inserted) / 10_000.0;
             let command = format!(
                 "SELECT setseed({seed}); BEGIN; SET LOCAL walia.stop_points = ''; {} SET LOCAL walia.stop_points = '{points}';

@@ -1,7 +1,7 @@
 //! Tests of walia in whole Postgres clusters: private servers that are started, killed, copied and compared.
 //!
-//! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where. Every file
-//! here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
+//! Run by `make test`, which builds and installs walia first and says in `WALIA_TEST_…` variables where.
+//! Every file here is one subject. A test starts the [`server::Cluster`] it needs and speaks SQL to it.
 
 mod advise;
 mod batches;

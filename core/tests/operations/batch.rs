@@ -311,8 +311,8 @@ fn a_vacuum_in_the_middle_of_a_join() {
     }
 }
 
-/// Who inserts while a batch is joined to an empty index meets no node of it, nor do the few nodes that an index has: in
-/// the end each finds the other.
+/// Who inserts while a batch is joined to an empty index meets no node of it, nor do the few nodes that an
+/// index has: in the end each finds the other.
 #[test]
 fn others_insert_while_an_index_is_filled() {
     for (at, before) in (0..400).step_by(57).flat_map(|at| [(at, 0), (at, 40)]) {

@@ -128,7 +128,8 @@ fn pages_of(store: &MemoryStore) -> Vec<Page> {
     (0..store.block_count().unwrap()).map(|block| *store.read(block).unwrap()).collect()
 }
 
-/// As [`assert_golden`], of an index that was written before there were marks of rows without a distance: all else is the same.
+/// As [`assert_golden`], of an index that was written before there were marks of rows without a distance: all
+/// else is the same.
 fn assert_golden_but_for_marks(name: &str, mut pages: Vec<Page>) {
     let mut meta = Meta::of_page(&pages[0]).unwrap();
     (meta.compatible_features, meta.undefined_presence, meta.null_presence) = (0, 0, 0);
@@ -192,7 +193,8 @@ fn golden_bytes_with_payloads_apart() {
     assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
 }
 
-/// Codes beside the links of all layers, and payloads with fewer bits than the column: all of a node in its tuple.
+/// Codes beside the links of all layers, and payloads with fewer bits than the column: all of a node in its
+/// tuple.
 #[test]
 fn golden_bytes_with_codes() {
     let plain = Parameters::plain(20, ElementType::F32, Metric::Cosine, 2, 100);

@@ -18,7 +18,8 @@ fn vector(number: u16) -> Vec<u8> {
     (0..DIMENSIONS).flat_map(|i| element(i).to_le_bytes()).collect()
 }
 
-/// Rows with vectors of their own, 50 rows that share one, and rows outside of the graph: NULLs and zero vectors.
+/// Rows with vectors of their own, 50 rows that share one, and rows outside of the graph: NULLs and zero
+/// vectors.
 fn rows() -> Vec<Row> {
     (1..200)
         .map(|number| {

@@ -1,5 +1,5 @@
-//! The temporary file in which rows wait, of all indexes of a transaction: a descriptor for all. It is made of
-//! blocks, which are written once, and again when their rows have been joined or cut.
+//! The temporary file in which rows wait, of all indexes of a transaction: a descriptor for all. It is made
+//! of blocks, which are written once, and again when their rows have been joined or cut.
 
 use walia_core::arena::{VectorFile, VectorReader};
 

@@ -1,4 +1,5 @@
-//! When rows that wait are joined: what Postgres calls before and after statements, and at a transaction's end.
+//! When rows that wait are joined: what Postgres calls before and after statements, and at a transaction's
+//! end.
 
 use std::cell::Cell;
 use std::ffi::{c_char, c_int, c_void};
@@ -17,8 +18,8 @@ thread_local! {
     static PREVIOUS_UTILITY: Cell<pg_sys::ProcessUtility_hook_type> = const { Cell::new(None) };
 }
 
-// Postgres's own functions, as a hook calls them that an ERROR passes as if it were not there: with pgrx's, it would
-// become a panic on the way, in every session and whatever it is about.
+// Postgres's own functions, as a hook calls them that an ERROR passes as if it were not there: with pgrx's,
+// it would become a panic on the way, in every session and whatever it is about.
 unsafe extern "C-unwind" {
     fn standard_ExecutorStart(query: *mut pg_sys::QueryDesc, flags: c_int);
     fn standard_ExecutorFinish(query: *mut pg_sys::QueryDesc);
@@ -67,8 +68,8 @@ unsafe extern "C-unwind" fn executor_start(query: *mut pg_sys::QueryDesc, flags:
     unsafe { next(query, flags) }
 }
 
-/// At the end of a statement, which has fired its triggers. EXPLAIN ANALYZE is to show all of its time. Where the
-/// transaction ends with it, an ERROR of the join is to be the statement's.
+/// At the end of a statement, which has fired its triggers. EXPLAIN ANALYZE is to show all of its time. Where
+/// the transaction ends with it, an ERROR of the join is to be the statement's.
 ///
 /// # Safety
 /// Only Postgres calls it.
@@ -115,7 +116,8 @@ unsafe extern "C-unwind" fn process_utility(
         next(statement, query_string, read_only_tree, context, parameters, environment, receiver, completion);
     }
     running.end();
-    // The executor does not run for COPY. What has been told to commit is aborted by an ERROR, as by one in the commit itself.
+    // The executor does not run for COPY. What has been told to commit is aborted by an ERROR, as by one in
+    // the commit itself.
     let is_last = is_any_waiting() && (commits || ends_transaction());
     if is_last || kind == pg_sys::NodeTag::T_CopyStmt && is_any_waiting() {
         // SAFETY: called by Postgres, as this is.
@@ -123,8 +125,9 @@ unsafe extern "C-unwind" fn process_utility(
     }
 }
 
-/// Whether a command commits or prepares a transaction that has not failed. Its deferred triggers may insert more, but most
-/// rows are joined where statement_timeout counts, and before other libraries commit what they have begun elsewhere.
+/// Whether a command commits or prepares a transaction that has not failed. Its deferred triggers may insert
+/// more, but most rows are joined where statement_timeout counts, and before other libraries commit what they
+/// have begun elsewhere.
 ///
 /// # Safety
 /// `command` is a command's node.

@@ -44,7 +44,8 @@ pub fn graph_memory(memory: usize) -> usize {
     memory / 2
 }
 
-/// Joins rows to their index. Where it fails, they are to go on waiting; also where it says that the index is not there.
+/// Joins rows to their index. Where it fails, they are to go on waiting; also where it says that the index is
+/// not there.
 pub fn join(
     target: &Target,
     waiting: &mut WaitingRows,
@@ -132,8 +133,8 @@ impl Wanted<'_> {
     }
 }
 
-/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may be waited for:
-/// it is tried again and again, which no lock_timeout ends, and not for ever.
+/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may be waited
+/// for: it is tried again and again, which no lock_timeout ends, and not for ever.
 struct Alone<'t>(Option<&'t OpenTarget>);
 
 impl<'t> Alone<'t> {
@@ -164,8 +165,8 @@ impl<'t> Alone<'t> {
     }
 }
 
-/// Looks for transactions that have read the index since a row began to wait, and did not find it: Postgres has
-/// looked for those that read it before.
+/// Looks for transactions that have read the index since a row began to wait, and did not find it: Postgres
+/// has looked for those that read it before.
 fn check_serializable(opened: &OpenTarget) {
     unsafe extern "C-unwind" {
         fn CheckForSerializableConflictIn(
@@ -174,8 +175,8 @@ fn check_serializable(opened: &OpenTarget) {
             block: pg_sys::BlockNumber,
         );
     }
-    // SAFETY: the index is open, and no lock on a page is held; without a row and a block the whole of it is meant. An
-    // ERROR becomes a panic at this boundary.
+    // SAFETY: the index is open, and no lock on a page is held; without a row and a block the whole of it is
+    // meant. An ERROR becomes a panic at this boundary.
     unsafe {
         pg_guard_ffi_boundary(|| {
             let (none, whole) = (std::ptr::null_mut(), pg_sys::InvalidBlockNumber);

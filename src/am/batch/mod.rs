@@ -7,44 +7,49 @@
 //! * before this transaction looks at the index the next time: nobody else may see its rows;
 //! * before a query may start parallel workers, which do not see what this process keeps;
 //! * before a command that may move, empty or drop an index;
-//! * at the end of a statement after which very many wait, with which the transaction ends, or that EXPLAIN ANALYZE watches;
-//! * when there are as many as a graph in `maintenance_work_mem` can hold, which is a limit for all indexes of
-//!   a transaction together;
+//! * at the end of a statement after which very many wait, with which the transaction ends, or that EXPLAIN
+//!   ANALYZE watches;
+//! * when there are as many as a graph in `maintenance_work_mem` can hold, which is a limit for all indexes
+//!   of a transaction together;
 //! * at the latest before the transaction commits or is prepared.
 //!
-//! **A row that waits is in the table.** Rows of a subtransaction are cut when it is rolled back, before anybody else may use
-//! their heap TIDs. What INSERT … ON CONFLICT inserts may be given up again, so that it does not wait: see `speculative`. What
-//! the transaction has deleted is joined; the deletion may be rolled back.
+//! **A row that waits is in the table.** Rows of a subtransaction are cut when it is rolled back, before
+//! anybody else may use their heap TIDs. What INSERT … ON CONFLICT inserts may be given up again, so that it
+//! does not wait: see `speculative`. What the transaction has deleted is joined; the deletion may be rolled
+//! back.
 //!
 //! **A join may fail inside an error that is caught** (an EXCEPTION block), when some of its rows are in the
 //! graph. The rows go on waiting, and the next join looks first which of them the index holds.
 //!
-//! **The index is locked** as by a statement that inserts, until the transaction ends: nobody else drops it or gives it another
-//! file. The transaction's own commands that may do so join first. Where files are exchanged without a command, as pg_repack does,
-//! the rows follow their file: see `target`.
+//! **The index is locked** as by a statement that inserts, until the transaction ends: nobody else drops it
+//! or gives it another file. The transaction's own commands that may do so join first. Where files are
+//! exchanged without a command, as pg_repack does, the rows follow their file: see `target`.
 //!
-//! **An error of a join** is that of the statement where the transaction ends with it, or of COMMIT: before the first event of the
-//! end, of which other libraries' work elsewhere is a part. What deferred triggers insert is joined at that event.
+//! **An error of a join** is that of the statement where the transaction ends with it, or of COMMIT: before
+//! the first event of the end, of which other libraries' work elsewhere is a part. What deferred triggers
+//! insert is joined at that event.
 //!
-//! **Serializable transactions** that have read the index between an insertion and its join have not met the row. Postgres looks
-//! for those that had read it before the insertion; the join looks again when its rows can be found.
+//! **Serializable transactions** that have read the index between an insertion and its join have not met the
+//! row. Postgres looks for those that had read it before the insertion; the join looks again when its rows
+//! can be found.
 //!
 //! # What is not finished
 //!
-//! * Speed: 384 dimensions, two cores, 30,000 rows. Into an empty index one INSERT takes three quarters of the time of loading the table and
-//!   CREATE INDEX; onto as many rows it takes less than half of the time of rows one by one, 1,950 rows a second. Less than an eighth of what the
-//!   index has gains nothing as a graph, in time or WAL, and is inserted row by row at the join: searches of the index are
-//!   one process's work, as threads cannot read buffers. Nodes' codes and links could be read into the arena, so that the
-//!   threads insert the batch beside them, and lists that have changed be written where pages still hold what was read.
-//!   In joins, vectors of the batch's nodes are decoded again for each neighbour (a tenth of the time), and codes that lie on pages
-//!   are computed again.
-//! * WAL of a load into an empty index is 1.3 times its size, as half of the links are written when their nodes are there; onto as
-//!   many rows four fifths of what rows one by one write, page images included.
+//! * Speed: 384 dimensions, two cores, 30,000 rows. Into an empty index one INSERT takes three quarters of
+//!   the time of loading the table and CREATE INDEX; onto as many rows it takes less than half of the time of
+//!   rows one by one, 1,950 rows a second. Less than an eighth of what the index has gains nothing as a
+//!   graph, in time or WAL, and is inserted row by row at the join: searches of the index are one process's
+//!   work, as threads cannot read buffers. Nodes' codes and links could be read into the arena, so that the
+//!   threads insert the batch beside them, and lists that have changed be written where pages still hold what
+//!   was read. In joins, vectors of the batch's nodes are decoded again for each neighbour (a tenth of the
+//!   time), and codes that lie on pages are computed again.
+//! * WAL of a load into an empty index is 1.3 times its size, as half of the links are written when their
+//!   nodes are there; onto as many rows four fifths of what rows one by one write, page images included.
 //! * Rows of logical replication do not wait, nor does what a command's triggers insert (`nesting`).
 //! * Progress and time of a join are shown nowhere but in EXPLAIN ANALYZE's execution time.
 //!
-//! `transaction` keeps the rows of all indexes, `rows` those of one; `hooks` says when they are joined, `join`
-//! does it.
+//! `transaction` keeps the rows of all indexes, `rows` those of one; `hooks` says when they are joined,
+//! `join` does it.
 
 mod blocks;
 mod hooks;

@@ -1,5 +1,5 @@
-//! What the session is in the middle of. What an ERROR or a COMMIT in a procedure leaves is never too little: then rows do not
-//! wait that might, or wait for longer, until the next command of the client.
+//! What the session is in the middle of. What an ERROR or a COMMIT in a procedure leaves is never too little:
+//! then rows do not wait that might, or wait for longer, until the next command of the client.
 
 use std::cell::Cell;
 
@@ -16,8 +16,8 @@ thread_local! {
     static CHANGES: Cell<u32> = const { Cell::new(0) };
 }
 
-/// Whether what is inserted now may wait. Triggers of a command that empties tables insert after it has been looked for
-/// rows; and logical replication empties tables without a command.
+/// Whether what is inserted now may wait. Triggers of a command that empties tables insert after it has been
+/// looked for rows; and logical replication empties tables without a command.
 pub fn may_wait() -> bool {
     // SAFETY: what this process is.
     CHANGES.get() == 0 && unsafe { !pg_sys::IsLogicalWorker() }

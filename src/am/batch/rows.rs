@@ -24,8 +24,8 @@ pub struct WaitingRows {
     /// Whether a join of them has failed: the index may hold some.
     pub may_be_joined: bool,
     rows: usize,
-    /// Of subtransactions that have not ended, outermost first: their numbers ascend. What has ended belongs to
-    /// the one around it.
+    /// Of subtransactions that have not ended, outermost first: their numbers ascend. What has ended belongs
+    /// to the one around it.
     marks: Vec<Mark>,
     /// Blocks of those that came first, with the bytes in each.
     blocks: Vec<(u32, u32)>,

@@ -31,8 +31,8 @@ impl Target {
         relation_of(self.index)
     }
 
-    /// Takes the lock of the statement that inserts for the transaction, or for the part of it that may be rolled back:
-    /// nobody shall drop the index or move it to another file while rows wait.
+    /// Takes the lock of the statement that inserts for the transaction, or for the part of it that may be
+    /// rolled back: nobody shall drop the index or move it to another file while rows wait.
     pub fn lock(&self) {
         // SAFETY: in a transaction.
         unsafe { pg_sys::LockRelationOid(pg_sys::Oid::from(self.index()), LOCK) }
@@ -59,26 +59,27 @@ fn relation_with_file(key: Key) -> Option<pg_sys::Oid> {
     if session != u32::MAX {
         return None;
     }
-    // SAFETY: in a transaction; a file's number is as wide as an OID. An ERROR becomes a panic at this boundary.
+    // SAFETY: in a transaction; a file's number is as wide as an OID. An ERROR becomes a panic at this
+    // boundary.
     let relation = unsafe { pg_guard_ffi_boundary(|| relation_by_file(tablespace.into(), file.into())) };
     (relation != pg_sys::InvalidOid).then_some(relation)
 }
 
-/// A target that is open and locked as for an INSERT. Dropping it closes it; the locks stay until the transaction
-/// ends.
+/// A target that is open and locked as for an INSERT. Dropping it closes it; the locks stay until the
+/// transaction ends.
 pub struct OpenTarget {
     /// The index.
     pub index: pg_sys::Relation,
     /// Its table.
     heap: pg_sys::Relation,
-    /// Whether this transaction has given the index another file, and not by a command, before which its rows are joined. It was
-    /// built of the table, with all rows, or copied.
+    /// Whether this transaction has given the index another file, and not by a command, before which its rows
+    /// are joined. It was built of the table, with all rows, or copied.
     pub is_moved: bool,
 }
 
 impl OpenTarget {
-    /// `None` where the index is gone, or has been emptied with its table. Where files were exchanged between relations, as
-    /// pg_repack does, it is the index that has this one now.
+    /// `None` where the index is gone, or has been emptied with its table. Where files were exchanged between
+    /// relations, as pg_repack does, it is the index that has this one now.
     pub fn open(target: &Target) -> Option<Self> {
         let same = Self::open_both(relation_of(target.index), relation_of(target.heap));
         if same.as_ref().is_some_and(|same| same.target().index == target.index) {

@@ -15,6 +15,7 @@ use super::rows::WaitingRows;
 use super::speculative::is_speculative;
 use super::target::Target;
 use crate::am::column;
+use crate::am::vacuum::memory;
 use crate::error::Result;
 use crate::guc;
 use crate::store::error::index_error;
@@ -69,8 +70,8 @@ thread_local! {
     static IS_ENDING: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Takes a row that is inserted into an index, to be joined to it later. False where it is to be inserted at once:
-/// as the first few are.
+/// Takes a row that is inserted into an index, to be joined to it later. False where it is to be inserted at
+/// once: as the first few are.
 ///
 /// # Safety
 /// Called by `aminsert`: the relations are open, and `datum` is a value of the index's column.
@@ -199,11 +200,11 @@ fn join_if(is_wanted: impl Fn(&Target, &WaitingRows) -> bool) -> Result<()> {
 }
 
 impl Batches {
-    /// Joins the rows of an index. Where it fails, they go on waiting; also where the index is not there, as ROLLBACK TO may
-    /// bring it back.
+    /// Joins the rows of an index. Where it fails, they go on waiting; also where the index is not there, as
+    /// ROLLBACK TO may bring it back.
     fn join(&mut self, target: &Target) -> Result<()> {
         let Some(Batch { waiting: Some(waiting), .. }) = self.of.get_mut(target) else { return Ok(()) };
-        if !join(target, &mut waiting.rows, self.blocks.as_ref(), maintenance_work_mem())? {
+        if !join(target, &mut waiting.rows, self.blocks.as_ref(), memory())? {
             return Ok(());
         }
         self.memory = self.memory.saturating_sub(waiting.rows.memory());
@@ -214,10 +215,10 @@ impl Batches {
         Ok(())
     }
 
-    /// Takes memory from the rows of some index where all of them have more than their share: a block where that is
-    /// worth one, and otherwise the join.
+    /// Takes memory from the rows of some index where all of them have more than their share: a block where
+    /// that is worth one, and otherwise the join.
     fn make_room(&mut self) -> Result<()> {
-        while self.memory > maintenance_work_mem() / WAITING_SHARE {
+        while self.memory > memory() / WAITING_SHARE {
             let most = self.of.iter_mut().max_by_key(|(_, batch)| batch.spillable());
             let Some((target, Batch { waiting: Some(waiting), .. })) = most else { return Ok(()) };
             if waiting.rows.spillable() < LEAST_TO_SPILL {
@@ -240,12 +241,6 @@ impl Batches {
     }
 }
 
-/// Bytes.
-fn maintenance_work_mem() -> usize {
-    // SAFETY: a setting.
-    unsafe { pg_sys::maintenance_work_mem as usize * 1024 }
-}
-
 impl Waiting {
     /// None yet.
     ///
@@ -262,7 +257,7 @@ impl Waiting {
             Contents { nodes: some, duplicates: 0, asides: 0, vector_size: parameters.vector_size() };
         let estimate = Arena::estimate(&parameters, guc::build_threads(), &contents);
         let of_row = (estimate.spilled.unwrap_or(estimate.whole) / some).max(1);
-        let most = graph_memory(maintenance_work_mem()) / of_row as usize;
+        let most = graph_memory(memory()) / of_row as usize;
         Ok(Self { rows: WaitingRows::default(), parameters, most: most.max(1) })
     }
 }

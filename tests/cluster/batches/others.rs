@@ -21,7 +21,8 @@ fn inserted(client: &mut Client) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
-/// The index keeps its file while rows wait for it, and not after the part of the transaction that inserted them.
+/// The index keeps its file while rows wait for it, and not after the part of the transaction that inserted
+/// them.
 #[test]
 fn hold_their_index() {
     let cluster = Cluster::start(&[ON]);
@@ -51,8 +52,8 @@ fn hold_their_index() {
     assert_rows(&mut client, 1000);
 }
 
-/// Heap TIDs of rows that are rolled back come to rows that a partial index leaves out, and to new versions of rows that
-/// the index has: it has no entry for them.
+/// Heap TIDs of rows that are rolled back come to rows that a partial index leaves out, and to new versions
+/// of rows that the index has: it has no entry for them.
 #[test]
 fn leave_their_heap_tids_when_they_are_rolled_back() {
     let cluster = Cluster::start(&[ON]);
@@ -128,8 +129,8 @@ fn are_never_speculative() {
     assert_rows(&mut client, 701);
 }
 
-/// Who reads between an insertion and its join is found at the join: two that read what the other inserts cannot both
-/// commit.
+/// Who reads between an insertion and its join is found at the join: two that read what the other inserts
+/// cannot both commit.
 #[test]
 fn are_serializable() {
     let cluster = Cluster::start(&[ON]);
@@ -179,8 +180,8 @@ fn are_joined_where_a_statement_ends() {
     assert_rows(&mut client, 9600);
 }
 
-/// What triggers insert into a table that their command empties then; and files that are exchanged without a command, as
-/// pg_repack does.
+/// What triggers insert into a table that their command empties then; and files that are exchanged without a
+/// command, as pg_repack does.
 #[test]
 fn follow_their_file() {
     let cluster = Cluster::start(&[ON, "allow_system_table_mods = on"]);
@@ -246,8 +247,8 @@ fn end_with_their_process() {
     assert_eq!(files, 0);
 }
 
-/// A transaction of which a part has failed is rolled back by COMMIT, and nothing is joined for it; and the body of a DO or of a
-/// procedure is one statement.
+/// A transaction of which a part has failed is rolled back by COMMIT, and nothing is joined for it; and the
+/// body of a DO or of a procedure is one statement.
 #[test]
 fn are_joined_once() {
     let cluster = Cluster::start(&[ON]);
@@ -284,8 +285,8 @@ fn are_joined_once() {
     assert_rows(&mut client, 1500);
 }
 
-/// What a logical replica applies is in its index, a part that is rolled back and a TRUNCATE included, which comes without a
-/// command: there nothing waits.
+/// What a logical replica applies is in its index, a part that is rolled back and a TRUNCATE included, which
+/// comes without a command: there nothing waits.
 #[test]
 fn are_applied_by_a_replica() {
     let publisher = Cluster::start(&["wal_level = logical", "logical_decoding_work_mem = '64kB'"]);

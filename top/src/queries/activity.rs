@@ -44,8 +44,8 @@ pub fn counters(client: &mut Client, server: &Server) -> Result<Counters> {
     Ok(Counters { at, wal_bytes, read_bytes, written_bytes, inserts: row.get(4), ..Counters::default() })
 }
 
-/// Builds of indexes, vacuums of tables with an index of walia's, imports, checks and repairs, in this database. The name of an index that is
-/// being built is known to its session only.
+/// Builds of indexes, vacuums of tables with an index of walia's, imports, checks and repairs, in this
+/// database. The name of an index that is being built is known to its session only.
 pub fn tasks(client: &mut Client, server: &Server) -> Result<Vec<Task>> {
     let indexes = if server.major >= 17 {
         "CASE WHEN phase LIKE '%indexes' THEN indexes_processed END, CASE WHEN phase LIKE '%indexes' THEN indexes_total END"

@@ -24,8 +24,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
         true
     }
 
-    /// For a caller who decides when the search ends: chooses the nearest nodes besides those that were chosen
-    /// before, at most so many, and as long as they are no further than this. Returns how many.
+    /// For a caller who decides when the search ends: chooses the nearest nodes besides those that were
+    /// chosen before, at most so many, and as long as they are no further than this. Returns how many.
     pub fn choose_within(&mut self, most: usize, furthest: Option<f64>) -> usize {
         let before = self.step.len();
         while self.step.len() < before + most

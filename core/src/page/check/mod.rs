@@ -63,8 +63,8 @@ impl Finding {
     }
 }
 
-/// Checks all pages and the graph, with as much memory as that takes; no finding means that all is well. An error only where the store itself
-/// fails.
+/// Checks all pages and the graph, with as much memory as that takes; no finding means that all is well. An
+/// error only where the store itself fails.
 pub fn check<Store: PageStore>(index: &Index<Store>) -> Result<Vec<Finding>> {
     Check::new(index, Memory::unbounded())?.findings()
 }

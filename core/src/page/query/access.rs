@@ -178,8 +178,8 @@ impl<Store: PageStore> Index<Store> {
         Ok(())
     }
 
-    /// The payload of a node on a page, where all of it lies there: in the node's tuple, or beside it, as most
-    /// payloads do that are not of one length.
+    /// The payload of a node on a page, where all of it lies there: in the node's tuple, or beside it, as
+    /// most payloads do that are not of one length.
     pub(in crate::page) fn payload_on<'p>(
         &self,
         page: &'p Page,

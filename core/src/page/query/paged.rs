@@ -174,7 +174,8 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<()> {
         for window in links.chunks(PREFETCH_WINDOW) {
-            // A tuple's memory takes longer to come than its distance to measure: all are on their way at once.
+            // A tuple's memory takes longer to come than its distance to measure: all are on their way at
+            // once.
             self.index.store.announce_tuples(window);
             self.index.store.prefetch_tuples(window);
             for here in window.chunk_by(|a, b| a.block == b.block) {

@@ -3,8 +3,9 @@
 //! # Two sorted runs
 //!
 //! The **first run** is a walk of the graph that goes on from its kept frontier whenever the results of its
-//! last round have been given. What a later round finds nearer than what was already given is held back, so that
-//! the run is sorted. When the graph is exhausted, or enough rows were given, or the memory is used up, the
+//! last round have been given. What a later round finds nearer than what was already given is held back, so
+//! that the run is sorted. When the graph is exhausted, or enough rows were given, or the memory is used up,
+//! the
 //! **second run** follows: a linear pass over all pages, which gives every row that the first run did not,
 //! sorted by distance; then zero vectors under cosine; then NULLs.
 //!

@@ -36,8 +36,8 @@ pub struct NearestOptions {
     pub scan: ScanOptions,
     /// How many rows, as far as that is known; more may be asked for.
     pub wanted: usize,
-    /// Whether that is known: if not, further rounds are searches of as much more than `ef_search` as there are
-    /// more rows, as those of a [`Scan`](super::Scan) are.
+    /// Whether that is known: if not, further rounds are searches of as much more than `ef_search` as there
+    /// are more rows, as those of a [`Scan`](super::Scan) are.
     pub is_known: bool,
     /// Rows that are further need not be found.
     pub radius: f64,
@@ -94,8 +94,9 @@ pub struct ScanStats {
     pub healed_links: u64,
 }
 
-/// Results of a round that follows when so many heap TIDs of `max_tuples` have been given: as many again, since
-/// each round takes up all that those before have left out. So the work is in proportion to what is given.
+/// Results of a round that follows when so many heap TIDs of `max_tuples` have been given: as many again,
+/// since each round takes up all that those before have left out. So the work is in proportion to what is
+/// given.
 pub fn further_ef(ef_search: usize, given: usize, max_tuples: usize) -> usize {
     ef_search.max(given.min(max_tuples.saturating_sub(given)))
 }
@@ -158,9 +159,9 @@ pub fn reach(ef: usize, wanted: usize) -> f64 {
 /// rows.
 ///
 /// A search of `ef` for few rows looks as far beyond them in any case. Where as many are wanted as `ef`, or
-/// more, it is the doubt that says how far: estimates of some rows are worse than of others, so that no number
-/// of nodes is right for all queries. The pages of a list, each of them a search for more rows, agree so: of
-/// 1,200 rows about 10 change their page.
+/// more, it is the doubt that says how far: estimates of some rows are worse than of others, so that no
+/// number of nodes is right for all queries. The pages of a list, each of them a search for more rows, agree
+/// so: of 1,200 rows about 10 change their page.
 pub fn doubts(ef: usize, wanted: usize) -> f64 {
     const OF_MANY: f64 = 4.5;
     OF_MANY * exceeds(ef, wanted)

@@ -1,8 +1,8 @@
 //! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
 //!
 //! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
-//! bit a slot says which are, and another which have been on the stack of the walk. That is bounded; what does
-//! not fit is found again by a pass over the pages.
+//! bit a slot says which are, and another which have been on the stack of the walk. That is bounded; what
+//! does not fit is found again by a pass over the pages.
 //!
 //! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
 //! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
@@ -174,8 +174,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
-    /// Whether the index reaches as far as a link does. A damaged one, of which who follows it complains, must not make
-    /// a set of bits as long as it says.
+    /// Whether the index reaches as far as a link does. A damaged one, of which who follows it complains,
+    /// must not make a set of bits as long as it says.
     fn is_within(&mut self, link: Link) -> Result<bool> {
         if link.block >= self.blocks {
             self.blocks = self.index.store.block_count()?;

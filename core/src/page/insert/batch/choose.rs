@@ -25,8 +25,8 @@ struct OfBatch {
 }
 
 impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
-    /// Steps 1 and 2. Each node that is not done, and then its neighbours, so that those come to lie together:
-    /// the first of them is of the covering part.
+    /// Steps 1 and 2. Each node that is not done, and then its neighbours, so that those come to lie
+    /// together: the first of them is of the covering part.
     pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let len = self.graph.len();
         let mut done = Vec::new();
@@ -56,7 +56,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
         if self.is_first {
             let layers = (0..=self.graph.level(node)).map(|layer| self.as_built(node, layer)).collect();
-            let vector = index.schema.decode(&payload).to_vec();
+            let vector = index.schema.decode(&payload);
             return self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 });
         }
         let query = query_of(index, &payload)?.with_notes(Expansions::default());
@@ -171,7 +171,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         Ok(coded)
     }
 
-    /// The links of a node to what has a place, by layer from 0, and besides the neighbours that have none yet.
+    /// The links of a node to what has a place, by layer from 0, and besides the neighbours that have none
+    /// yet.
     pub(super) fn links(&self, chosen: &Chosen) -> (Vec<CodedLinks>, Vec<Vec<u32>>) {
         let (mut layers, mut waiting) = (Vec::new(), Vec::new());
         for (layer, neighbours) in (0..).zip(&chosen.layers) {

@@ -7,22 +7,23 @@
 //!
 //! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
-//!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen among what was
-//!    found and the node's neighbours in the batch. Where the index has no node, or few beside the batch, nothing
-//!    is searched for: each node has the neighbours that it has in the batch.
+//!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on
+//!    pages gives it its rows. Neighbours are chosen among what was found and the node's neighbours in the
+//!    batch. Where the index has no node, or few beside the batch, nothing is searched for: each node has the
+//!    neighbours that it has in the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
-//!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so that no prefix of the units has a
-//!    link to what does not exist. Nothing leads to the new ones yet but their like. Rows that a node's tuple
-//!    has no room for follow in units of their own.
+//!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
+//!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
+//!    their like. Rows that a node's tuple has no room for follow in units of their own.
 //! 3. **Links to them**, see `offer`, when all nodes are there: the new nodes are offered to their neighbours
-//!    on older pages, and to those of the batch that chose them before they were there. All offers to lists on
-//!    one page are decided together, and made in one unit, as far as memory holds them.
-//! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are dropped;
-//!    a node without a live one is linked as an insertion links it.
+//!    on older pages, and to those of the batch that chose them before they were there. All offers to lists
+//!    on one page are decided together, and made in one unit, as far as memory holds them.
+//! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are
+//!    dropped; a node without a live one is linked as an insertion links it.
 //! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that had no
 //!    node, or few, it becomes that, whatever is there by now.
-//! 6. **Others.** The few nodes that such an index had, and what others have inserted meanwhile, know no node of
-//!    the batch, nor does the batch know them: they are linked again, as if they were inserted now.
+//! 6. **Others.** The few nodes that such an index had, and what others have inserted meanwhile, know no node
+//!    of the batch, nor does the batch know them: they are linked again, as if they were inserted now.
 //!
 //! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
 //! of its back-links.
@@ -48,8 +49,8 @@ use chosen::{Neighbour, NewPage};
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
 
-/// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes three times as
-/// long as the join of a node.
+/// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes
+/// three times as long as the join of a node.
 const FIRST: u64 = 8;
 
 impl<Store: PageStore> Index<Store> {
@@ -78,9 +79,9 @@ impl<Store: PageStore> Index<Store> {
         batch.link_others()
     }
 
-    /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each other among
-    /// all. Who joins them should be alone in that: of what others join at the same time no search can know. Other
-    /// batches take as long to join as to insert row by row, and make a worse graph.
+    /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each
+    /// other among all. Who joins them should be alone in that: of what others join at the same time no
+    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph.
     pub fn is_dense(&self, rows: u64) -> Result<bool> {
         Ok(rows * SPARSE >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
     }
@@ -110,8 +111,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     dead: Vec<(Link, u8, Link)>,
     /// Whether places that others have left are used, as long as there are any.
     uses_places: bool,
-    /// Whether the index had no node when the join began, or so few that they are linked to the batch and not the batch to
-    /// them.
+    /// Whether the index had no node when the join began, or so few that they are linked to the batch and not
+    /// the batch to them.
     is_first: bool,
     /// Whether the batch has so many nodes that neighbours in it are near each other among all.
     is_dense: bool,

@@ -27,8 +27,8 @@ use std::collections::VecDeque;
 const ROWS: usize = 1024;
 
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
-    /// Gives rows of a node to one of `nearest` that holds its vector, which then stands for it if it has taken
-    /// all. Returns how many it has taken.
+    /// Gives rows of a node to one of `nearest` that holds its vector, which then stands for it if it has
+    /// taken all. Returns how many it has taken.
     pub(super) fn leave_rows<Noted: Notes>(
         &mut self,
         node: u32,
@@ -78,8 +78,8 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         self.write_page()
     }
 
-    /// Publishes the first node of the page that is being filled where another has left its place; false where
-    /// there is none.
+    /// Publishes the first node of the page that is being filled where another has left its place; false
+    /// where there is none.
     fn use_place(&mut self) -> Result<bool> {
         let store = &self.index.store;
         if !self.uses_places || store.page_with_free_space(self.index.schema.layout.node_size).is_none() {
