@@ -29,7 +29,15 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
         let reached =
             || nearest.iter().map(|candidate| candidate.node).filter(|near| walk.reached[*near as usize]);
         let has_room = |near: &u32| arena.links(*near, 0).count() < arena.parameters.max_links(0);
-        let near = reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node);
+        let near = if node >= arena.adopted {
+            reached().find(has_room).or_else(|| reached().next()).unwrap_or(entry.node)
+        } else {
+            // Adopted nodes get no links to each other: those that they had may be all that is left of them.
+            let Some(near) = reached().find(|near| *near >= arena.adopted && has_room(near)) else {
+                continue;
+            };
+            near
+        };
         // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut
         // off. The link that this may displace at `node` was not part of any way so far.
         if let Some(displaced) = replace_last(arena, near, node, query.distance(near)?)

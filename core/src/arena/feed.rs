@@ -5,6 +5,7 @@ use super::budget::{Budget, Full};
 use super::chunk::{CacheLine, Chunk, Shape};
 use super::connect::connect;
 use super::insert::Inserter;
+use super::list::List;
 use super::{Arena, NO_ENTRY};
 use crate::code::{CodeParameters, Quantizer};
 use crate::graph::{BuiltGraph, level_of};
@@ -73,6 +74,7 @@ impl Arena {
             shape,
             chunks,
             len: AtomicU32::new(0),
+            adopted: 0,
             entry: AtomicU64::new(NO_ENTRY),
             duplicates: Vec::new(),
             spilled: None,
@@ -92,6 +94,8 @@ pub struct Feeder<'a> {
     filling: Option<Chunk>,
     /// Nodes, those in `filling` among them.
     len: u32,
+    /// Nodes that tasks were begun for: the first ones.
+    begun: u32,
     seen: HashTable<Seen>,
     hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
@@ -115,6 +119,10 @@ pub(super) struct Seen {
 }
 
 impl Seen {
+    pub(super) fn new(tag: u32, node: u32) -> Self {
+        Self { tag, node }
+    }
+
     /// The table wants 64 bits, of which the highest and the lowest count.
     fn hash(self) -> u64 {
         u64::from(self.tag) << 32 | u64::from(self.tag)
@@ -164,6 +172,7 @@ impl<'a> Feeder<'a> {
             budget,
             filling: None,
             len: 0,
+            begun: 0,
             seen: HashTable::new(),
             hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
@@ -182,24 +191,38 @@ impl<'a> Feeder<'a> {
     /// # Panics
     /// If the vector's length is not that of the graph's vectors, where these are of one length.
     pub fn push(&mut self, vector: &[u8], heap_tid: HeapTid) -> Result<(), Full> {
-        let tag = self.hasher.hash_one(vector) as u32;
-        let mut seen = Seen { tag, node: self.len };
+        let seen = Seen::new(self.tag(vector), self.len);
         if let Some(node) = self.holder(seen, vector) {
             self.budget.reserve(&mut self.duplicates, 1)?;
             self.duplicates.push((node, heap_tid));
             return Ok(());
         }
+        let arena = &self.inserter.arena;
+        let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
+        self.add(seen, vector, heap_tid, level)?;
+        if self.filling.is_none() {
+            self.begin_tasks();
+        }
+        Ok(())
+    }
+
+    /// Adds a node to the chunk that takes rows, and publishes that when it is full.
+    pub(super) fn add(
+        &mut self,
+        seen: Seen,
+        vector: &[u8],
+        heap_tid: HeapTid,
+        level: u8,
+    ) -> Result<(), Full> {
         self.reserve_seen()?;
         if self.filling.is_none() {
             self.filling = Some(self.new_chunk()?);
         }
         let arena = &self.inserter.arena;
         if let Some(chunk) = &mut self.filling {
-            let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
             let prepared = arena.measure.prepare(vector);
             let code = self.coder.code(arena, vector);
             chunk.push(vector, code, prepared, heap_tid, level, &arena.shape, &mut self.budget)?;
-            seen.node = self.len;
             self.seen.insert_unique(seen.hash(), seen, |seen| seen.hash());
             self.len += 1;
             self.vector_bytes += vector.len() as u64;
@@ -208,6 +231,22 @@ impl<'a> Feeder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What is kept of a vector to tell whether it is known.
+    pub(super) fn tag(&self, vector: &[u8]) -> u32 {
+        self.hasher.hash_one(vector) as u32
+    }
+
+    /// A node's list, which no task may change.
+    pub(super) fn list(&self, node: u32, layer: u8) -> List<'_> {
+        let arena = &self.inserter.arena;
+        match &self.filling {
+            Some(chunk) if node >= self.len - chunk.len() as u32 => {
+                chunk.list(arena.shape.locate(node).1, layer, &arena.shape)
+            }
+            _ => arena.list(node, layer),
+        }
     }
 
     /// The node that holds a vector already.
@@ -241,6 +280,7 @@ impl<'a> Feeder<'a> {
     /// `poll` is called again and again with the number of nodes inserted. It may unwind.
     pub fn finish(mut self, mut poll: impl FnMut(u32)) -> CoreResult<Option<Arena>> {
         self.publish();
+        self.begin_tasks();
         // The table is of no more use, and its memory is.
         self.seen = HashTable::new();
         if !self.wait(&mut poll)? {
@@ -259,7 +299,7 @@ impl<'a> Feeder<'a> {
     /// stopped.
     pub(super) fn wait(&mut self, poll: &mut impl FnMut(u32)) -> CoreResult<bool> {
         // A task lets go of the arena last of all.
-        while self.inserter.inserted() < self.inserter.arena.len() || Arc::strong_count(&self.inserter) > 1 {
+        while self.inserter.inserted() < self.begun || Arc::strong_count(&self.inserter) > 1 {
             if self.inserter.is_stopped() {
                 return self.inserter.check().map(|()| false);
             }
@@ -329,16 +369,21 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// Hands the rows of the chunk that takes rows to the pool.
+    /// Publishes the chunk that takes rows.
     fn publish(&mut self) {
         let Some(mut chunk) = self.filling.take() else { return };
         chunk.trim(&mut self.budget);
         let arena = &self.inserter.arena;
-        let nodes = self.len - chunk.len() as u32..self.len;
-        let (place, _) = arena.shape.locate(nodes.start);
+        let (place, _) = arena.shape.locate(self.len - chunk.len() as u32);
         // This thread alone sets chunks, each once.
         arena.chunks[place].get_or_init(|| chunk);
         arena.len.store(self.len, Ordering::Release);
+    }
+
+    /// Hands the nodes of published chunks to the pool.
+    fn begin_tasks(&mut self) {
+        let nodes = self.begun..self.inserter.arena.len();
+        self.begun = nodes.end;
         for start in nodes.clone().step_by(TASK_NODES) {
             let task = start..nodes.end.min(start + TASK_NODES as u32);
             let inserter = Arc::clone(&self.inserter);

@@ -11,6 +11,7 @@
 //! **Locks.** A neighbour list is changed under its node's lock and read without one (see `list`). A thread
 //! holds one such lock at a time; the lock on the entry point is taken before any of them.
 
+mod adopt;
 mod budget;
 mod chunk;
 mod connect;
@@ -55,6 +56,8 @@ pub struct Arena {
     chunks: Vec<OnceLock<Chunk>>,
     /// Nodes in published chunks.
     len: AtomicU32,
+    /// The first nodes, which were taken over from another graph and have no row here.
+    adopted: u32,
     /// Level and node, packed; [`NO_ENTRY`] before the first.
     entry: AtomicU64,
     /// Heap TIDs after each node's first, ordered by node. Set when the last row has been inserted.
@@ -129,7 +132,8 @@ impl BuiltGraph for Arena {
         let (chunk, row) = self.locate(node);
         let first = self.duplicates.partition_point(|(holder, _)| *holder < node);
         let others = self.duplicates[first..].iter().take_while(move |(holder, _)| *holder == node);
-        iter::once(chunk.row(row).heap_tid).chain(others.map(|(_, heap_tid)| *heap_tid))
+        let of_node = iter::once(chunk.row(row).heap_tid).skip((node < self.adopted).into());
+        of_node.chain(others.map(|(_, heap_tid)| *heap_tid))
     }
 
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {

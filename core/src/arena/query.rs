@@ -86,13 +86,7 @@ impl<'a> ArenaQuery<'a> {
 
     /// The distance between two nodes that this query has found.
     pub(super) fn distance_between(&self, a: u32, b: u32) -> f64 {
-        let fetched = self.fetched.borrow();
-        let prepared = |node| {
-            let (chunk, row) = self.arena.locate(node);
-            chunk.row(row).prepared
-        };
-        let vector = |node| fetched.vector(self.arena, node);
-        self.arena.measure.distance_between(vector(a), prepared(a), vector(b), prepared(b))
+        self.arena.distance_between(a, b, &self.fetched.borrow())
     }
 
     fn measure(&self, node: u32, vector: &[u8]) -> f64 {

@@ -44,7 +44,7 @@ pub trait BuiltGraph {
         &[]
     }
 
-    /// The rows that hold a node's vector, at least one.
+    /// The rows that hold a node's vector: at least one, but for nodes that were taken over from another graph.
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid>;
 }
 
@@ -52,4 +52,17 @@ pub trait BuiltGraph {
 pub trait EditableGraph: BuiltGraph {
     /// Leaves a node these neighbours on a layer, no more than it had.
     fn keep_links(&mut self, node: u32, layer: u8, neighbours: &[u32]);
+}
+
+/// A graph in memory that may begin with nodes of another, numbered from 0, before it gets nodes of its own.
+pub trait AdoptingGraph {
+    /// Takes over a node, with its vector as others see it, and its level. False where there is no room: then
+    /// the graph is of no use.
+    fn adopt(&mut self, vector: &[u8], level: u8) -> Result<bool>;
+
+    /// Gives a node that was taken over its links on a layer, once all have been.
+    fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]);
+
+    /// Makes a node that was taken over the entry point.
+    fn adopt_entry_point(&mut self, entry: EntryPoint<u32>);
 }

@@ -10,7 +10,7 @@ mod pool;
 mod search;
 mod select;
 
-pub use built::{BuiltGraph, EditableGraph};
+pub use built::{AdoptingGraph, BuiltGraph, EditableGraph};
 pub use contents::Contents;
 pub use insert::{NewNeighbours, choose_neighbours, draw_level, level_of, search_layers};
 pub(crate) use pool::Distance;

@@ -61,7 +61,7 @@ impl Batch {
 
     /// Joins it.
     pub fn join<Store: walia_core::page::PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
-        index.join_graph(&mut self.graph, &self.asides, LITTLE, &mut |_| ())
+        index.join_graph(&mut self.graph, Vec::new(), &self.asides, LITTLE, &mut |_| ())
     }
 }
 

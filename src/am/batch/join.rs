@@ -6,15 +6,15 @@ use std::time::{Duration, Instant};
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rayon::ThreadPool;
-use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::arena::Arena;
+use walia_core::page::Index;
 use walia_core::page::format::meta::META_BLOCK;
 use walia_core::page::format::tuple::AsideKind;
-use walia_core::page::query::schema::read_centroid;
 use walia_core::page::vacuum::connect;
-use walia_core::page::{Index, Meta};
 use walia_core::types::{Error, HeapTid};
 
 use super::blocks::Blocks;
+use super::graph::{Graph, Plan};
 use super::rows::{Records, WaitingRows};
 use super::target::{OpenTarget, Target};
 use crate::am::build::threads::with_pool;
@@ -71,7 +71,7 @@ pub fn join(
     let rows = || Wanted { records: waiting.records(file), held: &held };
     let joining = Joining { index: &index, memory, failed: &failed };
     let mut file_of_graph = None;
-    let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), pool, &mut file_of_graph);
+    let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), count, pool, &mut file_of_graph);
     let joined = if count < FEW || !by_graphs {
         joining.one_by_one(rows())
     } else {
@@ -200,54 +200,46 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         Ok(())
     }
 
-    /// Builds graphs of as many rows as memory holds, and joins one after the other.
-    fn by_graphs(&self, mut rows: Wanted, pool: &ThreadPool, file: &mut Option<TemporaryFile>) -> Result<()> {
-        let schema = &self.index.schema;
-        let parameters = schema.layout.parameters;
-        let centroid = match parameters.code_bits {
-            0 => Vec::new(),
-            _ => {
-                let meta = Meta::read(&self.index.store).map_err(&self.failed)?;
-                read_centroid(&self.index.store, &meta).map_err(&self.failed)?
-            }
-        };
-        let begin = || {
-            let memory = graph_memory(self.memory);
-            Feeder::new(Settings::new(parameters, &centroid, schema.layout.max_level, memory), pool)
-        };
-        let (mut feeder, mut asides) = (begin(), Vec::new());
-        while let Some((heap_tid, vector)) = rows.next().map_err(&self.failed)? {
+    /// Builds graphs of as many rows as memory holds, and joins one after the other. The first begins with the
+    /// nodes of the index where memory holds these as well.
+    fn by_graphs(
+        &self,
+        mut rows: Wanted,
+        count: usize,
+        pool: &ThreadPool,
+        file: &mut Option<TemporaryFile>,
+    ) -> Result<()> {
+        let (schema, failed) = (&self.index.schema, &self.failed);
+        let plan = Plan::new(self.index, pool, graph_memory(self.memory)).map_err(failed)?;
+        let mut graph = plan.begin_with_index(count, file, failed)?;
+        let mut asides = Vec::new();
+        while let Some((heap_tid, vector)) = rows.next().map_err(failed)? {
             check_for_interrupts();
             if schema.is_aside(vector) {
-                asides.try_reserve(1)?;
+                asides.try_reserve(1).map_err(|_| failed(Error::OutOfMemory))?;
                 asides.push((AsideKind::ZeroVector, heap_tid));
                 continue;
             }
-            while feeder.push(vector, heap_tid).is_err() {
-                if feeder.can_spill() {
-                    let file = match &mut *file {
-                        Some(file) => file,
-                        none => none.insert(TemporaryFile::create()?),
-                    };
-                    if feeder.spill(file, |_| check_for_interrupts()).map_err(&self.failed)? {
-                        continue;
-                    }
-                }
-                if feeder.nodes() == 0 {
-                    // Memory is too little for one row.
-                    self.index.insert(vector, heap_tid, false).map_err(&self.failed)?;
+            while !graph.push(vector, heap_tid, failed)? {
+                let is_too_little = !graph.has_rows() && graph.adopted.is_empty();
+                graph = plan.begin(self.join(graph, &mut asides)?);
+                if is_too_little {
+                    // For one row.
+                    self.index.insert(vector, heap_tid, false).map_err(failed)?;
                     break;
                 }
-                self.join(feeder, &mut asides)?;
-                *file = None;
-                feeder = begin();
             }
         }
-        self.join(feeder, &mut asides)
+        self.join(graph, &mut asides).map(drop)
     }
 
-    /// Waits for a graph, and joins it.
-    fn join(&self, feeder: Feeder, asides: &mut Vec<(AsideKind, HeapTid)>) -> Result<()> {
+    /// Waits for a graph, and joins it. Gives its file back, for another.
+    fn join<'f>(
+        &self,
+        graph: Graph<'_, '_, 'f>,
+        asides: &mut Vec<(AsideKind, HeapTid)>,
+    ) -> Result<&'f mut Option<TemporaryFile>> {
+        let Graph { feeder, adopted, file, .. } = graph;
         let finished = feeder.finish(|_| check_for_interrupts()).map_err(&self.failed)?;
         let mut arena: Arena = finished.ok_or_else(|| {
             SqlError::new(
@@ -256,8 +248,12 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             )
         })?;
         let memory = self.memory / JOIN_SHARE;
-        let joined = self.index.join_graph(&mut arena, asides, memory, &mut |_| check_for_interrupts());
+        let joined =
+            self.index.join_graph(&mut arena, adopted, asides, memory, &mut |_| check_for_interrupts());
         asides.clear();
-        joined.map_err(&self.failed)
+        joined.map_err(&self.failed)?;
+        drop(arena);
+        *file = None;
+        Ok(file)
     }
 }

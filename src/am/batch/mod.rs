@@ -52,6 +52,7 @@
 //! `join` does it.
 
 mod blocks;
+mod graph;
 mod hooks;
 mod join;
 mod nesting;

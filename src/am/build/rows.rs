@@ -242,7 +242,8 @@ impl<'a> Rows<'a> {
         if self.written > 0 {
             progress::begin(Phase::JoiningGraph, 0, arena.len().into());
             let index = self.open()?;
-            let joined = index.join_graph(&mut arena, &asides, self.memory / JOIN_SHARE, &mut poll);
+            let joined =
+                index.join_graph(&mut arena, Vec::new(), &asides, self.memory / JOIN_SHARE, &mut poll);
             joined.map_err(|error| self.table.error(error))?;
         } else {
             let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)

@@ -21,37 +21,44 @@ pub(in crate::page) struct Offered<'c> {
     pub code: &'c [u8],
 }
 
-/// What a list shall hold, and the offers from which that was decided.
-struct Decided<'o, 'c> {
+/// What was decided of offers to a list: changes, with the codes of the nodes that it shall lead to.
+pub(in crate::page) type Decided<'c> = Vec<(Change, &'c [u8])>;
+
+/// What is to be changed in a list, and the offers from which that was decided.
+struct Changed<'o, 'c> {
     list: ListId,
-    changes: Vec<(Change, &'c [u8])>,
+    changes: Decided<'c>,
     offers: &'o [Offered<'c>],
 }
 
 impl<Store: PageStore> Linker<'_, Store> {
     /// Makes offers to nodes whose lists lie on one page, those to one list side by side: what becomes of each
-    /// is what [`Linker::offer`] says, but all offers to a list are weighed together. Returns those whose owner
-    /// is gone, dead, or of a lower level.
+    /// is what [`Linker::offer`] says, but `decide` weighs all offers to a list together, see [`Linker::decide`].
+    /// Returns those whose owner is gone, dead, or of a lower level.
     ///
     /// What was decided without a lock is tested again under it; offers to a list that has changed meanwhile
     /// are made again, one by one.
-    pub fn offer_together<'c>(&mut self, offers: &[Offered<'c>]) -> Result<Vec<Offered<'c>>> {
+    pub fn offer_together<'c>(
+        &mut self,
+        offers: &[Offered<'c>],
+        mut decide: impl FnMut(&mut Self, &mut List, &[Offered<'c>]) -> Result<Decided<'c>>,
+    ) -> Result<Vec<Offered<'c>>> {
         let (mut gone, mut decided) = (Vec::new(), Vec::new());
         for offers in offers.chunk_by(|a, b| (a.owner, a.layer) == (b.owner, b.layer)) {
             let Some(mut list) = self.index.list(offers[0].owner, offers[0].layer)? else {
                 gone.extend_from_slice(offers);
                 continue;
             };
-            let changes = self.decide(&mut list, offers)?;
+            let changes = decide(self, &mut list, offers)?;
             if !changes.is_empty() {
-                decided.push(Decided { list: list.id, changes, offers });
+                decided.push(Changed { list: list.id, changes, offers });
             }
         }
         let Some(block) = decided.first().map(|first| first.list.block()) else { return Ok(gone) };
         let mut unit = self.index.store.begin();
         unit.lock(block)?;
         let (mut has_changed, mut pruned, mut again) = (false, 0, Vec::<&Offered>::new());
-        for Decided { list, changes, offers } in decided {
+        for Changed { list, changes, offers } in decided {
             debug_assert_eq!(list.block(), block, "lists on one page");
             let made = self.change_in(&mut unit, list, changes.iter().copied())?;
             has_changed |= !made.is_empty();
@@ -76,7 +83,7 @@ impl<Store: PageStore> Linker<'_, Store> {
 
     /// Changes a copy of a list as offers to its owner want it, and returns what is to be changed. Free places
     /// are taken first; which links then give way, algorithm 4 decides for all offers at once.
-    fn decide<'c>(&mut self, list: &mut List, offers: &[Offered<'c>]) -> Result<Vec<(Change, &'c [u8])>> {
+    pub fn decide<'c>(&mut self, list: &mut List, offers: &[Offered<'c>]) -> Result<Decided<'c>> {
         let before = list.links.clone();
         let is_new = |offered: &&Offered| offered.node != list.id.node && !before.contains(&offered.node);
         let mut new: Vec<Offered> = offers.iter().filter(is_new).copied().collect();

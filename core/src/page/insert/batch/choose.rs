@@ -26,15 +26,16 @@ struct OfBatch {
 
 impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     /// Steps 1 and 2. Each node that is not done, and then its neighbours, so that those come to lie
-    /// together: the first of them is of the covering part.
+    /// together: the first of them is of the covering part. New nodes come after what the graph has taken over.
     pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let len = self.graph.len();
         let mut done = Vec::new();
         done.try_reserve_exact(len as usize)?;
         done.resize(len as usize, false);
-        let mut count = 0;
+        done[..self.adopted as usize].fill(true);
+        let mut count = u64::from(self.adopted);
         for first in 0..len {
-            if done[first as usize] {
+            if first >= self.adopted && done[first as usize] {
                 continue;
             }
             let neighbours: Vec<u32> = self.graph.links(first, 0).collect();
@@ -54,7 +55,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         self.linker.vectors.limit_memory();
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
-        if self.is_first {
+        if self.is_whole {
             let layers = (0..=self.graph.level(node)).map(|layer| self.as_built(node, layer)).collect();
             let vector = index.schema.decode(&payload);
             return self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 });

@@ -9,25 +9,28 @@
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
 //!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on
 //!    pages gives it its rows. Neighbours are chosen among what was found and the node's neighbours in the
-//!    batch. Where the index has no node, or few beside the batch, nothing is searched for: each node has the
-//!    neighbours that it has in the batch.
+//!    batch. Where the graph has taken over all nodes of the index before, see `adopt`, nothing is searched
+//!    for: each node has the neighbours that it has in the graph. So it is where the index has no node, or few
+//!    beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
 //!    their like. Rows that a node's tuple has no room for follow in units of their own.
 //! 3. **Links to them**, see `offer`, when all nodes are there: the new nodes are offered to their neighbours
 //!    on older pages, and to those of the batch that chose them before they were there. All offers to lists
-//!    on one page are decided together, and made in one unit, as far as memory holds them.
+//!    on one page are decided together, and made in one unit, as far as memory holds them. What the graph has
+//!    taken over has decided already.
 //! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are
 //!    dropped; a node without a live one is linked as an insertion links it.
 //! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that had no
 //!    node, or few, it becomes that, whatever is there by now.
-//! 6. **Others.** The few nodes that such an index had, and what others have inserted meanwhile, know no node
-//!    of the batch, nor does the batch know them: they are linked again, as if they were inserted now.
+//! 6. **Others.** Where nothing was searched for, nodes that the graph does not have are linked again, as if
+//!    they were inserted now: what others have inserted meanwhile, and the few that the index had.
 //!
 //! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
 //! of its back-links.
 
+mod adopt;
 mod choose;
 mod chosen;
 mod offer;
@@ -55,13 +58,15 @@ const FIRST: u64 = 8;
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
-    /// outside of it; others may use the index meanwhile. The graph loses links.
+    /// outside of it; others may use the index meanwhile. The graph loses links. It begins with the nodes that
+    /// [`Index::adopt`] gave it, which are at `adopted`; with none where that is empty.
     ///
     /// Some 22 bytes a node are taken, and `memory` besides: the more, the more rarely a page is changed.
     /// `progress` is told how many nodes are done so far, again and again; it may unwind.
     pub fn join_graph<Graph: EditableGraph>(
         &self,
         graph: &mut Graph,
+        adopted: Vec<Link>,
         asides: &[(AsideKind, HeapTid)],
         memory: usize,
         progress: &mut impl FnMut(u64),
@@ -71,7 +76,8 @@ impl<Store: PageStore> Index<Store> {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             self.insert_asides(kind, &mut rows)?;
         }
-        let mut batch = Batch::new(self, graph, memory)?;
+        let mut batch = Batch::new(self, graph, adopted, memory)?;
+        batch.add_rows_of_adopted()?;
         batch.publish_all(progress)?;
         batch.offer_all(progress)?;
         batch.confirm()?;
@@ -87,7 +93,7 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// How many nodes there are at most.
-    fn most_nodes(&self) -> Result<u64> {
+    pub fn most_nodes(&self) -> Result<u64> {
         let of_page = (PAGE_SIZE / self.schema.layout.node_size).max(1);
         Ok(u64::from(self.store.block_count()?.saturating_sub(FIRST_FREE_BLOCK)) * of_page as u64)
     }
@@ -99,6 +105,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     linker: Linker<'i, Store>,
     /// Bytes for offers.
     memory: usize,
+    /// Nodes of the index that the graph has taken over: the first ones.
+    adopted: u32,
     /// By node, where it is; the node that has its rows, where one held its vector.
     places: Vec<Link>,
     /// By node, whether another node has its rows, which need not be of its level.
@@ -111,35 +119,41 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     dead: Vec<(Link, u8, Link)>,
     /// Whether places that others have left are used, as long as there are any.
     uses_places: bool,
-    /// Whether the index had no node when the join began, or so few that they are linked to the batch and not
-    /// the batch to them.
-    is_first: bool,
+    /// Whether the graph is linked as it is: it has all nodes of the index, or that had none when the join
+    /// began, or so few that they are linked to the batch and not the batch to them.
+    is_whole: bool,
     /// Whether the batch has so many nodes that neighbours in it are near each other among all.
     is_dense: bool,
 }
 
 impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
-    fn new(index: &'i Index<Store>, graph: &'g mut Graph, memory: usize) -> Result<Self> {
+    fn new(
+        index: &'i Index<Store>,
+        graph: &'g mut Graph,
+        mut places: Vec<Link>,
+        memory: usize,
+    ) -> Result<Self> {
         let meta = Meta::read(&index.store)?;
-        let len = graph.len() as usize;
-        let (mut places, mut left, mut published) = (Vec::new(), Vec::new(), Vec::new());
-        places.try_reserve_exact(len)?;
+        let (len, adopted) = (graph.len() as usize, places.len());
+        let (mut left, mut published) = (Vec::new(), Vec::new());
+        places.try_reserve_exact(len - adopted)?;
         places.resize(len, Link::NONE);
         left.try_reserve_exact(len)?;
         left.resize(len, false);
-        published.try_reserve_exact(len)?;
+        published.try_reserve_exact(len - adopted)?;
         Ok(Self {
             index,
             graph,
             linker: Linker::within(index, meta, memory / 4),
             memory: memory - memory / 4,
+            adopted: adopted as u32,
             places,
             left,
             published,
             page: NewPage::default(),
             dead: Vec::new(),
             uses_places: true,
-            is_first: meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
+            is_whole: adopted > 0 || meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
             is_dense: index.is_dense(len as u64)?,
         })
     }
@@ -157,7 +171,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         let level = |node: &u32| self.graph.level(*node);
         let Some(highest) = self.published.iter().copied().max_by_key(level) else { return Ok(()) };
         let (index, node, level) = (self.index, self.places[highest as usize], self.graph.level(highest));
-        if self.is_first {
+        if self.is_whole && self.adopted == 0 {
             let mut unit = index.store.begin();
             let mut meta = Meta::of_page(unit.lock(META_BLOCK)?)?;
             meta.set_entry(node, level);

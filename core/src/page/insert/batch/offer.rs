@@ -2,6 +2,7 @@
 
 use super::Batch;
 use crate::graph::EditableGraph;
+use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::link::together::Offered;
 use crate::page::query::index::Index;
@@ -28,6 +29,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Step 3.
     pub(super) fn offer_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let nodes = u64::from(self.graph.len());
+        self.link_adopted(&mut || progress(nodes))?;
         let own = self.own_places()?;
         let of_node = 2 * self.index.schema.layout.parameters.max_links(0);
         let most = (self.memory / size_of::<Offer>()).max(LEAST);
@@ -42,14 +44,15 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         self.make(&mut offers, &mut || progress(nodes))
     }
 
-    /// The offers that a published node is for: those of itself to older nodes, and those to it of nodes that
-    /// were not there when it was published.
+    /// The offers that a published node is for: those of itself to older nodes that the graph does not have, and
+    /// those to it of nodes that were not there when it was published.
     fn gather(&self, node: u32, own: &[Link], offers: &mut Vec<Offer>) -> Result<()> {
         let place = self.places[node as usize];
         for layer in 0..=self.graph.level(node) {
             let Some(list) = self.index.list(place, layer)? else { continue };
             offers.try_reserve(2 * list.links.len())?;
-            for owner in list.places().links().filter(|link| own.binary_search(link).is_err()) {
+            let is_older = |link: &Link| self.adopted == 0 && own.binary_search(link).is_err();
+            for owner in list.places().links().filter(is_older) {
                 let block = self.index.block_of_list(owner, layer)?;
                 offers.push(Offer { block, owner, layer, node });
             }
@@ -75,7 +78,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
                 Offered { owner, layer, node: places[node as usize], code: graph.code(node) }
             };
             let offered: Vec<Offered> = offers.iter().map(offered).collect();
-            let gone = linker.offer_together(&offered)?;
+            let gone = linker.offer_together(&offered, Linker::decide)?;
             dead.try_reserve(gone.len())?;
             dead.extend(gone.iter().map(|Offered { owner, layer, node, .. }| (*node, *layer, *owner)));
             self.index.store.stop_point(StopPoint::BatchPageLinked);

@@ -10,13 +10,14 @@ use crate::types::{Link, Result};
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Links the nodes again that an index with few nodes had, and those that others have inserted meanwhile.
     pub(super) fn link_others(&self) -> Result<()> {
-        if !self.is_first {
+        if !self.is_whole {
             return Ok(());
         }
-        let (index, own) = (self.index, self.own_places()?);
+        let (index, own, adopted) = (self.index, self.own_places()?, &self.places[..self.adopted as usize]);
         for (block, page) in index.data_pages()? {
             let nodes = live_nodes(index, &*page?, block)?;
-            for node in nodes.iter().filter(|node| own.binary_search(&node.link).is_err()) {
+            let is_other = |link| own.binary_search(link).is_err() && adopted.binary_search(link).is_err();
+            for node in nodes.iter().filter(|node| is_other(&node.link)) {
                 index.store.interrupt_point();
                 self.link_other(node)?;
             }

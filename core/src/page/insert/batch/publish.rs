@@ -182,7 +182,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 
     /// Adds the rows of a published node from the one with this number on.
-    fn add_other_rows(&mut self, node: u32, first: usize) -> Result<()> {
+    pub(super) fn add_other_rows(&mut self, node: u32, first: usize) -> Result<()> {
         if self.graph.heap_tids(node).nth(first).is_none() {
             return Ok(());
         }

@@ -1,0 +1,76 @@
+//! Nodes of another graph, with which an arena may begin: rows are then inserted beside them, as if they had
+//! been here first.
+//!
+//! Their vectors come first, then their links, then rows. Of a link the other graph knows no distance here:
+//! distances are measured, and diverse neighbours told apart, by the threads that insert rows, before these.
+
+use super::Arena;
+use super::budget::Full;
+use super::feed::{Feeder, Seen};
+use super::fetched::Fetched;
+use super::insert::Inserter;
+use crate::graph::{BuiltGraph, Candidate, EntryPoint, Neighbours};
+use crate::types::{HeapTid, Result as CoreResult};
+use std::sync::Arc;
+
+/// In the place of the row that an adopted node does not have.
+const NO_ROW: HeapTid = HeapTid::new(0, 0);
+
+impl Feeder<'_> {
+    /// Takes over a node of another graph that has codes around the same centroid: its vector, and its level,
+    /// which is not above the highest. After [`Full`], which leaves the node out, the graph is of no use.
+    ///
+    /// # Panics
+    /// If rows were pushed before.
+    pub fn adopt(&mut self, vector: &[u8], level: u8) -> Result<(), Full> {
+        let seen = Seen::new(self.tag(vector), self.nodes());
+        self.add(seen, vector, NO_ROW, level)?;
+        let inserter = Arc::get_mut(&mut self.inserter).expect("no task runs before rows are pushed");
+        inserter.arena.adopted += 1;
+        Ok(())
+    }
+
+    /// Gives an adopted node its links on a layer up to its level, no more than the parameters allow.
+    pub fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]) {
+        let pruned = links.iter().map(|neighbour| Candidate::new(0.0, *neighbour)).collect();
+        self.list(node, layer).write(&Neighbours { diverse: Vec::new(), pruned });
+    }
+
+    /// Makes an adopted node the entry point.
+    pub fn adopt_entry_point(&mut self, entry: EntryPoint<u32>) {
+        self.inserter.arena.set_entry_point(entry);
+    }
+}
+
+impl Inserter {
+    /// Measures the links of an adopted node, and divides them as algorithm 4 does.
+    pub(super) fn measure_links(&self, node: u32, fetched: &mut Fetched) -> CoreResult<()> {
+        let arena = &self.arena;
+        for layer in 0..=arena.level(node) {
+            // Rows are inserted already beside the last nodes, and may be among the links.
+            let _guard = self.lock_list(node);
+            let list = arena.list(node, layer);
+            fetched.clear();
+            fetched.fetch(arena, list.nodes().chain([node]))?;
+            let distance = |a, b| arena.distance_between(a, b, fetched);
+            let mut candidates: Vec<Candidate<u32>> =
+                list.nodes().map(|neighbour| Candidate::new(distance(node, neighbour), neighbour)).collect();
+            candidates.sort_unstable();
+            let most = arena.parameters.max_links(layer);
+            list.write(&Neighbours::select(&candidates, most, |a, b| Ok(distance(a, b)))?);
+        }
+        Ok(())
+    }
+}
+
+impl Arena {
+    /// The distance between two nodes whose vectors are in memory or were fetched.
+    pub(super) fn distance_between(&self, a: u32, b: u32, fetched: &Fetched) -> f64 {
+        let prepared = |node| {
+            let (chunk, row) = self.locate(node);
+            chunk.row(row).prepared
+        };
+        let vector = |node| fetched.vector(self, node);
+        self.measure.distance_between(vector(a), prepared(a), vector(b), prepared(b))
+    }
+}

@@ -1,0 +1,158 @@
+//! The graph of rows that wait, while it is built.
+
+use rayon::ThreadPool;
+use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::graph::{AdoptingGraph, Contents, EntryPoint};
+use walia_core::page::query::schema::read_centroid;
+use walia_core::page::{Index, Meta, PageStore, Schema};
+use walia_core::types::{Error, HeapTid, Link};
+
+use crate::error::SqlError;
+use crate::store::check_for_interrupts;
+use crate::store::file::TemporaryFile;
+
+/// What graphs for an index are built with.
+pub struct Plan<'p, 'i, Store> {
+    index: &'i Index<Store>,
+    pool: &'p ThreadPool,
+    /// Bytes for a graph.
+    memory: usize,
+    centroid: Vec<f32>,
+}
+
+impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
+    /// Graphs of so many bytes.
+    pub fn new(index: &'i Index<Store>, pool: &'p ThreadPool, memory: usize) -> Result<Self, Error> {
+        let centroid = match index.schema.layout.parameters.code_bits {
+            0 => Vec::new(),
+            _ => read_centroid(&index.store, &Meta::read(&index.store)?)?,
+        };
+        Ok(Self { index, pool, memory, centroid })
+    }
+
+    /// An empty graph. What memory has no room for goes to `file`.
+    pub fn begin<'f>(&self, file: &'f mut Option<TemporaryFile>) -> Graph<'p, 'i, 'f> {
+        let Schema { layout, .. } = &*self.index.schema;
+        let settings = Settings::new(layout.parameters, &self.centroid, layout.max_level, self.memory);
+        Graph {
+            feeder: Feeder::new(settings, self.pool),
+            file,
+            schema: &self.index.schema,
+            adopted: Vec::new(),
+            failure: None,
+        }
+    }
+
+    /// A graph for so many rows that begins with the nodes of the index where memory has room for them all.
+    pub fn begin_with_index<'f>(
+        &self,
+        rows: usize,
+        file: &'f mut Option<TemporaryFile>,
+        failed: &impl Fn(Error) -> SqlError,
+    ) -> Result<Graph<'p, 'i, 'f>, SqlError> {
+        let mut graph = self.begin(file);
+        if !self.has_room(rows).map_err(failed)? {
+            return Ok(graph);
+        }
+        let adopted = self.index.adopt(&mut graph).map_err(failed)?;
+        if let Some(failure) = graph.failure.take() {
+            return Err(failure);
+        }
+        if let Some(adopted) = adopted {
+            graph.adopted = adopted;
+            return Ok(graph);
+        }
+        let Graph { feeder, file, .. } = graph;
+        drop(feeder);
+        *file = None;
+        Ok(self.begin(file))
+    }
+
+    /// Whether a graph of the index and so many rows finds room in memory, but for vectors.
+    fn has_room(&self, rows: usize) -> Result<bool, Error> {
+        let parameters = &self.index.schema.layout.parameters;
+        let nodes = self.index.most_nodes()?;
+        let contents = Contents {
+            nodes: nodes + rows as u64,
+            vector_size: parameters.vector_size(),
+            ..Contents::default()
+        };
+        let estimate = Arena::estimate(parameters, self.pool.current_num_threads(), &contents);
+        Ok(nodes > 0 && estimate.spilled.unwrap_or(estimate.whole) <= self.memory as u64)
+    }
+}
+
+/// A graph that takes rows.
+pub struct Graph<'p, 'i, 'f> {
+    pub feeder: Feeder<'p>,
+    /// For vectors that memory has no room for; `None` as long as it has.
+    pub file: &'f mut Option<TemporaryFile>,
+    schema: &'i Schema,
+    /// Where the nodes of the index are with which it begins.
+    pub adopted: Vec<Link>,
+    /// Why there is no file.
+    failure: Option<SqlError>,
+}
+
+impl Graph<'_, '_, '_> {
+    /// Adds a row; false where there is no room.
+    pub fn push(
+        &mut self,
+        vector: &[u8],
+        heap_tid: HeapTid,
+        failed: &impl Fn(Error) -> SqlError,
+    ) -> Result<bool, SqlError> {
+        // Beside nodes that are as they are stored, rows are, so that equal ones are found.
+        let stored = (!self.adopted.is_empty() && self.schema.layout.encoding.is_lossy())
+            .then(|| self.schema.as_stored(vector));
+        let vector = stored.as_deref().unwrap_or(vector);
+        while self.feeder.push(vector, heap_tid).is_err() {
+            if !self.spill().map_err(failed)? {
+                return self.failure.take().map_or(Ok(false), Err);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Makes room by moving vectors to the file; false where there is nothing to be gained, or no file.
+    fn spill(&mut self) -> Result<bool, Error> {
+        if !self.feeder.can_spill() {
+            return Ok(false);
+        }
+        if self.file.is_none() {
+            match TemporaryFile::create() {
+                Ok(file) => *self.file = Some(file),
+                Err(failure) => {
+                    self.failure = Some(failure);
+                    return Ok(false);
+                }
+            }
+        }
+        let Some(file) = self.file else { return Ok(false) };
+        self.feeder.spill(file, |_| check_for_interrupts())
+    }
+
+    /// Whether it has rows.
+    pub fn has_rows(&self) -> bool {
+        self.feeder.nodes() as usize > self.adopted.len()
+    }
+}
+
+impl AdoptingGraph for Graph<'_, '_, '_> {
+    fn adopt(&mut self, vector: &[u8], level: u8) -> Result<bool, Error> {
+        while self.feeder.adopt(vector, level).is_err() {
+            if !self.spill()? {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]) {
+        self.feeder.adopt_links(node, layer, links);
+    }
+
+    fn adopt_entry_point(&mut self, entry: EntryPoint<u32>) {
+        self.feeder.adopt_entry_point(entry);
+    }
+}
