@@ -1,15 +1,15 @@
 //! Nodes of another graph, with which an arena may begin: rows are then inserted beside them, as if they had
 //! been here first.
 //!
-//! Their vectors come first, then their links, then rows. Of a link the other graph knows no distance here:
-//! distances are measured, and diverse neighbours told apart, by the threads that insert rows, before these.
+//! Their vectors come first, then their links, then rows. The other graph tells no distances: those of a list
+//! are measured, and its diverse neighbours told apart, when a row is offered to it for the first time. Until
+//! then none of them is said to be diverse; in a list that was measured, the nearest always is.
 
 use super::Arena;
 use super::budget::Full;
 use super::feed::{Feeder, Seen};
 use super::fetched::Fetched;
-use super::insert::Inserter;
-use crate::graph::{BuiltGraph, Candidate, EntryPoint, Neighbours};
+use crate::graph::{Candidate, EntryPoint, Neighbours};
 use crate::types::{HeapTid, Result as CoreResult};
 use std::sync::Arc;
 
@@ -25,8 +25,8 @@ impl Feeder<'_> {
     pub fn adopt(&mut self, vector: &[u8], level: u8) -> Result<(), Full> {
         let seen = Seen::new(self.tag(vector), self.nodes());
         self.add(seen, vector, NO_ROW, level)?;
-        let inserter = Arc::get_mut(&mut self.inserter).expect("no task runs before rows are pushed");
-        inserter.arena.adopted += 1;
+        Arc::get_mut(&mut self.inserter).expect("no task runs before rows are pushed").adopt();
+        self.begun = self.nodes();
         Ok(())
     }
 
@@ -42,28 +42,25 @@ impl Feeder<'_> {
     }
 }
 
-impl Inserter {
-    /// Measures the links of an adopted node, and divides them as algorithm 4 does.
-    pub(super) fn measure_links(&self, node: u32, fetched: &mut Fetched) -> CoreResult<()> {
-        let arena = &self.arena;
-        for layer in 0..=arena.level(node) {
-            // Rows are inserted already beside the last nodes, and may be among the links.
-            let _guard = self.lock_list(node);
-            let list = arena.list(node, layer);
-            fetched.clear();
-            fetched.fetch(arena, list.nodes().chain([node]))?;
-            let distance = |a, b| arena.distance_between(a, b, fetched);
-            let mut candidates: Vec<Candidate<u32>> =
-                list.nodes().map(|neighbour| Candidate::new(distance(node, neighbour), neighbour)).collect();
-            candidates.sort_unstable();
-            let most = arena.parameters.max_links(layer);
-            list.write(&Neighbours::select(&candidates, most, |a, b| Ok(distance(a, b)))?);
+impl Arena {
+    /// Measures the links of an adopted node on a layer where that was not done yet, and divides them as
+    /// algorithm 4 does. The caller holds the lock on the list.
+    pub(super) fn measure_list(&self, node: u32, layer: u8) -> CoreResult<()> {
+        let list = self.list(node, layer);
+        if node >= self.adopted || list.is_divided() {
+            return Ok(());
         }
+        let mut fetched = Fetched::default();
+        fetched.fetch(self, list.nodes().chain([node]))?;
+        let distance = |a, b| self.distance_between(a, b, &fetched);
+        let mut candidates: Vec<Candidate<u32>> =
+            list.nodes().map(|neighbour| Candidate::new(distance(node, neighbour), neighbour)).collect();
+        candidates.sort_unstable();
+        let most = self.parameters.max_links(layer);
+        list.write(&Neighbours::select(&candidates, most, |a, b| Ok(distance(a, b)))?);
         Ok(())
     }
-}
 
-impl Arena {
     /// The distance between two nodes whose vectors are in memory or were fetched.
     pub(super) fn distance_between(&self, a: u32, b: u32, fetched: &Fetched) -> f64 {
         let prepared = |node| {

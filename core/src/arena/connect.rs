@@ -40,6 +40,7 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
         };
         // Where the new link displaces another, the way over `node` takes the place of it: nothing is cut
         // off. The link that this may displace at `node` was not part of any way so far.
+        arena.measure_list(near, 0)?;
         if let Some(displaced) = replace_last(arena, near, node, query.distance(near)?)
             && !arena.links(node, 0).any(|linked| linked == displaced)
         {

@@ -94,8 +94,8 @@ pub struct Feeder<'a> {
     filling: Option<Chunk>,
     /// Nodes, those in `filling` among them.
     len: u32,
-    /// Nodes that tasks were begun for: the first ones.
-    begun: u32,
+    /// Nodes that were adopted, or that tasks were begun for: the first ones.
+    pub(super) begun: u32,
     seen: HashTable<Seen>,
     hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
@@ -200,9 +200,7 @@ impl<'a> Feeder<'a> {
         let arena = &self.inserter.arena;
         let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
         self.add(seen, vector, heap_tid, level)?;
-        if self.filling.is_none() {
-            self.begin_tasks();
-        }
+        self.begin_tasks();
         Ok(())
     }
 
@@ -382,7 +380,10 @@ impl<'a> Feeder<'a> {
 
     /// Hands the nodes of published chunks to the pool.
     fn begin_tasks(&mut self) {
-        let nodes = self.begun..self.inserter.arena.len();
+        let nodes = self.begun..self.inserter.arena.len.load(Ordering::Relaxed);
+        if nodes.is_empty() {
+            return;
+        }
         self.begun = nodes.end;
         for start in nodes.clone().step_by(TASK_NODES) {
             let task = start..nodes.end.min(start + TASK_NODES as u32);

@@ -50,7 +50,13 @@ impl Inserter {
         }
     }
 
-    /// Nodes in the graph, adopted ones as far as their links are measured.
+    /// Counts a node that was taken over from another graph.
+    pub(super) fn adopt(&mut self) {
+        self.arena.adopted += 1;
+        *self.inserted.get_mut() += 1;
+    }
+
+    /// Nodes in the graph.
     pub(super) fn inserted(&self) -> u32 {
         self.inserted.load(Ordering::Acquire)
     }
@@ -76,7 +82,7 @@ impl Inserter {
         self.failure.get().map_or(Ok(()), |failure| Err(failure.clone()))
     }
 
-    /// Inserts nodes, or measures the links of adopted ones, unless the build is stopped. A failure stops it, since nobody would insert the rest.
+    /// Inserts nodes, unless the build is stopped. A failure stops it, since nobody would insert the rest.
     pub(super) fn insert_all(&self, nodes: Range<u32>) {
         let stop = StopOnDrop(self);
         match self.try_insert_all(nodes) {
@@ -97,23 +103,14 @@ impl Inserter {
             if self.is_stopped() {
                 break;
             }
-            if node < self.arena.adopted {
-                self.measure_links(node, &mut fetched)?;
-            } else {
-                let query = ArenaQuery::of_node(&self.arena, node, fetched)?;
-                self.insert(node, &query, &mut search, &mut scratch)?;
-                fetched = query.into_fetched();
-            }
+            let query = ArenaQuery::of_node(&self.arena, node, fetched)?;
+            self.insert(node, &query, &mut search, &mut scratch)?;
+            fetched = query.into_fetched();
             // Release: who sees that all nodes are inserted sees their links.
             self.inserted.fetch_add(1, Ordering::Release);
         }
         lock(&self.workspaces).push(Workspace { marks: search.into_visited(), scratch, fetched });
         Ok(())
-    }
-
-    /// The lock on the lists of a node, and of others.
-    pub(super) fn lock_list(&self, node: u32) -> MutexGuard<'_, ()> {
-        lock(&self.locks[node as usize % LOCKS])
     }
 
     fn insert<'a>(
@@ -159,7 +156,8 @@ impl Inserter {
     ) -> Result<()> {
         let arena = &self.arena;
         let list = arena.list(node, layer);
-        let _guard = self.lock_list(node);
+        let _guard = lock(&self.locks[node as usize % LOCKS]);
+        arena.measure_list(node, layer)?;
         list.read(scratch);
         // A node that could already be found may have been linked by a later one.
         if scratch.iter().any(|present| present.node == neighbour.node) {

@@ -41,6 +41,12 @@ impl<'a> List<'a> {
         self.nodes[..len as usize].iter().map(|node| node.load(Ordering::Acquire))
     }
 
+    /// Whether diverse neighbours are told apart, or there are none.
+    pub(super) fn is_divided(self) -> bool {
+        let head = self.head.load(Ordering::Relaxed);
+        head >> 16 > 0 || head == 0
+    }
+
     /// Reads the list under its node's lock.
     pub(super) fn read(self, neighbours: &mut Neighbours<u32>) {
         let diverse = self.head.load(Ordering::Relaxed) >> 16;

@@ -51,7 +51,8 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
         failed: &impl Fn(Error) -> SqlError,
     ) -> Result<Graph<'p, 'i, 'f>, SqlError> {
         let mut graph = self.begin(file);
-        if !self.has_room(rows).map_err(failed)? {
+        let threads = self.pool.current_num_threads();
+        if !has_room(self.index, rows, threads, self.memory).map_err(failed)? {
             return Ok(graph);
         }
         let adopted = self.index.adopt(&mut graph).map_err(failed)?;
@@ -67,19 +68,24 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
         *file = None;
         Ok(self.begin(file))
     }
+}
 
-    /// Whether a graph of the index and so many rows finds room in memory, but for vectors.
-    fn has_room(&self, rows: usize) -> Result<bool, Error> {
-        let parameters = &self.index.schema.layout.parameters;
-        let nodes = self.index.most_nodes()?;
-        let contents = Contents {
-            nodes: nodes + rows as u64,
-            vector_size: parameters.vector_size(),
-            ..Contents::default()
-        };
-        let estimate = Arena::estimate(parameters, self.pool.current_num_threads(), &contents);
-        Ok(nodes > 0 && estimate.spilled.unwrap_or(estimate.whole) <= self.memory as u64)
+/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory, but for
+/// vectors.
+pub fn has_room<Store: PageStore>(
+    index: &Index<Store>,
+    rows: usize,
+    threads: usize,
+    memory: usize,
+) -> Result<bool, Error> {
+    if !index.is_worth_adopting(rows as u64)? {
+        return Ok(false);
     }
+    let parameters = &index.schema.layout.parameters;
+    let nodes = index.most_nodes()? + rows as u64;
+    let contents = Contents { nodes, vector_size: parameters.vector_size(), ..Contents::default() };
+    let estimate = Arena::estimate(parameters, threads, &contents);
+    Ok(estimate.spilled.unwrap_or(estimate.whole) <= memory as u64)
 }
 
 /// A graph that takes rows.

@@ -14,7 +14,7 @@ use walia_core::page::vacuum::connect;
 use walia_core::types::{Error, HeapTid};
 
 use super::blocks::Blocks;
-use super::graph::{Graph, Plan};
+use super::graph::{Graph, Plan, has_room};
 use super::rows::{Records, WaitingRows};
 use super::target::{OpenTarget, Target};
 use crate::am::build::threads::with_pool;
@@ -56,11 +56,15 @@ pub fn join(
     // SAFETY: the index is open as long as `opened`.
     let failed = |error| unsafe { index_error(opened.index, error) };
     let index = store::open(opened.store()).map_err(failed)?;
-    let rows = waiting.len();
-    let gains = || index.is_dense(rows as u64).map(|is_dense| is_dense && rows >= FEW).map_err(failed);
-    let alone = Alone::among(&opened, gains()?);
+    let way = || Way::of(&index, waiting.len(), memory).map_err(failed);
+    let alone = Alone::among(&opened, way()?.patience());
     // Others may have joined more meanwhile.
-    let by_graphs = gains()?;
+    let by_graphs = match way()? {
+        Way::RowByRow => false,
+        // Sessions that take turns would take longer than side by side.
+        Way::Adopting => alone.0.is_some(),
+        Way::Dense => true,
+    };
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
     let held = if failed_before || opened.is_moved {
         held(&index, waiting, file).map_err(failed)?
@@ -75,9 +79,8 @@ pub fn join(
     let joined = if count < FEW || !by_graphs {
         joining.one_by_one(rows())
     } else {
-        let threads = build_threads().min(count.div_ceil(ROWS_OF_THREAD));
         // Where no thread can be started, one by one takes longer.
-        with_pool(threads, by_threads).unwrap_or_else(|_| joining.one_by_one(rows()))
+        with_pool(threads(count), by_threads).unwrap_or_else(|_| joining.one_by_one(rows()))
     };
     drop(file_of_graph);
     memory::give_back();
@@ -90,6 +93,43 @@ pub fn join(
     check_serializable(&opened);
     counters::add_inserts(&index.store, count as u64);
     Ok(true)
+}
+
+/// How rows are joined.
+enum Way {
+    RowByRow,
+    /// As a graph that takes over the index.
+    Adopting,
+    /// As a graph in any case: they are a good part of the index.
+    Dense,
+}
+
+impl Way {
+    fn of(index: &Index<RelationStore>, rows: usize, memory: usize) -> std::result::Result<Self, Error> {
+        Ok(if rows < FEW {
+            Self::RowByRow
+        } else if index.is_dense(rows as u64)? {
+            Self::Dense
+        } else if has_room(index, rows, threads(rows), graph_memory(memory))? {
+            Self::Adopting
+        } else {
+            Self::RowByRow
+        })
+    }
+
+    /// How long others are waited for who join rows to the index; `None` where they do not matter.
+    fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::RowByRow => None,
+            Self::Adopting => Some(Duration::ZERO),
+            Self::Dense => Some(LONGEST_WAIT),
+        }
+    }
+}
+
+/// Threads for a graph of so many rows.
+fn threads(rows: usize) -> usize {
+    build_threads().min(rows.div_ceil(ROWS_OF_THREAD))
 }
 
 /// The rows that the index holds, in order.
@@ -138,14 +178,18 @@ impl Wanted<'_> {
 struct Alone<'t>(Option<&'t OpenTarget>);
 
 impl<'t> Alone<'t> {
-    fn among(opened: &'t OpenTarget, is_wanted: bool) -> Self {
+    fn among(opened: &'t OpenTarget, patience: Option<Duration>) -> Self {
+        let Some(patience) = patience else { return Self(None) };
         // SAFETY: the index is open. An ERROR's cleanup gives the lock back.
         let lock = || unsafe { pg_sys::ConditionalLockPage(opened.index, META_BLOCK, LOCK) };
         let begin = Instant::now();
-        while is_wanted && begin.elapsed() < LONGEST_WAIT {
+        loop {
             check_for_interrupts();
             if lock() {
                 return Self(Some(opened));
+            }
+            if begin.elapsed() >= patience {
+                return Self(None);
             }
             // SAFETY: the latch of this process, which interrupts set.
             unsafe {
@@ -154,7 +198,6 @@ impl<'t> Alone<'t> {
                 pg_sys::ResetLatch(pg_sys::MyLatch);
             }
         }
-        Self(None)
     }
 
     fn end(self) {

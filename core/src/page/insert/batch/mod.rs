@@ -25,7 +25,8 @@
 //! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that had no
 //!    node, or few, it becomes that, whatever is there by now.
 //! 6. **Others.** Where nothing was searched for, nodes that the graph does not have are linked again, as if
-//!    they were inserted now: what others have inserted meanwhile, and the few that the index had.
+//!    they were inserted now: what others have inserted meanwhile, and the few that the index had. Beside a
+//!    whole index that was taken over, only some: the way to the others leads over older nodes.
 //!
 //! A crash leaves nodes that nothing leads to, in the state of an insertion that has published and made none
 //! of its back-links.
@@ -51,6 +52,10 @@ use chosen::{Neighbour, NewPage};
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
+
+/// Nodes of an index for each of a batch, from which on taking them over takes longer than inserting the batch
+/// row by row.
+const FEW_BESIDE: u64 = 32;
 
 /// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes
 /// three times as long as the join of a node.
@@ -87,9 +92,16 @@ impl<Store: PageStore> Index<Store> {
 
     /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each
     /// other among all. Who joins them should be alone in that: of what others join at the same time no
-    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph.
+    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph, where
+    /// the graph has not taken over the index.
     pub fn is_dense(&self, rows: u64) -> Result<bool> {
         Ok(rows * SPARSE >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
+    }
+
+    /// Whether a graph of so many rows should take over the index, if there is room for it.
+    pub fn is_worth_adopting(&self, rows: u64) -> Result<bool> {
+        let nodes = self.most_nodes()?;
+        Ok((1..=rows * FEW_BESIDE).contains(&nodes) && Meta::read(&self.store)?.entry().is_some())
     }
 
     /// How many nodes there are at most.

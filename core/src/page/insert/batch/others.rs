@@ -7,6 +7,10 @@ use crate::page::query::access::{LiveNode, live_nodes};
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 
+/// The share of the batch as which others are linked again beside an index that was taken over. Who inserts
+/// meanwhile as fast as many sessions can would keep the join from its end.
+const BATCH_SHARE: usize = 4;
+
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Links the nodes again that an index with few nodes had, and those that others have inserted meanwhile.
     pub(super) fn link_others(&self) -> Result<()> {
@@ -14,10 +18,15 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             return Ok(());
         }
         let (index, own, adopted) = (self.index, self.own_places()?, &self.places[..self.adopted as usize]);
+        let mut left = if adopted.is_empty() { usize::MAX } else { own.len() / BATCH_SHARE };
         for (block, page) in index.data_pages()? {
             let nodes = live_nodes(index, &*page?, block)?;
             let is_other = |link| own.binary_search(link).is_err() && adopted.binary_search(link).is_err();
             for node in nodes.iter().filter(|node| is_other(&node.link)) {
+                if left == 0 {
+                    return Ok(());
+                }
+                left -= 1;
                 index.store.interrupt_point();
                 self.link_other(node)?;
             }
