@@ -6,38 +6,33 @@
 //! then none of them is said to be diverse; in a list that was measured, the nearest always is.
 
 use super::Arena;
-use super::budget::Full;
 use super::feed::{Feeder, Seen};
 use super::fetched::Fetched;
-use crate::graph::{Candidate, EntryPoint, Neighbours};
-use crate::types::{HeapTid, Result as CoreResult};
+use crate::graph::{AdoptingGraph, Candidate, EntryPoint, Neighbours};
+use crate::types::Result;
 use std::sync::Arc;
 
-/// In the place of the row that an adopted node does not have.
-const NO_ROW: HeapTid = HeapTid::new(0, 0);
-
-impl Feeder<'_> {
-    /// Takes over a node of another graph that has codes around the same centroid: its vector, and its level,
-    /// which is not above the highest. After [`Full`], which leaves the node out, the graph is of no use.
+impl AdoptingGraph for Feeder<'_> {
+    /// The other graph has codes around the same centroid, and no higher levels.
     ///
     /// # Panics
     /// If rows were pushed before.
-    pub fn adopt(&mut self, vector: &[u8], level: u8) -> Result<(), Full> {
-        let seen = Seen::new(self.tag(vector), self.nodes());
-        self.add(seen, vector, NO_ROW, level)?;
+    fn adopt(&mut self, vector: &[u8], fingerprint: u64, level: u8) -> Result<bool> {
+        let seen = Seen::new(fingerprint, self.nodes());
+        if self.add(seen, vector, None, level).is_err() {
+            return Ok(false);
+        }
         Arc::get_mut(&mut self.inserter).expect("no task runs before rows are pushed").adopt();
         self.begun = self.nodes();
-        Ok(())
+        Ok(true)
     }
 
-    /// Gives an adopted node its links on a layer up to its level, no more than the parameters allow.
-    pub fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]) {
+    fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]) {
         let pruned = links.iter().map(|neighbour| Candidate::new(0.0, *neighbour)).collect();
         self.list(node, layer).write(&Neighbours { diverse: Vec::new(), pruned });
     }
 
-    /// Makes an adopted node the entry point.
-    pub fn adopt_entry_point(&mut self, entry: EntryPoint<u32>) {
+    fn adopt_entry_point(&mut self, entry: EntryPoint<u32>) {
         self.inserter.arena.set_entry_point(entry);
     }
 }
@@ -45,7 +40,7 @@ impl Feeder<'_> {
 impl Arena {
     /// Measures the links of an adopted node on a layer where that was not done yet, and divides them as
     /// algorithm 4 does. The caller holds the lock on the list.
-    pub(super) fn measure_list(&self, node: u32, layer: u8) -> CoreResult<()> {
+    pub(super) fn measure_list(&self, node: u32, layer: u8) -> Result<()> {
         let list = self.list(node, layer);
         if node >= self.adopted || list.is_divided() {
             return Ok(());

@@ -7,14 +7,13 @@ use super::connect::connect;
 use super::insert::Inserter;
 use super::list::List;
 use super::{Arena, NO_ENTRY};
-use crate::code::{CodeParameters, Quantizer};
+use crate::code::{CodeParameters, Quantizer, fingerprint};
 use crate::graph::{BuiltGraph, level_of};
 use crate::kernel::Measure;
 use crate::sort::sort_unstable;
 use crate::types::{HeapTid, Parameters, Result as CoreResult};
-use hashbrown::{DefaultHashBuilder, HashTable};
+use hashbrown::HashTable;
 use rayon::ThreadPool;
-use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -22,6 +21,8 @@ use std::time::Duration;
 
 /// Nodes that a task inserts.
 const TASK_NODES: usize = 64;
+/// In the place of the row that an adopted node does not have.
+const NO_ROW: HeapTid = HeapTid::new(0, 0);
 /// How often [`Feeder::finish`] polls while the pool works.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
@@ -97,7 +98,6 @@ pub struct Feeder<'a> {
     /// Nodes that were adopted, or that tasks were begun for: the first ones.
     pub(super) begun: u32,
     seen: HashTable<Seen>,
-    hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
     coder: Coder,
     /// Bytes of the vectors of all nodes.
@@ -111,7 +111,7 @@ pub struct Feeder<'a> {
     pub(super) spare: Vec<Vec<CacheLine>>,
 }
 
-/// A node, by 32 bits of its vector's hash.
+/// A node, by 32 bits of its vector's fingerprint.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     tag: u32,
@@ -119,8 +119,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new(tag: u32, node: u32) -> Self {
-        Self { tag, node }
+    pub(super) fn new(fingerprint: u64, node: u32) -> Self {
+        Self { tag: fingerprint as u32, node }
     }
 
     /// The table wants 64 bits, of which the highest and the lowest count.
@@ -149,13 +149,34 @@ impl Coder {
     /// The code of a vector; empty in a graph without codes.
     fn code(&mut self, arena: &Arena, vector: &[u8]) -> &[u8] {
         if let Some(quantizer) = &arena.quantizer {
-            let Parameters { element, payload: encoding, .. } = arena.parameters;
-            encoding.encode(vector, element, &mut self.payload);
-            let stored = encoding.decode(&self.payload, element, &mut self.decoded);
-            quantizer.encode(stored, &mut self.code);
+            let Self { payload, decoded, code } = self;
+            quantizer.encode(stored(arena, vector, payload, decoded), code);
         }
         &self.code
     }
+
+    /// The code of a vector as others see it.
+    fn code_of_stored(&mut self, arena: &Arena, vector: &[u8]) -> &[u8] {
+        if let Some(quantizer) = &arena.quantizer {
+            quantizer.encode(vector, &mut self.code);
+        }
+        &self.code
+    }
+
+    /// A vector as others see it.
+    fn stored<'v>(&'v mut self, arena: &Arena, vector: &'v [u8]) -> &'v [u8] {
+        stored(arena, vector, &mut self.payload, &mut self.decoded)
+    }
+}
+
+/// A vector as others see it, made in these buffers.
+fn stored<'v>(arena: &Arena, vector: &'v [u8], payload: &'v mut [u8], decoded: &'v mut Vec<u8>) -> &'v [u8] {
+    let Parameters { element, payload: encoding, .. } = arena.parameters;
+    if !encoding.is_lossy() {
+        return vector;
+    }
+    encoding.encode(vector, element, payload);
+    encoding.decode(payload, element, decoded)
 }
 
 impl<'a> Feeder<'a> {
@@ -174,7 +195,6 @@ impl<'a> Feeder<'a> {
             len: 0,
             begun: 0,
             seen: HashTable::new(),
-            hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
             vector_bytes: 0,
             buffer: Vec::new(),
@@ -191,7 +211,7 @@ impl<'a> Feeder<'a> {
     /// # Panics
     /// If the vector's length is not that of the graph's vectors, where these are of one length.
     pub fn push(&mut self, vector: &[u8], heap_tid: HeapTid) -> Result<(), Full> {
-        let seen = Seen::new(self.tag(vector), self.len);
+        let seen = Seen::new(fingerprint(vector), self.len);
         if let Some(node) = self.holder(seen, vector) {
             self.budget.reserve(&mut self.duplicates, 1)?;
             self.duplicates.push((node, heap_tid));
@@ -199,17 +219,17 @@ impl<'a> Feeder<'a> {
         }
         let arena = &self.inserter.arena;
         let level = level_of(heap_tid, arena.parameters.m).min(arena.max_level);
-        self.add(seen, vector, heap_tid, level)?;
+        self.add(seen, vector, Some(heap_tid), level)?;
         self.begin_tasks();
         Ok(())
     }
 
-    /// Adds a node to the chunk that takes rows, and publishes that when it is full.
+    /// Adds a node to the chunk that takes rows, and publishes that when it is full. One without a row is adopted.
     pub(super) fn add(
         &mut self,
         seen: Seen,
         vector: &[u8],
-        heap_tid: HeapTid,
+        row: Option<HeapTid>,
         level: u8,
     ) -> Result<(), Full> {
         self.reserve_seen()?;
@@ -219,7 +239,11 @@ impl<'a> Feeder<'a> {
         let arena = &self.inserter.arena;
         if let Some(chunk) = &mut self.filling {
             let prepared = arena.measure.prepare(vector);
-            let code = self.coder.code(arena, vector);
+            let code = match row {
+                Some(_) => self.coder.code(arena, vector),
+                None => self.coder.code_of_stored(arena, vector),
+            };
+            let heap_tid = row.unwrap_or(NO_ROW);
             chunk.push(vector, code, prepared, heap_tid, level, &arena.shape, &mut self.budget)?;
             self.seen.insert_unique(seen.hash(), seen, |seen| seen.hash());
             self.len += 1;
@@ -229,11 +253,6 @@ impl<'a> Feeder<'a> {
             }
         }
         Ok(())
-    }
-
-    /// What is kept of a vector to tell whether it is known.
-    pub(super) fn tag(&self, vector: &[u8]) -> u32 {
-        self.hasher.hash_one(vector) as u32
     }
 
     /// A node's list, which no task may change.
@@ -249,19 +268,23 @@ impl<'a> Feeder<'a> {
 
     /// The node that holds a vector already.
     fn holder(&mut self, seen: Seen, vector: &[u8]) -> Option<u32> {
-        let Self { inserter, filling, len, buffer, .. } = self;
+        let Self { inserter, filling, len, buffer, coder, .. } = self;
         let arena = &inserter.arena;
-        let mut is_same = |node: u32| match filling {
-            Some(chunk) if node >= *len - chunk.len() as u32 => {
-                chunk.vector(arena.shape.locate(node).1, &arena.shape) == vector
-            }
-            _ => match arena.any_vector(node, buffer) {
-                Ok(other) => other == vector,
-                Err(failure) => {
-                    inserter.fail(failure);
-                    false
+        let mut is_same = |node: u32| {
+            // An adopted node has its vector as it is stored.
+            let vector = if node < arena.adopted { coder.stored(arena, vector) } else { vector };
+            match filling {
+                Some(chunk) if node >= *len - chunk.len() as u32 => {
+                    chunk.vector(arena.shape.locate(node).1, &arena.shape) == vector
                 }
-            },
+                _ => match arena.any_vector(node, buffer) {
+                    Ok(other) => other == vector,
+                    Err(failure) => {
+                        inserter.fail(failure);
+                        false
+                    }
+                },
+            }
         };
         let is_holder = |other: &Seen| other.tag == seen.tag && is_same(other.node);
         self.seen.find(seen.hash(), is_holder).map(|holder| holder.node)

@@ -59,7 +59,7 @@ pub mod standalone;
 pub use centroid::{Moments, Sample};
 pub use encode::Quantizer;
 pub use estimate::CodeQuery;
-pub use payload::distance_bounds;
+pub use payload::{distance_bounds, fingerprint};
 pub use rotation::{ROTATION_ALGORITHM, rotated_dimensions};
 
 use crate::types::{ElementType, Metric, Parameters};

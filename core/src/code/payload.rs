@@ -20,7 +20,20 @@ const SQ8_HEADER_SIZE: usize = LOSS_SIZE + 8;
 /// much smaller do not lose bits, and those of a binary16 column none at all.
 const F16_EXPONENT: i32 = 15;
 
+/// What tells vectors apart, as practically no two have the same: a hash of 64 bits (XXH3) of their bytes.
+pub fn fingerprint(vector: &[u8]) -> u64 {
+    xxh3_64(vector)
+}
+
 impl PayloadEncoding {
+    /// The fingerprint of the vector that a payload was made of.
+    pub fn fingerprint(self, payload: &[u8]) -> u64 {
+        match payload.first_chunk() {
+            Some(bytes) if self.is_lossy() => u64::from_le_bytes(*bytes),
+            _ => fingerprint(payload),
+        }
+    }
+
     /// Bytes of a payload; the most that one may have, where vectors are not of one length.
     pub const fn size(self, dimensions: usize, element: ElementType) -> usize {
         match self {
@@ -42,8 +55,8 @@ impl PayloadEncoding {
 
     /// Writes the payload of a vector: finite little-endian elements of the column's type.
     ///
-    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds a
-    /// hash of 64 bits (XXH3) of the vector's bytes.
+    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds the
+    /// vector's [`fingerprint`].
     pub fn encode(self, vector: &[u8], element: ElementType, payload: &mut [u8]) {
         let mut put =
             |start: usize, value: f32| payload[start..start + 4].copy_from_slice(&value.to_le_bytes());
@@ -75,7 +88,7 @@ impl PayloadEncoding {
         let mut scratch = Vec::new();
         let decoded = self.decode(payload, element, &mut scratch);
         let lost = norm_of_difference(vector, decoded, element);
-        payload[..8].copy_from_slice(&xxh3_64(vector).to_le_bytes());
+        payload[..8].copy_from_slice(&fingerprint(vector).to_le_bytes());
         payload[8..LOSS_SIZE].copy_from_slice(&lost.to_le_bytes());
     }
 

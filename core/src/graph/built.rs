@@ -56,9 +56,10 @@ pub trait EditableGraph: BuiltGraph {
 
 /// A graph in memory that may begin with nodes of another, numbered from 0, before it gets nodes of its own.
 pub trait AdoptingGraph {
-    /// Takes over a node, with its vector as others see it, and its level. False where there is no room: then
-    /// the graph is of no use.
-    fn adopt(&mut self, vector: &[u8], level: u8) -> Result<bool>;
+    /// Takes over a node, with its vector as others see it, the fingerprint of the vector as it was
+    /// ([`fingerprint`](crate::code::fingerprint)), and its level. False where there is no room: then it was
+    /// not taken.
+    fn adopt(&mut self, vector: &[u8], fingerprint: u64, level: u8) -> Result<bool>;
 
     /// Gives a node that was taken over its links on a layer, once all have been.
     fn adopt_links(&mut self, node: u32, layer: u8, links: &[u32]);

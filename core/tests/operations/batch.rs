@@ -13,8 +13,8 @@ use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::ScanOptions;
 use walia_core::page::vacuum::{bulk_delete, connect};
-use walia_core::page::{Index, MemoryStore, Pages, max_level, statistics, write_graph};
-use walia_core::types::{HeapTid, Metric, Parameters, PayloadEncoding, Result};
+use walia_core::page::{Index, MemoryStore, PageStore, Pages, max_level, statistics, write_graph};
+use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// Memory of a join: so little that lists are changed more than once.
 const LITTLE: usize = 64 << 10;
@@ -22,23 +22,40 @@ const LITTLE: usize = 64 << 10;
 /// What is wrong with no index to which batches were joined.
 const WRONG: [&str; 5] = ["stale", "duplicate", "itself", "owner", "code"];
 
-/// Rows that shall be in an index, and their graph.
+/// How a batch is joined: its graph begins with the nodes of the index, or does not.
+#[derive(Clone, Copy, Debug)]
+pub enum Way {
+    Adopting,
+    Searching,
+}
+
+const WAYS: [Way; 2] = [Way::Adopting, Way::Searching];
+
+/// Rows that shall be in an index.
 pub struct Batch {
-    graph: Arena,
-    asides: Vec<(AsideKind, HeapTid)>,
+    parameters: Parameters,
+    way: Way,
+    /// Bytes for the join.
+    memory: usize,
     /// The rows.
     pub rows: BTreeMap<HeapTid, Value>,
 }
 
 impl Batch {
-    /// Builds the graph of new rows of a table.
-    pub fn new(table: &mut Table, values: impl IntoIterator<Item = Value>) -> Self {
+    /// New rows of a table.
+    pub fn new(table: &mut Table, way: Way, values: impl IntoIterator<Item = Value>) -> Self {
         let rows = values.into_iter().map(|value| (table.next_tid(), value)).collect();
-        Self::of_rows(table.parameters, rows)
+        Self::of_rows(table.parameters, way, rows)
     }
 
-    /// Builds the graph of rows, around no centroid.
-    pub fn of_rows(parameters: Parameters, rows: BTreeMap<HeapTid, Value>) -> Self {
+    /// Given rows.
+    pub fn of_rows(parameters: Parameters, way: Way, rows: BTreeMap<HeapTid, Value>) -> Self {
+        Self { parameters, way, memory: LITTLE, rows }
+    }
+
+    /// Builds their graph, around no centroid, beside the nodes of an index.
+    fn graph<Store: PageStore>(&self, index: Option<&Index<Store>>) -> Result<Graph> {
+        let parameters = self.parameters;
         let measure = Measure::new(parameters.metric, parameters.element);
         let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let centroid = match parameters.code_bits {
@@ -47,27 +64,39 @@ impl Batch {
         };
         let settings = Settings::new(parameters, &centroid, max_level(&parameters).unwrap(), 1 << 30);
         let mut feeder = Feeder::new(settings, &pool);
+        let adopted = index.map(|index| index.adopt(&mut feeder)).transpose()?;
+        let adopted = adopted.map_or(Vec::new(), |adopted| adopted.expect("there is room"));
         let mut asides = Vec::new();
-        for (tid, value) in &rows {
+        for (tid, value) in &self.rows {
             match value {
                 None => asides.push((AsideKind::Null, *tid)),
                 Some(vector) if measure.is_undefined(vector) => asides.push((AsideKind::ZeroVector, *tid)),
                 Some(vector) => feeder.push(vector, *tid).unwrap(),
             }
         }
-        let graph = feeder.finish(|_| ()).unwrap().unwrap();
-        Self { graph, asides, rows }
+        Ok(Graph { arena: feeder.finish(|_| ())?.unwrap(), adopted, asides })
     }
 
     /// Joins it.
-    pub fn join<Store: walia_core::page::PageStore>(&mut self, index: &Index<Store>) -> Result<()> {
-        index.join_graph(&mut self.graph, Vec::new(), &self.asides, LITTLE, &mut |_| ())
+    pub fn join<Store: PageStore>(&self, index: &Index<Store>) -> Result<()> {
+        let Graph { mut arena, adopted, asides } = self.graph(match self.way {
+            Way::Adopting => Some(index),
+            Way::Searching => None,
+        })?;
+        index.join_graph(&mut arena, adopted, &asides, self.memory, &mut |_| ())
     }
 }
 
+/// The graph of a batch.
+struct Graph {
+    arena: Arena,
+    adopted: Vec<Link>,
+    asides: Vec<(AsideKind, HeapTid)>,
+}
+
 /// Joins new rows to the table's index.
-fn join(table: &mut Table, values: impl IntoIterator<Item = Value>) -> Result<()> {
-    let mut batch = Batch::new(table, values);
+fn join(table: &mut Table, way: Way, values: impl IntoIterator<Item = Value>) -> Result<()> {
+    let mut batch = Batch::new(table, way, values);
     // Until the join has ended they may be in the index or not.
     table.dead.extend(batch.rows.keys());
     batch.join(&table.index())?;
@@ -96,16 +125,17 @@ fn mixed_values(table: &mut Table, count: usize) -> Vec<Value> {
 }
 
 /// A table whose index was built of the first of its rows, and joined to the other ones.
-fn joined(parameters: Parameters, rows: usize, batches: usize) -> Table {
+fn joined(parameters: Parameters, way: Way, rows: usize, batches: usize) -> Table {
     let mut table = Table::new(MemoryStore::new(), parameters);
     let values = random_values(&mut table, rows);
     let mut batches = values.chunks(rows.div_ceil(batches));
-    let first = Batch::new(&mut table, batches.next().unwrap().to_vec());
+    let first = Batch::new(&mut table, way, batches.next().unwrap().to_vec());
     table.store = MemoryStore::new();
-    write_graph(&first.graph, &[], &mut &table.store, &mut |_| ()).unwrap();
+    write_graph(&first.graph::<MemoryStore>(None).unwrap().arena, &[], &mut &table.store, &mut |_| ())
+        .unwrap();
     table.rows = first.rows;
     for batch in batches {
-        join(&mut table, batch.to_vec()).unwrap();
+        join(&mut table, way, batch.to_vec()).unwrap();
         table.assert_sound(&WRONG);
     }
     table
@@ -114,17 +144,22 @@ fn joined(parameters: Parameters, rows: usize, batches: usize) -> Table {
 fn assert_recall(parameters: Parameters, rows: usize, batches: &[usize]) {
     // So narrow that recall tells graphs apart.
     let options = ScanOptions { ef_search: 24, ..OPTIONS };
-    let mut whole = joined(parameters, rows, 1);
+    let mut whole = joined(parameters, Way::Searching, rows, 1);
     let random = whole.random.clone();
     let expected = whole.recall(10, 400, options);
-    for batches in batches {
-        let mut table = joined(parameters, rows, *batches);
+    for (way, batches) in WAYS.into_iter().flat_map(|way| batches.iter().map(move |batches| (way, batches))) {
+        let mut table = joined(parameters, way, rows, *batches);
         let unreached = connect(&table.index()).unwrap();
         table.assert_sound(&["cannot be reached", "stale", "duplicate", "itself", "owner", "code"]);
         table.random = random.clone();
         let recall = table.recall(10, 400, options);
-        println!("{parameters:?}: {batches} batches: {recall} beside {expected}, {unreached} relinked");
-        assert!(recall > expected - 0.003, "{parameters:?}: {batches} batches: {recall} beside {expected}");
+        println!(
+            "{parameters:?}, {way:?}: {batches} batches: {recall} beside {expected}, {unreached} relinked"
+        );
+        assert!(
+            recall > expected - 0.003,
+            "{parameters:?}, {way:?}: {batches} batches: {recall} beside {expected}"
+        );
         let query = table.random_vector();
         table.assert_complete(Some(&query), OPTIONS);
     }
@@ -160,12 +195,12 @@ fn batches_join_what_changes_between_them() {
         coded(24, Metric::L2, 4, PayloadEncoding::Sq8),
         coded(3000, Metric::L2, 1, PayloadEncoding::F16),
     ];
-    for parameters in kinds {
+    for (parameters, way) in kinds.into_iter().flat_map(|kind| WAYS.map(|way| (kind, way))) {
         let rows = if parameters.dimensions > 1000 { 60 } else { 300 };
         let mut table = Table::new(MemoryStore::new(), parameters);
         for round in 0..4 {
             let values = mixed_values(&mut table, rows);
-            join(&mut table, values).unwrap();
+            join(&mut table, way, values).unwrap();
             table.assert_sound(&WRONG);
             for _ in 0..rows / 2 {
                 let value = Some(table.random_vector());
@@ -194,10 +229,10 @@ fn crashes_during_a_join() {
         (coded(16, Metric::L2, 2, PayloadEncoding::Column), 40),
         (Parameters { m: 2, m0: 4, ..parameters(5000, Metric::L2) }, 6),
     ] {
-        for before in [0, rows] {
+        for (before, way) in [(0, Way::Searching), (rows, Way::Searching), (rows, Way::Adopting)] {
             let mut table = filled(parameters, before);
             let values = mixed_values(&mut table, rows);
-            crash_during(&mut table, |table| join(table, values));
+            crash_during(&mut table, |table| join(table, way, values));
         }
     }
 }
@@ -205,70 +240,77 @@ fn crashes_during_a_join() {
 /// No prefix of a join's units leads to what is not there.
 #[test]
 fn links_lead_to_what_is_there_after_each_commit() {
-    let mut table = filled(Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) }, 60);
-    let values = random_values(&mut table, 60);
-    let before = table.store.commits();
-    join(&mut table, values).unwrap();
-    for commits in before..table.store.commits() {
-        // An upper tuple is there before its node leads to it where a node takes a place on an old page.
-        table.crashed(commits, 0).assert_sound(&["stale", "duplicate", "itself", "tombstone"]);
+    for way in WAYS {
+        let mut table = filled(Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) }, 60);
+        let values = random_values(&mut table, 60);
+        let before = table.store.commits();
+        join(&mut table, way, values).unwrap();
+        for commits in before..table.store.commits() {
+            // An upper tuple is there before its node leads to it where a node takes a place on an old page.
+            table.crashed(commits, 0).assert_sound(&["stale", "duplicate", "itself", "tombstone"]);
+        }
     }
 }
 
 #[test]
 fn rows_that_share_a_vector_are_joined() {
-    let mut table = Table::new(MemoryStore::recording(), parameters(3, Metric::L2));
-    let vector = table.random_vector();
-    table.insert(Some(vector.clone())).unwrap();
-    let before = table.store.commits();
-    join(&mut table, vec![Some(vector.clone()); 500]).unwrap();
-    assert_eq!(statistics(&table.index()).unwrap().nodes(), 1);
-    assert!(table.store.commits() - before < 30, "many rows go into one tuple");
-    let other = table.random_vector();
-    join(&mut table, vec![Some(other.clone()); 500]).unwrap();
-    assert_eq!(statistics(&table.index()).unwrap().nodes(), 2);
-    table.assert_complete(Some(&vector), OPTIONS);
-    table.assert_complete(Some(&other), OPTIONS);
-    join(&mut table, vec![None; 500]).unwrap();
-    table.assert_complete(Some(&other), OPTIONS);
-    table.assert_sound(&WRONG);
+    for way in WAYS {
+        let mut table = Table::new(MemoryStore::recording(), parameters(3, Metric::L2));
+        let vector = table.random_vector();
+        table.insert(Some(vector.clone())).unwrap();
+        let before = table.store.commits();
+        join(&mut table, way, vec![Some(vector.clone()); 500]).unwrap();
+        assert_eq!(statistics(&table.index()).unwrap().nodes(), 1);
+        assert!(table.store.commits() - before < 30, "many rows go into one tuple");
+        let other = table.random_vector();
+        join(&mut table, way, vec![Some(other.clone()); 500]).unwrap();
+        assert_eq!(statistics(&table.index()).unwrap().nodes(), 2);
+        table.assert_complete(Some(&vector), OPTIONS);
+        table.assert_complete(Some(&other), OPTIONS);
+        join(&mut table, way, vec![None; 500]).unwrap();
+        table.assert_complete(Some(&other), OPTIONS);
+        table.assert_sound(&WRONG);
+    }
 }
 
 /// Each page that was there is changed once where memory holds all offers, however many nodes lie on it.
 #[test]
 fn pages_are_changed_once() {
-    let mut table = filled(parameters(4, Metric::L2), 600);
-    let values = random_values(&mut table, 600);
-    let old = nodes(&table).len();
-    let mut batch = Batch::new(&mut table, values);
-    let (pages, before) = (u64::from(table.store.block_count().unwrap()), table.store.commits());
-    table.index().join_graph(&mut batch.graph, &[], 64 << 20, &mut |_| ()).unwrap();
-    table.rows.append(&mut batch.rows);
-    let added = u64::from(table.store.block_count().unwrap()) - pages;
-    let commits = table.store.commits() - before;
-    // Each place on an old page takes some: the node, and its upper tuple.
-    let places = nodes(&table).iter().filter(|node| u64::from(node.block) < pages).count() - old;
-    let most = pages + 2 * added + 4 * places as u64 + 1;
-    assert!(commits <= most, "{commits} units for {pages} pages, {added} new ones and {places} places");
-    println!("{commits} units for {pages} pages, {added} new ones and {places} places");
-    let query = table.random_vector();
-    table.assert_complete(Some(&query), OPTIONS);
+    for way in [Way::Searching, Way::Adopting] {
+        let mut table = filled(parameters(4, Metric::L2), 600);
+        let values = random_values(&mut table, 600);
+        let old = nodes(&table).len();
+        let mut batch = Batch { memory: 64 << 20, ..Batch::new(&mut table, way, values) };
+        let (pages, before) = (u64::from(table.store.block_count().unwrap()), table.store.commits());
+        batch.join(&table.index()).unwrap();
+        table.rows.append(&mut batch.rows);
+        let added = u64::from(table.store.block_count().unwrap()) - pages;
+        let commits = table.store.commits() - before;
+        // Each place on an old page takes some: the node, and its upper tuple.
+        let places = nodes(&table).iter().filter(|node| u64::from(node.block) < pages).count() - old;
+        let most = pages + 2 * added + 4 * places as u64 + 1;
+        println!("{way:?}: {commits} units for {pages} pages, {added} new ones and {places} places");
+        assert!(commits <= most, "{commits} units for {pages} pages, {added} new ones and {places} places");
+        let query = table.random_vector();
+        table.assert_complete(Some(&query), OPTIONS);
+    }
 }
 
 /// At every step of a join a vacuum kills half of the older rows, and rows are inserted.
 #[test]
 fn a_vacuum_in_the_middle_of_a_join() {
-    for parameters in [
+    let kinds = [
         Parameters { m: 2, m0: 4, ..parameters(4, Metric::L2) },
         coded(16, Metric::L2, 2, PayloadEncoding::Column),
         Parameters { m: 2, m0: 4, ..parameters(2500, Metric::L2) },
-    ] {
+    ];
+    for (parameters, way) in kinds.into_iter().flat_map(|kind| WAYS.map(|way| (kind, way))) {
         let rows = if parameters.dimensions > 1000 { 12 } else { 40 };
         let mut at = 0;
         loop {
             let mut table = filled(parameters, rows);
             let values = mixed_values(&mut table, rows);
-            let mut batch = Batch::new(&mut table, values);
+            let mut batch = Batch::new(&mut table, way, values);
             let inserted: Vec<_> = (0..4).map(|_| (table.next_tid(), table.random_vector())).collect();
             let victims: Vec<_> = table.rows.keys().copied().step_by(2).collect();
             victims.iter().for_each(|tid| table.delete(*tid));
@@ -318,7 +360,7 @@ fn others_insert_while_an_index_is_filled() {
     for (at, before) in (0..400).step_by(57).flat_map(|at| [(at, 0), (at, 40)]) {
         let mut table = filled(parameters(6, Metric::L2), before);
         let values = random_values(&mut table, 400);
-        let mut batch = Batch::new(&mut table, values);
+        let mut batch = Batch::new(&mut table, Way::Searching, values);
         let inserted: Vec<_> = (0..200).map(|_| (table.next_tid(), table.random_vector())).collect();
         let done = Cell::new(0);
         let others = |step| {
@@ -345,11 +387,12 @@ fn others_insert_while_an_index_is_filled() {
 /// Places of removed nodes are taken before the index grows.
 #[test]
 fn batches_use_places_again() {
-    for parameters in [
+    let kinds = [
         parameters(8, Metric::L2),
         Parameters { m: 2, m0: 4, ..parameters(8, Metric::L2) },
         coded(24, Metric::Cosine, 2, PayloadEncoding::F16),
-    ] {
+    ];
+    for (parameters, way) in kinds.into_iter().flat_map(|kind| WAYS.map(|way| (kind, way))) {
         let mut table = filled(parameters, 400);
         let pages = table.store.block_count().unwrap();
         for round in 0..4 {
@@ -357,12 +400,12 @@ fn batches_use_places_again() {
             victims.iter().for_each(|tid| table.delete(*tid));
             table.vacuum().unwrap();
             let values = random_values(&mut table, victims.len());
-            join(&mut table, values).unwrap();
+            join(&mut table, way, values).unwrap();
             table.assert_sound(&WRONG);
             let now = table.store.block_count().unwrap();
             assert!(
                 now <= pages + pages / 20 + 1,
-                "{parameters:?}, round {round}: {pages} and then {now} pages"
+                "{parameters:?}, {way:?}, round {round}: {pages} and then {now} pages"
             );
         }
         let query = table.random_vector();

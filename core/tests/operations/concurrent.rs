@@ -1,6 +1,6 @@
 //! Inserts, joins, scans and vacuums at once.
 
-use crate::batch::Batch;
+use crate::batch::{Batch, Way};
 use crate::table::{MEMORY, OPTIONS, Table, bytes, coded, exact_scan, parameters};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -52,7 +52,8 @@ impl Shared {
         for _ in 0..batches {
             let rows =
                 (0..rows / batches).map(|_| (self.next_tid(), Some(self.vector(&mut random)))).collect();
-            let mut batch = Batch::of_rows(self.parameters, rows);
+            let way = if random.random() { Way::Adopting } else { Way::Searching };
+            let batch = Batch::of_rows(self.parameters, way, rows);
             batch.join(&Index::open(&self.store, &()).unwrap()).unwrap();
             let rows = batch.rows.into_iter().filter_map(|(tid, value)| Some((tid, value?)));
             self.heap.lock().unwrap().rows.extend(rows);

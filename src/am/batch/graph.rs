@@ -4,7 +4,7 @@ use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::graph::{AdoptingGraph, Contents, EntryPoint};
 use walia_core::page::query::schema::read_centroid;
-use walia_core::page::{Index, Meta, PageStore, Schema};
+use walia_core::page::{Index, Meta, PageStore};
 use walia_core::types::{Error, HeapTid, Link};
 
 use crate::error::SqlError;
@@ -31,16 +31,10 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
     }
 
     /// An empty graph. What memory has no room for goes to `file`.
-    pub fn begin<'f>(&self, file: &'f mut Option<TemporaryFile>) -> Graph<'p, 'i, 'f> {
-        let Schema { layout, .. } = &*self.index.schema;
+    pub fn begin<'f>(&self, file: &'f mut Option<TemporaryFile>) -> Graph<'p, 'f> {
+        let layout = &self.index.schema.layout;
         let settings = Settings::new(layout.parameters, &self.centroid, layout.max_level, self.memory);
-        Graph {
-            feeder: Feeder::new(settings, self.pool),
-            file,
-            schema: &self.index.schema,
-            adopted: Vec::new(),
-            failure: None,
-        }
+        Graph { feeder: Feeder::new(settings, self.pool), file, adopted: Vec::new(), failure: None }
     }
 
     /// A graph for so many rows that begins with the nodes of the index where memory has room for them all.
@@ -49,7 +43,7 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
         rows: usize,
         file: &'f mut Option<TemporaryFile>,
         failed: &impl Fn(Error) -> SqlError,
-    ) -> Result<Graph<'p, 'i, 'f>, SqlError> {
+    ) -> Result<Graph<'p, 'f>, SqlError> {
         let mut graph = self.begin(file);
         let threads = self.pool.current_num_threads();
         if !has_room(self.index, rows, threads, self.memory).map_err(failed)? {
@@ -89,18 +83,17 @@ pub fn has_room<Store: PageStore>(
 }
 
 /// A graph that takes rows.
-pub struct Graph<'p, 'i, 'f> {
+pub struct Graph<'p, 'f> {
     pub feeder: Feeder<'p>,
     /// For vectors that memory has no room for; `None` as long as it has.
     pub file: &'f mut Option<TemporaryFile>,
-    schema: &'i Schema,
     /// Where the nodes of the index are with which it begins.
     pub adopted: Vec<Link>,
     /// Why there is no file.
     failure: Option<SqlError>,
 }
 
-impl Graph<'_, '_, '_> {
+impl Graph<'_, '_> {
     /// Adds a row; false where there is no room.
     pub fn push(
         &mut self,
@@ -108,10 +101,6 @@ impl Graph<'_, '_, '_> {
         heap_tid: HeapTid,
         failed: &impl Fn(Error) -> SqlError,
     ) -> Result<bool, SqlError> {
-        // Beside nodes that are as they are stored, rows are, so that equal ones are found.
-        let stored = (!self.adopted.is_empty() && self.schema.layout.encoding.is_lossy())
-            .then(|| self.schema.as_stored(vector));
-        let vector = stored.as_deref().unwrap_or(vector);
         while self.feeder.push(vector, heap_tid).is_err() {
             if !self.spill().map_err(failed)? {
                 return self.failure.take().map_or(Ok(false), Err);
@@ -144,9 +133,9 @@ impl Graph<'_, '_, '_> {
     }
 }
 
-impl AdoptingGraph for Graph<'_, '_, '_> {
-    fn adopt(&mut self, vector: &[u8], level: u8) -> Result<bool, Error> {
-        while self.feeder.adopt(vector, level).is_err() {
+impl AdoptingGraph for Graph<'_, '_> {
+    fn adopt(&mut self, vector: &[u8], fingerprint: u64, level: u8) -> Result<bool, Error> {
+        while !self.feeder.adopt(vector, fingerprint, level)? {
             if !self.spill()? {
                 return Ok(false);
             }

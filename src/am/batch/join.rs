@@ -279,7 +279,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
     /// Waits for a graph, and joins it. Gives its file back, for another.
     fn join<'f>(
         &self,
-        graph: Graph<'_, '_, 'f>,
+        graph: Graph<'_, 'f>,
         asides: &mut Vec<(AsideKind, HeapTid)>,
     ) -> Result<&'f mut Option<TemporaryFile>> {
         let Graph { feeder, adopted, file, .. } = graph;

@@ -80,11 +80,6 @@ impl Schema {
         vector
     }
 
-    /// A vector as its payload gives it back.
-    pub fn as_stored(&self, vector: &[u8]) -> Vec<u8> {
-        self.decode(&self.encode(vector))
-    }
-
     /// The code of a vector; empty in an index without codes.
     pub(in crate::page) fn code(&self, vector: &[u8]) -> Vec<u8> {
         self.quantizer.as_deref().map_or(Vec::new(), |quantizer| {

@@ -6,14 +6,16 @@
 //! that others change meanwhile stays as it is.
 
 use super::Batch;
+use super::offer::Offer;
 use crate::graph::{AdoptingGraph, EditableGraph, EntryPoint};
 use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
+use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::link::together::{Decided, Offered};
 use crate::page::query::access::{List, State, live_nodes};
 use crate::page::query::index::Index;
-use crate::page::store::{PageStore, StopPoint};
+use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use std::ops::Range;
 
@@ -53,7 +55,6 @@ impl<Store: PageStore> Index<Store> {
         let (layout, mut places) = (&self.schema.layout, Vec::new());
         let mut highest: Option<EntryPoint<u32>> = None;
         for (block, page) in self.data_pages()? {
-            self.store.interrupt_point();
             // The graph may write to a file: no page is locked meanwhile.
             let nodes = {
                 let page = page?;
@@ -67,6 +68,7 @@ impl<Store: PageStore> Index<Store> {
                 }
                 nodes
             };
+            self.store.interrupt_point();
             places.try_reserve(nodes.len())?;
             for (node, payload) in nodes {
                 let payload = match payload {
@@ -74,7 +76,8 @@ impl<Store: PageStore> Index<Store> {
                     inline => inline,
                 };
                 let Some(payload) = payload else { continue };
-                if !graph.adopt(&self.schema.decode(&payload), node.level)? {
+                let fingerprint = layout.encoding.fingerprint(&payload);
+                if !graph.adopt(&self.schema.decode(&payload), fingerprint, node.level)? {
                     return Ok(None);
                 }
                 if highest.is_none_or(|entry| node.level > entry.level) {
@@ -93,76 +96,64 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         (0..self.adopted).try_for_each(|node| self.add_other_rows(node, 0))
     }
 
-    /// Step 3 for the nodes that were there before, a page at a time: links to new ones, as the graph has them.
-    /// Those that have died are noted.
-    pub(super) fn link_adopted(&mut self, progress: &mut impl FnMut()) -> Result<()> {
-        let (mut gone, mut first) = (Vec::new(), 0);
-        while first < self.adopted {
-            let block = self.places[first as usize].block;
-            let of_page = self.places[first as usize..self.adopted as usize].iter();
-            let end = first + of_page.take_while(|place| place.block == block).count() as u32;
-            progress();
-            self.index.store.interrupt_point();
-            self.linker.vectors.limit_memory();
-            self.link_page(first..end, &mut gone)?;
-            first = end;
-        }
-        self.note_dead(&gone)
+    /// The nodes that were there before, by the page on which they are.
+    pub(super) fn pages_of_adopted(&self) -> Vec<Range<u32>> {
+        let mut nodes = 0..0;
+        let of_page = |page: &[Link]| {
+            nodes = nodes.end..nodes.end + page.len() as u32;
+            nodes.clone()
+        };
+        self.places[..self.adopted as usize].chunk_by(|a, b| a.block == b.block).map(of_page).collect()
     }
 
-    /// Links nodes whose tuples are on one page.
-    fn link_page(&mut self, nodes: Range<u32>, gone: &mut Vec<Link>) -> Result<()> {
-        for node in nodes.clone() {
-            for layer in 1..=self.graph.level(node) {
-                self.make_as_built(node..node + 1, layer)?;
-            }
-        }
-        self.make_as_built(nodes.clone(), 0)?;
-        // What was found dead now was not when something could be done about it, or is noted here.
-        for node in nodes {
-            let place = self.places[node as usize];
-            if self.index.state(place)? != State::Live {
-                gone.try_reserve(1)?;
-                gone.push(place);
+    /// The offers that nodes which were there before have accepted in the graph.
+    pub(super) fn gather_accepted(&self, nodes: Range<u32>, offers: &mut Vec<Offer>) -> Result<()> {
+        for (number, layer) in
+            nodes.flat_map(|node| (0..=self.graph.level(node)).map(move |layer| (node, layer)))
+        {
+            let owner = self.places[number as usize];
+            let new = |node: &u32| *node >= self.adopted && !self.places[*node as usize].is_none();
+            let mut new = self.graph.links(number, layer).filter(new).peekable();
+            if new.peek().is_some() {
+                let block = self.index.block_of_list(owner, layer)?;
+                offers.extend(new.map(|node| Offer { block, owner, layer, node }));
             }
         }
         Ok(())
     }
 
-    /// Offers new nodes to lists on one page that link to them in the graph.
-    fn make_as_built(&mut self, nodes: Range<u32>, layer: u8) -> Result<()> {
-        let Self { graph, places, linker, adopted, .. } = self;
-        let mut offers = Vec::new();
-        for node in nodes {
-            let new = graph.links(node, layer).filter(|neighbour| neighbour >= adopted);
-            offers.extend(new.filter(|neighbour| !places[*neighbour as usize].is_none()).map(|neighbour| {
-                let (owner, node) = (places[node as usize], places[neighbour as usize]);
-                Offered { owner, layer, node, code: graph.code(neighbour) }
-            }));
-        }
-        if offers.is_empty() {
-            return Ok(());
-        }
-        let (old, graph) = (&places[..*adopted as usize], &*graph);
-        linker.offer_together(&offers, |linker, list, offers| {
+    /// Which offers a list accepts: what the graph has decided, where it has.
+    pub(super) fn decide<'c>(
+        graph: &Graph,
+        adopted: &[Link],
+        linker: &mut Linker<Store>,
+        list: &mut List,
+        offers: &[Offered<'c>],
+    ) -> Result<Decided<'c>> {
+        let number = |link: &Link| adopted.binary_search(link).ok().map(|number| number as u32);
+        if let Some(owner) = number(&list.id.node) {
+            let layer = list.id.layer;
             let wanted = |link: Link| {
-                let number = old.binary_search(&link).ok();
-                number.is_none_or(|number| {
-                    let owner = old.binary_search(&list.id.node).unwrap_or_default();
-                    graph.links(owner as u32, layer).any(|neighbour| neighbour as usize == number)
-                })
+                number(&link)
+                    .is_none_or(|number| graph.links(owner, layer).any(|neighbour| neighbour == number))
             };
-            match as_built(list, offers, wanted) {
-                Some(changes) => Ok(changes),
-                None => linker.decide(list, offers),
+            if let Some(changes) = as_built(list, offers, wanted) {
+                return Ok(changes);
             }
-        })?;
-        self.index.store.stop_point(StopPoint::BatchPageLinked);
-        Ok(())
+        }
+        linker.decide(list, offers)
     }
 
-    /// Notes the links from new nodes to these, which have died.
-    fn note_dead(&mut self, gone: &[Link]) -> Result<()> {
+    /// Notes the links from new nodes to those that were there before and have died.
+    pub(super) fn note_dead(&mut self) -> Result<()> {
+        let mut gone = Vec::new();
+        for place in &self.places[..self.adopted as usize] {
+            self.index.store.interrupt_point();
+            if self.index.state(*place)? != State::Live {
+                gone.try_reserve(1)?;
+                gone.push(*place);
+            }
+        }
         if gone.is_empty() {
             return Ok(());
         }

@@ -127,6 +127,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     published: Vec<u32>,
     /// The page that is being filled.
     page: NewPage,
+    /// Room on new pages: for others, as a node by itself takes more units than one on a page of new ones.
+    room: Vec<(u32, usize)>,
     /// Links from nodes of the batch to what has died meanwhile, with their layer.
     dead: Vec<(Link, u8, Link)>,
     /// Whether places that others have left are used, as long as there are any.
@@ -163,6 +165,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             left,
             published,
             page: NewPage::default(),
+            room: Vec::new(),
             dead: Vec::new(),
             uses_places: true,
             is_whole: adopted > 0 || meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,

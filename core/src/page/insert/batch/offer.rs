@@ -2,7 +2,6 @@
 
 use super::Batch;
 use crate::graph::EditableGraph;
-use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::link::together::Offered;
 use crate::page::query::index::Index;
@@ -17,31 +16,38 @@ const TOGETHER: usize = 1024;
 
 /// A node of the batch that shall be offered to another. They are made in the order of their pages.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Offer {
+pub(super) struct Offer {
     /// The page that holds the list.
-    block: u32,
-    owner: Link,
-    layer: u8,
-    node: u32,
+    pub block: u32,
+    pub owner: Link,
+    pub layer: u8,
+    pub node: u32,
 }
 
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Step 3.
     pub(super) fn offer_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
-        let nodes = u64::from(self.graph.len());
-        self.link_adopted(&mut || progress(nodes))?;
+        let count = u64::from(self.graph.len());
         let own = self.own_places()?;
         let of_node = 2 * self.index.schema.layout.parameters.max_links(0);
         let most = (self.memory / size_of::<Offer>()).max(LEAST);
         let mut offers = Vec::new();
         offers.try_reserve_exact(most.min(own.len() * of_node))?;
+        for nodes in self.pages_of_adopted() {
+            // One page more is no matter.
+            if offers.len() > most {
+                self.make(&mut offers, &mut || progress(count))?;
+            }
+            self.gather_accepted(nodes, &mut offers)?;
+        }
         for number in 0..self.published.len() {
             if offers.len() + of_node > most {
-                self.make(&mut offers, &mut || progress(nodes))?;
+                self.make(&mut offers, &mut || progress(count))?;
             }
             self.gather(self.published[number], &own, &mut offers)?;
         }
-        self.make(&mut offers, &mut || progress(nodes))
+        self.make(&mut offers, &mut || progress(count))?;
+        self.note_dead()
     }
 
     /// The offers that a published node is for: those of itself to older nodes that the graph does not have, and
@@ -72,13 +78,16 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             progress();
             self.index.store.interrupt_point();
             self.linker.vectors.limit_memory();
-            let Self { linker, graph, places, dead, .. } = self;
+            let Self { linker, graph, places, adopted, dead, .. } = self;
             let offered = |offer: &Offer| {
                 let Offer { owner, layer, node, .. } = *offer;
                 Offered { owner, layer, node: places[node as usize], code: graph.code(node) }
             };
             let offered: Vec<Offered> = offers.iter().map(offered).collect();
-            let gone = linker.offer_together(&offered, Linker::decide)?;
+            let (graph, adopted) = (&**graph, &places[..*adopted as usize]);
+            let gone = linker.offer_together(&offered, |linker, list, offers| {
+                Self::decide(graph, adopted, linker, list, offers)
+            })?;
             dead.try_reserve(gone.len())?;
             dead.extend(gone.iter().map(|Offered { owner, layer, node, .. }| (*node, *layer, *owner)));
             self.index.store.stop_point(StopPoint::BatchPageLinked);
@@ -113,7 +122,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
 impl<Store: PageStore> Index<Store> {
     /// The page that holds a node's list of a layer; that of the node where there is no such list.
-    fn block_of_list(&self, node: Link, layer: u8) -> Result<u32> {
+    pub(super) fn block_of_list(&self, node: Link, layer: u8) -> Result<u32> {
         let list = if layer == 0 { None } else { self.list(node, layer)? };
         Ok(list.map_or(node.block, |list| list.id.block()))
     }

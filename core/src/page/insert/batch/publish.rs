@@ -75,7 +75,11 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Writes what is left of the nodes.
     pub(super) fn publish_rest(&mut self) -> Result<()> {
         while self.use_place()? {}
-        self.write_page()
+        self.write_page()?;
+        for (block, left) in std::mem::take(&mut self.room) {
+            self.index.record_free_space(block, left);
+        }
+        Ok(())
     }
 
     /// Publishes the first node of the page that is being filled where another has left its place; false
@@ -151,7 +155,8 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         let left = page.free_space();
         unit.commit()?;
         if left >= layout.node_size {
-            index.record_free_space(block, left);
+            self.room.try_reserve(1)?;
+            self.room.push((block, left));
         }
         index.store.stop_point(StopPoint::BatchPageWritten);
         for chosen in &nodes {
