@@ -191,10 +191,10 @@ fn what_grows_may_fail() {
         }
         // A place for each node is more than that, and after those it needs no more.
         assert_eq!(
-            limited(MOST, || joined.join_graph(&mut more, &[], MOST, &mut |_| ())),
+            limited(MOST, || joined.join_graph(&mut more, Vec::new(), &[], MOST, &mut |_| ())),
             Err(OUT_OF_MEMORY)
         );
-        limited(2 * MOST, || joined.join_graph(&mut more, &[], MOST, &mut |_| ())).unwrap();
+        limited(2 * MOST, || joined.join_graph(&mut more, Vec::new(), &[], MOST, &mut |_| ())).unwrap();
         assert_eq!(scan(&other, OPTIONS), Ok(2 * ROWS as usize));
 
         let index = Index::open(&store, &()).unwrap();
