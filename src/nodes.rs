@@ -223,6 +223,7 @@ tags! {
             | T_WindowAggPath | T_LockRowsPath | T_LimitPath | T_GatherMergePath;
     Plan: pg_sys::IndexScan = T_IndexScan, pg_sys::CustomScan = T_CustomScan;
     PlanState: pg_sys::IndexScanState = T_IndexScanState;
+    PlanState: pg_sys::ModifyTableState = T_ModifyTableState;
 }
 
 macro_rules! fields {

@@ -142,13 +142,13 @@ CREATE FUNCTION walia_stat_get_progress() RETURNS TABLE (
     pid int,
     datid oid,
     indexrelid oid,
-    command text,               -- walia_check or walia_repair
+    command text,               -- walia_check, walia_repair or batch insert
     phase text,                 -- NULL before the first
     done bigint,                -- of this phase
     total bigint,               -- NULL where it is not known
     unit text                   -- of both: pages, nodes or rows
 ) AS 'MODULE_PATHNAME', 'walia_stat_get_progress_wrapper' LANGUAGE C STRICT ROWS 1 PARALLEL RESTRICTED;
-COMMENT ON FUNCTION walia_stat_get_progress IS 'how far checks and repairs are: see the view walia_stat_progress';
+COMMENT ON FUNCTION walia_stat_get_progress IS 'how far checks, repairs and batch inserts are: see the view walia_stat_progress';
 
 CREATE VIEW walia_stat_progress AS
     SELECT under_way.pid, under_way.datid, pg_database.datname, pg_index.indrelid AS relid, under_way.indexrelid,
@@ -158,7 +158,7 @@ CREATE VIEW walia_stat_progress AS
     -- That of another database has no name here.
     LEFT JOIN pg_index ON pg_index.indexrelid = under_way.indexrelid AND pg_database.datname = current_database();
 GRANT SELECT ON walia_stat_progress TO PUBLIC;
-COMMENT ON VIEW walia_stat_progress IS 'walia_check and walia_repair under way, and how far they are';
+COMMENT ON VIEW walia_stat_progress IS 'checks, repairs and batch inserts under way, and how far they are';
 
 CREATE FUNCTION walia_advise(query text) RETURNS TABLE (
     ordering text,              -- a distance in an ORDER BY of the query or of its subqueries

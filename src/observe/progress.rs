@@ -1,4 +1,4 @@
-//! `walia_stat_progress`: how far checks and repairs are.
+//! `walia_stat_progress`: how far checks, repairs and batch inserts are.
 
 use pgrx::pg_sys;
 
@@ -7,7 +7,7 @@ use super::rows::{export, row};
 use crate::store::progress::of_all_sessions;
 
 row! {
-    /// A check or a repair under way.
+    /// A check, a repair or a batch insert under way.
     UnderWay {
         pid: i32,
         datid: pg_sys::Oid,
@@ -22,7 +22,7 @@ row! {
 
 export!("walia_stat_get_progress_wrapper": call() -> UnderWay => stat_get_progress());
 
-/// The checks and repairs under way; none of sessions that are of no concern to the caller.
+/// What is under way; none of sessions that are of no concern to the caller.
 fn stat_get_progress() -> impl Iterator<Item = UnderWay> {
     of_all_sessions().into_iter().filter(|session| may_see_sessions_of(session.user)).map(|session| {
         UnderWay {

@@ -1,5 +1,5 @@
-//! What EXPLAIN shows of scans of an index that no custom scan leads: from Postgres 18 on, which has a hook
-//! for every node.
+//! What EXPLAIN shows of scans of an index that no custom scan leads, and of rows that joined a graph after they were
+//! inserted: from Postgres 18 on, which has a hook for every node.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};
@@ -9,6 +9,7 @@ use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::SecondRunReason;
 
 use super::settings;
+use crate::am::batch::explained::{self, Joined};
 use crate::am::handler;
 use crate::am::scan::totals;
 use crate::am::scan::totals::Totals;
@@ -48,6 +49,10 @@ unsafe extern "C-unwind" fn explain_node(
     }
     // SAFETY: Postgres gives the state of a node and its own of EXPLAIN.
     let (node, state) = unsafe { (NodeRef::new(node), NodeRef::new(state)) };
+    if state.analyze && node.downcast::<pg_sys::ModifyTableState>().is_some() {
+        explained::take().iter().for_each(|joined| show_joined(joined, state));
+        return;
+    }
     let Some(scan) = node.downcast::<pg_sys::IndexScanState>().map(|node| node.iss_ScanDesc) else { return };
     if !state.analyze || scan.is_null() {
         return;
@@ -60,6 +65,28 @@ unsafe extern "C-unwind" fn explain_node(
     };
     if let Some(totals) = totals.filter(|totals| totals.scans.indexes > 0) {
         show(&totals, state);
+    }
+}
+
+fn show_joined(Joined { rows, time }: &Joined, state: NodeRef<pg_sys::ExplainState>) {
+    // SAFETY: labels and units are C strings.
+    unsafe {
+        let (state_pointer, milliseconds) = (state.as_ptr(), time.as_secs_f64() * 1000.0);
+        pg_sys::ExplainPropertyInteger(
+            c"Rows Joined".as_ptr(),
+            std::ptr::null(),
+            *rows as i64,
+            state_pointer,
+        );
+        if state.timing {
+            pg_sys::ExplainPropertyFloat(
+                c"Join Time".as_ptr(),
+                c"ms".as_ptr(),
+                milliseconds,
+                3,
+                state_pointer,
+            );
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! How far `walia_check` and `walia_repair` are, in the session's own entry of the statistics of sessions.
+//! How far checks, repairs and joins of rows that waited are, in the session's own entry of the statistics of sessions.
 //!
 //! Postgres has no type of command for an extension's, and its views show none that they do not know: these
 //! have a type of their own there, and `walia_stat_progress` looks for it. Postgres ends it with the
@@ -19,16 +19,19 @@ pub enum Command {
     Check = 1,
     /// `walia_repair`.
     Repair,
+    /// Rows that a transaction has inserted join the graph.
+    BatchInsert,
 }
 
 impl Command {
-    const ALL: [Self; 2] = [Self::Check, Self::Repair];
+    const ALL: [Self; 3] = [Self::Check, Self::Repair, Self::BatchInsert];
 
     /// What users call it.
     pub fn name(self) -> &'static str {
         match self {
             Self::Check => "walia_check",
             Self::Repair => "walia_repair",
+            Self::BatchInsert => "batch insert",
         }
     }
 }

@@ -1,4 +1,5 @@
-//! What EXPLAIN shows of index scans that no custom scan leads, where Postgres lets an extension show it.
+//! What EXPLAIN shows of index scans that no custom scan leads, and of insertions, where Postgres lets an extension
+//! show it.
 
 use postgres::{Client, SimpleQueryMessage};
 
@@ -121,4 +122,27 @@ fn scans_that_begin_anew_and_several_of_one_index() {
     client.batch_execute("SET walia.max_scan_tuples = 5").unwrap();
     let plan = explain(&mut client, "ANALYZE, ", &lateral.replace("LIMIT 10", "LIMIT 200"));
     assert_eq!(shown(&plan, "Second Runs"), ["3"], "{plan:#?}");
+}
+
+#[test]
+fn insertions_show_the_rows_that_joined() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    let has_hook = lines(&mut client, "SELECT current_setting('server_version_num')::int >= 180000") == ["t"];
+    let insert =
+        "INSERT INTO items (v) SELECT ARRAY[cos(i), sin(i), 1]::vecf32 FROM generate_series(1, 1000) AS i";
+    // Those of other statements do not count.
+    client.batch_execute(insert).unwrap();
+    let plan = explain(&mut client, "ANALYZE, TIMING OFF, ", insert);
+    // The first 32 rows do not wait.
+    assert_eq!(shown(&plan, "Rows Joined"), if has_hook { vec!["968"] } else { Vec::new() }, "{plan:#?}");
+    assert_eq!(shown(&plan, "Join Time"), [""; 0]);
+    if has_hook {
+        let plan = explain(&mut client, "ANALYZE, ", insert);
+        let [time] = &shown(&plan, "Join Time")[..] else { panic!("{plan:#?}") };
+        assert!(time.strip_suffix(" ms").unwrap().parse::<f64>().unwrap() > 0.0, "{time}");
+    }
+    client.batch_execute("SET walia.batch_inserts = off").unwrap();
+    assert_eq!(shown(&explain(&mut client, "ANALYZE, ", insert), "Rows Joined"), [""; 0]);
 }

@@ -102,3 +102,22 @@ fn a_check_within_another_command_leaves_its_progress_alone() {
         assert_eq!(work.join().unwrap().code(), Some(&SqlState::DIVISION_BY_ZERO));
     });
 }
+
+#[test]
+fn rows_that_join_the_graph_show_how_far_they_are() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia;
+            CREATE TABLE items (v vecf32(3));
+            INSERT INTO items SELECT ARRAY[sin(i), cos(i), 1]::vecf32 FROM generate_series(1, 1000) AS i;
+            CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)",
+        )
+        .unwrap();
+    let insert = "SET walia.stop_points = 'batch page linked';
+        INSERT INTO items SELECT ARRAY[sin(i), cos(i), 1]::vecf32 FROM generate_series(1001, 2000) AS i";
+    let seen = seen_during(&cluster, insert, || under_way(&mut client));
+    // The first rows do not wait.
+    assert_eq!(seen, ["postgres items items_v batch insert joining graph 968 968 nodes"]);
+}

@@ -4,12 +4,16 @@ use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::graph::{AdoptingGraph, Contents, EntryPoint};
 use walia_core::page::query::schema::read_centroid;
-use walia_core::page::{Index, Meta, PageStore};
+use walia_core::page::{Index, Meta, PageStore, Phase};
 use walia_core::types::{Error, HeapTid, Link};
 
 use crate::error::SqlError;
 use crate::store::check_for_interrupts;
 use crate::store::file::TemporaryFile;
+use crate::store::progress;
+
+/// Nodes between two of which it is shown how far the work is.
+pub const REPORT_NODES: u32 = 64;
 
 /// What graphs for an index are built with.
 pub struct Plan<'p, 'i, Store> {
@@ -127,6 +131,11 @@ impl Graph<'_, '_> {
         self.feeder.spill(file, |_| check_for_interrupts())
     }
 
+    /// Nodes of its own that are inserted.
+    pub fn inserted(&self) -> u64 {
+        u64::from(self.feeder.inserted()) - self.adopted.len() as u64
+    }
+
     /// Whether it has rows.
     pub fn has_rows(&self) -> bool {
         self.feeder.nodes() as usize > self.adopted.len()
@@ -139,6 +148,10 @@ impl AdoptingGraph for Graph<'_, '_> {
             if !self.spill()? {
                 return Ok(false);
             }
+        }
+        if self.feeder.nodes().is_multiple_of(REPORT_NODES) {
+            // There may be fewer than are said to be.
+            progress::show(Phase::ReadingNodes, self.feeder.nodes().into(), 0);
         }
         Ok(true)
     }

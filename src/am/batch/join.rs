@@ -7,14 +7,14 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rayon::ThreadPool;
 use walia_core::arena::Arena;
-use walia_core::page::Index;
 use walia_core::page::format::meta::META_BLOCK;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::vacuum::connect;
+use walia_core::page::{Index, Phase};
 use walia_core::types::{Error, HeapTid};
 
 use super::blocks::Blocks;
-use super::graph::{Graph, Plan, has_room};
+use super::graph::{Graph, Plan, REPORT_NODES, has_room};
 use super::rows::{Records, WaitingRows};
 use super::target::{OpenTarget, Target};
 use crate::am::build::threads::with_pool;
@@ -24,6 +24,7 @@ use crate::guc::build_threads;
 use crate::memory;
 use crate::store::error::index_error;
 use crate::store::file::TemporaryFile;
+use crate::store::progress::{self, Command};
 use crate::store::{self, RelationStore, check_for_interrupts};
 
 /// How long others are waited for. After that who joins is not alone, and the graph may be a little worse.
@@ -76,13 +77,14 @@ pub fn join(
     let joining = Joining { index: &index, memory, failed: &failed };
     let mut file_of_graph = None;
     let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), count, pool, &mut file_of_graph);
+    let shown = progress::Shown::begin(Command::BatchInsert, target.index().into());
     let joined = if count < FEW || !by_graphs {
-        joining.one_by_one(rows())
+        joining.one_by_one(rows(), count)
     } else {
         // Where no thread can be started, one by one takes longer.
-        with_pool(threads(count), by_threads).unwrap_or_else(|_| joining.one_by_one(rows()))
+        with_pool(threads(count), by_threads).unwrap_or_else(|_| joining.one_by_one(rows(), count))
     };
-    drop(file_of_graph);
+    drop((file_of_graph, shown));
     memory::give_back();
     joined?;
     if failed_before {
@@ -236,8 +238,11 @@ struct Joining<'i, Failed> {
 }
 
 impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
-    fn one_by_one(&self, mut rows: Wanted) -> Result<()> {
+    fn one_by_one(&self, mut rows: Wanted, count: usize) -> Result<()> {
+        let mut done = 0;
         while let Some((heap_tid, vector)) = rows.next().map_err(&self.failed)? {
+            progress::show(Phase::InsertingRows, done, count as u64);
+            done += 1;
             self.index.insert(vector, heap_tid, false).map_err(&self.failed)?;
         }
         Ok(())
@@ -258,6 +263,9 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         let mut asides = Vec::new();
         while let Some((heap_tid, vector)) = rows.next().map_err(failed)? {
             check_for_interrupts();
+            if graph.feeder.nodes().is_multiple_of(REPORT_NODES) {
+                progress::show(Phase::BuildingGraph, graph.inserted(), count as u64);
+            }
             if schema.is_aside(vector) {
                 asides.try_reserve(1).map_err(|_| failed(Error::OutOfMemory))?;
                 asides.push((AsideKind::ZeroVector, heap_tid));
@@ -283,7 +291,13 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         asides: &mut Vec<(AsideKind, HeapTid)>,
     ) -> Result<&'f mut Option<TemporaryFile>> {
         let Graph { feeder, adopted, file, .. } = graph;
-        let finished = feeder.finish(|_| check_for_interrupts()).map_err(&self.failed)?;
+        let (old, nodes) = (adopted.len() as u64, u64::from(feeder.nodes()));
+        let show = |phase, done: u64| {
+            progress::show(phase, done.saturating_sub(old), nodes - old);
+            check_for_interrupts();
+        };
+        let finished =
+            feeder.finish(|inserted| show(Phase::BuildingGraph, inserted.into())).map_err(&self.failed)?;
         let mut arena: Arena = finished.ok_or_else(|| {
             SqlError::new(
                 PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
@@ -291,8 +305,9 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             )
         })?;
         let memory = self.memory / JOIN_SHARE;
-        let joined =
-            self.index.join_graph(&mut arena, adopted, asides, memory, &mut |_| check_for_interrupts());
+        let joined = self
+            .index
+            .join_graph(&mut arena, adopted, asides, memory, &mut |done| show(Phase::JoiningGraph, done));
         asides.clear();
         joined.map_err(&self.failed)?;
         drop(arena);

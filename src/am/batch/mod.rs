@@ -33,25 +33,24 @@
 //! row. Postgres looks for those that had read it before the insertion; the join looks again when its rows
 //! can be found.
 //!
+//! **A graph begins with the index** where memory has room for both, see [`walia_core::page::Index::adopt`]:
+//! threads, which cannot read buffers, insert the rows beside the nodes that are there. What is less than a
+//! 32nd of the index is inserted row by row; what is less than an eighth does not wait for other joins, which
+//! would take longer than joins side by side.
+//!
 //! # What is not finished
 //!
-//! * Speed: 384 dimensions, two cores, 30,000 rows. Into an empty index one INSERT takes three quarters of
-//!   the time of loading the table and CREATE INDEX; onto as many rows it takes less than half of the time of
-//!   rows one by one, 1,950 rows a second. Less than an eighth of what the index has gains nothing as a
-//!   graph, in time or WAL, and is inserted row by row at the join: searches of the index are one process's
-//!   work, as threads cannot read buffers. Nodes' codes and links could be read into the arena, so that the
-//!   threads insert the batch beside them, and lists that have changed be written where pages still hold what
-//!   was read. In joins, vectors of the batch's nodes are decoded again for each neighbour (a tenth of the
-//!   time), and codes that lie on pages are computed again.
-//! * WAL of a load into an empty index is 1.3 times its size, as half of the links are written when their
-//!   nodes are there; onto as many rows four fifths of what rows one by one write, page images included.
+//! * Transactions of a few rows onto a large index gain nothing: their searches are one process's work.
+//! * WAL of a load into an empty index is 1.2 to 1.3 times its size, as half of the links are written when
+//!   their nodes are there.
 //! * Rows of logical replication do not wait, nor does what a command's triggers insert (`nesting`).
-//! * Progress and time of a join are shown nowhere but in EXPLAIN ANALYZE's execution time.
+//! * EXPLAIN ANALYZE shows joins by themselves from Postgres 18 on, and within the execution time before.
 //!
 //! `transaction` keeps the rows of all indexes, `rows` those of one; `hooks` says when they are joined,
 //! `join` does it.
 
 mod blocks;
+pub mod explained;
 mod graph;
 mod hooks;
 mod join;

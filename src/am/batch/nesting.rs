@@ -5,6 +5,8 @@ use std::cell::Cell;
 
 use pgrx::pg_sys;
 
+use super::explained;
+
 thread_local! {
     /// Whether EXPLAIN runs, which may show how long statements take.
     static IS_EXPLAINING: Cell<bool> = const { Cell::new(false) };
@@ -59,6 +61,9 @@ impl Command {
         if is_outermost {
             [&QUERIES, &COMMANDS, &CHANGES].into_iter().for_each(|number| number.set(0));
             IS_EXPLAINING.set(false);
+        }
+        if explains && !IS_EXPLAINING.get() {
+            explained::begin();
         }
         let (queries, commands, changes) = (QUERIES.get(), COMMANDS.get(), CHANGES.get());
         COMMANDS.set(commands + 1);

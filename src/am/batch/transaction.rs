@@ -2,6 +2,7 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use std::time::Instant;
 
 use pgrx::pg_sys;
 use walia_core::arena::Arena;
@@ -9,6 +10,7 @@ use walia_core::graph::Contents;
 use walia_core::types::{HeapTid, Parameters};
 
 use super::blocks::Blocks;
+use super::explained;
 use super::join::{graph_memory, join};
 use super::nesting::may_wait;
 use super::rows::WaitingRows;
@@ -204,9 +206,11 @@ impl Batches {
     /// ROLLBACK TO may bring it back.
     fn join(&mut self, target: &Target) -> Result<()> {
         let Some(Batch { waiting: Some(waiting), .. }) = self.of.get_mut(target) else { return Ok(()) };
+        let (rows, begin) = (waiting.rows.len() as u64, Instant::now());
         if !join(target, &mut waiting.rows, self.blocks.as_ref(), memory())? {
             return Ok(());
         }
+        explained::add(rows, begin.elapsed());
         self.memory = self.memory.saturating_sub(waiting.rows.memory());
         waiting.rows.clear(self.blocks.as_mut());
         if self.blocks.as_ref().is_some_and(Blocks::is_empty) {

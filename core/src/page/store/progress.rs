@@ -2,7 +2,7 @@
 
 macro_rules! phases {
     ($($(#[$doc:meta])* $phase:ident = $name:literal, $unit:literal;)+) => {
-        /// A phase of a check or a repair.
+        /// A phase of a check, a repair, or a join of rows that waited.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Phase {
             $($(#[$doc])* $phase,)+
@@ -52,4 +52,12 @@ phases! {
     WalkingGraph = "walking graph", "nodes";
     /// The repair looks for nodes that were not reached, and links them.
     LinkingNodes = "linking unreached nodes", "pages";
+    /// The join inserts rows one by one.
+    InsertingRows = "inserting rows", "rows";
+    /// It reads the nodes of the index.
+    ReadingNodes = "reading nodes", "nodes";
+    /// It inserts rows into a graph in memory.
+    BuildingGraph = "building graph", "nodes";
+    /// It brings that to the index.
+    JoiningGraph = "joining graph", "nodes";
 }
