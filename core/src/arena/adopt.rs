@@ -18,7 +18,7 @@ impl AdoptingGraph for Feeder<'_> {
     /// # Panics
     /// If rows were pushed before.
     fn adopt(&mut self, vector: &[u8], fingerprint: u64, level: u8) -> Result<bool> {
-        let seen = Seen::new(fingerprint, self.nodes());
+        let seen = Seen::new(self.tag(fingerprint), self.nodes());
         if self.add(seen, vector, None, level).is_err() {
             return Ok(false);
         }

@@ -1,4 +1,4 @@
-//! The last step of a build: every node becomes reachable on layer 0.
+//! The last step of a build: every node becomes reachable on layer 0, but for some of those that were adopted.
 //!
 //! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
 
@@ -10,7 +10,7 @@ use crate::types::Result;
 /// Nodes between two calls of `poll`.
 const POLL_NODES: usize = 1024;
 
-/// Links all nodes that cannot be reached from the entry point. No other thread changes the graph.
+/// Links nodes that cannot be reached from the entry point. No other thread changes the graph.
 ///
 /// The walk takes 5 bytes a node.
 pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
@@ -23,6 +23,7 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
         if walk.reached[node as usize] {
             continue;
         }
+        poll();
         let query = ArenaQuery::of_node(arena, node, Fetched::default())?;
         let entries = descend(&query, &mut search, entry, 0)?;
         let nearest = search.run(&query, &entries, 0, ef)?;

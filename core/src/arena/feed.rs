@@ -8,12 +8,13 @@ use super::insert::Inserter;
 use super::list::List;
 use super::{Arena, NO_ENTRY};
 use crate::code::{CodeParameters, Quantizer, fingerprint};
-use crate::graph::{BuiltGraph, level_of};
+use crate::graph::level_of;
 use crate::kernel::Measure;
 use crate::sort::sort_unstable;
 use crate::types::{HeapTid, Parameters, Result as CoreResult};
-use hashbrown::HashTable;
+use hashbrown::{DefaultHashBuilder, HashTable};
 use rayon::ThreadPool;
+use std::hash::BuildHasher;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -98,6 +99,7 @@ pub struct Feeder<'a> {
     /// Nodes that were adopted, or that tasks were begun for: the first ones.
     pub(super) begun: u32,
     seen: HashTable<Seen>,
+    hasher: DefaultHashBuilder,
     duplicates: Vec<(u32, HeapTid)>,
     coder: Coder,
     /// Bytes of the vectors of all nodes.
@@ -111,7 +113,7 @@ pub struct Feeder<'a> {
     pub(super) spare: Vec<Vec<CacheLine>>,
 }
 
-/// A node, by 32 bits of its vector's fingerprint.
+/// A node, by 32 bits of a hash that nobody foresees.
 #[derive(Clone, Copy)]
 pub(super) struct Seen {
     tag: u32,
@@ -119,8 +121,8 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn new(fingerprint: u64, node: u32) -> Self {
-        Self { tag: fingerprint as u32, node }
+    pub(super) fn new(tag: u32, node: u32) -> Self {
+        Self { tag, node }
     }
 
     /// The table wants 64 bits, of which the highest and the lowest count.
@@ -146,19 +148,12 @@ impl Coder {
         }
     }
 
-    /// The code of a vector; empty in a graph without codes.
-    fn code(&mut self, arena: &Arena, vector: &[u8]) -> &[u8] {
+    /// The code of a vector, which may be as others see it already; empty in a graph without codes.
+    fn code(&mut self, arena: &Arena, vector: &[u8], is_stored: bool) -> &[u8] {
         if let Some(quantizer) = &arena.quantizer {
             let Self { payload, decoded, code } = self;
-            quantizer.encode(stored(arena, vector, payload, decoded), code);
-        }
-        &self.code
-    }
-
-    /// The code of a vector as others see it.
-    fn code_of_stored(&mut self, arena: &Arena, vector: &[u8]) -> &[u8] {
-        if let Some(quantizer) = &arena.quantizer {
-            quantizer.encode(vector, &mut self.code);
+            let vector = if is_stored { vector } else { stored(arena, vector, payload, decoded) };
+            quantizer.encode(vector, code);
         }
         &self.code
     }
@@ -195,6 +190,7 @@ impl<'a> Feeder<'a> {
             len: 0,
             begun: 0,
             seen: HashTable::new(),
+            hasher: DefaultHashBuilder::default(),
             duplicates: Vec::new(),
             vector_bytes: 0,
             buffer: Vec::new(),
@@ -211,7 +207,7 @@ impl<'a> Feeder<'a> {
     /// # Panics
     /// If the vector's length is not that of the graph's vectors, where these are of one length.
     pub fn push(&mut self, vector: &[u8], heap_tid: HeapTid) -> Result<(), Full> {
-        let seen = Seen::new(fingerprint(vector), self.len);
+        let seen = Seen::new(self.tag(fingerprint(vector)), self.len);
         if let Some(node) = self.holder(seen, vector) {
             self.budget.reserve(&mut self.duplicates, 1)?;
             self.duplicates.push((node, heap_tid));
@@ -239,10 +235,7 @@ impl<'a> Feeder<'a> {
         let arena = &self.inserter.arena;
         if let Some(chunk) = &mut self.filling {
             let prepared = arena.measure.prepare(vector);
-            let code = match row {
-                Some(_) => self.coder.code(arena, vector),
-                None => self.coder.code_of_stored(arena, vector),
-            };
+            let code = self.coder.code(arena, vector, row.is_none());
             let heap_tid = row.unwrap_or(NO_ROW);
             chunk.push(vector, code, prepared, heap_tid, level, &arena.shape, &mut self.budget)?;
             self.seen.insert_unique(seen.hash(), seen, |seen| seen.hash());
@@ -253,6 +246,11 @@ impl<'a> Feeder<'a> {
             }
         }
         Ok(())
+    }
+
+    /// What is kept of a fingerprint.
+    pub(super) fn tag(&self, fingerprint: u64) -> u32 {
+        self.hasher.hash_one(fingerprint) as u32
     }
 
     /// A node's list, which no task may change.
@@ -347,7 +345,7 @@ impl<'a> Feeder<'a> {
 
     /// Nodes that the pool has yet to insert.
     pub fn waiting(&self) -> u32 {
-        self.inserter.arena.len() - self.inserter.inserted()
+        self.begun - self.inserter.inserted()
     }
 
     /// A chunk as large as the memory left allows.

@@ -64,8 +64,14 @@ impl Batch {
         };
         let settings = Settings::new(parameters, &centroid, max_level(&parameters).unwrap(), 1 << 30);
         let mut feeder = Feeder::new(settings, &pool);
-        let adopted = index.map(|index| index.adopt(&mut feeder)).transpose()?;
-        let adopted = adopted.map_or(Vec::new(), |adopted| adopted.expect("there is room"));
+        let mut adopted = Vec::new();
+        if let Some(index) = index {
+            match index.adopt(&mut feeder)? {
+                Some(places) => adopted = places,
+                // A vacuum has come between.
+                None => return self.graph::<Store>(None),
+            }
+        }
         let mut asides = Vec::new();
         for (tid, value) in &self.rows {
             match value {
@@ -302,6 +308,7 @@ fn a_vacuum_in_the_middle_of_a_join() {
     let kinds = [
         Parameters { m: 2, m0: 4, ..parameters(4, Metric::L2) },
         coded(16, Metric::L2, 2, PayloadEncoding::Column),
+        coded(16, Metric::L2, 2, PayloadEncoding::Sq8),
         Parameters { m: 2, m0: 4, ..parameters(2500, Metric::L2) },
     ];
     for (parameters, way) in kinds.into_iter().flat_map(|kind| WAYS.map(|way| (kind, way))) {

@@ -41,16 +41,18 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
         Graph { feeder: Feeder::new(settings, self.pool), file, adopted: Vec::new(), failure: None }
     }
 
-    /// A graph for so many rows that begins with the nodes of the index where memory has room for them all.
+    /// A graph for so many rows that begins with the nodes of the index where there is room for them all. In the
+    /// file there is only beside rows that are a good part of the index.
     pub fn begin_with_index<'f>(
         &self,
         rows: usize,
+        is_dense: bool,
         file: &'f mut Option<TemporaryFile>,
         failed: &impl Fn(Error) -> SqlError,
     ) -> Result<Graph<'p, 'f>, SqlError> {
         let mut graph = self.begin(file);
         let threads = self.pool.current_num_threads();
-        if !has_room(self.index, rows, threads, self.memory).map_err(failed)? {
+        if !has_room(self.index, rows, is_dense, threads, self.memory).map_err(failed)? {
             return Ok(graph);
         }
         let adopted = self.index.adopt(&mut graph).map_err(failed)?;
@@ -68,11 +70,12 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
     }
 }
 
-/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory, but for
-/// vectors.
+/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory; but for
+/// vectors where the rows are a good part of it.
 pub fn has_room<Store: PageStore>(
     index: &Index<Store>,
     rows: usize,
+    is_dense: bool,
     threads: usize,
     memory: usize,
 ) -> Result<bool, Error> {
@@ -83,7 +86,8 @@ pub fn has_room<Store: PageStore>(
     let nodes = index.most_nodes()? + rows as u64;
     let contents = Contents { nodes, vector_size: parameters.vector_size(), ..Contents::default() };
     let estimate = Arena::estimate(parameters, threads, &contents);
-    Ok(estimate.spilled.unwrap_or(estimate.whole) <= memory as u64)
+    let wanted = estimate.spilled.filter(|_| is_dense).unwrap_or(estimate.whole);
+    Ok(wanted <= memory as u64)
 }
 
 /// A graph that takes rows.

@@ -60,11 +60,10 @@ pub fn join(
     let way = || Way::of(&index, waiting.len(), memory).map_err(failed);
     let alone = Alone::among(&opened, way()?.patience());
     // Others may have joined more meanwhile.
-    let by_graphs = match way()? {
-        Way::RowByRow => false,
+    let way = match way()? {
         // Sessions that take turns would take longer than side by side.
-        Way::Adopting => alone.0.is_some(),
-        Way::Dense => true,
+        Way::Adopting if !alone.is_held() => Way::RowByRow,
+        way => way,
     };
     let failed_before = std::mem::replace(&mut waiting.may_be_joined, true);
     let held = if failed_before || opened.is_moved {
@@ -74,11 +73,11 @@ pub fn join(
     };
     let count = waiting.len() - held.len();
     let rows = || Wanted { records: waiting.records(file), held: &held };
-    let joining = Joining { index: &index, memory, failed: &failed };
+    let joining = Joining { index: &index, memory, way, is_alone: alone.is_held(), failed: &failed };
     let mut file_of_graph = None;
     let by_threads = |pool: &ThreadPool| joining.by_graphs(rows(), count, pool, &mut file_of_graph);
     let shown = progress::Shown::begin(Command::BatchInsert, target.index().into());
-    let joined = if count < FEW || !by_graphs {
+    let joined = if count < FEW || way == Way::RowByRow {
         joining.one_by_one(rows(), count)
     } else {
         // Where no thread can be started, one by one takes longer.
@@ -98,6 +97,7 @@ pub fn join(
 }
 
 /// How rows are joined.
+#[derive(Clone, Copy, PartialEq, Eq)]
 enum Way {
     RowByRow,
     /// As a graph that takes over the index.
@@ -112,7 +112,7 @@ impl Way {
             Self::RowByRow
         } else if index.is_dense(rows as u64)? {
             Self::Dense
-        } else if has_room(index, rows, threads(rows), graph_memory(memory))? {
+        } else if has_room(index, rows, false, threads(rows), graph_memory(memory))? {
             Self::Adopting
         } else {
             Self::RowByRow
@@ -202,6 +202,10 @@ impl<'t> Alone<'t> {
         }
     }
 
+    fn is_held(&self) -> bool {
+        self.0.is_some()
+    }
+
     fn end(self) {
         if let Some(opened) = self.0 {
             // SAFETY: the index is open, and locked above.
@@ -234,6 +238,9 @@ struct Joining<'i, Failed> {
     index: &'i Index<RelationStore>,
     /// Bytes for all.
     memory: usize,
+    way: Way,
+    /// Whether nobody else joins many rows.
+    is_alone: bool,
     failed: Failed,
 }
 
@@ -259,7 +266,15 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
     ) -> Result<()> {
         let (schema, failed) = (&self.index.schema, &self.failed);
         let plan = Plan::new(self.index, pool, graph_memory(self.memory)).map_err(failed)?;
-        let mut graph = plan.begin_with_index(count, file, failed)?;
+        let is_dense = self.way == Way::Dense;
+        // What somebody else joins at the same time, a search would find.
+        let mut graph = match self.is_alone {
+            true => plan.begin_with_index(count, is_dense, file, failed)?,
+            false => plan.begin(file),
+        };
+        if !is_dense && graph.adopted.is_empty() {
+            return self.one_by_one(rows, count);
+        }
         let mut asides = Vec::new();
         while let Some((heap_tid, vector)) = rows.next().map_err(failed)? {
             check_for_interrupts();
@@ -274,6 +289,10 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             while !graph.push(vector, heap_tid, failed)? {
                 let is_too_little = !graph.has_rows() && graph.adopted.is_empty();
                 graph = plan.begin(self.join(graph, &mut asides)?);
+                if !is_dense {
+                    self.index.insert(vector, heap_tid, false).map_err(failed)?;
+                    return self.one_by_one(rows, count);
+                }
                 if is_too_little {
                     // For one row.
                     self.index.insert(vector, heap_tid, false).map_err(failed)?;

@@ -72,7 +72,11 @@ impl<Store: PageStore> Index<Store> {
         if self.schema.is_aside(vector) {
             return self.insert_aside(AsideKind::ZeroVector, heap_tid);
         }
-        let payload = self.schema.encode(vector);
+        self.insert_payload(self.schema.encode(vector), heap_tid, unchanged)
+    }
+
+    /// As [`Index::insert`], for the payload of a vector that belongs into the graph.
+    fn insert_payload(&self, payload: Vec<u8>, heap_tid: HeapTid, unchanged: bool) -> Result<()> {
         let query = query_of(self, &payload)?;
         if unchanged && self.join_nearest(&query, &payload, heap_tid)? {
             return Ok(());

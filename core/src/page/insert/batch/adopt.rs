@@ -1,9 +1,9 @@
 //! Nodes on pages that a batch's graph has taken over before its rows were inserted into it: threads have chosen
 //! neighbours among all nodes, and no search over pages is needed.
 //!
-//! Of the lists of these nodes the graph knows what they held when they were taken over. What is made of it is
-//! only what a new node wants: a place that is free, or that of a link which gave way in the graph. All else
-//! that others change meanwhile stays as it is.
+//! Of the lists of these nodes the graph knows what they held when they were taken over. What it has decided is
+//! made where they still hold that: a new node takes a place that is free, or that of a link which gave way in
+//! the graph. What others have changed meanwhile is decided as if there were no such graph.
 
 use super::Batch;
 use super::offer::Offer;
@@ -13,47 +13,56 @@ use crate::page::format::node::Node;
 use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::link::together::{Decided, Offered};
-use crate::page::query::access::{List, State, live_nodes};
+use crate::page::query::access::{List, LiveNode, live_nodes};
 use crate::page::query::index::Index;
 use crate::page::store::PageStore;
-use crate::types::{Link, Result};
+use crate::types::{Error, Link, Result};
 use std::ops::Range;
 
 impl<Store: PageStore> Index<Store> {
     /// Lets a graph take over all nodes that are alive. Returns where they are, in the order of their numbers
-    /// and of pages; `None` where the graph has no room for them.
+    /// and of pages; `None` where the graph has no room for them, and where a vacuum has begun and not ended:
+    /// then tombstones may be the only ways to nodes, and those the graph does not have.
     ///
-    /// 8 bytes a node are taken.
+    /// 20 bytes a node are taken, and 8 of them kept.
     pub fn adopt(&self, graph: &mut impl AdoptingGraph) -> Result<Option<Vec<Link>>> {
-        let Some((places, highest)) = self.adopt_vectors(graph)? else { return Ok(None) };
-        let number = |link: &Link| places.binary_search(link).ok().map(|number| number as u32);
+        let before = Meta::read(&self.store)?;
+        if before.cycle != before.repaired_cycle {
+            return Ok(None);
+        }
+        let Some(nodes) = self.adopt_vectors(graph)? else { return Ok(None) };
+        let number = |link: &Link| nodes.binary_search_by_key(link, |node| node.link).ok();
         let mut links = Vec::new();
-        for (node, place) in (0..).zip(&places) {
+        for (node, LiveNode { link, level }) in (0..).zip(&nodes) {
             self.store.interrupt_point();
-            let mut layer = 0;
-            // No list where the node is gone meanwhile: then nothing leads to it in the graph for long.
-            while let Some(list) = self.list(*place, layer)? {
+            for layer in 0..=*level {
+                let Some(list) = self.list(*link, layer)? else { break };
+                // A link whose version has come round may lead to a node of a lower level.
+                let is_there = |other: &usize| nodes[*other].level >= layer && *other != node as usize;
+                let known = list.places().links().filter_map(|link| number(&link)).filter(is_there);
                 links.clear();
-                links.extend(list.places().links().filter_map(|link| number(&link)));
+                links.extend(known.map(|other| other as u32));
                 graph.adopt_links(node, layer, &links);
-                layer += 1;
             }
         }
-        let entry = Meta::read(&self.store)?.entry();
-        let entry = entry.and_then(|at| Some(EntryPoint { node: number(&at.node)?, level: at.level }));
-        // One that has died is walked through on pages; here it is not.
-        entry.or(highest).into_iter().for_each(|entry| graph.adopt_entry_point(entry));
+        let meta = Meta::read(&self.store)?;
+        if (meta.cycle, meta.repaired_cycle) != (before.cycle, before.repaired_cycle) {
+            return Ok(None);
+        }
+        // An entry point that has died is walked through on pages; here it is not.
+        let highest = || (0..nodes.len()).rev().max_by_key(|node| nodes[*node].level);
+        if let Some(entry) = meta.entry().and_then(|entry| number(&entry.node)).or_else(highest) {
+            graph.adopt_entry_point(EntryPoint { node: entry as u32, level: nodes[entry].level });
+        }
+        let mut places = Vec::new();
+        places.try_reserve_exact(nodes.len())?;
+        places.extend(nodes.iter().map(|node| node.link));
         Ok(Some(places))
     }
 
-    /// Where all nodes are, and the first of the highest level.
-    #[expect(clippy::type_complexity, reason = "what the one caller wants")]
-    fn adopt_vectors(
-        &self,
-        graph: &mut impl AdoptingGraph,
-    ) -> Result<Option<(Vec<Link>, Option<EntryPoint<u32>>)>> {
-        let (layout, mut places) = (&self.schema.layout, Vec::new());
-        let mut highest: Option<EntryPoint<u32>> = None;
+    fn adopt_vectors(&self, graph: &mut impl AdoptingGraph) -> Result<Option<Vec<LiveNode>>> {
+        let (layout, mut adopted) = (&self.schema.layout, Vec::new());
+        adopted.try_reserve_exact(self.most_nodes()? as usize)?;
         for (block, page) in self.data_pages()? {
             // The graph may write to a file: no page is locked meanwhile.
             let nodes = {
@@ -69,7 +78,7 @@ impl<Store: PageStore> Index<Store> {
                 nodes
             };
             self.store.interrupt_point();
-            places.try_reserve(nodes.len())?;
+            adopted.try_reserve(nodes.len())?;
             for (node, payload) in nodes {
                 let payload = match payload {
                     None => self.payload(node.link)?,
@@ -80,20 +89,36 @@ impl<Store: PageStore> Index<Store> {
                 if !graph.adopt(&self.schema.decode(&payload), fingerprint, node.level)? {
                     return Ok(None);
                 }
-                if highest.is_none_or(|entry| node.level > entry.level) {
-                    highest = Some(EntryPoint { node: places.len() as u32, level: node.level });
-                }
-                places.push(node.link);
+                adopted.push(node);
             }
         }
-        Ok(Some((places, highest)))
+        Ok(Some(adopted))
     }
 }
 
 impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// The rows of the batch whose vectors are held by nodes that were there before.
     pub(super) fn add_rows_of_adopted(&mut self) -> Result<()> {
-        (0..self.adopted).try_for_each(|node| self.add_other_rows(node, 0))
+        for node in 0..self.adopted {
+            if self.graph.heap_tids(node).next().is_none() {
+                continue;
+            }
+            self.index.store.interrupt_point();
+            let (meta, place) = (Meta::read(&self.index.store)?, self.places[node as usize]);
+            let (added, all) = self.index.add_rows(&meta, place, self.graph.heap_tids(node))?;
+            if all {
+                continue;
+            }
+            // It has died. A tombstone keeps its payload, which tells more of the vector than what was taken
+            // over, as long as there is a transaction that has begun before.
+            let Link { block, slot, .. } = place;
+            let gone = Error::Corrupt { block, slot, what: "node that was removed before its time" };
+            let payload = self.index.payload(place)?.ok_or(gone)?;
+            for heap_tid in self.graph.heap_tids(node).skip(added) {
+                self.index.insert_payload(payload.clone(), heap_tid, true)?;
+            }
+        }
+        Ok(())
     }
 
     /// The nodes that were there before, by the page on which they are.
@@ -115,6 +140,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             let new = |node: &u32| *node >= self.adopted && !self.places[*node as usize].is_none();
             let mut new = self.graph.links(number, layer).filter(new).peekable();
             if new.peek().is_some() {
+                offers.try_reserve(self.index.schema.layout.parameters.max_links(layer))?;
                 let block = self.index.block_of_list(owner, layer)?;
                 offers.extend(new.map(|node| Offer { block, owner, layer, node }));
             }
@@ -146,12 +172,19 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
     /// Notes the links from new nodes to those that were there before and have died.
     pub(super) fn note_dead(&mut self) -> Result<()> {
+        if self.published.is_empty() {
+            return Ok(());
+        }
         let mut gone = Vec::new();
-        for place in &self.places[..self.adopted as usize] {
+        for nodes in self.pages_of_adopted() {
             self.index.store.interrupt_point();
-            if self.index.state(*place)? != State::Live {
-                gone.try_reserve(1)?;
-                gone.push(*place);
+            let block = self.places[nodes.start as usize].block;
+            let live = live_nodes(self.index, &*self.index.store.read(block)?, block)?;
+            for place in &self.places[nodes.start as usize..nodes.end as usize] {
+                if !live.iter().any(|node| node.link == *place) {
+                    gone.try_reserve(1)?;
+                    gone.push(*place);
+                }
             }
         }
         if gone.is_empty() {
@@ -173,17 +206,21 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 }
 
 /// What puts new nodes into a list: into free places, and into those of links that are not wanted any more. `None`
-/// where there are not enough, since others have changed the list.
+/// where these are not as many as are needed, since others have changed the list.
 fn as_built<'c>(list: &List, offers: &[Offered<'c>], wanted: impl Fn(Link) -> bool) -> Option<Decided<'c>> {
     let is_new = |offered: &&Offered| !list.links.contains(&offered.node);
-    let mut new = offers.iter().filter(is_new).peekable();
-    let places = || (0..).zip(list.links.iter().copied());
-    let free = places().filter(|(_, link)| link.is_none());
-    let given_up = places().filter(|(_, link)| !link.is_none() && !wanted(*link));
-    let mut changes = Vec::new();
-    for (position, old) in free.chain(given_up) {
-        let Some(offered) = new.next() else { break };
-        changes.push((Change { position, old, new: offered.node }, offered.code));
+    let new: Vec<&Offered> = offers.iter().filter(is_new).collect();
+    let (free, taken): (Vec<_>, Vec<_>) =
+        (0..).zip(list.links.iter().copied()).partition(|(_, link)| link.is_none());
+    let mut given_up = Vec::new();
+    if new.len() > free.len() {
+        given_up.extend(taken.into_iter().filter(|(_, link)| !wanted(*link)));
+        if given_up.len() != new.len() - free.len() {
+            return None;
+        }
     }
-    new.peek().is_none().then_some(changes)
+    let change = |((position, old), offered): ((u16, Link), &Offered<'c>)| {
+        (Change { position, old, new: offered.node }, offered.code)
+    };
+    Some(free.into_iter().chain(given_up).zip(new).map(change).collect())
 }

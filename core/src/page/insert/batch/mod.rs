@@ -21,7 +21,7 @@
 //!    on one page are decided together, and made in one unit, as far as memory holds them. What the graph has
 //!    taken over has decided already.
 //! 4. **Confirm.** Step 3 read all neighbours after the nodes were published. Those that had died are
-//!    dropped; a node without a live one is linked as an insertion links it.
+//!    dropped; a node with no more live ones than that is linked as an insertion links it.
 //! 5. **Entry point**, as in an insertion, for one node of the highest level. In an index that had no
 //!    node, or few, it becomes that, whatever is there by now.
 //! 6. **Others.** Where nothing was searched for, nodes that the graph does not have are linked again, as if
@@ -92,8 +92,8 @@ impl<Store: PageStore> Index<Store> {
 
     /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each
     /// other among all. Who joins them should be alone in that: of what others join at the same time no
-    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph, where
-    /// the graph has not taken over the index.
+    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph, if
+    /// that has not taken over the index.
     pub fn is_dense(&self, rows: u64) -> Result<bool> {
         Ok(rows * SPARSE >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
     }

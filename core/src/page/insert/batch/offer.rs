@@ -34,8 +34,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         let mut offers = Vec::new();
         offers.try_reserve_exact(most.min(own.len() * of_node))?;
         for nodes in self.pages_of_adopted() {
-            // One page more is no matter.
-            if offers.len() > most {
+            if offers.len() + nodes.len() * of_node > most {
                 self.make(&mut offers, &mut || progress(count))?;
             }
             self.gather_accepted(nodes, &mut offers)?;
@@ -109,8 +108,9 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             let changes: Vec<Change> =
                 places.map(|(position, old)| Change { position, old: *old, new: Link::NONE }).collect();
             self.linker.change(list.id, &changes)?;
+            let live = list.places().links().filter(|link| !is_dead(link)).count();
             if layer == 0
-                && list.places().links().all(|link| is_dead(&link))
+                && live <= links.len()
                 && let Some(payload) = self.index.payload(node)?
             {
                 self.index.link(node, payload)?;

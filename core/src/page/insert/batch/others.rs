@@ -1,4 +1,4 @@
-//! Step 6 of a join: nodes that are not of the batch, where these are few.
+//! Step 6 of a join: nodes that the graph does not have, where nothing was searched for.
 
 use super::Batch;
 use crate::graph::EditableGraph;

@@ -187,7 +187,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 
     /// Adds the rows of a published node from the one with this number on.
-    pub(super) fn add_other_rows(&mut self, node: u32, first: usize) -> Result<()> {
+    fn add_other_rows(&mut self, node: u32, first: usize) -> Result<()> {
         if self.graph.heap_tids(node).nth(first).is_none() {
             return Ok(());
         }
@@ -208,7 +208,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
 impl<Store: PageStore> Index<Store> {
     /// Adds rows to a node that holds their vector; how many, and whether those were all.
-    fn add_rows(
+    pub(super) fn add_rows(
         &self,
         meta: &Meta,
         node: Link,
