@@ -14,6 +14,7 @@
 mod adopt;
 mod budget;
 mod chunk;
+mod coder;
 mod connect;
 mod estimate;
 mod feed;
