@@ -68,8 +68,8 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
     }
 }
 
-/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory, but for
-/// vectors.
+/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory, but
+/// for vectors.
 pub fn has_room<Store: PageStore>(
     index: &Index<Store>,
     rows: usize,
