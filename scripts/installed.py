@@ -1,4 +1,4 @@
-"""What an installation of walia consists of, and whether what says so elsewhere agrees: a part of `make test`."""
+"""What an installation of walia consists of, and whether other lists of it agree: a part of `make test`."""
 
 import json
 import re

@@ -1,7 +1,7 @@
 """Check that modules import only from the floors below them, and in no circle: part of `make lint`.
 
-What a file imports is read from its `use` lines and from paths that begin with `crate::`; its own tests are left out, and so is
-what a module hands on of its children (`pub use`).
+What a file imports is read from its `use` lines and from paths that begin with `crate::`; its own tests are
+left out, and so is what a module hands on of its children (`pub use`).
 """
 
 import re

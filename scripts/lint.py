@@ -1,4 +1,4 @@
-"""Formatting, clippy, documentation, what modules import, how functions begin that Postgres calls, and unsafe code: `make lint`.
+"""Formatting, clippy, documentation, and the rules of CONTRIBUTING.md that can be checked: `make lint`.
 
 Every warning is an error.
 """
@@ -18,6 +18,9 @@ SAFE = (r"error\.rs|(store|am|observe)/mod\.rs|am/(last|build/sample)\.rs|plan/(
         r"|types/(?!(call|coercion|datum|decimal|functions)\.rs).*|observe/(advise/(catalog|judge|mod)|check|info|last_scan|prewarm|page_map/.*)\.rs")
 # The longest block of unsafe code: one proof for a few lines, or for a call with many arguments.
 UNSAFE_LINES = 14
+# Lines of comments and documentation have at most so many characters, as rustfmt allows for code.
+COMMENT_WIDTH = 110
+COMMENTS = {".rs": "//", ".py": r'#|"""', ".sql": "--", ".toml": "#"}
 LIBRARIES = ["--package=walia-core", "--package=walia-bench", "--package=walia-top"]
 
 
@@ -44,9 +47,22 @@ def check_unsafe():
                 raise Failure(f"src/{name}:{line}: a block of unsafe code has more than {UNSAFE_LINES} lines")
 
 
+def check_comments():
+    """Fail where a comment's line is too long. Files of golden bytes do not change."""
+    files = subprocess.run(["git", "ls-files"], cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    for name in files.stdout.split():
+        comment = COMMENTS.get(os.path.splitext(name)[1])
+        if comment is None or name.startswith("tests/golden/"):
+            continue
+        for number, line in enumerate((CHECKOUT / name).read_text().splitlines(), 1):
+            if len(line) > COMMENT_WIDTH and re.match(rf"\s*(?:{comment})", line):
+                raise Failure(f"{name}:{number}: a comment's line has more than {COMMENT_WIDTH} characters")
+
+
 def main():
     check_entries()
     check_unsafe()
+    check_comments()
     layers.main()
     environment.require_tools("cargo", "cc")
     installation = postgres.chosen()

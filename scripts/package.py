@@ -1,7 +1,8 @@
 """Build Debian packages for the majors whose headers are installed, and try them: `make package`.
 
-The sources of the working tree become a Debian source package, of which dpkg-buildpackage makes the others. Each is tried
-in a copy of its Postgres, and as root, where debootstrap is there, in a Debian of its own with nothing but Postgres.
+The sources of the working tree become a Debian source package, of which dpkg-buildpackage makes the others.
+Each is tried in a copy of its Postgres, and as root, where debootstrap is there, in a Debian of its own with
+nothing but Postgres.
 """
 
 import os
@@ -70,7 +71,7 @@ def build_packages(home, sources):
 
 
 def try_in_copy(home, major, package):
-    """Unpack a package over a private copy of its Postgres and use it there; what it holds must be all and nothing else."""
+    """Unpack a package over a copy of its Postgres and use it there; it must hold all and nothing else."""
     installation = postgres.Installation(f"/usr/lib/postgresql/{major}/bin/pg_config")
     unpacked = home / f"unpacked-{major}"
     subprocess.run(["dpkg-deb", "-x", package, unpacked], check=True)
@@ -108,7 +109,8 @@ def try_in_clean_root(home, major, package):
     before = installed.files_below(root / "usr")
     shutil.copy(package, root / "package.deb")
     inside("dpkg", "--install", "/package.deb")
-    # By pg_ctl, and memory of the root's own: neither /proc nor /dev/shm is mounted there. Nobody connects but by the socket.
+    # By pg_ctl, and memory of the root's own: neither /proc nor /dev/shm is mounted there. Nobody connects
+    # but by the socket.
     options = f"-c config_file=/etc/postgresql/{major}/main/postgresql.conf -c listen_addresses= -c dynamic_shared_memory_type=mmap"
     control = f"/usr/lib/postgresql/{major}/bin/pg_ctl -D /var/lib/postgresql/{major}/main -w -l /tmp/log"
     inside("su", "postgres", "-c", f"{control} -o '{options}' start")

@@ -1,8 +1,8 @@
-"""Run pgvector's regression tests against walia: `make peer-suite PGVECTOR=dir`, a clone outside this repository.
+"""Run pgvector's regression tests against walia: `make peer-suite PGVECTOR=dir`, a clone elsewhere.
 
-They run on walia_pgvector, where the method's name alone is replaced, and its TAP tests too; and on walia's own types, with
-all names replaced in the scripts and in their expected output. psql runs the scripts as pg_regress would. Only the
-differences in the tables in CONTRIBUTING.md, each with its reason, are allowed.
+They run on walia_pgvector, where the method's name alone is replaced, and its TAP tests too; and on walia's
+own types, with all names replaced in the scripts and in their expected output. psql runs the scripts as
+pg_regress would. Only the differences in the tables in CONTRIBUTING.md, each with its reason, are allowed.
 """
 
 import difflib
@@ -66,7 +66,7 @@ def sections(lines, left_out):
 
 
 def statements(output, script):
-    """Splits output into pairs of a line of the script and the lines that followed it, spaces made comparable."""
+    """Splits output into pairs of a line of the script and the lines after it, spaces made comparable."""
     echoes = iter(line for line in script if line.strip())
     expected_echo = next(echoes, None)
     found = []
@@ -82,14 +82,14 @@ def statements(output, script):
 
 
 def allowed_differences(title):
-    """A table in CONTRIBUTING.md: a fragment of a statement, a pattern of the lines that differ, and the reason."""
+    """A table in CONTRIBUTING.md: a fragment of a statement, a pattern of lines that differ, the reason."""
     text = (CHECKOUT / "CONTRIBUTING.md").read_text().partition(f"\n{HEADING}{title}\n")[2]
     rows = re.findall(r"^\| `(.+?)` \| `(.+?)` \| (.+?) \|$", re.split(r"\n##", text)[0], re.MULTILINE)
     return [(fragment, pattern.replace(r"\|", "|"), reason) for fragment, pattern, reason in rows]
 
 
 def compare(name, expected, actual, allowed):
-    """Prints what differs; gives the entries of the table that were needed and the number of other differences."""
+    """Prints what differs; gives the entries of the table that were needed and how much else differs."""
     used, unexpected = set(), 0
     for (statement, before), (_, after) in zip(expected, actual, strict=True):
         difference = list(difflib.unified_diff(before, after, "pgvector", "walia", lineterm="", n=0))

@@ -1,4 +1,4 @@
-"""pgvector's TAP tests on walia_pgvector: nothing is changed but the method's name and the extension that brings it.
+"""pgvector's TAP tests on walia_pgvector, with the method's name and its extension's changed.
 
 They need Perl's IPC::Run and PostgreSQL::Test (Debian packages libipc-run-perl and postgresql-server-dev-NN).
 """
@@ -43,7 +43,7 @@ def failures(script, output):
 
 
 def run(tests, installation, home, allowed):
-    """Run the scripts; gives the entries of the table that were needed, and the numbers of passed and unexpected results."""
+    """Run the scripts; gives the entries of the table that were needed, and how many passed and did not."""
     perl = modules(installation)
     work = environment.give_to_server_user(home / "tap")
     regress = Path(installation.ask("pgxs")).parent.parent / "test" / "regress" / "pg_regress"

@@ -84,7 +84,7 @@ def chosen():
 
 
 def cargo(installation, subcommand, *arguments):
-    """The command line and the variables that run a cargo subcommand on the extension crate for a Postgres."""
+    """Command line and variables of a cargo subcommand on the extension crate for a Postgres."""
     environment.require_tools("cargo", "cc")
     target = CARGO_TARGET / f"pg{installation.major}"
     command = ["cargo", subcommand, "--package=walia", f"--features=pg{installation.major}", f"--target-dir={target}"]
@@ -95,8 +95,8 @@ def cargo(installation, subcommand, *arguments):
 def build(installation, profile="release", *targets):
     """Compile the extension for a Postgres and give the path of the library.
 
-    Together with `--tests` it is compiled against the same features of its dependencies as in `cargo test`, which
-    then need not be compiled twice.
+    Together with `--tests` it is compiled against the same features of its dependencies as in `cargo test`,
+    which then need not be compiled twice.
     """
     command, variables = cargo(installation, "build", f"--profile={profile}", "--lib", *targets)
     if subprocess.run(command, cwd=CHECKOUT, env=variables, check=False).returncode != 0:
@@ -110,7 +110,7 @@ def directories(installation, root=""):
 
 
 def install(library, installation, root=""):
-    """Copy the library, the control files and the SQL scripts to where Postgres looks for them, below a root."""
+    """Copy library, control files and SQL scripts to where Postgres looks for them, below a root."""
     libraries, extensions = directories(installation, root)
     files = {libraries / "walia.so": library.read_bytes()}
     for control in sorted(CHECKOUT.glob("*.control")):

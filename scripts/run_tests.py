@@ -1,4 +1,4 @@
-"""Run every test: `make test`. Arguments choose among the parts; the last line is the sum over all of them."""
+"""Run every test: `make test`. Arguments choose among the parts; the last line is the sum over all."""
 
 import argparse
 import os

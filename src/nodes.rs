@@ -203,7 +203,8 @@ pub struct UnaryPath {
 
 macro_rules! tags {
     ($($base:ident: $($type:ty = $($tag:ident)|+),+;)*) => { $( $(
-        // SAFETY: as nodes/pathnodes.h, plannodes.h, primnodes.h, execnodes.h and supportnodes.h declare them.
+        // SAFETY: as nodes/pathnodes.h, plannodes.h, primnodes.h, execnodes.h and supportnodes.h declare
+        // them.
         unsafe impl Tagged for $type {
             type Base = pg_sys::$base;
             const TAGS: &'static [pg_sys::NodeTag] = &[$(pg_sys::NodeTag::$tag),+];

@@ -1,7 +1,8 @@
-//! Rounds of deleting half of the rows, vacuuming, and inserting as many again: what becomes of recall, time and size.
+//! Rounds of deleting half of the rows, vacuuming, and inserting as many again: what becomes of recall, time
+//! and size.
 //!
-//! The rows that come back are those that went, so that the exact neighbours stay the same. Each has a new place in the table, and
-//! the index takes it for a new row.
+//! The rows that come back are those that went, so that the exact neighbours stay the same. Each has a new
+//! place in the table, and the index takes it for a new row.
 
 use std::time::Instant;
 

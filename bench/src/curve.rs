@@ -23,8 +23,8 @@ pub struct Point {
 
 /// The least `cost` of a recall of at least `recall`: linear between neighbouring points that no other beats.
 ///
-/// A recall below the first point costs what the first does: the cheapest setting is what one would take. `None` if no
-/// point reaches the recall.
+/// A recall below the first point costs what the first does: the cheapest setting is what one would take.
+/// `None` if no point reaches the recall.
 pub fn cost_at(points: &[Point], recall: f64, cost: impl Fn(&Point) -> f64) -> Option<f64> {
     let mut best: Vec<(f64, f64)> = points.iter().map(|point| (point.recall, cost(point))).collect();
     best.sort_by(|a, b| a.1.total_cmp(&b.1).then(b.0.total_cmp(&a.0)));

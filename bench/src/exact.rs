@@ -1,4 +1,5 @@
-//! Exact distances and neighbours in double precision, and recall by them. Independent of every index under test.
+//! Exact distances and neighbours in double precision, and recall by them. Independent of every index under
+//! test.
 
 use std::collections::HashSet;
 use std::hash::Hasher;
@@ -118,7 +119,8 @@ pub struct Truth {
 }
 
 impl Truth {
-    /// The dataset's own neighbours where they prove right for this metric, else those in `cache`, else computed.
+    /// The dataset's own neighbours where they prove right for this metric, else those in `cache`, else
+    /// computed.
     pub fn of(dataset: &Dataset, metric: Metric, k: usize, cache: Option<&Path>) -> Result<Self> {
         ensure!(k <= dataset.base.rows(), "there are fewer than {k} base vectors");
         if let Some(path) = &dataset.truth {
@@ -177,7 +179,8 @@ impl Truth {
         Ok(())
     }
 
-    /// The part of the `k` nearest that `ids` holds. A row as near as the k-th nearest counts, whichever its id.
+    /// The part of the `k` nearest that `ids` holds. A row as near as the k-th nearest counts, whichever its
+    /// id.
     pub fn recall(&self, dataset: &Dataset, query: usize, ids: &[usize]) -> f64 {
         let kth = self.kth_distances[query];
         let is_near = |id: &usize| {
@@ -189,7 +192,8 @@ impl Truth {
     }
 }
 
-/// What single precision can confuse at a distance: systems compute in it, and may not be blamed for its ties.
+/// What single precision can confuse at a distance: systems compute in it, and may not be blamed for its
+/// ties.
 fn tolerance(distance: f64) -> f64 {
     1e-7 + 1e-6 * distance.abs()
 }

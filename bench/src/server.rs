@@ -148,7 +148,8 @@ impl Session {
         Ok(seconds)
     }
 
-    /// Builds the index of a system anew. A checkpoint goes before, so that nobody pays for another's dirty pages.
+    /// Builds the index of a system anew. A checkpoint goes before, so that nobody pays for another's dirty
+    /// pages.
     pub fn build(
         &mut self,
         system: &System,
@@ -262,7 +263,8 @@ struct Plan {
 }
 
 impl Plan {
-    /// Whether the plan is an ordered scan of this index, or of those of partitions, and nothing else but the limit.
+    /// Whether the plan is an ordered scan of this index, or of those of partitions, and nothing else but the
+    /// limit.
     fn scans(&self, index: &str) -> bool {
         match (self.node.as_str(), self.children.as_slice()) {
             ("Index Scan", []) => self.index.as_deref() == Some(index),

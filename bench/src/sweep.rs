@@ -1,8 +1,9 @@
 //! Recall and time at every ef_search, of all systems by turns.
 //!
-//! Recall comes from a pass of its own, which also brings the pages into memory. The timed passes execute EXPLAIN ANALYZE,
-//! so that neither the network nor the client is timed; the systems alternate every few queries and the whole sweep is
-//! repeated, so that a machine that is slow for a while is slow for all of them.
+//! Recall comes from a pass of its own, which also brings the pages into memory. The timed passes execute
+//! EXPLAIN ANALYZE, so that neither the network nor the client is timed; the systems alternate every few
+//! queries and the whole sweep is repeated, so that a machine that is slow for a while is slow for all of
+//! them.
 
 use anyhow::Result;
 

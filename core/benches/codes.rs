@@ -1,5 +1,5 @@
-//! Time of codes: encoding, preparing a query, and the estimates for the neighbours of one node, by bits, instruction set and
-//! dimensions.
+//! Time of codes: encoding, preparing a query, and the estimates for the neighbours of one node, by bits,
+//! instruction set and dimensions.
 
 use criterion::{BenchmarkId, Criterion, Throughput};
 use rand::{Rng, SeedableRng, rngs::StdRng};

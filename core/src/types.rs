@@ -89,7 +89,8 @@ pub enum ElementType {
 }
 
 impl ElementType {
-    /// Bytes of a vector of so many elements; the most that one may have, where they are not all of one length.
+    /// Bytes of a vector of so many elements; the most that one may have, where they are not all of one
+    /// length.
     pub const fn bytes(self, elements: usize) -> usize {
         match self {
             Self::F32 => 4 * elements,

@@ -1,8 +1,9 @@
-//! No request for memory that grows with data ends the process: all that are above a limit fail, and each operation ends with an
-//! error value, or does without.
+//! No request for memory that grows with data ends the process: all that are above a limit fail, and each
+//! operation ends with an error value, or does without.
 //!
-//! A request that must not fail ends this test's process where it is above the limit: that is how one is found. What remains below
-//! is bounded by ef, m0, dimensions or a page, or it would be above the limit with so many rows.
+//! A request that must not fail ends this test's process where it is above the limit: that is how one is
+//! found. What remains below is bounded by ef, m0, dimensions or a page, or it would be above the limit with
+//! so many rows.
 
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};

@@ -1,9 +1,11 @@
--- Codes beside links and payloads in fewer bits: which options make them, and that nobody sees them in an answer.
+-- Codes beside links and payloads in fewer bits: which options make them, and that nobody sees them in an
+-- answer.
 SET walia.nearest_scan = off;
 SET walia.build_threads = 1;
 
--- A scan by the index, run to its end, beside a sort: rows that are missing or given twice, how often the distance falls from
--- one row to the next (once at most: where the second run begins), and whether distances are those of the sort, in its order.
+-- A scan by the index, run to its end, beside a sort: rows that are missing or given twice, how often the
+-- distance falls from one row to the next (once at most: where the second run begins), and whether distances
+-- are those of the sort, in its order.
 CREATE FUNCTION compare(relation text, distance text, ef_search int DEFAULT 1000, OUT plan text, OUT given bigint,
     OUT wrong bigint, OUT two_runs boolean, OUT as_sorted boolean) LANGUAGE plpgsql AS $$
 DECLARE
@@ -27,7 +29,8 @@ BEGIN
     as_sorted := found = sorted;
 END $$;
 
--- Vectors whose mean is far from zero. Every other is one of six that differ by less than half precision tells.
+-- Vectors whose mean is far from zero. Every other is one of six that differ by less than half precision
+-- tells.
 CREATE FUNCTION near(dimensions int, i int) RETURNS vecf32 LANGUAGE sql IMMUTABLE AS $$
     SELECT array_agg(CASE i % 2 WHEN 0 THEN 1 + sin(i * j) ELSE 1.5 + sin(i % 12 * j) / 2 + i * 1e-7 END ORDER BY j)::real[]::vecf32
     FROM generate_series(1, dimensions) AS j $$;
@@ -109,7 +112,8 @@ CREATE INDEX compared ON item USING walia_hnsw (v vecf32_l1_ops) WITH (storage =
 SELECT * FROM compare('item', 'v <+> near(40, 5)');
 DROP INDEX compared;
 
--- Queries without a distance; few rows given before the second run; a walk without order; one that is not to go on.
+-- Queries without a distance; few rows given before the second run; a walk without order; one that is not to
+-- go on.
 CREATE INDEX item_v ON item USING walia_hnsw (v) WITH (storage = sq8);
 SELECT plan, given, wrong FROM compare('item', 'v <~> (SELECT NULL::vecf32)');
 SELECT plan, given, wrong FROM compare('item', 'v <~> array_fill(0, ARRAY[40])::vecf32');
@@ -134,7 +138,8 @@ CREATE INDEX item_v ON item USING walia_hnsw ((subvector(v, 3, 20)::vecf32(20)) 
 SELECT * FROM compare('item', 'subvector(v, 3, 20)::vecf32(20) <-> subvector(near(40, 5), 3, 20)');
 DROP INDEX item_v;
 
--- A cursor goes on under the snapshot that it began with, whatever becomes of the rows; then updates, deletes and a vacuum.
+-- A cursor goes on under the snapshot that it began with, whatever becomes of the rows; then updates, deletes
+-- and a vacuum.
 CREATE INDEX item_v ON item USING walia_hnsw (v) WITH (storage = f16);
 SET enable_seqscan = off;
 SET enable_sort = off;

@@ -1,4 +1,5 @@
--- A scan gives two sorted runs: they serve ORDER BY, but nothing that takes equal distances for neighbours, whatever is disabled.
+-- A scan gives two sorted runs: they serve ORDER BY, but nothing that takes equal distances for neighbours,
+-- whatever is disabled.
 SET walia.nearest_scan = off;
 CREATE TABLE item (id int, kind int, v vecf32(3));
 INSERT INTO item SELECT i, i % 4, ARRAY[i % 11, i * 7 % 13, i * 3 % 17]::vecf32 FROM generate_series(1, 3000) AS i;

@@ -66,7 +66,8 @@ SELECT id FROM item ORDER BY v <-> '[99.4,0,0]' LIMIT 4;
 SELECT walia_info('item_v');
 DROP TABLE item;
 
--- Vectors that do not fit into maintenance_work_mem move to a file; the rest of a graph that does not fit either is joined to what is written.
+-- Vectors that do not fit into maintenance_work_mem move to a file; the rest of a graph that does not fit
+-- either is joined to what is written.
 CREATE TABLE item (id int, v vecf32(200));
 INSERT INTO item SELECT i, array_fill(sin(i)::real, ARRAY[100]) || array_fill(cos(i * 3)::real, ARRAY[100])
     FROM generate_series(1, 3000) AS i;

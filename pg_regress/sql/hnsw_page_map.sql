@@ -16,7 +16,8 @@ SELECT (SELECT (sum(tuples), sum(tombstones), sum(free_bytes), count(*), count(*
     = (SELECT (sum(tuples)::bigint, sum(tombstones)::bigint, sum(free_bytes)::bigint, sum(pages)::bigint, sum(cached)::bigint)
        FROM walia_page_map('item_v', 3)) AS equal;
 SELECT count(*), bool_and(pages = 1 AND pages_read = 1) FROM walia_page_map('item', 10000) HAVING count(*) = pg_relation_size('item') / 8192;
--- A part of the pages, in ranges that stay where they are while the relation grows; without a sample nothing is read.
+-- A part of the pages, in ranges that stay where they are while the relation grows; without a sample nothing
+-- is read.
 CREATE FUNCTION mapped(first bigint, length bigint) RETURNS TABLE (equal boolean, pages bigint) LANGUAGE sql AS $$
     SELECT bool_and((r.kind, r.tuples, r.tombstones, r.free_bytes, r.cached, r.dirty) = (m.kind, m.tuples, m.tombstones, m.free_bytes, m.cached::int, m.dirty::int)
         AND r.pages = 1 AND r.pages_read = 1), count(*)

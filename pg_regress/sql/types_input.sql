@@ -1,4 +1,5 @@
--- Text and binary input and output of vecf32 and vecf16: what is taken, what is refused, and how it is printed.
+-- Text and binary input and output of vecf32 and vecf16: what is taken, what is refused, and how it is
+-- printed.
 
 -- The value as text, or the SQLSTATE, message and DETAIL of the ERROR.
 CREATE FUNCTION pg_temp.read(input text, type text) RETURNS text LANGUAGE plpgsql AS $$
@@ -24,7 +25,8 @@ FROM (VALUES
 -- White space is allowed around every token, a vertical tab included.
 SELECT E' \t[\n1 ,\r2\x0b,\f3 ] '::vecf32, E' \t[\n1 ,\r2\x0b,\f3 ] '::vecf16;
 
--- The ends of the ranges: the largest number, the first that rounds past it, subnormal numbers and what rounds to zero.
+-- The ends of the ranges: the largest number, the first that rounds past it, subnormal numbers and what
+-- rounds to zero.
 SELECT pg_temp.read(input, 'vecf32') AS vecf32 FROM (VALUES
     (1, '[3.4028235e38,-3.4028235e38]'), (2, '[3.4028236e38]'), (3, '[-1e39]'), (4, '[1,1e99999]'),
     (5, '[1.17549435e-38,1e-45,-7e-46,1e-99999]'), (6, '[1e20,123456789,0.000123456789]'), (7, '[16777217]')

@@ -1,7 +1,7 @@
 -- The types.
 
--- A vector may be the key of a merge join, and an equality may lead to others: = is that of the btree operator class.
--- ALTER OPERATOR can say so from Postgres 17 on only.
+-- A vector may be the key of a merge join, and an equality may lead to others: = is that of the btree
+-- operator class. ALTER OPERATOR can say so from Postgres 17 on only.
 UPDATE pg_catalog.pg_operator SET oprcanmerge = true
     WHERE oid IN ('=(vecf32,vecf32)'::pg_catalog.regoperator, '=(vecf16,vecf16)'::pg_catalog.regoperator);
 
@@ -27,7 +27,8 @@ COMMENT ON FUNCTION inner_product(vecf16, vecf16) IS 'inner product';
 COMMENT ON FUNCTION cosine_distance(vecf16, vecf16) IS 'cosine distance';
 COMMENT ON FUNCTION l1_distance(vecf16, vecf16) IS 'sum of absolute differences';
 
--- A cast that enforces the number of dimensions which its argument has anyway is left out: ALTER TABLE … TYPE rewrites nothing.
+-- A cast that enforces the number of dimensions which its argument has anyway is left out: ALTER TABLE … TYPE
+-- rewrites nothing.
 CREATE FUNCTION walia_coercion_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'walia_coercion_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 COMMENT ON FUNCTION walia_coercion_support(internal) IS 'planner support for casts that enforce a number of dimensions';

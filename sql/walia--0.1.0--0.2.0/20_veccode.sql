@@ -80,8 +80,8 @@ CREATE OPERATOR CLASS veccode_ops
     FUNCTION 4 pg_catalog.btequalimage(oid);
 COMMENT ON OPERATOR CLASS veccode_ops USING btree IS 'order of bytes, which lets an index carry codes';
 
--- Distances have a support function so that who plans a query by them has loaded the library, which knows how to use
--- codes.
+-- Distances have a support function so that who plans a query by them has loaded the library, which knows how
+-- to use codes.
 
 CREATE FUNCTION walia_support(internal) RETURNS internal
     AS 'MODULE_PATHNAME', 'walia_support' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

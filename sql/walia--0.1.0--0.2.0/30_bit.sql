@@ -1,5 +1,5 @@
--- Distances of bit strings. They tell walia_hnsw what the operator classes of walia_pgvector measure; the operators are pgvector's,
--- whose functions hamming_distance and jaccard_distance give the same.
+-- Distances of bit strings. They tell walia_hnsw what the operator classes of walia_pgvector measure; the
+-- operators are pgvector's, whose functions hamming_distance and jaccard_distance give the same.
 
 CREATE FUNCTION bit_hamming_distance(bit, bit) RETURNS float8
     AS 'MODULE_PATHNAME', 'bit_hamming_distance' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;

@@ -1,8 +1,9 @@
 -- Stops psql where this file is run by hand.
 \echo Use "CREATE EXTENSION walia_pgvector" to load this file. \quit
 
--- The names below are looked for in the schema that this extension goes to, and only then in those of the extensions that it
--- needs. Whoever may create objects there must not give a superuser's cast another type, or a class another operator.
+-- The names below are looked for in the schema that this extension goes to, and only then in those of the
+-- extensions that it needs. Whoever may create objects there must not give a superuser's cast another type,
+-- or a class another operator.
 DO $$
 DECLARE
     wrong text;

@@ -1,5 +1,6 @@
--- Operator classes under pgvector's names, with its operators and walia's <~>. Support function 1, a distance of walia's, tells
--- metric and element type; it is called for its address only, so that the types of its arguments do not matter.
+-- Operator classes under pgvector's names, with its operators and walia's <~>. Support function 1, a distance
+-- of walia's, tells metric and element type; it is called for its address only, so that the types of its
+-- arguments do not matter.
 
 -- pgvector has <~> for bit only, where it is the Hamming distance.
 CREATE OPERATOR <~> (LEFTARG = vector, RIGHTARG = vector, FUNCTION = cosine_distance, COMMUTATOR = <~>);
@@ -43,7 +44,8 @@ COMMENT ON OPERATOR CLASS halfvec_l2_ops USING walia_hnsw IS 'Euclidean distance
 COMMENT ON OPERATOR CLASS halfvec_ip_ops USING walia_hnsw IS 'negative inner product: <#>';
 COMMENT ON OPERATOR CLASS halfvec_l1_ops USING walia_hnsw IS 'sum of absolute differences: <+>';
 
--- Distances of sparse vectors by the functions that the index measures with: pgvector's own, but for their last digits.
+-- Distances of sparse vectors by the functions that the index measures with: pgvector's own, but for their
+-- last digits.
 CREATE FUNCTION walia_sparsevec_l2_distance(sparsevec, sparsevec) RETURNS float8
     AS '$libdir/walia' LANGUAGE C IMMUTABLE STRICT PARALLEL SAFE;
 CREATE FUNCTION walia_sparsevec_negative_inner_product(sparsevec, sparsevec) RETURNS float8

@@ -1,7 +1,7 @@
 -- Moving the indexes of hnsw and ivfflat to walia_hnsw.
 --
--- The functions look at the catalogs alone, and by their search_path nobody else's objects take the place of Postgres's; names in the
--- statements that they give are qualified.
+-- The functions look at the catalogs alone, and by their search_path nobody else's objects take the place of
+-- Postgres's; names in the statements that they give are qualified.
 
 CREATE FUNCTION walia_migration_report() RETURNS TABLE (
     table_name regclass,

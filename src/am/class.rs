@@ -31,8 +31,8 @@ unsafe fn measure_of_family(family: pg_sys::Oid, input: pg_sys::Oid) -> Option<(
     }
 }
 
-/// The metric and the element type of an operator's distances, by which an operator class orders; `None` where none of
-/// walia's does.
+/// The metric and the element type of an operator's distances, by which an operator class orders; `None`
+/// where none of walia's does.
 ///
 /// # Safety
 /// Called in a transaction; the operator exists.
@@ -46,9 +46,9 @@ pub unsafe fn measure_of_operator(operator: pg_sys::Oid) -> Option<(Metric, Elem
 
 /// Fails where an operator class is for another type than a column has.
 ///
-/// Postgres lets a class pass to whose type the column's can be cast for nothing, as vector to vecf32. But the
-/// operators that order such a column are those of its own type, which that class does not have: the index would
-/// never be used.
+/// Postgres lets a class pass to whose type the column's can be cast for nothing, as vector to vecf32. But
+/// the operators that order such a column are those of its own type, which that class does not have: the
+/// index would never be used.
 ///
 /// # Safety
 /// Called in a transaction; class and type exist.

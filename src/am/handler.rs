@@ -1,4 +1,5 @@
-//! The access method's table of callbacks, the C function that hands it to Postgres, and how it is known again.
+//! The access method's table of callbacks, the C function that hands it to Postgres, and how it is known
+//! again.
 
 use std::ffi::c_char;
 

@@ -72,8 +72,8 @@ pub fn last() -> Option<LastScan> {
     LAST.get().map(|(_, last)| last)
 }
 
-/// Logs a search that has ended, if it took as long as `walia.log_min_scan_duration` says. `indexes` names what
-/// was searched.
+/// Logs a search that has ended, if it took as long as `walia.log_min_scan_duration` says. `indexes` names
+/// what was searched.
 pub fn log(scan: &LastScan, indexes: impl FnOnce() -> String) {
     if guc::log_min_scan_duration().is_none_or(|least| scan.time < least || scan.indexes == 0) {
         return;

@@ -183,8 +183,8 @@ impl Options {
         unsafe { Self::parsed(pg_sys::extractRelOptions(row, descriptor, Some(amoptions))) }
     }
 
-    /// The options of an array of text, as pg_class has them; the defaults where there is none. Raises an ERROR
-    /// for what CREATE INDEX would not take.
+    /// The options of an array of text, as pg_class has them; the defaults where there is none. Raises an
+    /// ERROR for what CREATE INDEX would not take.
     ///
     /// # Safety
     /// `options` is an array of text.

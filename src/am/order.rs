@@ -22,8 +22,8 @@ pub fn is_of_answer(
 ) -> bool {
     let query = root.parse();
     let Some(key) = pathkeys.first() else { return false };
-    // The planner has one path key for an order, and made those of the query before. Without an ORDER BY it is
-    // the order of a window.
+    // The planner has one path key for an order, and made those of the query before. Without an ORDER BY it
+    // is the order of a window.
     root.sort_pathkeys().first().map_or(query.hasWindowFuncs, |wanted| key == wanted)
         // Their order comes from a sort, or from their groups.
         && !query.hasAggs

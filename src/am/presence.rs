@@ -20,7 +20,8 @@ pub fn is_never_undefined(index: NodeRef<pg_sys::IndexOptInfo>) -> bool {
     matches!(metric(index), Some(Metric::L2 | Metric::L1 | Metric::Hamming | Metric::Jaccard))
 }
 
-/// Whether an index may hold rows of these kinds; also where it cannot be read, of which a scan would complain.
+/// Whether an index may hold rows of these kinds; also where it cannot be read, of which a scan would
+/// complain.
 pub fn may_hold(index: NodeRef<pg_sys::IndexOptInfo>, kinds: &[AsideKind]) -> bool {
     with_open(index, |relation| {
         // SAFETY: the index is open as long as the store is used; a read asks for no table.

@@ -1,7 +1,8 @@
 //! pgvector's settings `hnsw.*`, which count where walia's own are at their defaults: clients set them.
 //!
-//! A setting of pgvector's always has a value once its library is loaded. So it is the source of the value that
-//! says whether anybody has set it. A session that has set one before the library came has a placeholder, of text.
+//! A setting of pgvector's always has a value once its library is loaded. So it is the source of the value
+//! that says whether anybody has set it. A session that has set one before the library came has a
+//! placeholder, of text.
 
 use std::cell::Cell;
 use std::ffi::CStr;

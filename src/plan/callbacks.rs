@@ -18,7 +18,8 @@ pub trait Execution: Sized + 'static {
     /// Called when the execution of a node begins.
     ///
     /// # Safety
-    /// The execution of `node` by `executor` begins with these flags; it lives as long as what is returned is used.
+    /// The execution of `node` by `executor` begins with these flags; it lives as long as what is returned is
+    /// used.
     unsafe fn begin(node: *mut pg_sys::CustomScanState, executor: *mut pg_sys::EState, flags: c_int) -> Self;
 
     /// The next row, in a slot with the columns of the node's children; null or empty where there is none.
@@ -75,8 +76,8 @@ unsafe extern "C-unwind" fn begin<E: Execution>(
     flags: c_int,
 ) {
     enter!();
-    // SAFETY: Postgres gives the state of a node of this kind, and the executor's state. Both live as long as the
-    // query's memory context, and so does what is made here.
+    // SAFETY: Postgres gives the state of a node of this kind, and the executor's state. Both live as long as
+    // the query's memory context, and so does what is made here.
     unsafe {
         let execution = E::begin(node, executor, flags);
         custom::begin(node, executor, execution);

@@ -48,8 +48,8 @@ impl Execution {
         }
     }
 
-    /// Logs what was done since the last restart, if that is to be logged; called before the children end or begin
-    /// anew. Who started the others does it for all of them.
+    /// Logs what was done since the last restart, if that is to be logged; called before the children end or
+    /// begin anew. Who started the others does it for all of them.
     pub fn log(&mut self) {
         if self.is_worker || std::mem::replace(&mut self.is_logged, true) {
             return;

@@ -1,4 +1,5 @@
-//! What a query wants of the nearest rows: how many, and how near. The planner finds it, the executor computes it.
+//! What a query wants of the nearest rows: how many, and how near. The planner finds it, the executor
+//! computes it.
 
 use pgrx::pg_sys;
 use walia_core::rank::Radius;
@@ -17,7 +18,8 @@ pub struct Limit<'p> {
     offset: Option<NodeRef<'p, pg_sys::Node>>,
 }
 
-/// The LIMIT and OFFSET of the query, where they count rows of the relation, or of the one that it is a part of.
+/// The LIMIT and OFFSET of the query, where they count rows of the relation, or of the one that it is a part
+/// of.
 pub fn limit<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<pg_sys::RelOptInfo>,
@@ -160,8 +162,8 @@ impl RunGoal {
         Self { node, limit, offset, bound, scale, shift, past }
     }
 
-    /// What the bound lets pass; `None` where there is none. A condition that is NULL lets nothing pass. A bound that is
-    /// NaN, which is greater than all numbers, gives NaN.
+    /// What the bound lets pass; `None` where there is none. A condition that is NULL lets nothing pass. A
+    /// bound that is NaN, which is greater than all numbers, gives NaN.
     pub fn radius(&self) -> Option<Radius> {
         let bound = (!self.bound.is_null()).then(|| self.value(self.bound))?;
         let Some(bound) = bound.map(|bound| f64::from_bits(bound.value() as u64)) else {

@@ -267,8 +267,8 @@ impl<'p> Distance<'p> {
     /// The dimensions of a column that has a number of them, and of a constant.
     fn dimensions(&self, column: NodeRef<pg_sys::Node>, query: NodeRef<pg_sys::Node>) -> Option<Dimensions> {
         let constant = query.downcast::<pg_sys::Const>().filter(|constant| !constant.constisnull)?;
-        // SAFETY: the operator and the column are those of a query; a constant beside a column of a type that is
-        // measured so is a vector of this type.
+        // SAFETY: the operator and the column are those of a query; a constant beside a column of a type that
+        // is measured so is a vector of this type.
         unsafe {
             let (_, element) = class::measure_of_operator(self.operator)?;
             let declared = usize::try_from(pg_sys::exprTypmod(column.as_ptr())).ok()?;

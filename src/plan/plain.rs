@@ -1,5 +1,5 @@
-//! What EXPLAIN shows of scans of an index that no custom scan leads, and of rows that joined a graph after they were
-//! inserted: from Postgres 18 on, which has a hook for every node.
+//! What EXPLAIN shows of scans of an index that no custom scan leads, and of rows that joined a graph after
+//! they were inserted: from Postgres 18 on, which has a hook for every node.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_char};

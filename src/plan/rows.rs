@@ -47,7 +47,8 @@ impl ScanRows {
         }
     }
 
-    /// Reads a row, and shows it where the snapshot sees it and it passes: in the expression context of the scan.
+    /// Reads a row, and shows it where the snapshot sees it and it passes: in the expression context of the
+    /// scan.
     pub fn test<T>(
         &mut self,
         heap_tid: HeapTid,

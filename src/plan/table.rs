@@ -1,5 +1,5 @@
-//! Whether the nearest rows of a table may be found by a search that tests the query's conditions itself, and the scans
-//! that are offered then.
+//! Whether the nearest rows of a table may be found by a search that tests the query's conditions itself, and
+//! the scans that are offered then.
 
 use pgrx::pg_sys;
 
@@ -59,7 +59,8 @@ pub fn order_of<'p>(
     key: NodeRef<'p, pg_sys::PathKey>,
 ) -> Option<NodeRef<'p, pg_sys::Node>> {
     if relation.reloptkind == pg_sys::RelOptKind::RELOPT_OTHER_MEMBER_REL {
-        // SAFETY: a part of a relation has a place in the planner's array, as its parent has one among the relations.
+        // SAFETY: a part of a relation has a place in the planner's array, as its parent has one among the
+        // relations.
         let (child, parent) = unsafe {
             let child = *root.append_rel_array.add(relation.relid as usize);
             (child, NodeRef::or_null(*root.simple_rel_array.add((*child).parent_relid as usize))?)

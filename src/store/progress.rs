@@ -1,4 +1,5 @@
-//! How far checks, repairs and joins of rows that waited are, in the session's own entry of the statistics of sessions.
+//! How far checks, repairs and joins of rows that waited are, in the session's own entry of the statistics of
+//! sessions.
 //!
 //! Postgres has no type of command for an extension's, and its views show none that they do not know: these
 //! have a type of their own there, and `walia_stat_progress` looks for it. Postgres ends it with the

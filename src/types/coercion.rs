@@ -8,8 +8,8 @@ use crate::nodes::NodeRef;
 /// The extension whose types have the layout of walia's, and the same type modifiers.
 const PGVECTOR: &[u8] = b"vector";
 
-/// What `walia_coercion_support(internal)` answers, the support function of `vecf32(vecf32, integer, boolean)` and its
-/// like. ALTER TABLE rewrites no table for a cast that it leaves out.
+/// What `walia_coercion_support(internal)` answers, the support function of `vecf32(vecf32, integer,
+/// boolean)` and its like. ALTER TABLE rewrites no table for a cast that it leaves out.
 ///
 /// # Safety
 /// The datum is a request of the planner's, which outlives what is returned.

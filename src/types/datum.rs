@@ -13,8 +13,8 @@ use walia_core::types::{ElementType, SPARSE_BYTES};
 use super::element::Element;
 use crate::error::SqlError;
 
-/// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16; of a `bit`
-/// its length, an int32.
+/// Bytes of a vector before its elements, after the varlena header: dimensions and zero, both int16; of a
+/// `bit` its length, an int32.
 const VECTOR_HEADER: usize = 4;
 /// The same of a sparse vector: dimensions, the number of its elements, and zero, all int32.
 const SPARSE_HEADER: usize = 12;
@@ -103,7 +103,8 @@ impl RawVector {
     /// The vector of a datum; see [`Varlena`].
     ///
     /// # Safety
-    /// `datum` is a vector with such elements, of walia's types or pgvector's, or a `bit`, that outlives the result.
+    /// `datum` is a vector with such elements, of walia's types or pgvector's, or a `bit`, that outlives the
+    /// result.
     pub unsafe fn from_datum(datum: Datum, element: ElementType) -> Self {
         // SAFETY: by the caller's promise.
         Self { value: unsafe { Varlena::detoast(datum) }, element }
@@ -119,8 +120,8 @@ impl RawVector {
         Datum::from(self.value.pointer.as_ptr())
     }
 
-    /// The elements' bytes in the machine's order, aligned to 4 bytes; of a sparse vector with their indices before
-    /// them.
+    /// The elements' bytes in the machine's order, aligned to 4 bytes; of a sparse vector with their indices
+    /// before them.
     pub fn bytes(&self) -> &[u8] {
         match self.element {
             ElementType::F32 | ElementType::F16 | ElementType::Bit => &self.value[VECTOR_HEADER..],

@@ -149,8 +149,8 @@ pub mod walia_sparsevec {
 
 /// The planner's support functions.
 ///
-/// `support` is that of the distances. There is nothing to say of them; but asking, before the planner looks for ways to
-/// a table's rows, loads the library, whose hooks know one more way.
+/// `support` is that of the distances. There is nothing to say of them; but asking, before the planner looks
+/// for ways to a table's rows, loads the library, whose hooks know one more way.
 pub mod walia {
     use super::*;
 

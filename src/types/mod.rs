@@ -1,4 +1,5 @@
-//! The SQL types `vecf32(n)`, `vecf16(n)` and `veccode`: input and output, casts, operators, functions, aggregates.
+//! The SQL types `vecf32(n)`, `vecf16(n)` and `veccode`: input and output, casts, operators, functions,
+//! aggregates.
 //!
 //! A value is laid out as pgvector's `vector` and `halfvec` are: a varlena header, the number of dimensions
 //! and an unused zero (both int16), then the elements. Everything is written once, over [`Element`], as plain

@@ -2,6 +2,7 @@
 //! is in the index once, and found by whoever may see it.
 
 mod others;
+mod random;
 
 use std::thread;
 

@@ -1,7 +1,8 @@
 //! Servers that are killed while sessions insert, update, delete, search and vacuum.
 //!
-//! A kill ends the WAL at some write unit: that every such prefix is a sound index is what core's tests show, unit by unit
-//! (`core/tests/operations/crash.rs`). These show it of Postgres's recovery, with checksums and full-page writes.
+//! A kill ends the WAL at some write unit: that every such prefix is a sound index is what core's tests show,
+//! unit by unit (`core/tests/operations/crash.rs`). These show it of Postgres's recovery, with checksums and
+//! full-page writes.
 
 use std::env;
 use std::thread;

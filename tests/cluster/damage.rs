@@ -9,23 +9,24 @@ use crate::numbers::Numbers;
 use crate::server::Cluster;
 
 const ROWS: usize = 200;
-/// Types and dimensions of the indexes in turn: payloads apart from the nodes, without codes, with codes; and sparse vectors,
-/// where the server has pgvector.
+/// Types and dimensions of the indexes in turn: payloads apart from the nodes, without codes, with codes; and
+/// sparse vectors, where the server has pgvector.
 const TYPES: [(&str, usize); 5] =
     [("vecf32", 2100), ("vecf32", 8), ("vecf32", 40), ("vecf32", 8), ("sparsevec", 60)];
 /// Indexes of one cluster.
 const INDEXES: usize = 60;
 const PAGE: usize = 8192;
 
-/// What may be said of a damaged index: by Postgres of a page, by walia of the index, of its format, or of vectors that have other
-/// dimensions than its meta page says.
+/// What may be said of a damaged index: by Postgres of a page, by walia of the index, of its format, or of
+/// vectors that have other dimensions than its meta page says.
 const EXPECTED: [SqlState; 4] = [
     SqlState::DATA_CORRUPTED,
     SqlState::INDEX_CORRUPTED,
     SqlState::FEATURE_NOT_SUPPORTED,
     SqlState::DATA_EXCEPTION,
 ];
-/// Where Postgres complains of a heap TID that leads out of the table, as it does for any index; without a code of its own.
+/// Where Postgres complains of a heap TID that leads out of the table, as it does for any index; without a
+/// code of its own.
 const STORAGE_MANAGER: &str = "md.c";
 
 /// More and more damage.
@@ -48,8 +49,8 @@ fn damaged_pages_give_errors() {
     }
 }
 
-/// Uses copies of an index after `choose` has said for the number of the copy, and its number of pages, in which pages how many
-/// bytes are to be changed. Checksums are ignored, so that walia sees the damage.
+/// Uses copies of an index after `choose` has said for the number of the copy, and its number of pages, in
+/// which pages how many bytes are to be changed. Checksums are ignored, so that walia sees the damage.
 fn damage(
     indexes: usize,
     numbers: &mut Numbers,

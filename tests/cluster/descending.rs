@@ -1,4 +1,4 @@
-//! Orders that begin with rows without a distance: searched by the index while it holds none of them, and always exact.
+//! Orders that begin with rows without a distance: always exact, and searched by an index that holds none.
 
 use std::io::Write;
 use std::thread;
@@ -83,7 +83,7 @@ fn is_searched(client: &mut Client, statement: &str) -> bool {
     plan.iter().any(|line| line.contains("WaliaNearestScan"))
 }
 
-/// The rows of a statement, and what they are without the index. Only ids may differ, among rows that are equally far.
+/// A statement gives the rows that it gives without the index. Only ids may differ, of rows equally far.
 fn assert_exact(client: &mut Client, statement: &str) {
     let given = texts(client, statement);
     client.batch_execute("SET walia.nearest_scan = off; SET enable_indexscan = off").unwrap();
@@ -202,7 +202,8 @@ fn special_queries() {
     }
 }
 
-/// A plan that was made when there was no NULL, after the first one; a snapshot of before it; on a standby as well.
+/// A plan that was made when there was no NULL, after the first one; a snapshot of before it; on a standby as
+/// well.
 #[test]
 fn a_plan_outlives_the_first_null() {
     let cluster = start();
@@ -351,8 +352,8 @@ fn a_column_without_nulls() {
     assert_exact(&mut client, order);
 }
 
-/// Vectors of which float4 does not hold the squared norm are in the graph, and in nobody's way once a vacuum has
-/// removed them. A bound that is NaN is greater than the distance of all of them, and of zero vectors.
+/// Vectors of which float4 does not hold the squared norm are in the graph, and in nobody's way once a vacuum
+/// has removed them. A bound that is NaN is greater than the distance of all of them, and of zero vectors.
 #[test]
 fn great_vectors_go() {
     let cluster = start();

@@ -157,7 +157,8 @@ fn run(cluster: &Cluster, database: &str, blocks: &[Block]) -> Result<(), String
     if status.success() { Ok(()) } else { Err(format!("psql ended ({status}):\n{printed}")) }
 }
 
-/// Text without the blanks at the ends of lines, which psql prints and editors remove, and without blank lines at its end.
+/// Text without the blanks at the ends of lines, which psql prints and editors remove, and without blank
+/// lines at its end.
 fn plain(text: &str) -> String {
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n").trim_end().to_owned()
 }

@@ -1,4 +1,5 @@
-//! Many rows that share a vector: what they cost, how work on them is cancelled, and many sessions that insert them at once.
+//! Many rows that share a vector: what they cost, how work on them is cancelled, and many sessions that
+//! insert them at once.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -35,15 +36,16 @@ fn time(client: &mut Client, statement: &str) -> Duration {
     begin.elapsed()
 }
 
-/// Lifts `statement_timeout`; a limit that was set for something else may end that too where the machine is busy.
+/// Lifts `statement_timeout`; a limit that was set for something else may end that too where the machine is
+/// busy.
 fn lift_limit(client: &mut Client) {
     while let Err(error) = client.batch_execute("RESET statement_timeout") {
         assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}");
     }
 }
 
-/// Builds, scans, deletions, vacuums and checks of twenty times as many rows take no more than sixty times as long; in the square
-/// of the rows they would take four hundred times as long.
+/// Builds, scans, deletions, vacuums and checks of twenty times as many rows take no more than sixty times as
+/// long; in the square of the rows they would take four hundred times as long.
 #[test]
 fn time_grows_with_the_rows() {
     const ROWS: u32 = 40_000;

@@ -6,7 +6,8 @@ use postgres::{Client, Error};
 use crate::scan::by_index;
 use crate::server::Cluster;
 
-/// A server that has Rust's variable in its environment, and tables whose rows and indexes call functions that may fail.
+/// A server that has Rust's variable in its environment, and tables whose rows and indexes call functions
+/// that may fail.
 fn prepare() -> Cluster {
     let cluster = Cluster::start(&["autovacuum = off"]);
     cluster.stop();
@@ -59,7 +60,8 @@ fn prepare() -> Cluster {
     cluster
 }
 
-/// All that a client is told of an error, but for where it was raised in CONTEXT's outermost lines, which differ with the plan.
+/// All that a client is told of an error, but for where it was raised in CONTEXT's outermost lines, which
+/// differ with the plan.
 fn told(error: &Error) -> Vec<(&'static str, String)> {
     let error: &DbError = error.as_db_error().unwrap_or_else(|| panic!("{error:?}"));
     let all = [
@@ -101,7 +103,8 @@ fn of_postgres_lose_nothing_in_scans_and_builds() {
     let mut client = cluster.connect();
     let build = "CREATE INDEX other ON items USING walia_hnsw ((embed(id)::vecf32(32)) vecf32_l2_ops)";
     let build_btree = "CREATE INDEX other ON items ((embed(id)::vecf32(32)))";
-    // The index calls the function to tell the order of rows that its own vectors leave open; without it the sort does.
+    // The index calls the function to tell the order of rows that its own vectors leave open; without it the
+    // sort does.
     let scan =
         "SELECT id FROM items ORDER BY embed(id)::vecf32(32) <-> array_fill(0.3, ARRAY[32])::vecf32 LIMIT 5";
     let federated =

@@ -1,5 +1,5 @@
-//! What EXPLAIN shows of index scans that no custom scan leads, and of insertions, where Postgres lets an extension
-//! show it.
+//! What EXPLAIN shows of index scans that no custom scan leads, and of insertions, where Postgres lets an
+//! extension show it.
 
 use postgres::{Client, SimpleQueryMessage};
 

@@ -1,4 +1,5 @@
-//! Random queries over many tables whose indexes are searched as one, compared with the same queries without indexes.
+//! Random queries over many tables whose indexes are searched as one, compared with the same queries without
+//! indexes.
 
 use std::collections::{HashMap, HashSet};
 
@@ -215,8 +216,8 @@ fn rows(client: &mut Client, query: &str) -> Vec<Row> {
     messages.iter().filter_map(row).collect()
 }
 
-/// Compares random queries. A search that keeps enough candidates must find exactly what a sort gives, others nearly all of
-/// it; and nobody may find a row that should not be there, or one twice.
+/// Compares random queries. A search that keeps enough candidates must find exactly what a sort gives, others
+/// nearly all of it; and nobody may find a row that should not be there, or one twice.
 fn compare(queries: usize, seed: u64) {
     let cluster = Cluster::start(&[]);
     let mut client = cluster.connect();

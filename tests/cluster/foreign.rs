@@ -1,4 +1,5 @@
-//! One search over several servers: tables elsewhere through postgres_fdw, as docs/PARTITIONS.md describes it.
+//! One search over several servers: tables elsewhere through postgres_fdw, as docs/PARTITIONS.md describes
+//! it.
 
 use std::collections::HashSet;
 

@@ -1,5 +1,5 @@
-//! Indexes that released versions wrote, below `tests/golden/`: the library of today uses them, under the objects that those
-//! versions' scripts made and under its own.
+//! Indexes that released versions wrote, below `tests/golden/`: the library of today uses them, under the
+//! objects that those versions' scripts made and under its own.
 //!
 //! `tables.sql` makes the tables, and indexes, which the test then replaces by the archive's files.
 
@@ -15,7 +15,8 @@ use crate::server::{Cluster, run, run_as_server_user};
 const PAGE: usize = 8192;
 /// Of a page's header: its LSN and its checksum, which mean nothing in another cluster.
 const LSN_AND_CHECKSUM: std::ops::Range<usize> = 0..10;
-/// More than the cluster that wrote the archive had used up: transaction numbers in its indexes are in the past.
+/// More than the cluster that wrote the archive had used up: transaction numbers in its indexes are in the
+/// past.
 const TRANSACTIONS: usize = 5000;
 
 /// The versions whose indexes are kept.
@@ -50,7 +51,8 @@ fn held(version: &str) -> &'static str {
     }
 }
 
-/// A cluster with the objects and tables of a version; `None` where these are of pgvector's types and the server lacks it.
+/// A cluster with the objects and tables of a version; `None` where these are of pgvector's types and the
+/// server lacks it.
 fn cluster_with_tables(version: &str) -> Option<Cluster> {
     let cluster = Cluster::start(&["autovacuum = off"]);
     let mut client = cluster.connect();
@@ -116,7 +118,8 @@ fn assert_usable(client: &mut Client, indexes: &[(String, String, PathBuf)]) {
         by_index(client, true);
         let dimensions: i32 =
             client.query_one("SELECT dimensions FROM walia_info('items_v')", &[]).unwrap().get(0);
-        // All rows of one vector go at last: a vacuum that finds a dead node links those to which the insertions left no path.
+        // All rows of one vector go at last: a vacuum that finds a dead node links those to which the
+        // insertions left no path.
         client
             .batch_execute(&format!(
                 "INSERT INTO items SELECT max(id) + i, numbers(2000 + max(id)::int + i, {dimensions})
@@ -186,7 +189,8 @@ fn indexes_of_released_versions_are_used() {
     }
 }
 
-/// Writes the archive of the version that is about to be released, from the `tables.sql` that lies in its directory.
+/// Writes the archive of the version that is about to be released, from the `tables.sql` that lies in its
+/// directory.
 #[test]
 #[ignore = "writes tests/golden/: make golden"]
 fn write_golden() {

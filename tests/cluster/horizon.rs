@@ -1,4 +1,5 @@
-//! Transaction numbers and snapshots: VACUUM takes none, waits for none, and removes nothing under a scan that goes on.
+//! Transaction numbers and snapshots: VACUUM takes none, waits for none, and removes nothing under a scan
+//! that goes on.
 
 use std::fs;
 use std::thread;
@@ -71,8 +72,8 @@ fn a_long_vacuum_holds_nothing_back() {
     assert_sound(&mut client);
 }
 
-/// Where the cluster gives no more transaction numbers, VACUUM must work: it is what helps. A table that is as old as that is
-/// vacuumed without its indexes.
+/// Where the cluster gives no more transaction numbers, VACUUM must work: it is what helps. A table that is
+/// as old as that is vacuumed without its indexes.
 #[test]
 fn vacuum_past_the_stop_limit() {
     let cluster = Cluster::start(&["autovacuum = off", "client_min_messages = error"]);
@@ -107,7 +108,8 @@ fn vacuum_past_the_stop_limit() {
     assert_complete(&mut client, "<->");
     client.batch_execute("SELECT walia_repair('items_v')").unwrap();
 
-    // The first one, by whomever, makes the table young without its indexes; the next one removes from them what is dead.
+    // The first one, by whomever, makes the table young without its indexes; the next one removes from them
+    // what is dead.
     (0..2).for_each(|_| client.batch_execute("VACUUM old_items").unwrap());
     let log = cluster.log();
     assert!(
@@ -121,8 +123,8 @@ fn vacuum_past_the_stop_limit() {
 mod soak {
     use super::*;
 
-    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. A scan by that must fail,
-    /// also where nothing leads it to a page of the table. Postgres counts in minutes.
+    /// Up to Postgres 16, `old_snapshot_threshold` lets VACUUM remove what an old snapshot still sees. A scan
+    /// by that must fail, also where nothing leads it to a page of the table. Postgres counts in minutes.
     #[test]
     #[ignore = "long: make soak"]
     fn a_snapshot_that_is_too_old() {

@@ -12,13 +12,15 @@ use crate::server::Cluster;
 const CONTEXTS: i64 = 256 << 10;
 /// Bytes that the process may take by chance,.
 const PROCESS: i64 = 3 << 20;
-/// pgrx 0.18.1 forgets the name of the message catalog, a string, with every ERROR of Postgres that passes through it.
+/// pgrx 0.18.1 forgets the name of the message catalog, a string, with every ERROR of Postgres that passes
+/// through it.
 const ERROR_OF_POSTGRES: i64 = 32;
 
 const VECTOR: &str =
     "ARRAY(SELECT sin(i * 1.7 + d * i * 0.37)::real FROM generate_series(1, 32) AS d)::vecf32(32)";
 
-/// Tables with an index of each kind: `whole`, `lossy`, `computed` (which needs an expression for a row's vector) and `parted`.
+/// Tables with an index of each kind: `whole`, `lossy`, `computed` (which needs an expression for a row's
+/// vector) and `parted`.
 fn prepare() -> Cluster {
     let cluster = Cluster::start(&["autovacuum = off", "max_parallel_workers_per_gather = 0", "jit = off"]);
     let mut client = cluster.connect();
@@ -74,7 +76,8 @@ fn size(client: &mut Client) -> [i64; 2] {
     [number(client, "SELECT sum(total_bytes)::bigint FROM pg_backend_memory_contexts"), kilobytes << 10]
 }
 
-/// Fails if more of the same takes more memory that stays. `repeat` is given how often; each time, `allowed` bytes are.
+/// Fails if more of the same takes more memory that stays. `repeat` is given how often; each time, `allowed`
+/// bytes are.
 fn assert_constant(
     client: &mut Client,
     what: &str,
@@ -101,7 +104,8 @@ fn of_rescans_is_given_back() {
     by_index(&mut client, true);
     for (table, node) in TABLES {
         let rescans = |times: i64| {
-            // What is asked for last is answered when the scan has been begun for the last time, and has not been ended.
+            // What is asked for last is answered when the scan has been begun for the last time, and has not
+            // been ended.
             format!(
                 "SELECT (SELECT sum(total_bytes) FROM pg_backend_memory_contexts)::bigint + 0 * count(s.id)
                  FROM (SELECT generate_series(1, {times}) AS g) AS queries, LATERAL ({}) AS s",

@@ -7,8 +7,8 @@ use postgres::{Client, NoTls};
 
 use crate::server::{Cluster, run_as_server_user};
 
-/// Every type, operator class and option; expressions, a predicate, partitions, a domain; settings that belong to a function
-/// and to the database.
+/// Every type, operator class and option; expressions, a predicate, partitions, a domain; settings that
+/// belong to a function and to the database.
 const OBJECTS: &str = "
 CREATE EXTENSION walia;
 CREATE DOMAIN three AS vecf32(3);
@@ -99,7 +99,8 @@ fn contents(client: &mut Client) -> Vec<String> {
     contents
 }
 
-/// Fails where anything is wrong with an index; then changes the tables, vacuums, and builds the indexes anew.
+/// Fails where anything is wrong with an index; then changes the tables, vacuums, and builds the indexes
+/// anew.
 fn assert_usable(client: &mut Client) {
     let checks = "SELECT format('%s: %s: %s', indexes.oid::regclass, severity, finding)
                   FROM (SELECT pg_class.oid FROM pg_class JOIN pg_am ON pg_am.oid = relam
@@ -234,8 +235,9 @@ fn pg_upgrade_takes_indexes_over() {
         let before = contents(&mut client);
         client.batch_execute("CHECKPOINT").unwrap();
         let old_files = files(&mut client, &old);
-        // From 15.20 on, minor releases of the old server keep versions of columns, for the sake of composite values, in an option
-        // that earlier minor releases of the new server refuse, whoever's the table is. There are no such values here.
+        // From 15.20 on, minor releases of the old server keep versions of columns, for the sake of composite
+        // values, in an option that earlier minor releases of the new server refuse, whoever's the table is.
+        // There are no such values here.
         let versions = "UPDATE pg_attribute SET attoptions = NULL WHERE attoptions::text LIKE '%pg_attver=%'";
         client.batch_execute(versions).unwrap();
         drop(client);

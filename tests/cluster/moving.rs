@@ -46,8 +46,8 @@ fn plan(client: &mut Client, query: &str) -> String {
     lines.iter().map(|row| row.get::<_, String>(0) + "\n").collect()
 }
 
-/// Fails unless the index gives what a sequential scan does: all rows, as far away, and in order but for what pgvector
-/// rounds. `query` has the columns id and distance, and no order.
+/// Fails unless the index gives what a sequential scan does: all rows, as far away, and in order but for what
+/// pgvector rounds. `query` has the columns id and distance, and no order.
 fn assert_same(client: &mut Client, query: &str, index: &str) {
     let ordered = format!("{query} ORDER BY distance");
     by_index(client, false);
@@ -95,7 +95,8 @@ fn every_class_gives_what_pgvector_gives() {
         for operator in operators {
             let distance = format!("SELECT id, {column} {operator} {query} AS distance FROM items");
             assert_same(&mut client, &distance, "moved");
-            // Bounds that are the distance of a row: pgvector's, which the index does not compute to the last bit.
+            // Bounds that are the distance of a row: pgvector's, which the index does not compute to the last
+            // bit.
             for id in [17, 400, 1999] {
                 let bound = format!("(SELECT {column} {operator} {query} FROM items WHERE id = {id})");
                 assert_same(

@@ -1,5 +1,6 @@
-//! The order of a scan serves ORDER BY, and nothing that needs rows with equal distances side by side: grouping, DISTINCT, windows,
-//! merge joins and set operations give the same rows with an index as without, whatever plans are forced.
+//! The order of a scan serves ORDER BY, and nothing that needs rows with equal distances side by side:
+//! grouping, DISTINCT, windows, merge joins and set operations give the same rows with an index as without,
+//! whatever plans are forced.
 
 use postgres::{Client, SimpleQueryMessage};
 
@@ -34,7 +35,8 @@ const SETTINGS: [&str; 7] = [
      SET parallel_tuple_cost = 0; SET min_parallel_table_scan_size = 0",
 ];
 
-/// `{t}` is the relation, `{d}` the distance, and `{near}` all rows from a subquery of its own that orders them.
+/// `{t}` is the relation, `{d}` the distance, and `{near}` all rows from a subquery of its own that orders
+/// them.
 const ROWS: [&str; 47] = [
     // Grouping.
     "SELECT {d}, count(*) FROM {t} GROUP BY {d}",

@@ -1,4 +1,5 @@
-//! One search over many tables by several processes: the same answer, however many they are, and whatever becomes of them.
+//! One search over many tables by several processes: the same answer, however many they are, and whatever
+//! becomes of them.
 
 use std::thread;
 use std::time::{Duration, Instant};
@@ -21,7 +22,8 @@ const ITEMS: &str = "
     CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops);
     ANALYZE items";
 
-/// A search of such small tables is not worth a worker, were it not for these. Conditions are otherwise tested by one process.
+/// A search of such small tables is not worth a worker, were it not for these. Conditions are otherwise
+/// tested by one process.
 const FAVOUR_WORKERS: &str = "
     SET enable_seqscan = off; SET enable_sort = off; SET jit = off; SET walia.ef_search = 1000;
     SET parallel_setup_cost = 0; SET parallel_tuple_cost = 0; SET max_parallel_workers_per_gather = 3;

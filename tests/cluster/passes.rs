@@ -1,4 +1,5 @@
-//! Linear passes, over an index that is larger than shared buffers: a scan to its end, the check, the statistics, VACUUM.
+//! Linear passes, over an index that is larger than shared buffers: a scan to its end, the check, the
+//! statistics, VACUUM.
 
 use postgres::Client;
 use postgres::error::SqlState;
@@ -48,7 +49,8 @@ fn read_all_pages_with_and_without_read_ahead() {
 /// From Postgres 17 on, pages that lie side by side are read together; 18 tells how many that were.
 #[test]
 fn read_several_pages_at_a_time() {
-    // A stream pins no more than its share of the buffers of all sessions that there may be: few buffers are too few.
+    // A stream pins no more than its share of the buffers of all sessions that there may be: few buffers are
+    // too few.
     let cluster = prepare("64MB");
     let mut client = cluster.connect();
     if number(&mut client, "SELECT current_setting('server_version_num')::bigint") < 180_000 {
@@ -63,7 +65,8 @@ fn read_several_pages_at_a_time() {
         client
             .batch_execute(&format!("SET walia.nearest_scan = off; SET walia.prefetch_depth = {depth}"))
             .unwrap();
-        // Without a query vector a scan is a pass, and nothing else but the rows of the table, a fifth of all pages.
+        // Without a query vector a scan is a pass, and nothing else but the rows of the table, a fifth of all
+        // pages.
         let scan = "SELECT id FROM items ORDER BY v <-> (SELECT NULL::vecf32) OFFSET 10000";
         assert_plan(&mut client, scan, true);
         client.batch_execute(scan).unwrap();

@@ -1,4 +1,5 @@
-//! Who may call the functions that take an index, what they answer for what is none, and that nobody waits for a lock in vain.
+//! Who may call the functions that take an index, what they answer for what is none, and that nobody waits
+//! for a lock in vain.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -282,8 +283,8 @@ fn settings_of_functions_are_for_everybody() {
         .unwrap();
     let create = "CREATE OR REPLACE FUNCTION nearest(query vecf32) RETURNS SETOF bigint STABLE LANGUAGE sql
                   SET walia.ef_search = 200 AS 'SELECT id FROM items ORDER BY v <-> query LIMIT 3'";
-    // Without walia in the session: its settings are not known yet, and since 15 those are not for everybody. The types of the
-    // function's arguments do not load the library.
+    // Without walia in the session: its settings are not known yet, and since 15 those are not for everybody.
+    // The types of the function's arguments do not load the library.
     let refused = cluster.connect_as("nobody", "postgres").batch_execute(create);
     assert_eq!(refused.is_err(), version >= 150_000, "{refused:?}");
     // Whatever calls one of walia's functions loads it.

@@ -1,5 +1,5 @@
-//! Recall through SQL on ten thousand small vectors: after builds, concurrent inserts, deletes with vacuum, and with
-//! many equal vectors, for both types and all operators.
+//! Recall through SQL on ten thousand small vectors: after builds, concurrent inserts, deletes with vacuum,
+//! and with many equal vectors, for both types and all operators.
 
 use std::collections::HashSet;
 use std::thread;
@@ -13,8 +13,8 @@ const ROWS: usize = 10_000;
 const LIMIT: usize = 20;
 const TYPES: [&str; 2] = ["vecf32", "vecf16"];
 
-/// An operator, the stem of its operator class, and the least recall. Random vectors of three dimensions have few nearest
-/// ones by inner product, to which few links lead.
+/// An operator, the stem of its operator class, and the least recall. Random vectors of three dimensions have
+/// few nearest ones by inner product, to which few links lead.
 const OPERATORS: [(&str, &str, f64); 4] =
     [("<->", "l2", 0.99), ("<#>", "ip", 0.97), ("<~>", "cosine", 0.99), ("<+>", "l1", 0.99)];
 
@@ -155,7 +155,8 @@ fn with_many_equal_vectors() {
     }
 }
 
-/// Vectors far from the origin need the column's precision, and one far outlier takes nothing from the others' codes.
+/// Vectors far from the origin need the column's precision, and one far outlier takes nothing from the
+/// others' codes.
 #[test]
 fn of_vectors_far_from_the_origin_or_beside_an_outlier() {
     let cluster = Cluster::start(&[]);

@@ -17,8 +17,8 @@ pub fn assert_plan(client: &mut Client, query: &str, index: bool) {
     assert_eq!(plan.iter().any(|line| line.contains("Index Scan")), index, "{plan:#?}");
 }
 
-/// Fails unless a scan of `items (id, v)` by the index, run to its end, gives every row once and with the distance
-/// that a sequential scan gives.
+/// Fails unless a scan of `items (id, v)` by the index, run to its end, gives every row once and with the
+/// distance that a sequential scan gives.
 pub fn assert_complete(client: &mut Client, operator: &str) {
     let query =
         format!("SELECT id, v {operator} (SELECT v FROM items ORDER BY id LIMIT 1) AS distance FROM items");
@@ -47,8 +47,8 @@ pub fn assert_repairable(client: &mut Client) {
     assert!(findings.is_empty(), "{} findings: {:#?}", findings.len(), &findings[..findings.len().min(10)]);
 }
 
-/// Fails unless the indexes of `items` are sound and hold all of its rows. What costs recall or space only is no failure: a crash, and a change that
-/// is at work, leave such things.
+/// Fails unless the indexes of `items` are sound and hold all of its rows. What costs recall or space only is
+/// no failure: a crash, and a change that is at work, leave such things.
 pub fn assert_sound(client: &mut Client) {
     let query = "SELECT format('%s: block %s, slot %s: %s', indexrelid::regclass, block, slot, finding)
                  FROM (SELECT indexrelid FROM pg_index JOIN pg_class ON pg_class.oid = indexrelid

@@ -1,7 +1,7 @@
 //! A private Postgres cluster for one test, its standby, and the ways to end it.
 //!
-//! Imports nothing of the other files. Commands run as the account that `WALIA_TEST_USER` names (`uid:gid`), since
-//! Postgres refuses to run as root; without it they run directly.
+//! Imports nothing of the other files. Commands run as the account that `WALIA_TEST_USER` names (`uid:gid`),
+//! since Postgres refuses to run as root; without it they run directly.
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use std::{env, fs, thread};
 
 use postgres::{Client, NoTls};
 
-/// Settings of every cluster. What a killed server has written survives in the kernel, so that nothing need be synced.
+/// Settings of every cluster. What a killed server has written survives in the kernel, so that nothing need
+/// be synced.
 const SETTINGS: &str = "\
 listen_addresses = ''
 fsync = off
@@ -22,7 +23,8 @@ max_connections = 40
 log_line_prefix = '%m [%p] '
 ";
 
-/// A running server and its data. Dropping it stops the server and removes the files, except when the test failed.
+/// A running server and its data. Dropping it stops the server and removes the files, except when the test
+/// failed.
 pub struct Cluster {
     home: PathBuf,
     sockets: PathBuf,
@@ -54,7 +56,8 @@ impl Cluster {
         cluster
     }
 
-    /// A streaming standby of this cluster, running and able to answer queries, with further lines of `postgresql.conf`.
+    /// A streaming standby of this cluster, running and able to answer queries, with further lines of
+    /// `postgresql.conf`.
     pub fn standby(&self, settings: &[&str]) -> Self {
         let standby = Self::prepare();
         run(program("pg_basebackup")
@@ -109,7 +112,8 @@ impl Cluster {
             .unwrap_or_else(|error| panic!("{role} cannot connect to {database}: {error}"))
     }
 
-    /// As [`Cluster::connect`], for a session whose notices are kept: of each the message, and a line with its detail.
+    /// As [`Cluster::connect`], for a session whose notices are kept: of each the message, and a line with
+    /// its detail.
     pub fn connect_with_notices(&self) -> (Client, Arc<Mutex<Vec<String>>>) {
         let notices = Arc::new(Mutex::new(Vec::new()));
         let kept = Arc::clone(&notices);
@@ -150,7 +154,8 @@ impl Cluster {
         }
     }
 
-    /// Starts the server again after [`Cluster::kill9`] or [`Cluster::stop`], and waits until it has recovered.
+    /// Starts the server again after [`Cluster::kill9`] or [`Cluster::stop`], and waits until it has
+    /// recovered.
     pub fn run(&self) {
         self.run_with(&[]);
     }

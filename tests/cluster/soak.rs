@@ -1,4 +1,5 @@
-//! Several sessions at once for a long time; afterwards the index is sound, complete, and as good as a new one.
+//! Several sessions at once for a long time; afterwards the index is sound, complete, and as good as a new
+//! one.
 
 use std::env;
 use std::thread;

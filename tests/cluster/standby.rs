@@ -64,10 +64,11 @@ fn follows_under_load_for_long() {
     follow(Duration::from_secs(seconds), false);
 }
 
-/// Long scans on a standby while its primary changes and vacuums what they read. With the standby's feedback, the primary
-/// keeps the rows that a scan sees, and no scan fails for them; without, Postgres may cancel it, but no row is wrong. Feedback
-/// does not spare a scan of any kind the conflict with replay that must prune the very page of the table that the executor holds
-/// pinned: where replay is later than it may be, as in long runs on few processors, Postgres cancels that scan at once.
+/// Long scans on a standby while its primary changes and vacuums what they read. With the standby's feedback,
+/// the primary keeps the rows that a scan sees, and no scan fails for them; without, Postgres may cancel it,
+/// but no row is wrong. Feedback does not spare a scan of any kind the conflict with replay that must prune
+/// the very page of the table that the executor holds pinned: where replay is later than it may be, as in
+/// long runs on few processors, Postgres cancels that scan at once.
 fn follow(time: Duration, feedback: bool) {
     let primary = Cluster::start(&["autovacuum = off", "wal_consistency_checking = 'generic'"]);
     let mut client = primary.connect();
@@ -100,7 +101,8 @@ fn follow(time: Duration, feedback: bool) {
                     match scan_slowly(&mut client, &workload::query(&mut numbers)) {
                         Ok(()) => {}
                         Err(error) => {
-                            // Where the conflict finds a session between two statements, Postgres ends the session.
+                            // Where the conflict finds a session between two statements, Postgres ends the
+                            // session.
                             let ended = client.is_closed();
                             let cancelled = error.code() == Some(&SqlState::T_R_SERIALIZATION_FAILURE);
                             assert!(cancelled || ended, "{error:?}");

@@ -1,6 +1,8 @@
-//! What others see between any two write units: a backend is held up at a stop point, and the server is killed, or others work.
+//! What others see between any two write units: a backend is held up at a stop point, and the server is
+//! killed, or others work.
 //!
-//! The schedules are those of core's tests (`core/tests/operations/interleaved.rs`), with Postgres's locks, buffers and WAL.
+//! The schedules are those of core's tests (`core/tests/operations/interleaved.rs`), with Postgres's locks,
+//! buffers and WAL.
 
 use std::thread;
 
@@ -29,13 +31,14 @@ const SCAN: &str =
     OFFSET 0) AS s";
 const QUERY: &str = "array_fill(0.4::real, ARRAY[2100])::vecf32";
 
-/// What a graph must not have when all is done: errors, links that lead nowhere or twice to one node, a wrong entry point. A vacuum
-/// beside an insertion leaves tuples that no node knows, and lists with few places nodes to which none leads: for the next vacuum.
+/// What a graph must not have when all is done: errors, links that lead nowhere or twice to one node, a wrong
+/// entry point. A vacuum beside an insertion leaves tuples that no node knows, and lists with few places
+/// nodes to which none leads: for the next vacuum.
 const UNWANTED: &str = "SELECT finding FROM walia_check('items_v', true)
     WHERE severity = 'error' OR finding ~ '^(link|stale|duplicate|entry|no entry)'";
 
-/// Sessions that wait at stop points as long as this one has their lock. Made inside of a scope of threads: when a test fails
-/// there, the scope waits for those threads, which can go on when this is dropped.
+/// Sessions that wait at stop points as long as this one has their lock. Made inside of a scope of threads:
+/// when a test fails there, the scope waits for those threads, which can go on when this is dropped.
 pub struct Stopper(Client);
 
 impl Stopper {
@@ -55,7 +58,8 @@ impl Stopper {
         self.0.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).unwrap();
     }
 
-    /// Lets the one that waits go on to its next stop point: it gets the lock before this session gets it again.
+    /// Lets the one that waits go on to its next stop point: it gets the lock before this session gets it
+    /// again.
     fn step(&mut self) {
         self.0.batch_execute(&format!("SELECT pg_advisory_unlock({LOCK})")).unwrap();
         self.hold();
@@ -138,7 +142,8 @@ fn assert_linked(client: &mut Client, schedule: &str) {
     assert!(unwanted.is_empty(), "{schedule}: {unwanted:?}");
 }
 
-/// Kills a server with a session at a stop point, all of whose WAL has been written, and looks at what recovers.
+/// Kills a server with a session at a stop point, all of whose WAL has been written, and looks at what
+/// recovers.
 fn crash(cluster: &Cluster, stopper: &mut Stopper) {
     stopper.0.batch_execute("SELECT pg_switch_wal()").unwrap();
     cluster.kill9();
@@ -229,7 +234,8 @@ fn a_build_that_joins_graphs() {
     }
 }
 
-/// A scan mends links that lead to tombstones: their nodes were removed between an insertion's search and its first link.
+/// A scan mends links that lead to tombstones: their nodes were removed between an insertion's search and its
+/// first link.
 ///
 /// With lists so short a walk may miss the new node, whatever it begins with: then all begins anew.
 #[test]
@@ -242,7 +248,8 @@ fn a_crash_while_a_scan_heals() {
             let mut stopper = Stopper::new(&cluster);
             scope.spawn(|| run_to(&cluster, "insert chosen, insert neighbour linked", insert));
             stopper.wait_for(1, "insert chosen");
-            // VACUUM passes by a page of the table that is just being written: then neighbours that were chosen may be left.
+            // VACUUM passes by a page of the table that is just being written: then neighbours that were
+            // chosen may be left.
             let removed = "SELECT heap_tids = (SELECT count(v) FROM items) FROM walia_info('items_v')";
             wait_until("all nodes have been removed", || {
                 client.batch_execute("VACUUM items").unwrap();
@@ -267,8 +274,9 @@ fn a_crash_while_a_scan_heals() {
     assert!(crashed, "no scan has mended a list");
 }
 
-/// Rows are inserted and found, and what may be removed is, while a command waits at any of its stop points. Afterwards no link
-/// is stale or there twice, none leads to a tombstone, and the entry point is a live node of the highest level.
+/// Rows are inserted and found, and what may be removed is, while a command waits at any of its stop points.
+/// Afterwards no link is stale or there twice, none leads to a tombstone, and the entry point is a live node
+/// of the highest level.
 #[test]
 fn others_at_work() {
     let cluster = start();

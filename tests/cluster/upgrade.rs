@@ -1,4 +1,5 @@
-//! A library over the script of another version: nothing dies of it, and ALTER EXTENSION gives what a fresh install gives.
+//! A library over the script of another version: nothing dies of it, and ALTER EXTENSION gives what a fresh
+//! install gives.
 
 use postgres::Client;
 use postgres::error::SqlState;
@@ -6,7 +7,8 @@ use postgres::error::SqlState;
 use crate::scan::assert_complete;
 use crate::server::Cluster;
 
-/// All objects of the database that a user or an extension has made, by identity and without an OID, a line each.
+/// All objects of the database that a user or an extension has made, by identity and without an OID, a line
+/// each.
 const OBJECTS: &str = "
 WITH objects (class, identity, contents) AS (
     SELECT 'pg_proc', p.oid::regprocedure::text, to_jsonb(p) - '{oid,prorettype,proargtypes,proallargtypes}'::text[]

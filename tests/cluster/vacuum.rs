@@ -82,7 +82,8 @@ fn in_parallel() {
     assert_repairable(&mut client);
 }
 
-/// With the least maintenance_work_mem there is: of the tombstones, those that fit are dealt with before others are made.
+/// With the least maintenance_work_mem there is: of the tombstones, those that fit are dealt with before
+/// others are made.
 #[test]
 fn in_little_memory() {
     let cluster = Cluster::start(&["autovacuum = off"]);
@@ -102,8 +103,8 @@ fn in_little_memory() {
     assert!(recall > 0.98, "{recall}");
 }
 
-/// The first transaction after VACUUM takes the places of the rows that are gone; while somebody may still look at them, new pages
-/// are taken, and the places stay for later.
+/// The first transaction after VACUUM takes the places of the rows that are gone; while somebody may still
+/// look at them, new pages are taken, and the places stay for later.
 #[test]
 fn gives_space_back() {
     // In one tuple, a page each, and apart from the node.

@@ -1,4 +1,5 @@
-//! Which way a search under a condition takes, where ranking all rows that pass seems to cost less than the walk.
+//! Which way a search under a condition takes, where ranking all rows that pass seems to cost less than the
+//! walk.
 
 use crate::conditions::{plan, rows, set_index};
 use crate::server::Cluster;

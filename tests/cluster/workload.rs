@@ -19,14 +19,15 @@ const ROWS: usize = 2000;
 /// Rows that a search asks for.
 const LIMIT: i64 = 10;
 
-/// Distances of a session's ten nearest rows, by the codes of `items_codes` and from all of its rows. No index serves this
-/// distance but that one.
+/// Distances of a session's ten nearest rows, by the codes of `items_codes` and from all of its rows. No
+/// index serves this distance but that one.
 const RANKING: &str = "
     SELECT ARRAY(SELECT v <~> $2::text::vecf32 FROM items WHERE session = $1 ORDER BY v <~> $2::text::vecf32 LIMIT 10),
         ARRAY(SELECT d FROM (SELECT v <~> $2::text::vecf32 FROM items WHERE session = $1 OFFSET 0) AS s (d) ORDER BY d LIMIT 10)";
 
-/// Creates walia and the table `items`, whose indexes `items_v` and `items_codes` the sessions use. Some vectors are NULL, and some equal. The first
-/// rows, which no session changes, give the index the centroid that a new one would have.
+/// Creates walia and the table `items`, whose indexes `items_v` and `items_codes` the sessions use. Some
+/// vectors are NULL, and some equal. The first rows, which no session changes, give the index the centroid
+/// that a new one would have.
 pub fn prepare(client: &mut Client) {
     client
         .batch_execute(&format!(
@@ -44,8 +45,9 @@ pub fn prepare(client: &mut Client) {
         .unwrap();
 }
 
-/// Works in one session as long as `goes_on` says; gives the number of rows changed and of searches. The session's number and
-/// the seed decide what it does. It changes rows of its own, so that no session waits for another's lock.
+/// Works in one session as long as `goes_on` says; gives the number of rows changed and of searches. The
+/// session's number and the seed decide what it does. It changes rows of its own, so that no session waits
+/// for another's lock.
 pub fn work(cluster: &Cluster, session: i32, seed: u64, goes_on: impl Fn() -> bool) -> Result<u64, Error> {
     let mut session = Session::begin(cluster.connect(), session, seed)?;
     let mut operations = 0;

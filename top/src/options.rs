@@ -11,8 +11,8 @@ use postgres::Config;
 #[derive(Debug, Parser)]
 #[command(name = "walia-top", version)]
 pub struct Options {
-    /// A connection string (postgresql://… or key=value …) or a database's name. What it leaves out is taken from PGHOST,
-    /// PGPORT, PGUSER, PGDATABASE, PGPASSWORD and PGPASSFILE, as psql does
+    /// A connection string (postgresql://… or key=value …) or a database's name. What it leaves out is taken
+    /// from PGHOST, PGPORT, PGUSER, PGDATABASE, PGPASSWORD and PGPASSFILE, as psql does
     pub connection: Option<String>,
     /// Show this index first
     #[arg(long, value_name = "NAME")]
@@ -102,7 +102,8 @@ fn default_host() -> String {
     directories.into_iter().find(has_socket).unwrap_or("localhost").into()
 }
 
-/// The password for a connection from a file of lines `host:port:database:role:password`, where `*` matches all.
+/// The password for a connection from a file of lines `host:port:database:role:password`, where `*` matches
+/// all.
 fn password(file: &str, config: &Config) -> Option<String> {
     use postgres::config::Host;
     let host = match config.get_hosts().first() {

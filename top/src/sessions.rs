@@ -18,7 +18,8 @@ use crate::queries;
 
 /// Milliseconds that a query may take that is asked all the time.
 const LIMIT_MS: u64 = 5000;
-/// Between two looks at the map at least, and this many times as long as a look took: looking takes a small share of a server.
+/// Between two looks at the map at least, and this many times as long as a look took: looking takes a small
+/// share of a server.
 const MAP_PAUSE: Duration = Duration::from_secs(2);
 const MAP_PAUSE_BY_LOOK: u32 = 20;
 /// Samples are of the pages themselves, and are taken more seldom.

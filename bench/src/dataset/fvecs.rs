@@ -1,4 +1,5 @@
-//! The `.fvecs` format: every vector is its number of dimensions (i32) and its elements (f32), all little-endian.
+//! The `.fvecs` format: every vector is its number of dimensions (i32) and its elements (f32), all
+//! little-endian.
 
 use std::io::Read;
 

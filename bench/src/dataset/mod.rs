@@ -1,7 +1,8 @@
-//! A dataset is a directory with a base file, a query file and, optionally, the exact neighbours (`truth.npy`).
+//! A dataset is a directory with a base file, a query file and, optionally, the exact neighbours
+//! (`truth.npy`).
 //!
-//! Files are found by a word of their name: `base.i8.npy`, `base.npy` and `sift_base.fvecs` are all base files. The id of
-//! a vector is its row.
+//! Files are found by a word of their name: `base.i8.npy`, `base.npy` and `sift_base.fvecs` are all base
+//! files. The id of a vector is its row.
 
 mod fvecs;
 mod npy;
@@ -92,7 +93,8 @@ impl Dataset {
         Ok(Self { name, base, queries, truth: (whole && truth.exists()).then_some(truth) })
     }
 
-    /// Rounds all vectors to what a 16-bit column keeps, so that recall tells of the index and not of the rounding.
+    /// Rounds all vectors to what a 16-bit column keeps, so that recall tells of the index and not of the
+    /// rounding.
     pub fn round_to_f16(&mut self) {
         if self.base.round_to_f16() | self.queries.round_to_f16() {
             self.truth = None;

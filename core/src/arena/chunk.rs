@@ -41,8 +41,8 @@ pub(super) struct Shape {
     /// Bytes of a vector; `None` where they are not of one length.
     vector_size: Option<usize>,
     code_size: usize,
-    /// Bytes between two codes: one that fits a cache line is in one, as searches wait for lines more than for
-    /// anything else.
+    /// Bytes between two codes: one that fits a cache line is in one, as searches wait for lines more than
+    /// for anything else.
     code_stride: usize,
     m: usize,
     /// Words of a neighbour list of layer 0.
@@ -107,8 +107,8 @@ impl Shape {
         Memory { whole: vector_size + spilled, spilled, fetched }
     }
 
-    /// Bytes of a whole chunk's vectors, of so many bytes on average, and of all the rest of it, as [`Chunk::new`]
-    /// takes them and upper lists grow.
+    /// Bytes of a whole chunk's vectors, of so many bytes on average, and of all the rest of it, as
+    /// [`Chunk::new`] takes them and upper lists grow.
     pub(super) fn chunk_memory(&self, vector_size: usize) -> (u64, u64) {
         let rows = self.rows();
         let lines = (rows * vector_size).div_ceil(size_of::<CacheLine>());
@@ -149,8 +149,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// A chunk with memory for `rows` rows, but for upper lists. The vectors' memory may come from another chunk
-    /// of as many rows.
+    /// A chunk with memory for `rows` rows, but for upper lists. The vectors' memory may come from another
+    /// chunk of as many rows.
     pub(super) fn new(
         rows: usize,
         vectors: Option<Vec<CacheLine>>,
@@ -219,8 +219,8 @@ impl Chunk {
         Ok(start..start + bytes)
     }
 
-    /// Gives back what vectors of any length have not used of their memory, which doubles as it grows; not where
-    /// there is none to copy them to.
+    /// Gives back what vectors of any length have not used of their memory, which doubles as it grows; not
+    /// where there is none to copy them to.
     pub(super) fn trim(&mut self, budget: &mut Budget) {
         let mut exact = Vec::new();
         let is_larger = self.vectors.capacity() > self.vectors.len();

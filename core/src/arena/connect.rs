@@ -52,8 +52,8 @@ pub(super) fn connect(arena: &Arena, mut poll: impl FnMut()) -> Result<()> {
     Ok(())
 }
 
-/// Links `node` to `neighbour` at this distance on layer 0, in the place of its furthest pruned neighbour where it has no
-/// room; returns the node displaced.
+/// Links `node` to `neighbour` at this distance on layer 0, in the place of its furthest pruned neighbour
+/// where it has no room; returns the node displaced.
 fn replace_last(arena: &Arena, node: u32, neighbour: u32, distance: f64) -> Option<u32> {
     let list = arena.list(node, 0);
     let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };

@@ -70,8 +70,8 @@ impl<'a> Model<'a> {
 
     /// Memory that the limit must leave at some moment of the build.
     fn peak(&self, contents: &Contents, spills: bool) -> u64 {
-        // What grows by doubling is there twice while it does. The last vector that is new, and the last row of
-        // a kind, may come at any time.
+        // What grows by doubling is there twice while it does. The last vector that is new, and the last row
+        // of a kind, may come at any time.
         let when = seen_capacity(contents.nodes) / 2;
         let seen = self.used(&contents.part(when as f64 / contents.nodes.max(1) as f64), spills)
             + seen_memory(contents.nodes);

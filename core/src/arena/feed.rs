@@ -178,7 +178,8 @@ impl<'a> Feeder<'a> {
         Ok(())
     }
 
-    /// Adds a node to the chunk that takes rows, and publishes that when it is full. One without a row is adopted.
+    /// Adds a node to the chunk that takes rows, and publishes that when it is full. One without a row is
+    /// adopted.
     pub(super) fn add(
         &mut self,
         seen: Seen,

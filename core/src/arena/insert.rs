@@ -144,8 +144,9 @@ impl Inserter {
 
     /// Offers `node` a neighbour, whose query measures it.
     ///
-    /// All distances are measured that estimates leave in doubt: in tight clusters far from the centroid, where neighbours differ by less
-    /// than estimates err, some nodes would be pruned from all lists in which a search could find them.
+    /// All distances are measured that estimates leave in doubt: in tight clusters far from the centroid,
+    /// where neighbours differ by less than estimates err, some nodes would be pruned from all lists in which
+    /// a search could find them.
     fn link(
         &self,
         node: u32,
@@ -174,8 +175,8 @@ impl Inserter {
     }
 }
 
-/// The mutexes guard no data of their own, or a list that is whole at any time, so that a panic leaves nothing
-/// half done behind them.
+/// The mutexes guard no data of their own, or a list that is whole at any time, so that a panic leaves
+/// nothing half done behind them.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

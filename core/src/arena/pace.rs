@@ -1,7 +1,7 @@
 //! How long insertions take in a graph of any size, from how long they took in a small one.
 
-/// The time of an insertion: it grows with the logarithm of the nodes that are there, by the longer search and
-/// by what finds no place in the processor's caches.
+/// The time of an insertion: it grows with the logarithm of the nodes that are there, by the longer search
+/// and by what finds no place in the processor's caches.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pace {
     /// Nodes of the graph that was measured.
@@ -18,8 +18,8 @@ impl Pace {
     const MOST: f64 = 0.25;
     const USUAL: f64 = 0.12;
 
-    /// From how many nodes a graph had at some moments, and the seconds since its beginning; `None` where there
-    /// was none.
+    /// From how many nodes a graph had at some moments, and the seconds since its beginning; `None` where
+    /// there was none.
     pub fn of(moments: &[(u32, f64)]) -> Option<Self> {
         // Each stretch says what an insertion took in its middle.
         let starts = [(0, 0.0)].into_iter().chain(moments.iter().copied());

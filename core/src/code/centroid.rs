@@ -95,8 +95,8 @@ impl Moments {
     }
 }
 
-/// A sample of the vectors that an index is to hold. Far outliers in it have no say: one of 10⁶ among thousands
-/// of length 1 would take the centroid away from all others, whose codes then tell nothing.
+/// A sample of the vectors that an index is to hold. Far outliers in it have no say: one of 10⁶ among
+/// thousands of length 1 would take the centroid away from all others, whose codes then tell nothing.
 pub struct Sample {
     parameters: Parameters,
     /// By the squared norm, a class for each factor of 64.
@@ -129,8 +129,8 @@ impl Sample {
         self.typical().mean()
     }
 
-    /// How much of a vector binary16 loses, some 2⁻¹² of its length, beside what vectors differ by: much where they
-    /// lie close together and far from the origin.
+    /// How much of a vector binary16 loses, some 2⁻¹² of its length, beside what vectors differ by: much
+    /// where they lie close together and far from the origin.
     pub fn lost_in_f16(&self) -> f64 {
         if self.classes.is_empty() {
             return 0.0;

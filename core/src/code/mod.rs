@@ -83,7 +83,8 @@ pub struct CodeParameters {
 }
 
 impl CodeParameters {
-    /// Whether codes can be made so: some metrics have none, and only some numbers of bits and dimensions will do.
+    /// Whether codes can be made so: some metrics have none, and only some numbers of bits and dimensions
+    /// will do.
     pub fn is_valid(&self) -> bool {
         self.metric.has_codes()
             && self.element.is_quantizable()

@@ -55,8 +55,8 @@ impl PayloadEncoding {
 
     /// Writes the payload of a vector: finite little-endian elements of the column's type.
     ///
-    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds the
-    /// vector's [`fingerprint`].
+    /// Two vectors have the same payload when they are equal, and else practically never: a lossy one holds
+    /// the vector's [`fingerprint`].
     pub fn encode(self, vector: &[u8], element: ElementType, payload: &mut [u8]) {
         let mut put =
             |start: usize, value: f32| payload[start..start + 4].copy_from_slice(&value.to_le_bytes());

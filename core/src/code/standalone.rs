@@ -1,19 +1,21 @@
-//! Codes that stand alone: values that say all that is needed to estimate the distance of their vector from a query,
-//! under any metric. The SQL type `veccode` holds them, and btree indexes carry them.
+//! Codes that stand alone: values that say all that is needed to estimate the distance of their vector from a
+//! query, under any metric. The SQL type `veccode` holds them, and btree indexes carry them.
 //!
-//! Codes beside links are relative to their index's centroid, and of one metric. These depend on the vector alone: the
-//! rotation's seed is the number of dimensions, the centroid zero. Without a centroid the three formulas of the module's
-//! page differ by factors only, so that a vector's norm and the factor of the vector divided by it serve all metrics:
+//! Codes beside links are relative to their index's centroid, and of one metric. These depend on the vector
+//! alone: the rotation's seed is the number of dimensions, the centroid zero. Without a centroid the three
+//! formulas of the module's page differ by factors only, so that a vector's norm and the factor of the vector
+//! divided by it serve all metrics:
 //!
 //! ```text
 //! ⟨o,q⟩ ≈ ‖o‖·f·⟨x,q⟩         f = ‖r‖²/⟨x,r⟩ for r = o/‖o‖
 //! ```
 //!
-//! L1 has no estimate of its own, as the rotation does not keep it: a code says how far a vector is in L2, and whoever
-//! ranks by L1 learns from the rows that he measures how the two go together.
+//! L1 has no estimate of its own, as the rotation does not keep it: a code says how far a vector is in L2,
+//! and whoever ranks by L1 learns from the rows that he measures how the two go together.
 //!
 //! # Bytes
-//! version (u8), bits (u8), dimensions (u16), norm (f32), −f (f32), packed levels; all little-endian. FORMAT.md has them.
+//! version (u8), bits (u8), dimensions (u16), norm (f32), −f (f32), packed levels; all little-endian.
+//! FORMAT.md has them.
 
 use super::{CodeParameters, CodeQuery, FACTORS_SIZE, Quantizer, packed_size, rotated_dimensions};
 use crate::types::{ElementType, Metric};
@@ -22,7 +24,8 @@ use crate::types::{ElementType, Metric};
 const VERSION: u8 = 1;
 /// Bytes before the packed levels.
 const HEADER: usize = 12;
-/// Bytes of levels at most: a btree's tuple has no more than a third of a page, and other columns want some of it.
+/// Bytes of levels at most: a btree's tuple has no more than a third of a page, and other columns want some
+/// of it.
 const MAX_PACKED_SIZE: usize = 1984;
 
 /// How such codes are made of vectors of so many dimensions and read for a metric; `bits` is 1, 2 or 4.
@@ -83,7 +86,8 @@ impl<'a> StandaloneCode<'a> {
     }
 }
 
-/// The code of a vector: little-endian elements. The quantizer is one of [`parameters`] for cosine, around zero.
+/// The code of a vector: little-endian elements. The quantizer is one of [`parameters`] for cosine, around
+/// zero.
 pub fn encode(quantizer: &Quantizer, vector: &[u8]) -> Vec<u8> {
     let CodeParameters { dimensions, element, bits, .. } = *quantizer.parameters();
     let mut elements = vec![0.0; dimensions];
@@ -117,7 +121,8 @@ pub struct StandaloneQuery {
     /// None where the query's own norm leaves no estimate.
     query: Option<CodeQuery>,
     parameters: CodeParameters,
-    /// Codes in the form that the query reads, one behind the other, and their places among all that were added.
+    /// Codes in the form that the query reads, one behind the other, and their places among all that were
+    /// added.
     codes: Vec<u8>,
     places: Vec<usize>,
     /// Of each that was added.

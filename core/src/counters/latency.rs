@@ -28,8 +28,8 @@ pub fn bound(bucket: usize) -> f64 {
     (1u64 << power) as f64 * (1.0 + (bucket % IN_POWER) as f64 / IN_POWER as f64)
 }
 
-/// The latency, in microseconds, that this share of all is below, evenly distributed within its bucket; `None`
-/// where nothing was counted. Of the last bucket it is the least.
+/// The latency, in microseconds, that this share of all is below, evenly distributed within its bucket;
+/// `None` where nothing was counted. Of the last bucket it is the least.
 pub fn quantile(counts: &[u64; BUCKETS], share: f64) -> Option<f64> {
     let all: u64 = counts.iter().sum();
     let rank = share * all as f64;

@@ -44,7 +44,8 @@ pub trait BuiltGraph {
         &[]
     }
 
-    /// The rows that hold a node's vector: at least one, but for nodes that were taken over from another graph.
+    /// The rows that hold a node's vector: at least one, but for nodes that were taken over from another
+    /// graph.
     fn heap_tids(&self, node: u32) -> impl Iterator<Item = HeapTid>;
 }
 

@@ -55,8 +55,8 @@ pub fn choose_neighbours<Store: NodeStore>(
     Ok(chosen)
 }
 
-/// Searches all layers that a node of `level` and the graph share, downwards. `see` is shown what was found on
-/// each, nearest first, and may take out what the search of the next layer shall not begin with.
+/// Searches all layers that a node of `level` and the graph share, downwards. `see` is shown what was found
+/// on each, nearest first, and may take out what the search of the next layer shall not begin with.
 pub fn search_layers<Store: NodeStore>(
     store: &Store,
     search: &mut LayerSearch<Store>,

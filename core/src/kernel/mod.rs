@@ -87,8 +87,8 @@ impl InstructionSet {
 }
 
 /// The greatest squared norm of an ordinary vector. By Cauchy and Schwarz no sum of products of two such
-/// vectors is greater. It leaves room for vectors that are known by a payload of less precision, whose squared
-/// norm may be half of theirs.
+/// vectors is greater. It leaves room for vectors that are known by a payload of less precision, whose
+/// squared norm may be half of theirs.
 const ORDINARY: f32 = f32::MAX / 16.0;
 
 /// A metric and an element type bound to the routines for this machine.
@@ -97,8 +97,8 @@ const ORDINARY: f32 = f32::MAX / 16.0;
 /// and builds on one machine agree on every comparison. Across instruction sets the last bits may differ:
 /// nothing of it goes to disk.
 ///
-/// Vectors need no alignment. Of two vectors of unequal length the shorter counts, unless they are sparse; the
-/// caller checks dimensions.
+/// Vectors need no alignment. Of two vectors of unequal length the shorter counts, unless they are sparse;
+/// the caller checks dimensions.
 #[derive(Clone, Copy, Debug)]
 pub struct Measure {
     metric: Metric,
@@ -178,8 +178,8 @@ impl Measure {
         Self { metric, kernel, prepared_kernel, halves_kernel }
     }
 
-    /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine and Jaccard, 0
-    /// otherwise.
+    /// What `distance_from` needs to know of a vector beforehand: its squared norm under cosine and Jaccard,
+    /// 0 otherwise.
     #[inline]
     pub fn prepare(&self, vector: &[u8]) -> f32 {
         match self.metric {
@@ -223,8 +223,8 @@ impl Measure {
     }
 
     /// As [`Measure::distance_from`] a vector whose elements are `halves` (IEEE 754 binary16), each rounded
-    /// to f32 after it was multiplied by `factor`; the same bits. Not of bits and sparse vectors, which are never
-    /// kept so: those have no number. Also gives [`Measure::squared_norm`] of that vector.
+    /// to f32 after it was multiplied by `factor`; the same bits. Not of bits and sparse vectors, which are
+    /// never kept so: those have no number. Also gives [`Measure::squared_norm`] of that vector.
     #[inline]
     pub fn distance_from_halves(
         &self,

@@ -1,8 +1,8 @@
 //! Distances between sparse vectors: elements are met in the order of their indices.
 //!
 //! Sums are f32, added up in that order, so that neither the order of the two vectors nor the instruction set
-//! matters. Which vector's next index is the lower cannot be foreseen: there is no branch on it. Blocks of indices
-//! compared with each other, and jumps ahead, were not worth their code.
+//! matters. Which vector's next index is the lower cannot be foreseen: there is no branch on it. Blocks of
+//! indices compared with each other, and jumps ahead, were not worth their code.
 
 use super::simd::{Kernel, Sums};
 use crate::types::Metric;
@@ -58,7 +58,8 @@ impl<'v> Meeting<'v> {
         [self.elements[0][self.at[0]], self.elements[1][self.at[1]]].map(f32::from_le_bytes)
     }
 
-    /// The element of the lower of two indices: a choice between places, where one between values would become a branch.
+    /// The element of the lower of two indices: a choice between places, where one between values would
+    /// become a branch.
     #[inline(always)]
     fn element_of_lower(&self, [a, b]: [u32; 2]) -> f32 {
         let places = [&self.elements[0][self.at[0]], &self.elements[1][self.at[1]]];

@@ -1,19 +1,20 @@
-//! Rows that a list of codes leads to, the nearest first: estimates of all, and measured distances of those that the
-//! estimates leave in doubt.
+//! Rows that a list of codes leads to, the nearest first: estimates of all, and measured distances of those
+//! that the estimates leave in doubt.
 //!
 //! # The rule
 //!
-//! Each entry of the list has the code of a row's vector. Let `least` be its estimate less z times the estimate's
-//! deviation. Rows are measured in the order of `least`, until that of the next row is no less than the distance of the
-//! last row that is wanted, among those that are visible and pass. z follows `ef_search` ([`deviations`]).
+//! Each entry of the list has the code of a row's vector. Let `least` be its estimate less z times the
+//! estimate's deviation. Rows are measured in the order of `least`, until that of the next row is no less
+//! than the distance of the last row that is wanted, among those that are visible and pass. z follows
+//! `ef_search` ([`deviations`]).
 //!
-//! Rows come sorted. A caller who wants more gets them by further rounds, each for as many again as all before; what such
-//! a round finds nearer than what was given already comes at the end, as the second run of a
-//! [`Scan`](crate::page::scan::Scan) does. Every row comes once.
+//! Rows come sorted. A caller who wants more gets them by further rounds, each for as many again as all
+//! before; what such a round finds nearer than what was given already comes at the end, as the second run of
+//! a [`Scan`](crate::page::scan::Scan) does. Every row comes once.
 //!
 //! # Memory
-//! Of a list that is longer than memory allows, only the first entries are kept; when these have been measured, the
-//! list is read again for the next.
+//! Of a list that is longer than memory allows, only the first entries are kept; when these have been
+//! measured, the list is read again for the next.
 //!
 //! May import `code` and `types`.
 
@@ -50,8 +51,8 @@ pub trait RankedTable {
     type Row;
     /// Says that rows on these blocks of the table are tested next.
     fn prefetch(&mut self, heap_blocks: &[u32]);
-    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Its distance, as SQL has it, is `None`
-    /// where that is NULL.
+    /// Reads a row; `None` where the snapshot does not see it or it does not pass. Its distance, as SQL has
+    /// it, is `None` where that is NULL.
     fn test(&mut self, heap_tid: HeapTid) -> Option<(Option<f64>, Self::Row)>;
     /// Bytes that a row takes.
     fn size(row: &Self::Row) -> usize;
@@ -75,8 +76,8 @@ pub struct RankOptions {
 }
 
 impl RankOptions {
-    /// Where a row is measured of whose distance a code says this, and the distance as SQL has it, as far as it is
-    /// estimated.
+    /// Where a row is measured of whose distance a code says this, and the distance as SQL has it, as far as
+    /// it is estimated.
     fn place(&self, said: Said) -> (Key, f32) {
         let (estimate, deviation) = match said {
             Said::Estimate(estimate, deviation) => (estimate, deviation),
@@ -118,8 +119,8 @@ impl RankStats {
     }
 }
 
-/// Deviations of an estimate that count as its error at a setting of `ef_search`: 2 at 64, half of one more where that is
-/// doubled.
+/// Deviations of an estimate that count as its error at a setting of `ef_search`: 2 at 64, half of one more
+/// where that is doubled.
 pub fn deviations(ef_search: usize) -> f64 {
     (2.0 + 0.5 * (ef_search as f64 / 64.0).log2()).max(0.0)
 }
@@ -274,8 +275,8 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
         radius.is_some_and(|radius| self.ratio.least(next, self.options.deviations).is_outside(radius))
     }
 
-    /// Whether the codes tell too little to go on in their order: the rows that are left are tested as they lie in the
-    /// table, which takes much less time for each.
+    /// Whether the codes tell too little to go on in their order: the rows that are left are tested as they
+    /// lie in the table, which takes much less time for each.
     fn is_hopeless(&self) -> bool {
         let left = self.candidates.len();
         left > 0 && self.tested >= HOPELESS.max(left / 2)

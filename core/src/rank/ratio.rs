@@ -13,7 +13,8 @@ pub(super) struct Ratio {
 impl Ratio {
     /// Rows that must be known. Before, L1 is only known to be no less than L2.
     const ENOUGH: f64 = 32.0;
-    /// What its own deviations count for: those that were measured are the ones whose estimates are too small.
+    /// What its own deviations count for: those that were measured are the ones whose estimates are too
+    /// small.
     const SELECTED: f64 = 1.5;
 
     /// A row whose L2 was estimated, and its L1.

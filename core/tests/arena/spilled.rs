@@ -71,7 +71,8 @@ pub fn coded(dimensions: usize, element: ElementType, metric: Metric) -> Paramet
     })
 }
 
-/// A graph as a search by measured distances sees it, whatever the arena keeps: it tells what links are worth.
+/// A graph as a search by measured distances sees it, whatever the arena keeps: it tells what links are
+/// worth.
 struct Measured<'a> {
     arena: &'a Arena,
     /// By node.

@@ -12,7 +12,8 @@ fn moments(metric: Metric, element: ElementType, vectors: &[Vec<f32>]) -> Moment
     moments
 }
 
-/// The mean of the squared norms of what codes keep: what a vector, or its direction, is besides its part along the centroid.
+/// The mean of the squared norms of what codes keep: what a vector, or its direction, is besides its part
+/// along the centroid.
 fn squared_rests(metric: Metric, centroid: &[f32], vectors: &[Vec<f32>]) -> f64 {
     let square = |vector: &Vec<f32>| {
         let norm = if metric == Metric::Cosine { product(vector, vector).sqrt() } else { 1.0 };
@@ -45,7 +46,8 @@ fn the_drift_is_by_how_much_rests_have_grown() {
             let grown = squared_rests(metric, &centroid, &vectors) / at_mean - 1.0;
             let drift = moments.drift(&centroid).unwrap();
             assert!(grown > 0.2, "{metric:?}: {grown}");
-            // The part along the direction of a centroid varies too, which the drift leaves out: by one of all dimensions.
+            // The part along the direction of a centroid varies too, which the drift leaves out: by one of
+            // all dimensions.
             assert!((drift / grown - 1.0).abs() < 0.15, "{metric:?}: {drift}, but {grown}");
         }
     }

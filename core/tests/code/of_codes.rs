@@ -4,7 +4,8 @@ use crate::vectors::{BITS, METRICS, bytes, centroid, distance, gaussian, paramet
 use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::types::{ElementType, Metric};
 
-/// Mean and standard deviation of the errors, in units of the deviations that the two codes claim as codes of a query.
+/// Mean and standard deviation of the errors, in units of the deviations that the two codes claim as codes of
+/// a query.
 fn normalized_errors(
     parameters: CodeParameters,
     centroid: &[f32],

@@ -38,7 +38,8 @@ fn round_trip(encoding: PayloadEncoding, element: ElementType, vector: &[u8]) ->
     (payload, decoded)
 }
 
-/// Whether the exact distance, with every instruction set, is within the bounds computed with every instruction set.
+/// Whether the exact distance, with every instruction set, is within the bounds computed with every
+/// instruction set.
 fn check_bounds(encoding: PayloadEncoding, element: ElementType, query: &[u8], vector: &[u8]) {
     let (payload, decoded) = round_trip(encoding, element, vector);
     let residual = encoding.residual(&payload);

@@ -1,4 +1,5 @@
-//! Estimates on real embeddings, where there are any: `$WALIA_DATA/minilm384`, by default `../shared/data` beside the checkout.
+//! Estimates on real embeddings, where there are any: `$WALIA_DATA/minilm384`, by default `../shared/data`
+//! beside the checkout.
 
 use crate::estimates::normalized_errors;
 use crate::vectors::{BITS, METRICS, centroid, distance, parameters};

@@ -49,7 +49,8 @@ fn decode(element: ElementType, bytes: &[u8]) -> Vec<f64> {
 /// A distance in double precision, and how far from it a sum in single precision may be.
 fn reference(metric: Metric, a: &[f64], b: &[f64]) -> (f64, f64) {
     let sum = |term: fn(f64, f64) -> f64| a.iter().zip(b).map(|(a, b)| term(*a, *b)).sum::<f64>();
-    // Each of at least 16 partial sums rounds once an element, and so does each term; joining them takes a few more.
+    // Each of at least 16 partial sums rounds once an element, and so does each term; joining them takes a
+    // few more.
     let rounding = (a.len() as f64 / 16.0 + 16.0) * f64::from(f32::EPSILON);
     let product = sum(|a, b| a * b);
     let products = sum(|a, b| (a * b).abs());

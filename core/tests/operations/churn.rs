@@ -93,7 +93,8 @@ fn sparse_rows_are_found_after_churn() {
     }
 }
 
-/// Small integers are distances of many rows at once, and under Jaccard a zero vector is as far from itself as from all others.
+/// Small integers are distances of many rows at once, and under Jaccard a zero vector is as far from itself
+/// as from all others.
 #[test]
 fn rows_of_bits_are_found_after_churn() {
     for metric in [Metric::Hamming, Metric::Jaccard] {
@@ -192,8 +193,8 @@ fn space_is_reused() {
     }
 }
 
-/// Of rows outside of the graph, and of those that share a node, any half goes again and again: what is left of the tuples that
-/// list them is put together, and their space serves others.
+/// Of rows outside of the graph, and of those that share a node, any half goes again and again: what is left
+/// of the tuples that list them is put together, and their space serves others.
 #[test]
 fn tuples_of_heap_tids_are_refilled() {
     // Where nodes are large, what is given up on a page is less than a node needs.
@@ -221,8 +222,8 @@ fn tuples_of_heap_tids_are_refilled() {
     }
 }
 
-/// Who inserts while an old snapshot is held finds no space, and takes none of it from those who come later. What lies apart
-/// from its node becomes free with the node's slot.
+/// Who inserts while an old snapshot is held finds no space, and takes none of it from those who come later.
+/// What lies apart from its node becomes free with the node's slot.
 #[test]
 fn space_waits_for_old_snapshots() {
     for dimensions in [64, 2500] {
@@ -290,8 +291,8 @@ fn an_old_snapshot_delays_reuse() {
     assert_eq!(statistics(&index).unwrap().tombstones, 0);
 }
 
-/// What was unlinked is free at once where nobody holds a snapshot, also when a later vacuum looks; otherwise when the
-/// snapshots of that moment are gone, whatever others there are.
+/// What was unlinked is free at once where nobody holds a snapshot, also when a later vacuum looks; otherwise
+/// when the snapshots of that moment are gone, whatever others there are.
 #[test]
 fn space_is_free_as_soon_as_nobody_looks() {
     let mut table = Table::new(MemoryStore::new(), parameters(64, Metric::L2));
@@ -355,7 +356,8 @@ fn the_graph_stays_good_when_most_rows_die() {
     }
 }
 
-/// What lies apart from the centroid is measured on pages as in RAM: rows that come to an empty index, live ones only.
+/// What lies apart from the centroid is measured on pages as in RAM: rows that come to an empty index, live
+/// ones only.
 #[test]
 fn an_index_that_was_empty_recommends_reindex() {
     for (dimensions, payload) in

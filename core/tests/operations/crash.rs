@@ -1,4 +1,5 @@
-//! A crash after any commit: what was committed reopens without an error, gives all rows, and is cleaned by a vacuum.
+//! A crash after any commit: what was committed reopens without an error, gives all rows, and is cleaned by a
+//! vacuum.
 
 use crate::table::{OPTIONS, Table, bytes, coded, parameters, sparse};
 use walia_core::page::scan::ScanOptions;

@@ -1,5 +1,5 @@
-//! Several indexes searched as one: nothing is lost or given twice, the merged runs are sorted, and searching together finds as
-//! much as searching each by itself for a part of the work.
+//! Several indexes searched as one: nothing is lost or given twice, the merged runs are sorted, and searching
+//! together finds as much as searching each by itself for a part of the work.
 
 use crate::table::{NotAsked, OPTIONS, RamSorter, Table, coded, exact_scan, parameters};
 use std::collections::BTreeSet;
@@ -38,7 +38,8 @@ fn walks<'s, 't>(
     scans.iter_mut().map(|scan| &mut scan.walk).collect()
 }
 
-/// What a merge of the scans of a federation gives: rows with the numbers of their tables, and where the second runs begin.
+/// What a merge of the scans of a federation gives: rows with the numbers of their tables, and where the
+/// second runs begin.
 struct Merged {
     rows: Vec<(usize, Hit)>,
     first_run: usize,
@@ -177,8 +178,8 @@ fn searching_together_finds_as_much_for_less() {
 /// Results that are looked for, much more than the share of each table.
 const WIDE: usize = 200;
 
-/// What several federations expand for one query and what they find, each of them with a part of the tables. They take part one after the
-/// other, and share a board, or not.
+/// What several federations expand for one query and what they find, each of them with a part of the tables.
+/// They take part one after the other, and share a board, or not.
 fn in_parts(tables: &[Table], query: &[u8], furthest: f64, share: bool) -> (usize, u64) {
     const PROCESSES: usize = 3;
     let options = ScanOptions { members: tables.len(), ef_search: WIDE, ..OPTIONS };

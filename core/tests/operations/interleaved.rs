@@ -14,7 +14,8 @@ use walia_core::page::vacuum::{bulk_delete, cleanup};
 use walia_core::page::{FreeSpace, Index, MemoryStore, Meta, Pages, Prefetch, WriteUnit, statistics};
 use walia_core::types::{Error, HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
-/// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may work.
+/// A store as one session uses it: before each of its reads and units, when it has nothing locked, others may
+/// work.
 pub struct Session<'s, Others> {
     store: &'s MemoryStore,
     /// What the others do before the read or unit of a number, counted from 0.
@@ -115,8 +116,8 @@ pub fn rows_that_share_a_vector(rows: usize) -> (Table, Vec<u8>, Vec<HeapTid>) {
     (table, vector, tids)
 }
 
-/// At every step of a scan, a vacuum takes tuples out of the chain that is read, or puts what is left of two into one, and
-/// inserts take their slots.
+/// At every step of a scan, a vacuum takes tuples out of the chain that is read, or puts what is left of two
+/// into one, and inserts take their slots.
 #[test]
 fn a_chain_is_read_while_it_changes() {
     // The newest of its tuples die, some from the middle, the oldest, and half of each.
@@ -150,7 +151,8 @@ fn a_chain_is_read_while_it_changes() {
     }
 }
 
-/// At every step of a scan, a vacuum puts what is left of several tuples of rows outside of the graph into one.
+/// At every step of a scan, a vacuum puts what is left of several tuples of rows outside of the graph into
+/// one.
 #[test]
 fn rows_aside_are_read_while_they_move() {
     for at in 0.. {
@@ -267,8 +269,8 @@ fn a_vacuum_beside_an_insertion_with_payloads_apart() {
     }
 }
 
-/// At every step of a vacuum that takes half of the rows, the entry point among them, a row is inserted. What died is not
-/// listed again, and no link is made twice.
+/// At every step of a vacuum that takes half of the rows, the entry point among them, a row is inserted. What
+/// died is not listed again, and no link is made twice.
 #[test]
 fn an_insertion_beside_a_vacuum() {
     for parameters in [parameters(8, Metric::L2), coded(24, Metric::Cosine, 4, PayloadEncoding::F16)] {

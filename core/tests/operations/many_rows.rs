@@ -1,4 +1,5 @@
-//! What nodes of many rows, and many nodes that are nearly equal, cost: counted in reads and units, for some and twice as many.
+//! What nodes of many rows, and many nodes that are nearly equal, cost: counted in reads and units, for some
+//! and twice as many.
 
 use crate::interleaved::{Session, rows_that_share_a_vector};
 use crate::table::{MEMORY, OPTIONS, RamSorter, Table, bytes, coded, exact_scan};
@@ -62,7 +63,8 @@ fn work_on_a_node_grows_with_its_rows() {
     }
 }
 
-/// Each time a scan is asked for a row, a vacuum has taken away the tuple that the last row was in and the one that comes next.
+/// Each time a scan is asked for a row, a vacuum has taken away the tuple that the last row was in and the
+/// one that comes next.
 #[test]
 fn a_scan_beside_vacuums_does_not_begin_again() {
     assert_linear("the scan", |rows| {
@@ -76,7 +78,8 @@ fn a_scan_beside_vacuums_does_not_begin_again() {
             assert!(seen.insert(hit.heap_tid), "{:?} was given twice", hit.heap_tid);
             others.remove(&hit.heap_tid);
             let place = tids.binary_search(&hit.heap_tid).unwrap();
-            // The first rows are in the node's own tuple. Some tuples in between stay, so that there is a way back.
+            // The first rows are in the node's own tuple. Some tuples in between stay, so that there is a way
+            // back.
             let inline = table.index().schema.layout.inline_tids;
             if place < inline || (place - inline) % 32 != 16 || (place - inline) / 32 % 4 == 0 {
                 continue;
@@ -111,7 +114,8 @@ fn rows_of_a_node_are_measured_once() {
     }
 }
 
-/// Vectors that differ in the last bits only have equal codes, and are at one estimated distance from everything.
+/// Vectors that differ in the last bits only have equal codes, and are at one estimated distance from
+/// everything.
 #[test]
 fn nearly_equal_vectors_do_not_widen_a_search() {
     for payload in [PayloadEncoding::Column, PayloadEncoding::F16] {

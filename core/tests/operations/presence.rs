@@ -1,5 +1,5 @@
-//! The marks of rows without a distance: no row is in an index that says there is none of its kind, and a vacuum that meets none
-//! says so.
+//! The marks of rows without a distance: no row is in an index that says there is none of its kind, and a
+//! vacuum that meets none says so.
 
 use crate::interleaved::Session;
 use crate::table::{MEMORY, OPTIONS, Table, Value, bytes, coded, parameters, sparse};
@@ -245,8 +245,8 @@ fn values(table: &Table) -> [Value; 3] {
     [None, vector(table, 0.0), vector(table, 2e19)]
 }
 
-/// At every step of a vacuum, or of a repair, a row without a distance is inserted: a vector of the graph, one outside of it, in a
-/// tuple that is there or is about to be removed, or in a new one.
+/// At every step of a vacuum, or of a repair, a row without a distance is inserted: a vector of the graph,
+/// one outside of it, in a tuple that is there or is about to be removed, or in a new one.
 #[test]
 fn an_insertion_beside_a_vacuum() {
     for parameters in
@@ -305,7 +305,8 @@ fn an_insertion_beside_a_vacuum() {
     }
 }
 
-/// At every step of an insertion a vacuum looks: what is not there yet when it ends must not be denied afterwards.
+/// At every step of an insertion a vacuum looks: what is not there yet when it ends must not be denied
+/// afterwards.
 #[test]
 fn a_vacuum_beside_an_insertion() {
     for parameters in

@@ -1,4 +1,5 @@
-//! A table as the tests of the page operations see it: rows with heap TIDs, an index on them, and what must hold.
+//! A table as the tests of the page operations see it: rows with heap TIDs, an index on them, and what must
+//! hold.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

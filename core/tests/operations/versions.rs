@@ -1,5 +1,6 @@
-//! A version that comes again: 65,536 tuples have been put on a page since a crash left a link that leads nowhere, and the last
-//! of them is in the very slot. The link then leads to a node that it was not made for, with the code of another beside it.
+//! A version that comes again: 65,536 tuples have been put on a page since a crash left a link that leads
+//! nowhere, and the last of them is in the very slot. The link then leads to a node that it was not made for,
+//! with the code of another beside it.
 
 use crate::interleaved::Session;
 use crate::repair::{change, nodes};
@@ -22,7 +23,8 @@ fn wrap(table: &Table, link: Link) {
     unit.commit().unwrap();
 }
 
-/// A table without the node that every third one still links to, whose slot is free and whose version comes next.
+/// A table without the node that every third one still links to, whose slot is free and whose version comes
+/// next.
 fn with_links_of_old(parameters: Parameters) -> (Table, Link) {
     let mut table = Table::new(MemoryStore::new(), Parameters { m: 2, m0: 6, ..parameters });
     for _ in 0..40 {
@@ -51,8 +53,9 @@ fn with_links_of_old(parameters: Parameters) -> (Table, Link) {
     (table, node)
 }
 
-/// While such a node is inserted, at every step, others scan, insert and vacuum. Whatever the link leads to, every row is given
-/// once, with its own distance. Vacuum and repair treat it as the link to a node that it is; only the code beside it stays.
+/// While such a node is inserted, at every step, others scan, insert and vacuum. Whatever the link leads to,
+/// every row is given once, with its own distance. Vacuum and repair treat it as the link to a node that it
+/// is; only the code beside it stays.
 #[test]
 fn a_version_that_comes_again() {
     for parameters in [

@@ -1,4 +1,5 @@
-//! Hand-made graphs for the tests of the pages: their links are not a search's, but every node can be reached.
+//! Hand-made graphs for the tests of the pages: their links are not a search's, but every node can be
+//! reached.
 
 use walia_core::code::{CodeParameters, Quantizer};
 use walia_core::graph::{BuiltGraph, EntryPoint};
@@ -71,7 +72,8 @@ impl TestGraph {
         }
     }
 
-    /// `count` nodes, every fourth of which is of level 1, and every sixteenth of level 2; each ninth has 40 rows.
+    /// `count` nodes, every fourth of which is of level 1, and every sixteenth of level 2; each ninth has 40
+    /// rows.
     pub fn regular(parameters: Parameters, count: u32) -> Self {
         let level = |node: u32| u8::from(node % 4 == 3) + u8::from(node % 16 == 15);
         let nodes: Vec<_> =
@@ -116,7 +118,8 @@ impl BuiltGraph for TestGraph {
         self.levels[node as usize]
     }
 
-    /// The next nodes of the layer in a circle, as many as there are places for; one place in five stays free.
+    /// The next nodes of the layer in a circle, as many as there are places for; one place in five stays
+    /// free.
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
         let count = self.len();
         let others = (1..count).map(move |step| (node + step) % count);

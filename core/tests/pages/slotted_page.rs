@@ -40,8 +40,8 @@ fn step() -> impl Strategy<Value = Step> {
 }
 
 proptest! {
-    /// Tuples keep their slots and bytes through removals and compaction; one is added exactly when it is said to fit; a
-    /// version is never given twice.
+    /// Tuples keep their slots and bytes through removals and compaction; one is added exactly when it is
+    /// said to fit; a version is never given twice.
     #[test]
     fn a_page_holds_what_was_put_on_it(steps in vec(step(), 1..300)) {
         let mut page = data_page();

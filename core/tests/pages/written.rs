@@ -1,4 +1,5 @@
-//! Built graphs on pages: what is written is found again, checks clean, and takes no more space than it should.
+//! Built graphs on pages: what is written is found again, checks clean, and takes no more space than it
+//! should.
 
 use crate::graphs::{TestGraph, parameters};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -300,8 +301,8 @@ fn a_built_arena_checks_clean() {
     assert_eq!(statistics(&index).unwrap().heap_tids, 3000);
 }
 
-/// Nodes a page of an index that keeps an element tuple (80 bytes and the vector) and a neighbour tuple (6 bytes a link and
-/// 4) for each node on a page with a special area of 8 bytes.
+/// Nodes a page of an index that keeps an element tuple (80 bytes and the vector) and a neighbour tuple (6
+/// bytes a link and 4) for each node on a page with a special area of 8 bytes.
 fn peer_nodes_per_page(vector_size: usize, m: usize) -> usize {
     let tuples = (80 + vector_size).next_multiple_of(8) + (4 + 12 * m).next_multiple_of(8);
     (8192 - 24 - 8) / (tuples + 8)

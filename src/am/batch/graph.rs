@@ -41,8 +41,8 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
         Graph { feeder: Feeder::new(settings, self.pool), file, adopted: Vec::new(), failure: None }
     }
 
-    /// A graph for so many rows that begins with the nodes of the index where there is room for them all. In the
-    /// file there is only beside rows that are a good part of the index.
+    /// A graph for so many rows that begins with the nodes of the index where there is room for them all. In
+    /// the file there is only beside rows that are a good part of the index.
     pub fn begin_with_index<'f>(
         &self,
         rows: usize,
@@ -70,8 +70,8 @@ impl<'p, 'i, Store: PageStore> Plan<'p, 'i, Store> {
     }
 }
 
-/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory; but for
-/// vectors where the rows are a good part of it.
+/// Whether a graph of so many rows should take over the index, and finds room in so many bytes of memory; but
+/// for vectors where the rows are a good part of it.
 pub fn has_room<Store: PageStore>(
     index: &Index<Store>,
     rows: usize,

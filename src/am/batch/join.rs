@@ -255,8 +255,8 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         Ok(())
     }
 
-    /// Builds graphs of as many rows as memory holds, and joins one after the other. The first begins with the
-    /// nodes of the index where memory holds these as well.
+    /// Builds graphs of as many rows as memory holds, and joins one after the other. The first begins with
+    /// the nodes of the index where memory holds these as well.
     fn by_graphs(
         &self,
         mut rows: Wanted,

@@ -26,7 +26,8 @@ const LEAST: u32 = 200;
 pub struct Measured {
     /// `None` where there was no vector.
     pub pace: Option<Pace>,
-    /// How many times longer an insertion takes once vectors are in a file; `None` where that was not measured.
+    /// How many times longer an insertion takes once vectors are in a file; `None` where that was not
+    /// measured.
     pub spilled: Option<f64>,
 }
 
@@ -49,7 +50,8 @@ impl Sampled {
         })
     }
 
-    /// What of the vectors stands for all; nothing of an index without codes, which is built without knowing it.
+    /// What of the vectors stands for all; nothing of an index without codes, which is built without knowing
+    /// it.
     pub fn sample(&self, parameters: &Parameters) -> Sample {
         let mut sample = Sample::new(parameters);
         if parameters.code_bits == 0 {

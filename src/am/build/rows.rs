@@ -1,5 +1,5 @@
-//! The rows of a build: into the arena as long as it has room, with vectors or without; then its graph goes to
-//! pages, and the next rows into another one.
+//! The rows of a build: into the arena as long as it has room, with vectors or without; then its graph goes
+//! to pages, and the next rows into another one.
 
 use std::time::{Duration, Instant};
 
@@ -199,8 +199,8 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit into
-    /// memory.
+    /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit
+    /// into memory.
     fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize) {
         let (whole, spilled) = wanted(self.table, nodes, vector_size, rows);
         let hint = match self.table.parameters.code_bits {
@@ -263,8 +263,8 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Rows that are done when so many of their nodes are inserted: those without a node of their own take no time, and
-/// are counted evenly among the others.
+/// Rows that are done when so many of their nodes are inserted: those without a node of their own take no
+/// time, and are counted evenly among the others.
 fn done(rows: u64, nodes: u32, inserted: u32) -> u64 {
     (rows as f64 * f64::from(inserted) / f64::from(nodes.max(1))) as u64
 }
@@ -275,8 +275,8 @@ fn poll(rows: u64) {
     check_for_interrupts();
 }
 
-/// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table has
-/// as many rows as it is thought to have, or more where so many have come already.
+/// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table
+/// has as many rows as it is thought to have, or more where so many have come already.
 fn wanted(table: &IndexedTable, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
     let rows = table.expected_rows().max(come as f64);
     let share = f64::from(nodes) / come.max(1) as f64;

@@ -166,8 +166,8 @@ impl Model {
     }
 }
 
-/// What a page costs where this part of all is read, as Postgres takes it for a bitmap heap scan: the more of a table are
-/// read, the less random is the way from one to the next.
+/// What a page costs where this part of all is read, as Postgres takes it for a bitmap heap scan: the more of
+/// a table are read, the less random is the way from one to the next.
 fn page_cost(random_page: f64, seq_page: f64, part: f64) -> f64 {
     random_page - (random_page - seq_page) * part.min(1.0).sqrt()
 }

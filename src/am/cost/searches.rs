@@ -1,4 +1,5 @@
-//! What searches cost that are not the scan of one index: many indexes as one, walks under conditions, rankings by codes.
+//! What searches cost that are not the scan of one index: many indexes as one, walks under conditions,
+//! rankings by codes.
 
 use pgrx::pg_sys;
 use walia_core::page::scan::{reach, share as results_of_each};
@@ -14,12 +15,13 @@ const EXPANSION: f64 = 0.2;
 /// With so many dimensions or more, of which Postgres does not know what they cost elsewhere, so much more.
 const EXPANSION_OF_MANY: f64 = 0.8;
 
-/// Where rows are ranked by codes: rows that are measured for each that is wanted, and besides, and what it costs to
-/// estimate one.
+/// Where rows are ranked by codes: rows that are measured for each that is wanted, and besides, and what it
+/// costs to estimate one.
 const MEASURED: f64 = 1.5;
 const MEASURED_BESIDES: f64 = 20.0;
 const ESTIMATE: f64 = 0.02;
-/// The share of all rows that is measured besides where there are few dimensions: this divided by their square.
+/// The share of all rows that is measured besides where there are few dimensions: this divided by their
+/// square.
 const FEW: f64 = 4.0;
 /// What beginning costs: a few dozen rows are better sorted.
 const RANKING: f64 = 8.0;
@@ -109,7 +111,8 @@ impl Walk {
         let expansions = expansions.clamp(1.0, model.tuples.max(1.0));
         let pages = model.pages_read(model.pages_asked_for(expansions));
         let computing = EXPANSION + EXPANSION_OF_MANY * (model.dimensions / MANY).min(1.0);
-        // What is compared is priced in one way: for an index's rows Postgres takes pages to be read at random.
+        // What is compared is priced in one way: for an index's rows Postgres takes pages to be read at
+        // random.
         let expansion = match beside {
             Beside::Index => PAGES_OF_EXPANSION * pages * model.page_cost(pages) / expansions + computing,
             Beside::Sequential => model.costs().0 / model.expansions(),
@@ -138,8 +141,9 @@ pub struct Ranking {
 }
 
 impl Ranking {
-    /// For a scan of an index that costs so much and gives this share of its entries, of whose rows so many pass, where so
-    /// many are wanted at first. Codes have so many bits a dimension; the dimensions may not be known.
+    /// For a scan of an index that costs so much and gives this share of its entries, of whose rows so many
+    /// pass, where so many are wanted at first. Codes have so many bits a dimension; the dimensions may not
+    /// be known.
     pub fn new(
         index: NodeRef<pg_sys::IndexOptInfo>,
         bits: u8,
@@ -173,8 +177,8 @@ impl Ranking {
     }
 }
 
-/// The cost before the first row, where this part of the rows costs so much: Postgres takes the costs in between for a
-/// straight line.
+/// The cost before the first row, where this part of the rows costs so much: Postgres takes the costs in
+/// between for a straight line.
 pub fn startup(first: f64, total: f64, part: f64) -> f64 {
     let part = part.min(0.99);
     ((first - total * part) / (1.0 - part)).clamp(0.0, first)

@@ -65,8 +65,8 @@ impl Explained {
     }
 }
 
-/// The text that EXPLAIN gives. Not by pgrx's functions: for a statement that is no SELECT they take a number of a
-/// transaction, which a standby has none of.
+/// The text that EXPLAIN gives. Not by pgrx's functions: for a statement that is no SELECT they take a number
+/// of a transaction, which a standby has none of.
 fn text_of(statement: &str) -> Option<String> {
     let statement = CString::new(statement).ok()?;
     // SAFETY: in a transaction; connected until the answer, of one row and column, has been copied.

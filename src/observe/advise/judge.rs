@@ -61,8 +61,8 @@ pub fn used(case: &Case, indexes: usize) -> Judged {
     Judged { index: None, reason, advice }
 }
 
-/// Why no index serves an ordering: the first reason that there is, those in the query before those in the indexes,
-/// and the cost last.
+/// Why no index serves an ordering: the first reason that there is, those in the query before those in the
+/// indexes, and the cost last.
 pub fn unused(case: &Case) -> Judged {
     let ordering = case.ordering;
     of_source(case)

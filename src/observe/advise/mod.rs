@@ -1,4 +1,5 @@
-//! `walia_advise(text)`: for each distance in an ORDER BY of a query, whether an index serves it, and why not.
+//! `walia_advise(text)`: for each distance in an ORDER BY of a query, whether an index serves it, and why
+//! not.
 //!
 //! The query is planned, by EXPLAIN and with the caller's rights, and never run.
 
@@ -76,8 +77,8 @@ fn advise(query: &str) -> Result<Vec<Advice>> {
     Ok(rows)
 }
 
-/// The indexes of an ordering's tables that a plan scans in its order. `is_only` says that no other ordering of the
-/// query is of one of these tables; otherwise what the plan shows of the order tells which is meant.
+/// The indexes of an ordering's tables that a plan scans in its order. `is_only` says that no other ordering
+/// of the query is of one of these tables; otherwise what the plan shows of the order tells which is meant.
 fn used(explained: &Explained, ordering: &Ordering, tables: &[Table], is_only: bool) -> Vec<String> {
     let bare = |text: &str| text.replace(['(', ')'], "");
     let mut used: Vec<String> = Vec::new();

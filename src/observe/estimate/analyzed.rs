@@ -8,7 +8,8 @@ use pgrx::{PgSqlErrorCode, pg_sys};
 use crate::am::column::Column;
 use crate::error::{Result, SqlError};
 
-/// A query that gives the key of an index for the rows that its predicate lets pass, as Postgres understands it.
+/// A query that gives the key of an index for the rows that its predicate lets pass, as Postgres understands
+/// it.
 pub struct Analyzed {
     /// Of the key.
     pub column: Column,
@@ -23,7 +24,8 @@ impl Analyzed {
     /// Its only table is to be this one.
     pub fn new(query: &str, table: pg_sys::Oid) -> Result<Self> {
         let text = CString::new(query).map_err(|_| invalid("the definition of the index has a zero byte"))?;
-        // SAFETY: prepares a statement, which is not run; what it is made of is copied into the caller's memory.
+        // SAFETY: prepares a statement, which is not run; what it is made of is copied into the caller's
+        // memory.
         let (query, column) = unsafe {
             let context = pg_sys::CurrentMemoryContext;
             pg_sys::SPI_connect();

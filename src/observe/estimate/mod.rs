@@ -41,8 +41,8 @@ export!("walia_build_estimate_wrapper": call(REGCLASSOID, TEXTOID, TEXTOID, TEXT
     call.datum(0).map_or_else(Vec::new, |_| without_row_security(|| walia_build_estimate(&Definition::new(
         call.oid(0), call.text(1), call.text(2), call.datum(3), call.text(4)).or_raise()))));
 
-/// Does something for which policies must not hide rows, as they hide none from CREATE INDEX: where the owner of
-/// a table has bound himself to them, Postgres says so in an ERROR.
+/// Does something for which policies must not hide rows, as they hide none from CREATE INDEX: where the owner
+/// of a table has bound himself to them, Postgres says so in an ERROR.
 fn without_row_security<T>(work: impl FnOnce() -> T) -> T {
     // SAFETY: a setting that any role may change, until the nesting ends; an ERROR ends it as well.
     let level = unsafe {

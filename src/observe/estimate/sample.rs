@@ -209,8 +209,8 @@ impl Seen {
         Table { contents, seconds_read: a_row * all / 2.0 }
     }
 
-    /// The share of vectors that are distinct: those seen, and by the rule of Chao (1984) those that were not, from how many
-    /// were seen once and twice.
+    /// The share of vectors that are distinct: those seen, and by the rule of Chao (1984) those that were
+    /// not, from how many were seen once and twice.
     fn distinct(&self, all: f64) -> f64 {
         let seen: f64 = self.copies.values().map(|copies| f64::from(copies.blocks)).sum();
         if seen == 0.0 {

@@ -10,14 +10,15 @@ const MANY: usize = 1024;
 /// One of so many pages is looked at.
 const SAMPLED: u32 = 4;
 
-/// How many entries a list of an index had of which most were alive when they were looked at: this session looks at
-/// longer lists of that index alone again. Rows that differ in length may crowd without being dead.
+/// How many entries a list of an index had of which most were alive when they were looked at: this session
+/// looks at longer lists of that index alone again. Rows that differ in length may crowd without being dead.
 static ALIVE: LazyLock<Mutex<HashMap<pg_sys::Oid, usize>>> = LazyLock::new(Mutex::default);
 
 /// How many entries lead to each page of a table, of a sample of its pages.
 ///
 /// Rows that are updated again and again leave an entry each time. Postgres empties the pages of what is dead
-/// when they are read, but for four bytes a row: hundreds of entries then lead to a page that has room for a few.
+/// when they are read, but for four bytes a row: hundreds of entries then lead to a page that has room for a
+/// few.
 #[derive(Default)]
 pub struct Crowd {
     entries: usize,
@@ -34,7 +35,8 @@ impl Crowd {
         }
     }
 
-    /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so many.
+    /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so
+    /// many.
     pub fn is_crowded(&self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
         let is_of_alive = || {
             let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);

@@ -26,8 +26,8 @@ use crate::plan::{callbacks, custom};
 use crate::store::error::relation_name;
 use crate::types::{RawVector, code_quantizer};
 
-/// Deviations that count as an estimate's error where rows beyond a radius are left out: none of those within is to be
-/// missed.
+/// Deviations that count as an estimate's error where rows beyond a radius are left out: none of those within
+/// is to be missed.
 const CERTAIN: f64 = 4.5;
 
 /// What belongs to the node while it is executed.
@@ -142,8 +142,8 @@ impl Execution {
             return None;
         }
         let Private { metric, element, bits, .. } = self.private;
-        // SAFETY: the planner has found that distances are from vectors; the value is there until the context of the
-        // expression is reset.
+        // SAFETY: the planner has found that distances are from vectors; the value is there until the context
+        // of the expression is reset.
         let vector = unsafe { RawVector::from_datum(value, element) };
         let quantizer = code_quantizer(vector.dimensions(), element, metric, bits);
         Some(StandaloneQuery::new(&quantizer, vector.bytes()))

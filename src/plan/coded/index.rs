@@ -129,8 +129,8 @@ impl<'p> Coded<'p> {
     }
 }
 
-/// The paths that the planner makes for a relation with these indexes, and no others, from its own conditions. It has no
-/// other function that finds the conditions of an index.
+/// The paths that the planner makes for a relation with these indexes, and no others, from its own
+/// conditions. It has no other function that finds the conditions of an index.
 fn paths_of<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,
@@ -146,8 +146,8 @@ fn paths_of<'p>(
         indexlist: indexes.as_ptr(),
         ..kept
     };
-    // SAFETY: the planner lets hooks change a relation; all is as it was but for what the planner remembers of parameters,
-    // of which paths without joins have none. An error ends the planning.
+    // SAFETY: the planner lets hooks change a relation; all is as it was but for what the planner remembers
+    // of parameters, of which paths without joins have none. An error ends the planning.
     unsafe {
         *relation.as_ptr() = changed;
         pg_sys::create_index_paths(root.as_ptr(), relation.as_ptr());
@@ -164,8 +164,9 @@ fn generated<'p>(
     column: i32,
 ) -> Option<NodeRef<'p, pg_sys::Node>> {
     let no_lock = pg_sys::NoLock as pg_sys::LOCKMODE;
-    // SAFETY: the planner has locked the tables of its array, which has one for each relation; the table is open while
-    // it is looked at. The text is one of Postgres's, of an expression whose only columns are the table's, numbered 1.
+    // SAFETY: the planner has locked the tables of its array, which has one for each relation; the table is
+    // open while it is looked at. The text is one of Postgres's, of an expression whose only columns are the
+    // table's, numbered 1.
     unsafe {
         let entry = &**root.simple_rte_array.add(relation.relid as usize);
         let table = pg_sys::table_open(entry.relid, no_lock);

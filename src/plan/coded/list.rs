@@ -30,8 +30,8 @@ impl CodeList {
     /// The entries of a scan.
     ///
     /// # Safety
-    /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the column is one of
-    /// the index's, and holds codes.
+    /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the
+    /// column is one of the index's, and holds codes.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
         Self { state, column: column as i32, offset: None, copied: None, read: 0, crowd: Crowd::default() }
     }
@@ -65,13 +65,14 @@ impl Entries for CodeList {
 }
 
 impl CodeList {
-    /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as Postgres's
-    /// own scan would have done on its way: rows that are updated again and again leave an entry each time, which
-    /// only a vacuum would remove. An index can be told of the entry that it gave last only, so all are read.
+    /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as
+    /// Postgres's own scan would have done on its way: rows that are updated again and again leave an entry
+    /// each time, which only a vacuum would remove. An index can be told of the entry that it gave last only,
+    /// so all are read.
     ///
-    /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its place be
-    /// that of a new row. Postgres sees to it that this does not happen between the reading of an entry and its
-    /// mark.
+    /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its
+    /// place be that of a new row. Postgres sees to it that this does not happen between the reading of an
+    /// entry and its mark.
     ///
     /// Gives how many suspects there were, and how many of them are dead.
     pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> (usize, usize) {
@@ -80,7 +81,8 @@ impl CodeList {
         while let Some(tid) = self.next_row() {
             if is_suspect(tid) {
                 suspects += 1;
-                // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the mark.
+                // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the
+                // mark.
                 unsafe {
                     let slot = (*self.state).ss.ss_ScanTupleSlot;
                     pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
@@ -100,8 +102,8 @@ impl CodeList {
         Crowd::remember(self.index(), all, dead);
     }
 
-    /// Whether most of the list must be of rows that are gone, where a page of the table has room for so many.
-    /// Asked once.
+    /// Whether most of the list must be of rows that are gone, where a page of the table has room for so
+    /// many. Asked once.
     pub fn is_crowded(&mut self, rows_of_page: usize) -> bool {
         // SAFETY: by the promise of `new`. A standby marks nothing.
         let may_mark = unsafe { !(*(*self.state).iss_ScanDesc).xactStartedInRecovery };
@@ -185,8 +187,8 @@ impl Entry {
         };
         let is_in_one_place = !has_nulls && (0..number as usize - 1).all(is_fixed);
         let offset = datum.value() - self.tuple as usize;
-        // A shorter code stands where the column before it ends, a longer one where that is aligned: an offset is that of
-        // all where the shorter ones have it, and it is aligned.
+        // A shorter code stands where the column before it ends, a longer one where that is aligned: an
+        // offset is that of all where the shorter ones have it, and it is aligned.
         // SAFETY: a datum of codes points to a varlena.
         let is_short = unsafe { pgrx::varatt_is_1b(datum.cast_mut_ptr()) };
         (is_in_one_place && is_short && offset.is_multiple_of(align_of::<i32>())).then_some(offset)

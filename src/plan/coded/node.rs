@@ -33,8 +33,8 @@ pub unsafe extern "C-unwind" fn plan(
     let distance = path.custom_private().get(2).expect("the distance");
     let scan = children.first().and_then(|child| child.downcast::<pg_sys::IndexScan>());
     let scan = scan.expect("a scan of an index");
-    // Where Postgres keeps an order by which a scan's rows are measured again: so its columns become those of the scan,
-    // which computes it.
+    // Where Postgres keeps an order by which a scan's rows are measured again: so its columns become those of
+    // the scan, which computes it.
     // SAFETY: the plan is new; the list is one of expressions of its table.
     unsafe { (*scan.as_ptr()).indexorderbyorig = distance.as_ptr() };
     let row = path.custom_paths().first().expect("the index's path").pathtarget().exprs();

@@ -1,5 +1,5 @@
-//! The planner's side: where the nearest rows are wanted of a table with a btree that carries codes, and what it costs to
-//! find them by it.
+//! The planner's side: where the nearest rows are wanted of a table with a btree that carries codes, and what
+//! it costs to find them by it.
 
 use pgrx::pg_sys;
 use walia_core::rank::RankOrder;
@@ -22,8 +22,8 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
     ..unsafe { std::mem::zeroed() }
 });
 
-/// The cheapest scan of a table, which is one that can be searched, by a btree that carries the codes of what an expression
-/// orders by.
+/// The cheapest scan of a table, which is one that can be searched, by a btree that carries the codes of what
+/// an expression orders by.
 pub fn scan<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,

@@ -1,5 +1,5 @@
-//! What the planner tells the executor of the scan, and how that travels in Postgres's nodes: see the module of the same
-//! name one level above.
+//! What the planner tells the executor of the scan, and how that travels in Postgres's nodes: see the module
+//! of the same name one level above.
 
 use pgrx::pg_sys;
 use walia_core::rank::RankOrder;

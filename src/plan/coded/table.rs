@@ -26,8 +26,8 @@ impl Rows {
     /// The rows of a scan.
     ///
     /// # Safety
-    /// The state is initialized and its scan has begun, as long as rows are read; its plan has the distance as the order
-    /// of its rows.
+    /// The state is initialized and its scan has begun, as long as rows are read; its plan has the distance
+    /// as the order of its rows.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState) -> Self {
         // SAFETY: by the caller's promise.
         unsafe {
@@ -49,13 +49,14 @@ impl Rows {
         self.rows.release();
     }
 
-    /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and forgotten.
+    /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and
+    /// forgotten.
     pub fn take_many_dead(&mut self) -> Option<HashSet<HeapTid>> {
         (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
     }
 
-    /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are not
-    /// those of a heap.
+    /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are
+    /// not those of a heap.
     pub fn rows_of_page(&self) -> Option<usize> {
         self.prefetcher.as_ref()?;
         Some(pg_sys::BLCKSZ as usize / self.shortest?)

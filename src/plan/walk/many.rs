@@ -14,7 +14,8 @@ use crate::plan::table;
 
 /// Offers the scan among the paths of a relation of many tables.
 pub fn offer(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) {
-    // Where nothing is joined, Postgres makes the paths of a partitioned table anew: there it is offered later.
+    // Where nothing is joined, Postgres makes the paths of a partitioned table anew: there it is offered
+    // later.
     if is_partitioned(relation) && is_alone(root, relation) {
         return;
     }

@@ -1,10 +1,11 @@
-//! The nearest rows of one table or of many: the custom scan that knows how many are wanted and tests the query's conditions
-//! while it walks.
+//! The nearest rows of one table or of many: the custom scan that knows how many are wanted and tests the
+//! query's conditions while it walks.
 //!
 //! - `preceding`: which orders begin with rows that have no distance.
 //! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
 //! - `private`: what the planner tells the executor.
-//! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core sees it.
+//! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core
+//!   sees it.
 //! - `rounding`: how far an operator's distances may be from the index's.
 //! - `explain`: what EXPLAIN shows.
 

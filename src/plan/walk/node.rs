@@ -1,5 +1,5 @@
-//! The scan as a plan node. Its children are the scans of the indexes, whose rows it reads and tests itself, and at
-//! last the exact way.
+//! The scan as a plan node. Its children are the scans of the indexes, whose rows it reads and tests itself,
+//! and at last the exact way.
 
 use pgrx::{pg_guard, pg_sys};
 

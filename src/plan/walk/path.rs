@@ -21,9 +21,9 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
     ..unsafe { std::mem::zeroed() }
 });
 
-/// Where ranking all rows that pass is foreseen to cost less than the walk, but some of them may lie around the query,
-/// as those of its own category do: a walk that costs this part of the ranking at most finds that out, and is thought to
-/// spare so much of the ranking. In time it takes about twice that part.
+/// Where ranking all rows that pass is foreseen to cost less than the walk, but some of them may lie around
+/// the query, as those of its own category do: a walk that costs this part of the ranking at most finds that
+/// out, and is thought to spare so much of the ranking. In time it takes about twice that part.
 const LOOK: f64 = 0.1;
 const SPARED: f64 = 0.2;
 
@@ -32,8 +32,8 @@ const BOUNDED: f64 = 1.0 / 3.0;
 
 /// Offers the scan for a table whose rows are wanted in the order of an indexed distance.
 ///
-/// `ranked` is another scan that gives the rows in this order, if there is one: the walk turns to it where that costs
-/// less than to rank all rows that pass.
+/// `ranked` is another scan that gives the rows in this order, if there is one: the walk turns to it where
+/// that costs less than to rank all rows that pass.
 pub fn offer<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,

@@ -8,8 +8,8 @@ use crate::types::measure_of;
 /// Elements of a value of sparsevec that are not zero, at most.
 const MOST_OF_QUERY: usize = 16_000;
 
-/// What lies between an operator's distance and the index's. walia's operators measure as the index does, to the last
-/// bit; pgvector's add in float4.
+/// What lies between an operator's distance and the index's. walia's operators measure as the index does, to
+/// the last bit; pgvector's add in float4.
 #[derive(Clone, Copy)]
 pub struct Rounding {
     absolute: f64,
@@ -43,8 +43,8 @@ impl Rounding {
         }
     }
 
-    /// A bound of the index's distances, where this is one of the operator's. A condition tests every row that the
-    /// search gives, so that more are harmless.
+    /// A bound of the index's distances, where this is one of the operator's. A condition tests every row
+    /// that the search gives, so that more are harmless.
     pub fn widened(self, bound: f64) -> f64 {
         if bound.is_finite() { bound + self.absolute + self.relative * bound.abs() } else { bound }
     }

@@ -8,7 +8,8 @@ use crate::scan::by_index;
 
 const OPERATORS: [(&str, &str); 2] = [("<~>", "bit_hamming_ops"), ("<%>", "bit_jaccard_ops")];
 
-/// Bit strings of 67 bits, a third of them ones; two of them of zeros, some twice, and a NULL. `$first` to `$last` are ids.
+/// Bit strings of 67 bits, a third of them ones; two of them of zeros, some twice, and a NULL. `$first` to
+/// `$last` are ids.
 fn bits(first: i32, last: i32) -> String {
     format!(
         "INSERT INTO items SELECT i, CASE WHEN i % 700 = 1 THEN repeat('0', 67) WHEN i % 700 = 2 THEN NULL ELSE
@@ -44,7 +45,8 @@ pub(super) fn distances(client: &mut Client, query: &str) -> [Vec<Option<u64>>; 
     })
 }
 
-/// Fails unless a scan of the index to its end gives every row once and as far away. Its order may be that of two runs.
+/// Fails unless a scan of the index to its end gives every row once and as far away. Its order may be that of
+/// two runs.
 pub(super) fn assert_all(client: &mut Client, query: &str, index: &str) {
     let ordered = format!("{query} ORDER BY distance");
     let mut all = |on: bool| {

@@ -13,7 +13,8 @@ const OPERATORS: [(&str, &str); 4] = [
     ("<+>", "sparsevec_l1_ops"),
 ];
 
-/// Vectors of 5 to 29 elements about one of 20 topics; some twice, some zero, and some NULL. `first` to `last` are ids.
+/// Vectors of 5 to 29 elements about one of 20 topics; some twice, some zero, and some NULL. `first` to
+/// `last` are ids.
 fn vectors(table: &str, first: i32, last: i32) -> String {
     format!(
         "INSERT INTO {table} SELECT i, CASE WHEN i % 700 = 1 THEN '{{}}/500' WHEN i % 700 = 2 THEN NULL ELSE (
@@ -62,7 +63,8 @@ fn every_class_gives_what_pgvector_gives() {
         client.batch_execute(&format!("CREATE INDEX moved ON items USING walia_hnsw (s {class})")).unwrap();
         let distance = format!("SELECT id, s {operator} {query} AS distance FROM items");
         assert_all(&mut client, &distance, "moved");
-        // A zero vector is a vector like others, but under cosine; NULL is no vector. One may have more elements than an index.
+        // A zero vector is a vector like others, but under cosine; NULL is no vector. One may have more
+        // elements than an index.
         for other in [
             "'{}/500'",
             "(SELECT NULL)",

@@ -2,8 +2,8 @@
 
 use std::collections::VecDeque;
 
-/// The value below which a share of what is counted lies, taken evenly within its bucket: `bounds` are the upper bounds of the
-/// buckets, in order. None where nothing is counted.
+/// The value below which a share of what is counted lies, taken evenly within its bucket: `bounds` are the
+/// upper bounds of the buckets, in order. None where nothing is counted.
 pub fn percentile(counts: &[i64], bounds: &[f64], share: f64) -> Option<f64> {
     let total: i64 = counts.iter().sum();
     let wanted = share * total as f64;

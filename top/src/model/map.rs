@@ -1,4 +1,5 @@
-//! The page map of a relation: ranges of pages as cells, where one looks, and what changed since the last look.
+//! The page map of a relation: ranges of pages as cells, where one looks, and what changed since the last
+//! look.
 
 /// Looks for which a cell stays bright after it was read or written.
 const BRIGHT_LOOKS: u8 = 2;
@@ -38,8 +39,8 @@ impl Cell {
     }
 }
 
-/// A part of a relation that fills the map. Cells have a power of two of pages each, so that they stay what they are while the
-/// relation grows.
+/// A part of a relation that fills the map. Cells have a power of two of pages each, so that they stay what
+/// they are while the relation grows.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Part {
     pub first: i64,

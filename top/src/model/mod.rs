@@ -21,7 +21,8 @@ pub struct Server {
     pub schema: String,
     /// Whether the extension has `walia_stat_indexes`.
     pub has_statistics: bool,
-    /// The upper bounds, in milliseconds, of the buckets of its `latency`; none where that does not count all sessions.
+    /// The upper bounds, in milliseconds, of the buckets of its `latency`; none where that does not count all
+    /// sessions.
     pub latency_bounds: Vec<f64>,
 }
 

@@ -1,4 +1,5 @@
-//! What is asked of the server. Each query is a transaction of its own, and none of those that are asked all the time locks a relation.
+//! What is asked of the server. Each query is a transaction of its own, and none of those that are asked all
+//! the time locks a relation.
 
 mod activity;
 mod relations;
@@ -14,7 +15,8 @@ use crate::model::Server;
 
 pub type Result<T> = std::result::Result<T, Error>;
 
-/// Opens a session whose statements end after so many milliseconds, which waits for no lock and writes nothing.
+/// Opens a session whose statements end after so many milliseconds, which waits for no lock and writes
+/// nothing.
 pub fn connect(config: &Config, limit_ms: u64) -> Result<Client> {
     let mut client = config.connect(NoTls)?;
     client.batch_execute(&format!(

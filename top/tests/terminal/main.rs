@@ -1,4 +1,5 @@
-//! The program as it is used: in a pseudo-terminal, watching a server that searches, imports, crashes and refuses.
+//! The program as it is used: in a pseudo-terminal, watching a server that searches, imports, crashes and
+//! refuses.
 
 mod pty;
 #[expect(dead_code, reason = "the project's whole-cluster tests use the rest of it")]

@@ -54,8 +54,8 @@ pub struct Wishes {
     pub storage: Storage,
 }
 
-/// The parameters of an index with these wishes. Some metrics have no codes, whatever is wished for, nor have bits
-/// and sparse vectors, which are stored as they are.
+/// The parameters of an index with these wishes. Some metrics have no codes, whatever is wished for, nor have
+/// bits and sparse vectors, which are stored as they are.
 ///
 /// With codes, a node has 1.5m places for links on layer 0, and as many more, up to 2m, as cost no page.
 pub fn fit(wishes: Wishes) -> Parameters {
@@ -87,13 +87,13 @@ pub fn fit(wishes: Wishes) -> Parameters {
     filled(coded)
 }
 
-/// What binary16 may lose beside what vectors differ by. A search that cannot measure nodes as it meets them, as
-/// their vectors lie apart, errs by more than one that measures them so.
+/// What binary16 may lose beside what vectors differ by. A search that cannot measure nodes as it meets them,
+/// as their vectors lie apart, errs by more than one that measures them so.
 const LOST: f64 = 1.0 / 32.0;
 const LOST_BESIDE_APART: f64 = 0.5;
 
-/// [`fit()`], where a sample of the vectors is known: they are stored in binary16 by themselves only where that
-/// tells them apart.
+/// [`fit()`], where a sample of the vectors is known: they are stored in binary16 by themselves only where
+/// that tells them apart.
 pub fn fit_to_sample(wishes: Wishes, sample: &Sample) -> Parameters {
     let fitted = fit(wishes);
     if wishes.storage != Storage::Auto || fitted.payload != PayloadEncoding::F16 {

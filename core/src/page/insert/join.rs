@@ -178,7 +178,8 @@ impl<Store: PageStore> Index<Store> {
         unit.commit()
     }
 
-    /// Makes an aside tuple. While there is one its kind is marked as present: only a new one needs the meta page.
+    /// Makes an aside tuple. While there is one its kind is marked as present: only a new one needs the meta
+    /// page.
     fn add_aside(&self, kind: AsideKind, heap_tids: &[HeapTid]) -> Result<Link> {
         let mut allocation = self.allocate(&Meta::read(&self.store)?, ASIDE_SIZE, Some(META_BLOCK))?;
         mark_present(&mut allocation.unit, kind)?;

@@ -105,9 +105,9 @@ impl<Store: PageStore> Index<Store> {
     }
 
     /// Gives rows to a node that holds the same vector, if one of `nearest` does: returns it, and how many of
-    /// the rows it has, the first ones. Equal vectors have equal distances from the query, whatever the metric,
-    /// that of the vector from itself, which need not be 0: only such candidates are read. Lossy payloads are
-    /// equal where their fingerprints are.
+    /// the rows it has, the first ones. Equal vectors have equal distances from the query, whatever the
+    /// metric, that of the vector from itself, which need not be 0: only such candidates are read. Lossy
+    /// payloads are equal where their fingerprints are.
     fn join<Noted: Notes>(
         &self,
         query: &PagedQuery<&Store, Noted>,

@@ -126,8 +126,8 @@ fn payload_size(graph: &impl BuiltGraph, layout: &Layout, node: u32) -> usize {
     if layout.parameters.element.varies() { graph.vector_size(node) } else { layout.payload_size }
 }
 
-/// Nodes that a page is given: as many as fit, or, where payloads are not of one length, as fit with an average one
-/// each, which then lies beside its node.
+/// Nodes that a page is given: as many as fit, or, where payloads are not of one length, as fit with an
+/// average one each, which then lies beside its node.
 fn nodes_per_page(graph: &impl BuiltGraph, layout: &Layout) -> usize {
     if !layout.parameters.element.varies() || graph.is_empty() {
         return layout.nodes_per_page();

@@ -55,8 +55,8 @@ fn chain_pages(parameters: &Parameters) -> u32 {
     if parameters.code_bits > 0 { centroid.div_ceil(PARAMETER_PAGE_BYTES) as u32 } else { 0 }
 }
 
-/// A graph of which only sizes are known. Levels are those of rows in a table, and all nodes have about as many
-/// rows.
+/// A graph of which only sizes are known. Levels are those of rows in a table, and all nodes have about as
+/// many rows.
 struct Imagined<'a> {
     parameters: &'a Parameters,
     max_level: u8,

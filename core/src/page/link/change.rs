@@ -71,8 +71,8 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(made)
     }
 
-    /// Changes links in a unit that has locked their page and goes on; each change with the code that goes with
-    /// its new link.
+    /// Changes links in a unit that has locked their page and goes on; each change with the code that goes
+    /// with its new link.
     pub(super) fn change_in<'c>(
         &self,
         unit: &mut Store::Write<'_>,

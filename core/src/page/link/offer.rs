@@ -73,8 +73,8 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(links.iter().position(|link| !chosen.iter().any(|candidate| candidate.node == *link)))
     }
 
-    /// Which links of a full list give way to which of `new`, decided from the codes in the list; none when all
-    /// are better, or the owner is gone.
+    /// Which links of a full list give way to which of `new`, decided from the codes in the list; none when
+    /// all are better, or the owner is gone.
     pub(super) fn places_by_codes(&mut self, list: &List, new: &[New]) -> Result<Vec<(u16, usize)>> {
         let Some(quantizer) = self.index.schema.quantizer.as_deref() else { return Ok(Vec::new()) };
         let owner = list.id.node;

@@ -32,9 +32,9 @@ struct Changed<'o, 'c> {
 }
 
 impl<Store: PageStore> Linker<'_, Store> {
-    /// Makes offers to nodes whose lists lie on one page, those to one list side by side: what becomes of each
-    /// is what [`Linker::offer`] says, but `decide` weighs all offers to a list together, see [`Linker::decide`].
-    /// Returns those whose owner is gone, dead, or of a lower level.
+    /// Makes offers to nodes whose lists lie on one page, those to one list side by side: what becomes of
+    /// each is what [`Linker::offer`] says, but `decide` weighs all offers to a list together, see
+    /// [`Linker::decide`]. Returns those whose owner is gone, dead, or of a lower level.
     ///
     /// What was decided without a lock is tested again under it; offers to a list that has changed meanwhile
     /// are made again, one by one.
@@ -81,8 +81,8 @@ impl<Store: PageStore> Linker<'_, Store> {
         Ok(gone)
     }
 
-    /// Changes a copy of a list as offers to its owner want it, and returns what is to be changed. Free places
-    /// are taken first; which links then give way, algorithm 4 decides for all offers at once.
+    /// Changes a copy of a list as offers to its owner want it, and returns what is to be changed. Free
+    /// places are taken first; which links then give way, algorithm 4 decides for all offers at once.
     pub fn decide<'c>(&mut self, list: &mut List, offers: &[Offered<'c>]) -> Result<Decided<'c>> {
         let before = list.links.clone();
         let is_new = |offered: &&Offered| offered.node != list.id.node && !before.contains(&offered.node);

@@ -6,9 +6,9 @@
 //! finds `ef_search` results in all graphs together: the scans share a [`Pool`] of the best distances, and
 //! none of them goes on for more than these and its share (below). Each gives its results of the round. When
 //! all of those have been given, merged by their distances, the next round, for as many as all before, goes
-//! on from what the last one left out. What it finds nearer than a row that any of the scans has given is held back, so that the merged
-//! first run is sorted. When the graphs are exhausted, or the scans have given `max_tuples` rows or use up
-//! the memory together, their second runs follow, to be merged as well.
+//! on from what the last one left out. What it finds nearer than a row that any of the scans has given is
+//! held back, so that the merged first run is sorted. When the graphs are exhausted, or the scans have given
+//! `max_tuples` rows or use up the memory together, their second runs follow, to be merged as well.
 //!
 //! So nothing depends on how many rows are wanted, and no row is lost or given twice, as each scan keeps its
 //! own promise.

@@ -23,8 +23,8 @@
 //! # When not to walk
 //!
 //! Where few rows pass, or those that do lie far away, ranking all of them costs less. The caller says what
-//! that costs. Once the walk has cost as much (twice as much, where as many rows have passed as are wanted), or
-//! what it has seen lets it foresee that this will cost less than the rest of the walk, it gives up
+//! that costs. Once the walk has cost as much (twice as much, where as many rows have passed as are wanted),
+//! or what it has seen lets it foresee that this will cost less than the rest of the walk, it gives up
 //! ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given nothing then.
 
 mod sift;
@@ -68,8 +68,8 @@ pub struct Nearest<Store: PageStore, Sorter, Table: TestedTable> {
     step: Vec<usize>,
     options: NearestOptions,
     sieve: Sieve<Table::Row>,
-    /// Nodes that a search of `ef_search` has expanded besides as many: since estimates err, and as each graph
-    /// is searched by itself.
+    /// Nodes that a search of `ef_search` has expanded besides as many: since estimates err, and as each
+    /// graph is searched by itself.
     besides: usize,
     /// Nodes that are tested next, the nearest last.
     together: Vec<Candidate<Place>>,

@@ -116,8 +116,8 @@ impl SecondRun {
 }
 
 impl<Store: PageStore> Index<Store> {
-    /// Calls a function with the heap TID of every row that the index holds from before the call to its end; of
-    /// others it may or may not. Vacuums may run beside it.
+    /// Calls a function with the heap TID of every row that the index holds from before the call to its end;
+    /// of others it may or may not. Vacuums may run beside it.
     pub fn for_each_row(&self, mut look: impl FnMut(HeapTid)) -> Result<()> {
         let query = PagedQuery::new(self.borrowed(), Meta::read(&self.store)?, None, ScanNotes::default());
         let (mut found, given) = (FoundOnPage::default(), HashSet::new());

@@ -1,5 +1,5 @@
-//! Expanded nodes of all members on their way to be results: which are to be tested next, and the nearest rows that have
-//! passed.
+//! Expanded nodes of all members on their way to be results: which are to be tested next, and the nearest
+//! rows that have passed.
 
 use crate::graph::{Candidate, Distance, Precision};
 use crate::types::{HeapTid, Link, Result};

@@ -1,9 +1,9 @@
-//! Nodes on pages that a batch's graph has taken over before its rows were inserted into it: threads have chosen
-//! neighbours among all nodes, and no search over pages is needed.
+//! Nodes on pages that a batch's graph has taken over before its rows were inserted into it: threads have
+//! chosen neighbours among all nodes, and no search over pages is needed.
 //!
-//! Of the lists of these nodes the graph knows what they held when they were taken over. What it has decided is
-//! made where they still hold that: a new node takes a place that is free, or that of a link which gave way in
-//! the graph. What others have changed meanwhile is decided as if there were no such graph.
+//! Of the lists of these nodes the graph knows what they held when they were taken over. What it has decided
+//! is made where they still hold that: a new node takes a place that is free, or that of a link which gave
+//! way in the graph. What others have changed meanwhile is decided as if there were no such graph.
 
 use super::Batch;
 use super::offer::Offer;
@@ -205,8 +205,8 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 }
 
-/// What puts new nodes into a list: into free places, and into those of links that are not wanted any more. `None`
-/// where these are not as many as are needed, since others have changed the list.
+/// What puts new nodes into a list: into free places, and into those of links that are not wanted any more.
+/// `None` where these are not as many as are needed, since others have changed the list.
 fn as_built<'c>(list: &List, offers: &[Offered<'c>], wanted: impl Fn(Link) -> bool) -> Option<Decided<'c>> {
     let is_new = |offered: &&Offered| !list.links.contains(&offered.node);
     let new: Vec<&Offered> = offers.iter().filter(is_new).collect();

@@ -26,7 +26,8 @@ struct OfBatch {
 
 impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     /// Steps 1 and 2. Each node that is not done, and then its neighbours, so that those come to lie
-    /// together: the first of them is of the covering part. New nodes come after what the graph has taken over.
+    /// together: the first of them is of the covering part. New nodes come after what the graph has taken
+    /// over.
     pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let len = self.graph.len();
         let mut done = Vec::new();

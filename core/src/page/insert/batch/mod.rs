@@ -10,8 +10,8 @@
 //!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on
 //!    pages gives it its rows. Neighbours are chosen among what was found and the node's neighbours in the
 //!    batch. Where the graph has taken over all nodes of the index before, see `adopt`, nothing is searched
-//!    for: each node has the neighbours that it has in the graph. So it is where the index has no node, or few
-//!    beside the batch.
+//!    for: each node has the neighbours that it has in the graph. So it is where the index has no node, or
+//!    few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
@@ -53,8 +53,8 @@ use chosen::{Neighbour, NewPage};
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
 
-/// Nodes of an index for each of a batch, from which on taking them over takes longer than inserting the batch
-/// row by row.
+/// Nodes of an index for each of a batch, from which on taking them over takes longer than inserting the
+/// batch row by row.
 const FEW_BESIDE: u64 = 32;
 
 /// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes
@@ -63,8 +63,8 @@ const FIRST: u64 = 8;
 
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
-    /// outside of it; others may use the index meanwhile. The graph loses links. It begins with the nodes that
-    /// [`Index::adopt`] gave it, which are at `adopted`; with none where that is empty.
+    /// outside of it; others may use the index meanwhile. The graph loses links. It begins with the nodes
+    /// that [`Index::adopt`] gave it, which are at `adopted`; with none where that is empty.
     ///
     /// Some 22 bytes a node are taken, and `memory` besides: the more, the more rarely a page is changed.
     /// `progress` is told how many nodes are done so far, again and again; it may unwind.
@@ -92,8 +92,8 @@ impl<Store: PageStore> Index<Store> {
 
     /// Whether so many rows are a good part of the index, so that neighbours in their batch are near each
     /// other among all. Who joins them should be alone in that: of what others join at the same time no
-    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph, if
-    /// that has not taken over the index.
+    /// search can know. Other batches take as long to join as to insert row by row, and make a worse graph,
+    /// if that has not taken over the index.
     pub fn is_dense(&self, rows: u64) -> Result<bool> {
         Ok(rows * SPARSE >= self.most_nodes()? || Meta::read(&self.store)?.entry().is_none())
     }

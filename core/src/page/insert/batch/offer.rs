@@ -49,8 +49,8 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         self.note_dead()
     }
 
-    /// The offers that a published node is for: those of itself to older nodes that the graph does not have, and
-    /// those to it of nodes that were not there when it was published.
+    /// The offers that a published node is for: those of itself to older nodes that the graph does not have,
+    /// and those to it of nodes that were not there when it was published.
     fn gather(&self, node: u32, own: &[Link], offers: &mut Vec<Offer>) -> Result<()> {
         let place = self.places[node as usize];
         for layer in 0..=self.graph.level(node) {
