@@ -14,6 +14,7 @@ use walia_core::kernel::Measure;
 use walia_core::page::{Quantization, Storage, Wishes, fit};
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters};
 
+mod adopted;
 mod estimate;
 mod recall;
 mod spilled;

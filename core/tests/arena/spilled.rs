@@ -105,7 +105,7 @@ impl NodeStore for Measured<'_> {
 }
 
 /// The part of the 10 nearest vectors that searches by measured distances find.
-fn measured_recall(arena: &Arena, queries: &[Vec<u8>]) -> f64 {
+pub fn measured_recall(arena: &Arena, queries: &[Vec<u8>]) -> f64 {
     let vectors: Vec<Vec<u8>> =
         (0..arena.len()).map(|node| arena.vector(node, &mut Vec::new()).unwrap().to_vec()).collect();
     let Parameters { metric, element, .. } = *arena.parameters();

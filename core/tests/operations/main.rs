@@ -2,6 +2,7 @@
 //! middle of another, and all at once.
 
 mod batch;
+mod beside;
 mod churn;
 mod concurrent;
 mod conditions;
