@@ -23,8 +23,8 @@ mod path;
 #[cfg(feature = "pg18")]
 mod plain;
 mod private;
+mod properties;
 mod rows;
-mod settings;
 mod shared;
 mod table;
 mod totals;

@@ -2,13 +2,12 @@
 //! they were inserted: from Postgres 18 on, which has a hook for every node.
 
 use std::cell::Cell;
-use std::ffi::{CStr, c_char};
+use std::ffi::c_char;
 
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{pg_guard, pg_sys};
 use walia_core::page::scan::SecondRunReason;
 
-use super::settings;
 use crate::am::batch::explained::{self, Joined};
 use crate::am::handler;
 use crate::am::scan::totals;
@@ -69,38 +68,21 @@ unsafe extern "C-unwind" fn explain_node(
 }
 
 fn show_joined(Joined { rows, time }: &Joined, state: NodeRef<pg_sys::ExplainState>) {
-    // SAFETY: labels and units are C strings.
-    unsafe {
-        let (state_pointer, milliseconds) = (state.as_ptr(), time.as_secs_f64() * 1000.0);
-        pg_sys::ExplainPropertyInteger(
-            c"Rows Joined".as_ptr(),
-            std::ptr::null(),
-            *rows as i64,
-            state_pointer,
-        );
-        if state.timing {
-            pg_sys::ExplainPropertyFloat(
-                c"Join Time".as_ptr(),
-                c"ms".as_ptr(),
-                milliseconds,
-                3,
-                state_pointer,
-            );
+    state.integer(c"Rows Joined", *rows);
+    if state.timing {
+        let (label, unit) = (c"Join Time".as_ptr(), c"ms".as_ptr());
+        // SAFETY: label and unit are C strings.
+        unsafe {
+            pg_sys::ExplainPropertyFloat(label, unit, time.as_secs_f64() * 1000.0, 3, state.as_ptr());
         }
     }
 }
 
 fn show(totals: &Totals, state: NodeRef<pg_sys::ExplainState>) {
-    let integer = |label: &CStr, value: u64| {
-        // SAFETY: the label is a C string, and there is no unit.
-        unsafe {
-            pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
-        }
-    };
     let Totals { scans, rounds, second_run_reason } = totals;
-    settings::show(state);
-    integer(c"Nodes Expanded", scans.stats.search.expanded);
-    integer(c"Rounds", *rounds);
+    state.settings_of_pgvector();
+    state.integer(c"Nodes Expanded", scans.stats.search.expanded);
+    state.integer(c"Rounds", *rounds);
     if let Some(reason) = second_run_reason {
         let reason = match reason {
             SecondRunReason::NoDistance => c"as the query has no distance from any vector",
@@ -108,18 +90,17 @@ fn show(totals: &Totals, state: NodeRef<pg_sys::ExplainState>) {
             SecondRunReason::Memory => c"as the walk needed more than work_mem times hash_mem_multiplier",
             SecondRunReason::Exhausted => c"as no link led to further rows",
         };
-        // SAFETY: both are C strings.
-        unsafe { pg_sys::ExplainPropertyText(c"Second Run".as_ptr(), reason.as_ptr(), state.as_ptr()) };
+        state.text(c"Second Run", reason);
         if scans.indexes > 1 {
-            integer(c"Second Runs", scans.stats.second_runs);
+            state.integer(c"Second Runs", scans.stats.second_runs);
         }
-        integer(c"Rows of Second Run", scans.stats.second_run);
+        state.integer(c"Rows of Second Run", scans.stats.second_run);
     }
     if state.verbose {
-        integer(c"Distances Measured", scans.stats.search.distances);
-        integer(c"Distances Estimated", scans.stats.search.estimates);
-        integer(c"Index Pages", scans.pages);
-        integer(c"Pages Prefetched", scans.prefetched);
-        integer(c"Prefetched Pages Used", scans.prefetched_used);
+        state.integer(c"Distances Measured", scans.stats.search.distances);
+        state.integer(c"Distances Estimated", scans.stats.search.estimates);
+        state.integer(c"Index Pages", scans.pages);
+        state.integer(c"Pages Prefetched", scans.prefetched);
+        state.integer(c"Prefetched Pages Used", scans.prefetched_used);
     }
 }

@@ -13,7 +13,6 @@ use crate::scan::{assert_complete, assert_sound, by_index};
 use crate::server::{Cluster, wait_until};
 use crate::stop_points::{Stopper, run_to};
 
-/// Off as yet, see `src/am/batch/mod.rs`.
 const ON: &str = "walia.batch_inserts = on";
 
 const TABLE: &str = "CREATE EXTENSION IF NOT EXISTS walia; DROP TABLE IF EXISTS items;

@@ -1,13 +1,10 @@
 //! What EXPLAIN shows of the scan.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 use walia_core::rank::RankStats;
 
 use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
-use crate::plan::settings;
 
 /// What EXPLAIN shows of all executions.
 #[derive(Clone, Copy, Default)]
@@ -21,13 +18,7 @@ pub struct Totals {
 
 /// Shows the scan's own properties.
 pub fn show(totals: Totals, state: NodeRef<pg_sys::ExplainState>) {
-    let integer = |label: &CStr, value: u64| {
-        // SAFETY: the label is a C string, and there is no unit.
-        unsafe {
-            pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
-        }
-    };
-    settings::show(state);
+    state.settings_of_pgvector();
     let Totals { executions, exhausted, ranks, scans } = totals;
     if !state.analyze || executions == 0 {
         return;
@@ -37,14 +28,13 @@ pub fn show(totals: Totals, state: NodeRef<pg_sys::ExplainState>) {
         exhausted if exhausted == executions => c"all rows were tested",
         _ => c"no further row could be nearer, or all were tested",
     };
-    // SAFETY: both are C strings.
-    unsafe { pg_sys::ExplainPropertyText(c"Search Ended As".as_ptr(), ended.as_ptr(), state.as_ptr()) };
-    integer(c"Codes Read", ranks.entries);
-    integer(c"Rows Tested", ranks.tested);
-    integer(c"Rows Removed by Test", ranks.failed);
+    state.text(c"Search Ended As", ended);
+    state.integer(c"Codes Read", ranks.entries);
+    state.integer(c"Rows Tested", ranks.tested);
+    state.integer(c"Rows Removed by Test", ranks.failed);
     if state.verbose {
-        integer(c"Index Reads", ranks.passes);
-        integer(c"Pages Prefetched", scans.prefetched);
-        integer(c"Prefetched Pages Used", scans.prefetched_used);
+        state.integer(c"Index Reads", ranks.passes);
+        state.integer(c"Pages Prefetched", scans.prefetched);
+        state.integer(c"Prefetched Pages Used", scans.prefetched_used);
     }
 }

@@ -1,13 +1,10 @@
 //! What EXPLAIN shows of the scan.
 
-use std::ffi::CStr;
-
 use pgrx::pg_sys;
 use walia_core::page::scan::Reason;
 
 use crate::am::last::LastScan;
 use crate::nodes::NodeRef;
-use crate::plan::settings;
 
 /// What EXPLAIN shows of all executions.
 #[derive(Clone, Copy, Default)]
@@ -22,17 +19,7 @@ pub struct Totals {
 
 /// Shows the scan's own properties.
 pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys::ExplainState>) {
-    let integer = |label: &CStr, value: u64| {
-        // SAFETY: the label is a C string, and there is no unit.
-        unsafe {
-            pg_sys::ExplainPropertyInteger(label.as_ptr(), std::ptr::null(), value as i64, state.as_ptr())
-        }
-    };
-    let text = |label: &CStr, value: &CStr| {
-        // SAFETY: both are C strings.
-        unsafe { pg_sys::ExplainPropertyText(label.as_ptr(), value.as_ptr(), state.as_ptr()) }
-    };
-    settings::show(state);
+    state.settings_of_pgvector();
     if !state.analyze || totals.executions == 0 {
         return;
     }
@@ -46,22 +33,22 @@ pub fn show(totals: Totals, scans: LastScan, indexes: u64, state: NodeRef<pg_sys
         },
         _ => c"walk, and exact where that was better",
     };
-    text(c"Search Method", way);
+    state.text(c"Search Method", way);
     if totals.executions > 1 {
-        integer(c"Exact Searches", totals.exact);
+        state.integer(c"Exact Searches", totals.exact);
     }
     if indexes > 1 {
-        integer(c"Indexes Searched as One", indexes);
+        state.integer(c"Indexes Searched as One", indexes);
     }
-    integer(c"Rows Tested", scans.stats.tested_rows);
-    integer(c"Rows Removed by Test", scans.stats.failed_rows);
-    integer(c"Nodes Expanded", scans.stats.search.expanded);
+    state.integer(c"Rows Tested", scans.stats.tested_rows);
+    state.integer(c"Rows Removed by Test", scans.stats.failed_rows);
+    state.integer(c"Nodes Expanded", scans.stats.search.expanded);
     if state.verbose {
-        integer(c"Rounds", scans.stats.rounds);
-        integer(c"Distances Measured", scans.stats.search.distances);
-        integer(c"Distances Estimated", scans.stats.search.estimates);
-        integer(c"Index Pages", scans.pages);
-        integer(c"Pages Prefetched", scans.prefetched);
-        integer(c"Prefetched Pages Used", scans.prefetched_used);
+        state.integer(c"Rounds", scans.stats.rounds);
+        state.integer(c"Distances Measured", scans.stats.search.distances);
+        state.integer(c"Distances Estimated", scans.stats.search.estimates);
+        state.integer(c"Index Pages", scans.pages);
+        state.integer(c"Pages Prefetched", scans.prefetched);
+        state.integer(c"Prefetched Pages Used", scans.prefetched_used);
     }
 }
