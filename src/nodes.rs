@@ -214,7 +214,7 @@ macro_rules! tags {
 
 tags! {
     Node: pg_sys::ReturnSetInfo = T_ReturnSetInfo, pg_sys::List = T_List, pg_sys::Const = T_Const,
-        pg_sys::Param = T_Param, pg_sys::Var = T_Var, pg_sys::OpExpr = T_OpExpr, pg_sys::FuncExpr = T_FuncExpr,
+        pg_sys::Param = T_Param, pg_sys::Var = T_Var, pg_sys::OpExpr = T_OpExpr, pg_sys::BoolExpr = T_BoolExpr, pg_sys::FuncExpr = T_FuncExpr,
         pg_sys::RelabelType = T_RelabelType, pg_sys::SupportRequestSimplify = T_SupportRequestSimplify;
     Path: pg_sys::IndexPath = T_IndexPath, pg_sys::BitmapHeapPath = T_BitmapHeapPath, pg_sys::CustomPath = T_CustomPath,
         pg_sys::AppendPath = T_AppendPath, pg_sys::MergeAppendPath = T_MergeAppendPath,
@@ -264,7 +264,7 @@ fields! {
     pg_sys::RestrictInfo {
         clause: one Expr, left_ec: perhaps EquivalenceClass, right_ec: perhaps EquivalenceClass,
     }
-    pg_sys::IndexOptInfo { rel: one RelOptInfo, indexprs: list Node }
+    pg_sys::IndexOptInfo { rel: one RelOptInfo, indexprs: list Node, indrestrictinfo: list RestrictInfo }
     pg_sys::BitmapHeapPath { bitmapqual: one Path }
     pg_sys::PathKey { pk_eclass: one EquivalenceClass }
     pg_sys::EquivalenceClass { ec_members: list EquivalenceMember, ec_merged: perhaps EquivalenceClass }
@@ -272,7 +272,8 @@ fields! {
     pg_sys::WindowClause { partitionClause: list SortGroupClause, orderClause: list SortGroupClause }
     pg_sys::PathTarget { exprs: list Expr }
     pg_sys::Path { parent: one RelOptInfo, pathtarget: one PathTarget, pathkeys: list PathKey }
-    pg_sys::IndexPath { indexinfo: one IndexOptInfo, indexorderbys: list Node }
+    pg_sys::IndexPath { indexinfo: one IndexOptInfo, indexclauses: list IndexClause, indexorderbys: list Node }
+    pg_sys::IndexClause { rinfo: one RestrictInfo }
     pg_sys::CustomPath { custom_paths: list Path, custom_private: list List }
     pg_sys::AppendPath { subpaths: list Path }
     pg_sys::MergeAppendPath { subpaths: list Path }
@@ -281,6 +282,7 @@ fields! {
     pg_sys::SubqueryScanPath { subpath: one Path }
     pg_sys::ProjectionPath { subpath: one Path }
     pg_sys::OpExpr { args: list Node }
+    pg_sys::BoolExpr { args: list Node }
     pg_sys::FuncExpr { args: list Node }
     pg_sys::RelabelType { arg: one Expr }
     pg_sys::SupportRequestSimplify { fcall: one FuncExpr }

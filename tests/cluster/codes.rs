@@ -115,6 +115,10 @@ fn conditions_and_orders() {
             "tenant = 5 AND open AND status = 'open'",
             "tenant = 2 AND v IS NOT NULL",
             "tenant = (SELECT 4)",
+            "(tenant = 1 OR 7 = tenant)",
+            "(tenant = 1 OR tenant = NULL OR tenant = 7) AND made > '2026-01-03' AND open",
+            "(tenant = 1 OR tenant = (SELECT 4))",
+            "(tenant < 2 OR tenant < 1)",
         ] {
             for limit in ["LIMIT 10", "LIMIT 1", "LIMIT 3 OFFSET 17", "FETCH FIRST 5 ROWS WITH TIES"] {
                 assert_by_codes(
@@ -141,6 +145,23 @@ fn conditions_and_orders() {
         }
     }
     let d = near("<->");
+    // An OR is a key of the index, and is not tested again.
+    let either = format!("SELECT id, {d} FROM docs WHERE (tenant = 1 OR tenant = 7) ORDER BY {d} LIMIT 10");
+    let explained = plan(&mut client, &either);
+    assert!(explained.contains("Index Cond: (tenant = ANY ('{1,7}'::integer[]))"), "{explained}");
+    assert!(!explained.contains("Filter"), "{explained}");
+    // Others are not keys, and cost more than what Postgres makes of them.
+    for condition in [
+        "(tenant = 1 OR status = 'open')",
+        "(tenant = 1 OR tenant = 7::bigint)",
+        "(tenant = 1 OR tenant > 9)",
+        "(tenant = 1 OR tenant = id)",
+        "(tenant = 1 OR tenant IS NULL)",
+    ] {
+        let statement = format!("SELECT id, {d} FROM docs WHERE {condition} ORDER BY {d} LIMIT 10");
+        assert!(!is_code_scan(&mut client, &statement), "{}", plan(&mut client, &statement));
+        assert_exact(&mut client, &statement);
+    }
     let within = format!("SELECT id, {d} FROM docs WHERE tenant = 3 AND {d} < 5 ORDER BY {d}");
     assert_by_codes(&mut client, &format!("{within} LIMIT 10"));
     assert_exact(&mut client, &within);

@@ -5,6 +5,8 @@ use std::ptr::fn_addr_eq;
 use pgrx::pg_sys;
 use walia_core::types::{ElementType, Metric};
 
+#[cfg(not(feature = "pg18"))]
+use super::disjunction::Rewritten;
 use crate::am::class;
 use crate::nodes::{List, NodeRef};
 use crate::plan::distance::Linear;
@@ -107,7 +109,10 @@ impl<'p> Coded<'p> {
         root: NodeRef<'p, pg_sys::PlannerInfo>,
         relation: NodeRef<'p, pg_sys::RelOptInfo>,
     ) -> Option<NodeRef<'p, pg_sys::IndexPath>> {
-        let indexes: List<_> = [Some(self.index)].into_iter().collect();
+        let index = self.index;
+        #[cfg(not(feature = "pg18"))]
+        let (rewritten, index) = Rewritten::of(root, index);
+        let indexes: List<_> = [Some(index)].into_iter().collect();
         let paths = paths_of(root, relation, indexes);
         let scan = |path: NodeRef<'p, pg_sys::Path>| {
             let scan = path.downcast::<pg_sys::IndexPath>().or_else(|| {
@@ -120,6 +125,8 @@ impl<'p> Coded<'p> {
             one.indexselectivity.total_cmp(&other.indexselectivity)
         };
         let scan = paths.iter().filter_map(scan).min_by(least)?;
+        #[cfg(not(feature = "pg18"))]
+        rewritten.put_back(scan);
         let mut scan =
             pg_sys::IndexPath { indexscandir: pg_sys::ScanDirection::ForwardScanDirection, ..*scan };
         scan.path.pathtype = pg_sys::NodeTag::T_IndexScan;
