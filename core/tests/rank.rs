@@ -45,7 +45,7 @@ struct Table<'a> {
 impl RankedTable for Table<'_> {
     type Row = usize;
 
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn test(&mut self, heap_tid: HeapTid) -> Option<(Option<f64>, usize)> {
         let number = heap_tid.block() as usize;

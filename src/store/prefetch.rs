@@ -4,12 +4,17 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 
 use pgrx::pg_sys;
+use walia_core::kernel::prefetch_range;
+use walia_core::types::HeapTid;
 
 use crate::guc;
 
 /// What searches ask for ahead at least, where the tablespace decides: effective_io_concurrency was 1 by
 /// default up to 17.
 const LEAST_DEPTH: usize = 16;
+
+/// Bytes of a line pointer.
+const POINTER: usize = size_of::<pg_sys::ItemIdData>();
 
 /// Asks for pages of one relation before they are read.
 ///
@@ -69,20 +74,48 @@ impl Prefetcher {
         if self.depth == 0 || self.paused_at.get() == Some(read) {
             return;
         }
-        let mut begun = self.begun.borrow_mut();
-        let before = begun.len();
-        for block in blocks.take(self.depth) {
-            // SAFETY: the relation is open, by the promise of `new`.
-            let asked =
-                unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-            if asked.initiated_io && begun.try_reserve(1).is_ok() {
-                begun.insert(block);
-            }
-        }
-        let new = begun.len() - before;
-        let stats = self.stats.get();
-        self.stats.set(PrefetchStats { begun: stats.begun + new as u64, ..stats });
+        let new = blocks.take(self.depth).filter(|block| self.ask(*block).initiated_io).count();
         self.paused_at.set((new == 0).then_some(read));
+    }
+
+    /// Says that some rows of a heap will soon be read. What is cached is asked of the memory, for all at
+    /// once: where rows lie anywhere in the table, to read one is mostly to wait for its page's first bytes.
+    pub fn prefetch_rows(&self, heap_tids: &[HeapTid]) {
+        let mut last = (u32::MAX, 0);
+        let place = |tid: &HeapTid| {
+            if last.0 != tid.block() {
+                last = (tid.block(), self.ask(tid.block()).recent_buffer);
+            }
+            let buffer = last.1;
+            // SAFETY: the buffer is one of those that all sessions share. Nothing is read of it.
+            let page = (buffer > 0).then(|| unsafe { pg_sys::BufferGetPage(buffer) })?.cast::<u8>();
+            let first = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
+            let place = first + POINTER * usize::from(tid.offset().max(1) - 1);
+            let place = page.wrapping_add(place.min(pg_sys::BLCKSZ as usize - POINTER));
+            prefetch_range(page, 1);
+            prefetch_range(place, 1);
+            Some((page, place))
+        };
+        let places: Vec<_> = heap_tids.iter().take(self.depth).filter_map(place).collect();
+        for (page, place) in places {
+            // SAFETY: shared buffers are there as long as the process, and a line pointer lies in its page.
+            // Nobody has pinned it: what is read may be of another page by now, and is only a hint.
+            let pointer = unsafe { place.cast::<u32>().read_volatile() };
+            let [offset, length] = [pointer & 0x7fff, pointer >> 17].map(|part| part as usize);
+            prefetch_range(page.wrapping_add(offset), length);
+        }
+    }
+
+    /// Asks for a block.
+    fn ask(&self, block: u32) -> pg_sys::PrefetchBufferResult {
+        // SAFETY: the relation is open, by the promise of `new`.
+        let asked = unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
+        let mut begun = self.begun.borrow_mut();
+        if asked.initiated_io && begun.try_reserve(1).is_ok() && begun.insert(block) {
+            let stats = self.stats.get();
+            self.stats.set(PrefetchStats { begun: stats.begun + 1, ..stats });
+        }
+        asked
     }
 
     /// Called for a block that is read.

@@ -1,4 +1,5 @@
-//! The last step of a build: every node becomes reachable on layer 0, but for some of those that were adopted.
+//! The last step of a build: every node becomes reachable on layer 0, but for some of those that were
+//! adopted.
 //!
 //! Algorithm 4 may leave a node without a link to it, when all of its neighbours have found better ones.
 

@@ -1,9 +1,9 @@
 //! The graph in RAM, built by many threads without unsafe code.
 //!
-//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and changes
-//! no more, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph.
-//! Every row is a node, beside those that another graph may have given (see `adopt`): a row whose vector has been seen before only adds its heap TID to the node that holds
-//! it.
+//! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and changes no
+//! more, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph. Every row
+//! is a node, beside those that another graph may have given (see `adopt`): a row whose vector has been seen
+//! before only adds its heap TID to the node that holds it.
 //!
 //! **Where memory ends** vectors move to a file, see `spill`, while no task runs; codes and links stay. From
 //! then on a search goes by codes alone, and measures what it has found at its end.

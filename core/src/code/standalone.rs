@@ -121,6 +121,8 @@ pub struct StandaloneQuery {
     /// None where the query's own norm leaves no estimate.
     query: Option<CodeQuery>,
     parameters: CodeParameters,
+    /// How codes begin that it estimates by, and their size: nearly all are such.
+    usual: ([u8; 4], usize),
     /// Codes in the form that the query reads, one behind the other, and their places among all that were
     /// added.
     codes: Vec<u8>,
@@ -143,14 +145,18 @@ impl StandaloneQuery {
         super::encode::read(vector, parameters.element, &mut elements);
         let norm = super::dot(&elements, &elements).sqrt() as f32;
         let query = is_estimable(norm).then(|| quantizer.query(vector));
+        let [low, high] = (parameters.dimensions as u16).to_le_bytes();
+        let size = HEADER + packed_size(parameters.bits, parameters.code_dimensions);
+        let usual = ([VERSION, parameters.bits, low, high], size);
         let (codes, places, said, estimates) = Default::default();
-        Self { query, parameters, codes, places, said, estimates }
+        Self { query, parameters, usual, codes, places, said, estimates }
     }
 
     /// Adds a code.
     pub fn add(&mut self, bytes: &[u8]) {
         let CodeParameters { dimensions, bits, metric, .. } = self.parameters;
-        let code = StandaloneCode::parse(bytes);
+        let is_usual = bytes.starts_with(&self.usual.0) && bytes.len() == self.usual.1;
+        let code = if is_usual { Some(StandaloneCode(bytes)) } else { StandaloneCode::parse(bytes) };
         let code = code.filter(|code| code.dimensions() == dimensions && self.query.is_some());
         let Some(code) = code else { return self.said.push(Said::Unknown) };
         let (norm, scale) = (code.norm(), code.scale());

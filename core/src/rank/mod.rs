@@ -31,7 +31,7 @@ use ratio::Ratio;
 
 /// Codes that are read together.
 const BATCH: usize = 64;
-/// Rows whose blocks are asked for ahead.
+/// Rows that are asked for ahead.
 const AHEAD: usize = 16;
 
 /// Rows that are tested in any case before the codes are said to tell nothing.
@@ -49,8 +49,8 @@ pub trait Entries {
 pub trait RankedTable {
     /// What is kept of a row that passes.
     type Row;
-    /// Says that rows on these blocks of the table are tested next.
-    fn prefetch(&mut self, heap_blocks: &[u32]);
+    /// Says that these rows are tested next.
+    fn prefetch(&mut self, heap_tids: &[HeapTid]);
     /// Reads a row; `None` where the snapshot does not see it or it does not pass. Its distance, as SQL has
     /// it, is `None` where that is NULL.
     fn test(&mut self, heap_tid: HeapTid) -> Option<(Option<f64>, Self::Row)>;
@@ -283,8 +283,8 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     }
 
     fn test_all(&mut self, together: &[Candidate]) -> Result<()> {
-        let blocks: Vec<u32> = together.iter().map(|next| next.heap_tid.block()).collect();
-        self.table.prefetch(&blocks);
+        let heap_tids: Vec<HeapTid> = together.iter().map(|next| next.heap_tid).collect();
+        self.table.prefetch(&heap_tids);
         self.tested += together.len();
         together.iter().try_for_each(|next| self.test(*next))
     }

@@ -5,8 +5,8 @@ use crate::*;
 use walia_core::code::fingerprint;
 use walia_core::graph::{AdoptingGraph, Contents};
 
-/// A graph of vectors that begins with the nodes of another, of the first of them; what memory has no room for
-/// goes to a file.
+/// A graph of vectors that begins with the nodes of another, of the first of them; what memory has no room
+/// for goes to a file.
 fn beside(first: &Arena, vectors: &[Vec<u8>], limit: usize) -> (Arena, usize) {
     let (parameters, pool, mut file) = (*first.parameters(), pool(2), RamFile::default());
     let mut feeder = Feeder::new(settings(parameters, limit), &pool);

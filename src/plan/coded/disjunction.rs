@@ -1,5 +1,5 @@
-//! Conditions such as `tenant = 1 OR tenant = 7`, which are `tenant = ANY ('{1,7}')`: Postgres's planner finds the keys of
-//! an index in them from version 18 on.
+//! Conditions such as `tenant = 1 OR tenant = 7`, which are `tenant = ANY ('{1,7}')`: Postgres's planner
+//! finds the keys of an index in them from version 18 on.
 
 use pgrx::pg_sys;
 
@@ -17,7 +17,8 @@ impl<'p> Rewritten<'p> {
         let mut pairs = Vec::new();
         let rewrite = |condition: NodeRef<'p, pg_sys::RestrictInfo>| {
             let Some(clause) = any_of(root, condition.clause().as_node()) else { return condition };
-            // What the planner remembers of a condition's selectivity and security holds for the other form as well.
+            // What the planner remembers of a condition's selectivity and security holds for the other form
+            // as well.
             let rewritten = root.allocate(pg_sys::RestrictInfo {
                 clause: clause.as_ptr().cast(),
                 orclause: std::ptr::null_mut(),
@@ -118,8 +119,8 @@ fn any_of<'p>(
     };
     array.xpr.type_ = pg_sys::NodeTag::T_ArrayExpr;
     let array = root.allocate(array);
-    // SAFETY: an expression like those of the planner's, which becomes a constant where all values are; looks the
-    // operator's function up.
+    // SAFETY: an expression like those of the planner's, which becomes a constant where all values are; looks
+    // the operator's function up.
     let (array, function) = unsafe {
         let array = pg_sys::eval_const_expressions(root.as_ptr(), array.as_ptr().cast());
         (NodeRef::new(array), pg_sys::get_opcode(first.operator))

@@ -71,9 +71,9 @@ impl Rows {
 impl RankedTable for Rows {
     type Row = Row;
 
-    fn prefetch(&mut self, heap_blocks: &[u32]) {
-        if let Some(prefetcher) = &mut self.prefetcher {
-            prefetcher.prefetch(heap_blocks.iter().copied());
+    fn prefetch(&mut self, heap_tids: &[HeapTid]) {
+        if let Some(prefetcher) = &self.prefetcher {
+            prefetcher.prefetch_rows(heap_tids);
         }
     }
 
