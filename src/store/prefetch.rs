@@ -102,7 +102,7 @@ impl Prefetcher {
             // Nobody has pinned it: what is read may be of another page by now, and is only a hint.
             let pointer = unsafe { place.cast::<u32>().read_volatile() };
             let [offset, length] = [pointer & 0x7fff, pointer >> 17].map(|part| part as usize);
-            prefetch_range(page.wrapping_add(offset), length);
+            prefetch_range(page.wrapping_add(offset), length.min(pg_sys::BLCKSZ as usize));
         }
     }
 

@@ -38,7 +38,7 @@ impl Crowd {
 
     /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so
     /// many.
-    pub fn is_crowded(mut self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
+    pub fn is_crowded(&mut self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
         let is_of_alive = || {
             let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
             alive.get(&index).is_some_and(|entries| self.entries < 2 * entries)
