@@ -18,8 +18,9 @@ const POINTER: usize = size_of::<pg_sys::ItemIdData>();
 
 /// Asks for pages of one relation before they are read.
 ///
-/// Asking for a page that is cached costs as much as finding it does. So read-ahead pauses as soon as nothing
-/// that it asked for had to be read, and goes on when this backend has had to read a page again.
+/// Asking for a page that is cached costs as much as finding it does. So read-ahead of pages pauses as soon
+/// as nothing that it asked for had to be read, and goes on when this backend has had to read a page again.
+/// That of rows does not: it gains where pages are cached, too.
 #[derive(Clone)]
 pub struct Prefetcher {
     relation: pg_sys::Relation,

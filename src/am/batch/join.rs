@@ -175,8 +175,8 @@ impl Wanted<'_> {
     }
 }
 
-/// The lock of who is alone in joining many rows to an index that has few. Whoever waits for it may be waited
-/// for: it is tried again and again, which no lock_timeout ends, and not for ever.
+/// The lock of who is alone in joining many rows to an index. Whoever waits for it may be waited for: it is
+/// tried again and again, which no lock_timeout ends, and not for ever.
 struct Alone<'t>(Option<&'t OpenTarget>);
 
 impl<'t> Alone<'t> {

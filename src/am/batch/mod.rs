@@ -41,6 +41,8 @@
 //! # What is not finished
 //!
 //! * Transactions of a few rows onto a large index gain nothing: their searches are one process's work.
+//! * Nodes are estimated with the longest vector that a column may hold: beside sparse ones, which are
+//!   shorter, an index is hardly ever found to have room in memory.
 //! * WAL of a load into an empty index is 1.2 to 1.3 times its size, as half of the links are written when
 //!   their nodes are there.
 //! * Rows of logical replication do not wait, nor does what a command's triggers insert (`nesting`).
