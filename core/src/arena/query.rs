@@ -142,10 +142,10 @@ impl NodeStore for ArenaQuery<'_> {
         match &self.codes {
             Some(codes) => {
                 let unvisited = links.filter(|neighbour| !visited.contains(*neighbour));
-                found.extend(unvisited.map(|neighbour| {
-                    let estimate = codes.estimate(self.arena.code(neighbour));
-                    Candidate::estimate(estimate.into(), 0.0, neighbour)
-                }));
+                let coded = unvisited.map(|neighbour| (neighbour, self.arena.code(neighbour)));
+                codes.estimate_each(coded, |neighbour, estimate| {
+                    found.push(Candidate::estimate(estimate.into(), 0.0, neighbour));
+                });
             }
             None => {
                 let unvisited = links.filter(|neighbour| visited.insert(*neighbour));

@@ -19,7 +19,8 @@ pub struct CodeQuery {
     instructions: Instructions,
     /// Signed levels, in the order that the products need them: for each register of a code's bytes, the
     /// levels that meet its lowest bits, then those that meet the next, and so on; 0 where the code has no
-    /// level.
+    /// level. What is left at the end fills a register twice where it fits a half, and is met from its lowest
+    /// and from its middle bits on at once.
     levels: Vec<u8>,
     /// What every estimate starts from.
     base: f64,
@@ -53,9 +54,9 @@ impl CodeQuery {
 
     /// The estimated distance of a code's vector.
     pub fn estimate(&self, code: &[u8]) -> f32 {
-        let mut estimate = [0.0];
-        self.estimate_into(code, code.len(), &mut estimate);
-        estimate[0]
+        let mut estimate = 0.0;
+        self.estimate_each([((), code)].into_iter(), |(), estimated| estimate = estimated);
+        estimate
     }
 
     /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of
@@ -63,15 +64,23 @@ impl CodeQuery {
     pub fn estimate_all(&self, codes: &[u8], stride: usize, count: usize, estimates: &mut Vec<f32>) {
         let before = estimates.len();
         estimates.resize(before + count, 0.0);
-        self.estimate_into(codes, stride, &mut estimates[before..]);
+        let places = estimates[before..].iter_mut().enumerate();
+        self.estimate_each(places.map(|(i, place)| (place, &codes[i * stride..])), |place, estimate| {
+            *place = estimate;
+        });
     }
 
-    fn estimate_into(&self, codes: &[u8], stride: usize, estimates: &mut [f32]) {
+    /// Gives `see` the estimate of each code, with what the code came with.
+    pub fn estimate_each<'a, Of>(
+        &self,
+        codes: impl Iterator<Item = (Of, &'a [u8])>,
+        see: impl FnMut(Of, f32),
+    ) {
         let query = self;
         match self.bits {
-            1 => self.instructions.run(Estimate::<1> { query, codes, stride, estimates }),
-            2 => self.instructions.run(Estimate::<2> { query, codes, stride, estimates }),
-            _ => self.instructions.run(Estimate::<4> { query, codes, stride, estimates }),
+            1 => self.instructions.run(Estimate::<1, _, _> { query, codes, see }),
+            2 => self.instructions.run(Estimate::<2, _, _> { query, codes, see }),
+            _ => self.instructions.run(Estimate::<4, _, _> { query, codes, see }),
         }
     }
 
@@ -117,40 +126,66 @@ impl CodeQuery {
 }
 
 /// Estimates for codes of `BITS` bits, compiled for an instruction set.
-struct Estimate<'a, const BITS: u32> {
-    query: &'a CodeQuery,
-    codes: &'a [u8],
-    stride: usize,
-    estimates: &'a mut [f32],
+struct Estimate<'q, const BITS: u32, Codes, See> {
+    query: &'q CodeQuery,
+    codes: Codes,
+    see: See,
 }
 
-impl<const BITS: u32> Operation for Estimate<'_, BITS> {
+impl<'a, const BITS: u32, Of, Codes, See> Operation for Estimate<'_, BITS, Codes, See>
+where
+    Codes: Iterator<Item = (Of, &'a [u8])>,
+    See: FnMut(Of, f32),
+{
     type Output = ();
 
     #[inline(always)]
     fn run<S: IntegerSimd>(self, simd: S) {
-        let Self { query, codes, stride, estimates } = self;
+        let Self { query, codes, mut see } = self;
         let size = FACTORS_SIZE + query.packed_size;
-        for (i, estimate) in estimates.iter_mut().enumerate() {
-            let code = &codes[i * stride..][..size];
+        for (of, code) in codes {
+            let code = &code[..size];
             let product = product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels);
-            *estimate = query.finish(code, product);
+            see(of, query.finish(code, product));
         }
     }
 }
 
-/// The sum of the products of packed levels and a query's levels.
+/// The sum of the products of packed levels and a query's levels, which are [`ordered`].
 #[inline(always)]
 fn product<S: IntegerSimd, const BITS: u32>(simd: S, packed: &[u8], levels: &[u8]) -> i32 {
+    let planes = 8 / BITS as usize;
+    let (registers, rest) = packed.split_at(packed.len() - packed.len() % S::BYTES);
+    let (of_registers, of_rest) = levels.split_at(registers.len() * planes);
     let mut sums = simd.zero();
-    for (bytes, levels) in packed.chunks(S::BYTES).zip(levels.chunks_exact(S::BYTES * (8 / BITS) as usize)) {
-        let mut bytes = if bytes.len() == S::BYTES { simd.load(bytes) } else { simd.load_partial(bytes) };
-        for levels in levels.chunks_exact(S::BYTES) {
-            sums = simd.multiply_add(simd.low_bits::<BITS>(bytes), simd.load(levels), sums);
-            bytes = simd.shift_right::<BITS>(bytes);
-        }
+    let of_registers = of_registers.chunks_exact(S::BYTES * planes);
+    for (bytes, levels) in registers.chunks_exact(S::BYTES).zip(of_registers) {
+        sums = add_planes::<S, BITS>(simd, simd.load(bytes), levels, sums);
+    }
+    if rest.len() > S::BYTES / 2 {
+        let levels = &of_rest[..S::BYTES * planes];
+        sums = add_planes::<S, BITS>(simd, simd.load_partial(rest), levels, sums);
+    } else if !rest.is_empty() {
+        let levels = &of_rest[..S::BYTES * planes / 2];
+        sums = add_planes::<S, BITS>(simd, simd.load_folded(rest), levels, sums);
     }
     simd.total(sums)
+}
+
+/// `sums`, and the products of one register's packed levels with those of a query.
+#[inline(always)]
+fn add_planes<S: IntegerSimd, const BITS: u32>(
+    simd: S,
+    mut bytes: S::Bytes,
+    levels: &[u8],
+    sums: S::Sums,
+) -> S::Sums {
+    let mut products = simd.no_products();
+    for levels in levels.chunks_exact(S::BYTES) {
+        products = simd.multiply_add(simd.low_bits::<BITS>(bytes), simd.load(levels), products);
+        bytes = simd.shift_right::<BITS>(bytes);
+    }
+    simd.add_products(products, sums)
 }
 
 /// [`CodeQuery::new`], compiled for an instruction set.
@@ -254,10 +289,19 @@ fn query<S: IntegerSimd>(quantizer: &Quantizer, levels: &[u8], split: &Split, ha
 fn ordered<S: IntegerSimd>(levels: &[u8], bits: u8, code_dimensions: usize) -> Vec<u8> {
     let packed_size = packed_size(bits, code_dimensions);
     let planes = 8 / usize::from(bits);
-    let mut ordered = vec![0; packed_size.next_multiple_of(S::BYTES) * planes];
+    let rest = packed_size % S::BYTES;
+    let folded = rest > 0 && rest <= S::BYTES / 2;
+    let registers = packed_size / S::BYTES * planes;
+    let of_rest = if folded { planes / 2 } else { planes * rest.min(1) };
+    let mut ordered = vec![0; (registers + of_rest) * S::BYTES];
     for (plane, levels) in levels.chunks(packed_size).enumerate() {
         for (register, levels) in levels.chunks(S::BYTES).enumerate() {
-            ordered[(register * planes + plane) * S::BYTES..][..levels.len()].copy_from_slice(levels);
+            let place = if folded && register * planes == registers {
+                (registers + plane % of_rest) * S::BYTES + plane / of_rest * (S::BYTES / 2)
+            } else {
+                (register * planes + plane) * S::BYTES
+            };
+            ordered[place..][..levels.len()].copy_from_slice(levels);
         }
     }
     ordered

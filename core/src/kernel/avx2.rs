@@ -145,6 +145,7 @@ fn count_popcnt<C: Counted>(a: &[u8], b: &[u8]) -> Sums {
 impl IntegerSimd for Avx2 {
     type Bytes = __m256i;
     type Sums = __m256i;
+    type Products = __m256i;
     const BYTES: usize = 32;
 
     fn run<O: Operation>(self, operation: O) -> O::Output {
@@ -156,6 +157,11 @@ impl IntegerSimd for Avx2 {
     fn zero(self) -> __m256i {
         // SAFETY: `self` proves that the machine has AVX.
         unsafe { _mm256_setzero_si256() }
+    }
+
+    #[inline(always)]
+    fn no_products(self) -> __m256i {
+        IntegerSimd::zero(self)
     }
 
     #[inline(always)]
@@ -175,6 +181,17 @@ impl IntegerSimd for Avx2 {
     }
 
     #[inline(always)]
+    fn load_folded(self, bytes: &[u8]) -> __m256i {
+        assert!(bytes.len() <= 16);
+        let mask = &FIRST_LANES[8 - bytes.len() / 4..][..8];
+        // SAFETY: as in `load_partial`; of the mask the first four lanes are read.
+        unsafe {
+            let half = _mm_maskload_epi32(bytes.as_ptr().cast(), _mm_loadu_si128(mask.as_ptr().cast()));
+            _mm256_inserti128_si256::<1>(_mm256_castsi128_si256(half), _mm_srli_epi16::<4>(half))
+        }
+    }
+
+    #[inline(always)]
     fn low_bits<const BITS: u32>(self, bytes: __m256i) -> __m256i {
         // SAFETY: `self` proves that the machine has AVX2.
         unsafe { _mm256_and_si256(bytes, _mm256_set1_epi8((1 << BITS) - 1)) }
@@ -187,13 +204,15 @@ impl IntegerSimd for Avx2 {
     }
 
     #[inline(always)]
-    fn multiply_add(self, unsigned: __m256i, signed: __m256i, sums: __m256i) -> __m256i {
-        // SAFETY: `self` proves that the machine has AVX2. Two products of at most 15 × 128 cannot saturate
-        // 16 bits.
-        unsafe {
-            let pairs = _mm256_maddubs_epi16(unsigned, signed);
-            _mm256_add_epi32(sums, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)))
-        }
+    fn multiply_add(self, unsigned: __m256i, signed: __m256i, products: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX2.
+        unsafe { _mm256_add_epi16(products, _mm256_maddubs_epi16(unsigned, signed)) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: __m256i, sums: __m256i) -> __m256i {
+        // SAFETY: `self` proves that the machine has AVX2.
+        unsafe { _mm256_add_epi32(sums, _mm256_madd_epi16(products, _mm256_set1_epi16(1))) }
     }
 
     #[inline(always)]

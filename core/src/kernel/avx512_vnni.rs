@@ -23,6 +23,7 @@ impl Avx512Vnni {
 impl IntegerSimd for Avx512Vnni {
     type Bytes = __m512i;
     type Sums = __m512i;
+    type Products = __m512i;
     const BYTES: usize = 64;
 
     fn run<O: Operation>(self, operation: O) -> O::Output {
@@ -34,6 +35,11 @@ impl IntegerSimd for Avx512Vnni {
     fn zero(self) -> __m512i {
         // SAFETY: `self` proves that the machine has AVX-512 F.
         unsafe { _mm512_setzero_si512() }
+    }
+
+    #[inline(always)]
+    fn no_products(self) -> __m512i {
+        IntegerSimd::zero(self)
     }
 
     #[inline(always)]
@@ -52,6 +58,18 @@ impl IntegerSimd for Avx512Vnni {
     }
 
     #[inline(always)]
+    fn load_folded(self, bytes: &[u8]) -> __m512i {
+        assert!(bytes.len() <= 32);
+        // SAFETY: `self` proves that the machine has AVX-512 F, BW and VL; the load reads only the groups of 4
+        // bytes that the mask sets, no more than `bytes` has.
+        unsafe {
+            let groups = ((1u16 << (bytes.len() / 4)) - 1) as u8;
+            let half = _mm256_maskz_loadu_epi32(groups, bytes.as_ptr().cast());
+            _mm512_inserti64x4::<1>(_mm512_castsi256_si512(half), _mm256_srli_epi16::<4>(half))
+        }
+    }
+
+    #[inline(always)]
     fn low_bits<const BITS: u32>(self, bytes: __m512i) -> __m512i {
         // SAFETY: `self` proves that the machine has AVX-512 F.
         unsafe { _mm512_and_si512(bytes, _mm512_set1_epi8((1 << BITS) - 1)) }
@@ -64,9 +82,15 @@ impl IntegerSimd for Avx512Vnni {
     }
 
     #[inline(always)]
-    fn multiply_add(self, unsigned: __m512i, signed: __m512i, sums: __m512i) -> __m512i {
+    fn multiply_add(self, unsigned: __m512i, signed: __m512i, products: __m512i) -> __m512i {
         // SAFETY: `self` proves that the machine has AVX-512 VNNI.
-        unsafe { _mm512_dpbusd_epi32(sums, unsigned, signed) }
+        unsafe { _mm512_dpbusd_epi32(products, unsigned, signed) }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: __m512i, sums: __m512i) -> __m512i {
+        // SAFETY: `self` proves that the machine has AVX-512 F.
+        unsafe { _mm512_add_epi32(sums, products) }
     }
 
     #[inline(always)]

@@ -21,6 +21,8 @@ pub(crate) trait IntegerSimd: Copy {
     type Bytes: Copy;
     /// Sums of i32.
     type Sums: Copy;
+    /// Sums of the products of one register's bytes, which are small.
+    type Products: Copy;
     /// Bytes of a register, a multiple of 4.
     const BYTES: usize;
 
@@ -29,16 +31,31 @@ pub(crate) trait IntegerSimd: Copy {
 
     /// All sums 0.
     fn zero(self) -> Self::Sums;
+    /// No products.
+    fn no_products(self) -> Self::Products;
     /// Exactly [`IntegerSimd::BYTES`] bytes, of any alignment.
     fn load(self, bytes: &[u8]) -> Self::Bytes;
     /// Fewer bytes, a multiple of 4, followed by zeros.
     fn load_partial(self, bytes: &[u8]) -> Self::Bytes;
+    /// At most half as many bytes, a multiple of 4, followed by zeros up to the half; and from there on the same
+    /// again, shifted right by 4. What comes into the high 4 bits of the second half is left open.
+    fn load_folded(self, bytes: &[u8]) -> Self::Bytes;
     /// The low `BITS` bits of each byte; 1 to 7.
     fn low_bits<const BITS: u32>(self, bytes: Self::Bytes) -> Self::Bytes;
     /// Each byte shifted right by `BITS`; what comes into its high `BITS` bits is left open.
     fn shift_right<const BITS: u32>(self, bytes: Self::Bytes) -> Self::Bytes;
-    /// `sums` and the products of bytes at most 15 with signed bytes, each added to one of the sums.
-    fn multiply_add(self, unsigned: Self::Bytes, signed: Self::Bytes, sums: Self::Sums) -> Self::Sums;
+    /// `products` and those of bytes with signed bytes, each added to one of them.
+    ///
+    /// The bytes are `BITS` bits that were taken out of one register: there are 8 / `BITS` calls at most for it, so
+    /// that no sum is beyond ±2 · 2 · 15 · 128 and all fit 16 bits.
+    fn multiply_add(
+        self,
+        unsigned: Self::Bytes,
+        signed: Self::Bytes,
+        products: Self::Products,
+    ) -> Self::Products;
+    /// `sums`, and the products of a register.
+    fn add_products(self, products: Self::Products, sums: Self::Sums) -> Self::Sums;
     /// The sum of all.
     fn total(self, sums: Self::Sums) -> i32;
 }

@@ -160,6 +160,7 @@ fn count_neon<C: Counted>(a: &[u8], b: &[u8]) -> Sums {
 impl IntegerSimd for Neon {
     type Bytes = uint8x16_t;
     type Sums = int32x4_t;
+    type Products = int16x8_t;
     const BYTES: usize = 16;
 
     fn run<O: Operation>(self, operation: O) -> O::Output {
@@ -171,6 +172,12 @@ impl IntegerSimd for Neon {
     fn zero(self) -> int32x4_t {
         // SAFETY: `self` proves that the machine has NEON.
         unsafe { vdupq_n_s32(0) }
+    }
+
+    #[inline(always)]
+    fn no_products(self) -> int16x8_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vdupq_n_s16(0) }
     }
 
     #[inline(always)]
@@ -188,6 +195,13 @@ impl IntegerSimd for Neon {
     }
 
     #[inline(always)]
+    fn load_folded(self, bytes: &[u8]) -> uint8x16_t {
+        let half = |place: usize| bytes.get(place % 8).copied().unwrap_or(0);
+        let folded: [u8; 16] = std::array::from_fn(|lane| half(lane) >> (lane / 8 * 4));
+        IntegerSimd::load(self, &folded)
+    }
+
+    #[inline(always)]
     fn low_bits<const BITS: u32>(self, bytes: uint8x16_t) -> uint8x16_t {
         // SAFETY: `self` proves that the machine has NEON.
         unsafe { vandq_u8(bytes, vdupq_n_u8((1 << BITS) - 1)) }
@@ -201,14 +215,19 @@ impl IntegerSimd for Neon {
     }
 
     #[inline(always)]
-    fn multiply_add(self, unsigned: uint8x16_t, signed: uint8x16_t, sums: int32x4_t) -> int32x4_t {
-        // SAFETY: `self` proves that the machine has NEON. Bytes at most 15 are the same when signed, and a
-        // product of two signed bytes fits 16 bits.
+    fn multiply_add(self, unsigned: uint8x16_t, signed: uint8x16_t, products: int16x8_t) -> int16x8_t {
+        // SAFETY: `self` proves that the machine has NEON. Bytes at most 15 are the same when signed.
         unsafe {
             let (unsigned, signed) = (vreinterpretq_s8_u8(unsigned), vreinterpretq_s8_u8(signed));
-            let low = vmull_s8(vget_low_s8(unsigned), vget_low_s8(signed));
-            vpadalq_s16(vpadalq_s16(sums, low), vmull_high_s8(unsigned, signed))
+            let products = vmlal_s8(products, vget_low_s8(unsigned), vget_low_s8(signed));
+            vmlal_high_s8(products, unsigned, signed)
         }
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: int16x8_t, sums: int32x4_t) -> int32x4_t {
+        // SAFETY: `self` proves that the machine has NEON.
+        unsafe { vpadalq_s16(sums, products) }
     }
 
     #[inline(always)]

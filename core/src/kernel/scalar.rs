@@ -91,6 +91,7 @@ fn pass_scalar<A: Element, B: Element, T: Terms>(a: &[u8], b: &[u8], factor: f32
 impl IntegerSimd for Scalar {
     type Bytes = [u8; 16];
     type Sums = [i32; 16];
+    type Products = [i32; 16];
     const BYTES: usize = 16;
 
     fn run<O: Operation>(self, operation: O) -> O::Output {
@@ -99,6 +100,11 @@ impl IntegerSimd for Scalar {
 
     #[inline(always)]
     fn zero(self) -> [i32; 16] {
+        [0; 16]
+    }
+
+    #[inline(always)]
+    fn no_products(self) -> [i32; 16] {
         [0; 16]
     }
 
@@ -117,6 +123,15 @@ impl IntegerSimd for Scalar {
     }
 
     #[inline(always)]
+    fn load_folded(self, bytes: &[u8]) -> [u8; 16] {
+        let mut register = self.load_partial(bytes);
+        for (place, byte) in bytes.iter().enumerate() {
+            register[8 + place] = byte >> 4;
+        }
+        register
+    }
+
+    #[inline(always)]
     fn low_bits<const BITS: u32>(self, mut bytes: [u8; 16]) -> [u8; 16] {
         bytes.iter_mut().for_each(|byte| *byte &= (1 << BITS) - 1);
         bytes
@@ -129,10 +144,16 @@ impl IntegerSimd for Scalar {
     }
 
     #[inline(always)]
-    fn multiply_add(self, unsigned: [u8; 16], signed: [u8; 16], mut sums: [i32; 16]) -> [i32; 16] {
-        for (sum, (unsigned, signed)) in sums.iter_mut().zip(unsigned.iter().zip(signed)) {
+    fn multiply_add(self, unsigned: [u8; 16], signed: [u8; 16], mut products: [i32; 16]) -> [i32; 16] {
+        for (sum, (unsigned, signed)) in products.iter_mut().zip(unsigned.iter().zip(signed)) {
             *sum += i32::from(i16::from(*unsigned) * i16::from(signed as i8));
         }
+        products
+    }
+
+    #[inline(always)]
+    fn add_products(self, products: [i32; 16], mut sums: [i32; 16]) -> [i32; 16] {
+        sums.iter_mut().zip(products).for_each(|(sum, products)| *sum += products);
         sums
     }
 
