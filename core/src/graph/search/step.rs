@@ -135,9 +135,13 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
         self.frontier.push(Reverse(candidate));
         if self.purpose == Purpose::Insertion && candidate.is_estimated() {
-            self.estimates.push(Distance(candidate.distance));
-            if self.estimates.len() > ef {
-                self.estimates.pop();
+            let estimate = Distance(candidate.distance);
+            if self.estimates.len() < ef {
+                self.estimates.push(estimate);
+            } else if let Some(mut furthest) = self.estimates.peek_mut()
+                && estimate < *furthest
+            {
+                *furthest = estimate;
             }
         }
     }
