@@ -35,9 +35,12 @@ pub struct CodeQuery {
     equal: Option<f64>,
 }
 
-/// The factors of a code: what its exact part adds, and what its product is scaled by.
+/// What a code's exact part adds, and what its product is scaled by.
+pub(super) type Factors = (f32, f32);
+
+/// The factors of a code.
 #[inline(always)]
-fn factors(code: &[u8]) -> (f32, f32) {
+pub(super) fn factors(code: &[u8]) -> Factors {
     let (factors, _) = code.as_chunks();
     (f32::from_le_bytes(factors[0]), f32::from_le_bytes(factors[1]))
 }
@@ -53,9 +56,9 @@ impl CodeQuery {
 
     /// The estimated distance of a code's vector.
     pub fn estimate(&self, code: &[u8]) -> f32 {
-        let mut estimate = [0.0];
-        self.estimate_into(code, code.len(), &mut estimate);
-        estimate[0]
+        let mut estimate = 0.0;
+        self.products(code, code.len(), 1, |_, product| estimate = self.finish(factors(code), product));
+        estimate
     }
 
     /// Appends the estimates of `count` codes that lie `stride` bytes apart, the first at the start of
@@ -63,21 +66,33 @@ impl CodeQuery {
     pub fn estimate_all(&self, codes: &[u8], stride: usize, count: usize, estimates: &mut Vec<f32>) {
         let before = estimates.len();
         estimates.resize(before + count, 0.0);
-        self.estimate_into(codes, stride, &mut estimates[before..]);
+        let mut estimates = estimates[before..].iter_mut();
+        self.products(codes, stride, count, |code, product| {
+            if let Some(estimate) = estimates.next() {
+                *estimate = self.finish(factors(code), product);
+            }
+        });
     }
 
-    fn estimate_into(&self, codes: &[u8], stride: usize, estimates: &mut [f32]) {
+    /// Gives each of so many codes that lie so many bytes apart, and its product with the query.
+    #[inline(always)]
+    pub(super) fn products(&self, codes: &[u8], stride: usize, count: usize, give: impl FnMut(&[u8], i32)) {
         let query = self;
         match self.bits {
-            1 => self.instructions.run(Estimate::<1> { query, codes, stride, estimates }),
-            2 => self.instructions.run(Estimate::<2> { query, codes, stride, estimates }),
-            _ => self.instructions.run(Estimate::<4> { query, codes, stride, estimates }),
+            1 => self.instructions.run(Products::<1, _> { query, codes, stride, count, give }),
+            2 => self.instructions.run(Products::<2, _> { query, codes, stride, count, give }),
+            _ => self.instructions.run(Products::<4, _> { query, codes, stride, count, give }),
         }
+    }
+
+    /// One standard deviation of the estimate for a code with these factors.
+    pub(super) fn deviation_for(&self, (_, scale): Factors) -> f32 {
+        scale.abs() * self.deviation
     }
 
     /// One standard deviation of the estimate.
     pub fn deviation(&self, code: &[u8]) -> f32 {
-        factors(code).1.abs() * self.deviation
+        self.deviation_for(factors(code))
     }
 
     /// The sum of the products of two codes' levels without what it owes to rounding errors that are alike in
@@ -103,10 +118,9 @@ impl CodeQuery {
         }
     }
 
-    /// The estimate for a code with this product. In double precision nothing of it overflows.
+    /// The estimate for a code with these factors and this product. In double precision nothing of it overflows.
     #[inline(always)]
-    fn finish(&self, code: &[u8], product: i32) -> f32 {
-        let (add, scale) = factors(code);
+    pub(super) fn finish(&self, (add, scale): Factors, product: i32) -> f32 {
         let exact = self.base + self.along * f64::from(add);
         let mut levels = f64::from(2 * product - self.offset);
         if let Some(equal) = self.equal {
@@ -116,25 +130,25 @@ impl CodeQuery {
     }
 }
 
-/// Estimates for codes of `BITS` bits, compiled for an instruction set.
-struct Estimate<'a, const BITS: u32> {
+/// Products of codes of `BITS` bits, compiled for an instruction set.
+struct Products<'a, const BITS: u32, Give> {
     query: &'a CodeQuery,
     codes: &'a [u8],
     stride: usize,
-    estimates: &'a mut [f32],
+    count: usize,
+    give: Give,
 }
 
-impl<const BITS: u32> Operation for Estimate<'_, BITS> {
+impl<const BITS: u32, Give: FnMut(&[u8], i32)> Operation for Products<'_, BITS, Give> {
     type Output = ();
 
     #[inline(always)]
     fn run<S: IntegerSimd>(self, simd: S) {
-        let Self { query, codes, stride, estimates } = self;
+        let Self { query, codes, stride, count, mut give } = self;
         let size = FACTORS_SIZE + query.packed_size;
-        for (i, estimate) in estimates.iter_mut().enumerate() {
+        for i in 0..count {
             let code = &codes[i * stride..][..size];
-            let product = product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels);
-            *estimate = query.finish(code, product);
+            give(code, product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels));
         }
     }
 }

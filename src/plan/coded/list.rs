@@ -2,13 +2,15 @@
 
 use pgrx::pg_sys;
 use pgrx::pg_sys::IndexScanState;
-use walia_core::rank::Entries;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use walia_core::rank::{Batch, Entries};
 use walia_core::types::HeapTid;
 
 use super::crowd::Crowd;
 use crate::store::{check_for_interrupts, heap_tid};
 use crate::types::Varlena;
 
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
 /// Entries between two looks whether the query has been cancelled.
 const PATIENCE: usize = 1024;
 
@@ -19,8 +21,6 @@ pub struct CodeList {
     column: i32,
     /// Where the codes are in entries without a NULL, if that is always the same place.
     offset: Option<usize>,
-    /// A code that had to be taken apart.
-    copied: Option<Varlena>,
     read: usize,
     /// Of the entries since the list was read from its beginning.
     crowd: Crowd,
@@ -33,7 +33,7 @@ impl CodeList {
     /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the
     /// column is one of the index's, and holds codes.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
-        Self { state, column: column as i32, offset: None, copied: None, read: 0, crowd: Crowd::default() }
+        Self { state, column: column as i32, offset: None, read: 0, crowd: Crowd::default() }
     }
 }
 
@@ -43,24 +43,87 @@ impl Entries for CodeList {
         self.begin(true);
     }
 
-    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
-        let tid = self.next_row()?;
+    fn read(&mut self, batch: &mut Batch) -> bool {
+        check_for_interrupts();
+        let mut goes_on = true;
+        while goes_on && batch.room() > 0 {
+            match self.read_ordinary(batch) {
+                Some(tid) => self.read_other(tid, batch),
+                None => goes_on = false,
+            }
+        }
+        // Rows without a vector are shorter than those that tell how many a page has room for.
+        batch.estimated_rows().for_each(|tid| self.crowd.add(tid.block()));
+        goes_on
+    }
+}
+
+impl CodeList {
+    /// Reads entries into a batch as long as they are like nearly all, and the batch has room for more than
+    /// one. Gives the row of the one that was read last, which is not; `None` where there is none.
+    ///
+    /// All of them are read behind one guard: to be ready for an ERROR takes as long as to read an entry.
+    fn read_ordinary(&self, batch: &mut Batch) -> Option<HeapTid> {
+        unsafe extern "C-unwind" {
+            /// Postgres's, without pgrx's guard.
+            fn index_getnext_tid(
+                scan: pg_sys::IndexScanDesc,
+                direction: pg_sys::ScanDirection::Type,
+            ) -> pg_sys::ItemPointer;
+        }
+        // SAFETY: by the promise of `new`.
+        let scan = unsafe { (*self.state).iss_ScanDesc };
+        let (offset, mut last) = (self.offset, std::ptr::null_mut());
+        // SAFETY: as above; an entry, and the row's TID, are there until the next one is asked for. Nothing
+        // here is to be dropped, takes memory or panics, so that an ERROR may pass.
+        unsafe {
+            pg_guard_ffi_boundary(|| {
+                loop {
+                    let tid = heap_tid(index_getnext_tid(scan, FORWARD).as_ref()?);
+                    let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
+                    let code = offset.and_then(|offset| entry.ordinary(offset));
+                    let Some(code) = code.filter(|_| batch.room() > 1) else { return Some(tid) };
+                    // Rows of one posting list come one after the other, and share the entry.
+                    let is_shared = std::mem::replace(&mut last, entry.tuple) == entry.tuple;
+                    if !(is_shared && batch.add_equal(tid, code) || batch.add_estimated(tid, code)) {
+                        return Some(tid);
+                    }
+                }
+            })
+        }
+    }
+
+    /// Adds the entry that was read last to a batch, whatever it is like.
+    fn read_other(&mut self, tid: HeapTid, batch: &mut Batch) {
         // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
         unsafe {
             let scan = (*self.state).iss_ScanDesc;
             let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
-            let code = match self.offset.filter(|_| !entry.has_nulls()) {
-                Some(offset) => entry.tuple.cast::<u8>().add(offset).into(),
-                None => {
-                    let Some(code) = entry.column(self.column) else { return Some((tid, None)) };
-                    self.offset = entry.offset_for_all(self.column, code);
-                    code
-                }
-            };
-            // Rows without a vector are shorter than those that tell how many a page has room for.
-            self.crowd.add(tid.block());
-            Some((tid, Some(self.bytes(code))))
+            let Some(code) = entry.column(self.column) else { return batch.add(tid, None) };
+            if self.offset.is_none() {
+                self.offset = entry.offset_for_all(self.column, code);
+            }
+            match plain(code) {
+                Some(code) => batch.add(tid, Some(code)),
+                // Someone had codes compressed.
+                None => batch.add(tid, Some(&Varlena::detoast(code))),
+            }
         }
+    }
+}
+
+/// The bytes of a varlena, unless it is compressed.
+///
+/// # Safety
+/// The datum is one, in an entry of an index, and is there as long as the bytes are used.
+#[inline]
+unsafe fn plain<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let is_plain =
+            pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored));
+        is_plain.then(|| pgrx::varlena_to_byte_slice(stored))
     }
 }
 
@@ -132,28 +195,9 @@ impl CodeList {
         if self.read.is_multiple_of(PATIENCE) {
             check_for_interrupts();
         }
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
         // SAFETY: by the promise of `new`.
-        let tid = unsafe { pg_sys::index_getnext_tid((*self.state).iss_ScanDesc, forward).as_ref() };
+        let tid = unsafe { pg_sys::index_getnext_tid((*self.state).iss_ScanDesc, FORWARD).as_ref() };
         tid.map(heap_tid)
-    }
-}
-
-impl CodeList {
-    /// The bytes of a varlena.
-    ///
-    /// # Safety
-    /// The datum is one, in the entry that was read last.
-    unsafe fn bytes(&mut self, datum: pg_sys::Datum) -> &[u8] {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
-            if pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored)) {
-                return pgrx::varlena_to_byte_slice(stored);
-            }
-            // Someone had codes compressed.
-            self.copied.insert(Varlena::detoast(datum))
-        }
     }
 }
 
@@ -164,6 +208,18 @@ struct Entry {
 }
 
 impl Entry {
+    /// The code that stands where it does in all entries without a NULL, if this is one.
+    ///
+    /// # Safety
+    /// The entry is there, and the offset is one of `offset_for_all`.
+    #[inline]
+    unsafe fn ordinary<'a>(&self, offset: usize) -> Option<&'a [u8]> {
+        // SAFETY: by the caller's promise.
+        unsafe {
+            if self.has_nulls() { None } else { plain(self.tuple.cast::<u8>().add(offset).into()) }
+        }
+    }
+
     /// Whether a column of it is NULL.
     ///
     /// # Safety
