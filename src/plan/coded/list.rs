@@ -1,12 +1,14 @@
 //! The btree as core sees it: a list of rows, and the codes of their vectors.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::IndexScanState;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use walia_core::rank::{Batch, Entries};
 use walia_core::types::HeapTid;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Told};
 use crate::store::{check_for_interrupts, heap_tid};
 use crate::types::Varlena;
 
@@ -40,7 +42,7 @@ impl CodeList {
 impl Entries for CodeList {
     fn rewind(&mut self) {
         self.crowd = Crowd::default();
-        self.begin(true);
+        self.begin();
     }
 
     fn read(&mut self, batch: &mut Batch) -> bool {
@@ -128,6 +130,18 @@ unsafe fn plain<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
 }
 
 impl CodeList {
+    /// Tells the index of these rows, which nobody sees any more, unless it could mark few of them.
+    pub fn tell_dead(&mut self, dead: &HashSet<HeapTid>) {
+        if !Told::is_in_vain(self.index(), dead.len()) {
+            self.mark_dead(|row| dead.contains(&row)).remember(self.index());
+        }
+    }
+
+    /// Tells the index of all rows of a crowded list that nobody sees any more.
+    pub fn sweep(&mut self) {
+        self.mark_dead(|_| true).remember_all(self.index());
+    }
+
     /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as
     /// Postgres's own scan would have done on its way: rows that are updated again and again leave an entry
     /// each time, which only a vacuum would remove. An index can be told of the entry that it gave last only,
@@ -136,33 +150,36 @@ impl CodeList {
     /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its
     /// place be that of a new row. Postgres sees to it that this does not happen between the reading of an
     /// entry and its mark.
-    ///
-    /// Gives how many suspects there were, and how many of them are dead.
-    pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> (usize, usize) {
-        self.begin(false);
-        let (mut suspects, mut dead) = (0, 0);
+    fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> Told {
+        self.begin();
+        let mut told = Told::default();
+        // Rows that share one entry, and the dead ones of them.
+        let (mut shared, mut rows, mut dead) = (std::ptr::null_mut(), 0, 0);
         while let Some(tid) = self.next_row() {
+            // SAFETY: by the promise of `new`; the entry is the one that was read last.
+            let entry = unsafe { (*(*self.state).iss_ScanDesc).xs_itup };
+            if std::mem::replace(&mut shared, entry) != entry {
+                told.marked += if rows == dead { dead } else { 0 };
+                (rows, dead) = (0, 0);
+            }
+            rows += 1;
             if is_suspect(tid) {
-                suspects += 1;
-                // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the
-                // mark.
-                unsafe {
+                told.suspects += 1;
+                // SAFETY: as above. This asks for the mark.
+                let is_dead = unsafe {
                     let slot = (*self.state).ss.ss_ScanTupleSlot;
                     pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
                     pg_sys::ExecClearTuple(slot);
-                    dead += usize::from((*(*self.state).iss_ScanDesc).kill_prior_tuple);
-                }
+                    (*(*self.state).iss_ScanDesc).kill_prior_tuple
+                };
+                dead += usize::from(is_dead);
+                told.dead += usize::from(is_dead);
             }
         }
+        told.marked += if rows == dead { dead } else { 0 };
         // SAFETY: as above.
         unsafe { pg_sys::table_index_fetch_reset((*(*self.state).iss_ScanDesc).xs_heapfetch) };
-        (suspects, dead)
-    }
-
-    /// Tells the index of all rows of a crowded list that nobody sees any more.
-    pub fn sweep(&mut self) {
-        let (all, dead) = self.mark_dead(|_| true);
-        Crowd::remember(self.index(), all, dead);
+        told
     }
 
     /// Whether most of the list must be of rows that are gone, where a page of the table has room for so
@@ -178,13 +195,13 @@ impl CodeList {
         unsafe { (*(*(*self.state).iss_ScanDesc).indexRelation).rd_id }
     }
 
-    /// Goes to the beginning. Whether the entries themselves are wanted must be known before the keys.
-    fn begin(&mut self, with_entries: bool) {
+    /// Goes to the beginning. That the entries themselves are wanted must be known before the keys.
+    fn begin(&mut self) {
         // SAFETY: by the promise of `new`.
         unsafe {
             let IndexScanState { iss_ScanDesc: scan, iss_ScanKeys: keys, iss_NumScanKeys: count, .. } =
                 *self.state;
-            (*scan).xs_want_itup = with_entries;
+            (*scan).xs_want_itup = true;
             pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
         }
     }
@@ -215,9 +232,7 @@ impl Entry {
     #[inline]
     unsafe fn ordinary<'a>(&self, offset: usize) -> Option<&'a [u8]> {
         // SAFETY: by the caller's promise.
-        unsafe {
-            if self.has_nulls() { None } else { plain(self.tuple.cast::<u8>().add(offset).into()) }
-        }
+        unsafe { if self.has_nulls() { None } else { plain(self.tuple.cast::<u8>().add(offset).into()) } }
     }
 
     /// Whether a column of it is NULL.
