@@ -61,13 +61,23 @@ fn dead_entries_that_no_query_is_near() {
 fn dead_rows_in_posting_lists_of_rows_that_live() {
     let cluster = Cluster::start(&["autovacuum = off"]);
     let mut client = cluster.connect();
-    prepare_tenants(&mut client);
-    client.batch_execute("CREATE INDEX ON docs (made)").unwrap();
-    for _ in 0..60 {
-        client.batch_execute("UPDATE docs SET made = made + 1 WHERE tenant = 3 AND id < 800").unwrap();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia;
+             CREATE TABLE docs (id int, tenant int, changes int, v vecf32(24));
+             INSERT INTO docs SELECT i, i % 3, 0,
+                 (SELECT array_agg(random() + 0 * i) FROM generate_series(1, 24))::vecf32
+             FROM generate_series(1, 1500) AS i;
+             CREATE INDEX ON docs (tenant, walia_code(v));
+             CREATE INDEX ON docs (changes);
+             ANALYZE docs",
+        )
+        .unwrap();
+    for _ in 0..40 {
+        client.batch_execute("UPDATE docs SET changes = changes + 1 WHERE tenant = 1").unwrap();
     }
     let d = near("<->");
-    let by_tenant = format!("SELECT id, {d} FROM docs WHERE tenant = 3 ORDER BY {d} LIMIT 10");
+    let by_tenant = format!("SELECT id, {d} FROM docs WHERE tenant = 1 ORDER BY {d} LIMIT 10");
     let pages = |client: &mut Client| {
         let lines: Vec<String> = client
             .query(&format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {by_tenant}"), &[])
