@@ -57,9 +57,8 @@ pub fn check_for_interrupts() {
 
 /// The heap TID that Postgres means by an item pointer.
 pub fn heap_tid(item: &pg_sys::ItemPointerData) -> HeapTid {
-    // SAFETY: both are the same three numbers. What Postgres has just written, whole, would have to be waited
-    // for to be read one by one.
-    unsafe { std::mem::transmute::<pg_sys::ItemPointerData, HeapTid>(*item) }
+    let block = u32::from(item.ip_blkid.bi_hi) << 16 | u32::from(item.ip_blkid.bi_lo);
+    HeapTid::new(block, item.ip_posid)
 }
 
 /// The item pointer for a heap TID.

@@ -118,7 +118,7 @@ impl CodeQuery {
         }
     }
 
-    /// The estimate for a code with these factors and this product. In double precision nothing of it overflows.
+    /// The estimate for a code with these factors and this product. In double precision nothing overflows.
     #[inline(always)]
     pub(super) fn finish(&self, (add, scale): Factors, product: i32) -> f32 {
         let exact = self.base + self.along * f64::from(add);

@@ -81,7 +81,8 @@ impl CodeList {
         unsafe {
             pg_guard_ffi_boundary(|| {
                 loop {
-                    let tid = heap_tid(index_getnext_tid(scan, FORWARD).as_ref()?);
+                    // Both types of a TID are laid out alike. Read by its parts, it would have to be waited for.
+                    let tid = *index_getnext_tid(scan, FORWARD).cast::<HeapTid>().as_ref()?;
                     let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
                     let code = offset.and_then(|offset| entry.ordinary(offset));
                     let Some(code) = code.filter(|_| batch.room() > 1) else { return Some(tid) };

@@ -66,7 +66,7 @@ fn dead_rows_in_posting_lists_of_rows_that_live() {
             "CREATE EXTENSION walia;
              CREATE TABLE docs (id int, tenant int, changes int, v vecf32(24));
              INSERT INTO docs SELECT i, i % 3, 0,
-                 (SELECT array_agg(random() + 0 * i) FROM generate_series(1, 24))::vecf32
+                 (SELECT array_agg(random() + 0 * (i + j)) FROM generate_series(1, 24) AS j)::vecf32
              FROM generate_series(1, 1500) AS i;
              CREATE INDEX ON docs (tenant, walia_code(v));
              CREATE INDEX ON docs (changes);
