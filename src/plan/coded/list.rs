@@ -81,7 +81,7 @@ impl CodeList {
         unsafe {
             pg_guard_ffi_boundary(|| {
                 loop {
-                    // Both types of a TID are laid out alike. Read by its parts, it would have to be waited for.
+                    // Both types are laid out alike. To read it by its parts would be to wait for them.
                     let tid = *index_getnext_tid(scan, FORWARD).cast::<HeapTid>().as_ref()?;
                     let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
                     let code = offset.and_then(|offset| entry.ordinary(offset));
