@@ -5,7 +5,7 @@ use rand_distr::StandardNormal;
 use walia_core::code::Quantizer;
 use walia_core::code::standalone::{self, StandaloneQuery};
 use walia_core::rank::{
-    Entries, Radius, RankOptions, RankOrder, RankStats, RankedTable, Ranking, deviations,
+    Batch, Entries, Radius, RankOptions, RankOrder, RankStats, RankedTable, Ranking, deviations,
 };
 use walia_core::types::{ElementType, HeapTid, Metric};
 
@@ -28,10 +28,17 @@ impl Entries for List<'_> {
         self.next = 0;
     }
 
-    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
-        let number = self.next;
-        self.next += 1;
-        Some((tid(number), self.codes.get(number)?.as_deref()))
+    fn read(&mut self, batch: &mut Batch) -> bool {
+        let left = &self.codes[self.next..];
+        let read = left.len().min(batch.room());
+        for (number, code) in (self.next..).zip(&left[..read]) {
+            let is_equal = code.as_ref().is_some_and(|code| batch.add_equal(tid(number), code));
+            if !is_equal {
+                batch.add(tid(number), code.as_deref());
+            }
+        }
+        self.next += read;
+        self.next < self.codes.len()
     }
 }
 
@@ -227,7 +234,8 @@ fn every_row_comes_once_and_in_order() {
                 let mut all: Vec<_> = exact.iter().map(|row| row.1).collect();
                 all.sort_unstable();
                 assert_eq!(sorted, all, "{metric:?} {memory}");
-                assert_eq!(stats.passes > 1, memory < 4 << 20, "{metric:?} {memory}: {stats:?}");
+                // Not all are kept at first, even where there is memory for them.
+                assert_eq!(stats.passes > 2, memory < 4 << 20, "{metric:?} {memory}: {stats:?}");
                 // Two runs, each in order: at most one step back.
                 let place = |row: usize| exact.iter().position(|(_, other)| *other == row).unwrap();
                 let value = |row: usize| exact[place(row)].0;
@@ -286,4 +294,34 @@ fn more_deviations_for_a_greater_ef_search() {
     assert_eq!(deviations(64), 2.0);
     assert_eq!(deviations(1), 0.0);
     assert!(deviations(40) > 1.6 && deviations(1000) > 3.9);
+}
+
+#[test]
+fn equal_codes_are_those_of_all_their_rows() {
+    // Several rows of each vector, some of which have none, or one of another code.
+    let mut set = Set::new(2000, 9, |number| number % 3 != 0);
+    for number in 0..2000 {
+        let of = number / 7 * 7;
+        set.rows[number].vector = if of % 5 == 0 { None } else { set.rows[of].vector.clone() };
+    }
+    let mut set = set.encoded();
+    for code in set.codes.iter_mut().skip(3).step_by(91).flatten() {
+        code[0] = 0;
+    }
+    for metric in METRICS {
+        let options = options(metric, 2000);
+        let exact: Vec<_> =
+            set.exact(options).into_iter().map(|row| row.0.map(|distance| distance as f32)).collect();
+        let (rows, _) = set.first(usize::MAX, options);
+        let found: Vec<_> = rows
+            .iter()
+            .map(|row| distance(metric, &set.query, &set.rows[*row].vector).map(|distance| distance as f32))
+            .collect();
+        assert_eq!(found, exact, "{metric:?}");
+        let mut near = set.first(10, RankOptions { wanted: 10, ..options }).0;
+        near.retain(|row| {
+            distance(metric, &set.query, &set.rows[*row].vector).unwrap() as f32 <= exact[9].unwrap()
+        });
+        assert!(near.len() >= 9, "{metric:?}");
+    }
 }

@@ -36,9 +36,12 @@ pub struct CodeQuery {
     equal: Option<f64>,
 }
 
-/// The factors of a code: what its exact part adds, and what its product is scaled by.
+/// What a code's exact part adds, and what its product is scaled by.
+pub(super) type Factors = (f32, f32);
+
+/// The factors of a code.
 #[inline(always)]
-fn factors(code: &[u8]) -> (f32, f32) {
+pub(super) fn factors(code: &[u8]) -> Factors {
     let (factors, _) = code.as_chunks();
     (f32::from_le_bytes(factors[0]), f32::from_le_bytes(factors[1]))
 }
@@ -70,23 +73,38 @@ impl CodeQuery {
         });
     }
 
-    /// Gives `see` the estimate of each code, with what the code came with.
+    /// Gives the estimate of each code, with what the code came with.
     pub fn estimate_each<'a, Of>(
         &self,
         codes: impl Iterator<Item = (Of, &'a [u8])>,
-        see: impl FnMut(Of, f32),
+        mut give: impl FnMut(Of, f32),
+    ) {
+        self.products(codes, |of, code, product| give(of, self.finish(factors(code), product)));
+    }
+
+    /// Gives each code, with what it came with, and its product with the query.
+    #[inline(always)]
+    pub(super) fn products<'a, Of>(
+        &self,
+        codes: impl Iterator<Item = (Of, &'a [u8])>,
+        give: impl FnMut(Of, &[u8], i32),
     ) {
         let query = self;
         match self.bits {
-            1 => self.instructions.run(Estimate::<1, _, _> { query, codes, see }),
-            2 => self.instructions.run(Estimate::<2, _, _> { query, codes, see }),
-            _ => self.instructions.run(Estimate::<4, _, _> { query, codes, see }),
+            1 => self.instructions.run(Products::<1, _, _> { query, codes, give }),
+            2 => self.instructions.run(Products::<2, _, _> { query, codes, give }),
+            _ => self.instructions.run(Products::<4, _, _> { query, codes, give }),
         }
+    }
+
+    /// One standard deviation of the estimate for a code with these factors.
+    pub(super) fn deviation_for(&self, (_, scale): Factors) -> f32 {
+        scale.abs() * self.deviation
     }
 
     /// One standard deviation of the estimate.
     pub fn deviation(&self, code: &[u8]) -> f32 {
-        factors(code).1.abs() * self.deviation
+        self.deviation_for(factors(code))
     }
 
     /// The sum of the products of two codes' levels without what it owes to rounding errors that are alike in
@@ -112,10 +130,9 @@ impl CodeQuery {
         }
     }
 
-    /// The estimate for a code with this product. In double precision nothing of it overflows.
+    /// The estimate for a code with these factors and this product. In double precision nothing overflows.
     #[inline(always)]
-    fn finish(&self, code: &[u8], product: i32) -> f32 {
-        let (add, scale) = factors(code);
+    pub(super) fn finish(&self, (add, scale): Factors, product: i32) -> f32 {
         let exact = self.base + self.along * f64::from(add);
         let mut levels = f64::from(2 * product - self.offset);
         if let Some(equal) = self.equal {
@@ -125,28 +142,27 @@ impl CodeQuery {
     }
 }
 
-/// Estimates for codes of `BITS` bits, compiled for an instruction set.
-struct Estimate<'q, const BITS: u32, Codes, See> {
+/// Products of codes of `BITS` bits, compiled for an instruction set.
+struct Products<'q, const BITS: u32, Codes, Give> {
     query: &'q CodeQuery,
     codes: Codes,
-    see: See,
+    give: Give,
 }
 
-impl<'a, const BITS: u32, Of, Codes, See> Operation for Estimate<'_, BITS, Codes, See>
+impl<'a, const BITS: u32, Of, Codes, Give> Operation for Products<'_, BITS, Codes, Give>
 where
     Codes: Iterator<Item = (Of, &'a [u8])>,
-    See: FnMut(Of, f32),
+    Give: FnMut(Of, &[u8], i32),
 {
     type Output = ();
 
     #[inline(always)]
     fn run<S: IntegerSimd>(self, simd: S) {
-        let Self { query, codes, mut see } = self;
+        let Self { query, codes, mut give } = self;
         let size = FACTORS_SIZE + query.packed_size;
         for (of, code) in codes {
             let code = &code[..size];
-            let product = product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels);
-            see(of, query.finish(code, product));
+            give(of, code, product::<S, BITS>(simd, &code[FACTORS_SIZE..], &query.levels));
         }
     }
 }

@@ -17,13 +17,16 @@
 //! version (u8), bits (u8), dimensions (u16), norm (f32), −f (f32), packed levels; all little-endian.
 //! FORMAT.md has them.
 
+use super::estimate::factors;
 use super::{CodeParameters, CodeQuery, FACTORS_SIZE, Quantizer, packed_size, rotated_dimensions};
 use crate::types::{ElementType, Metric};
 
 /// The version of the bytes; values of another one are no codes to this library.
 const VERSION: u8 = 1;
+/// Bytes before the norm and −f, which stand where codes beside links have their factors.
+const BEFORE_FACTORS: usize = 4;
 /// Bytes before the packed levels.
-const HEADER: usize = 12;
+const HEADER: usize = BEFORE_FACTORS + FACTORS_SIZE;
 /// Bytes of levels at most: a btree's tuple has no more than a third of a page, and other columns want some
 /// of it.
 const MAX_PACKED_SIZE: usize = 1984;
@@ -63,20 +66,7 @@ impl<'a> StandaloneCode<'a> {
 
     /// The vector's norm.
     pub fn norm(self) -> f32 {
-        self.number(4)
-    }
-
-    /// What the levels' product with a query's is scaled by, for the vector divided by its norm.
-    fn scale(self) -> f32 {
-        self.number(8)
-    }
-
-    fn number(self, at: usize) -> f32 {
-        f32::from_le_bytes([self.0[at], self.0[at + 1], self.0[at + 2], self.0[at + 3]])
-    }
-
-    fn packed(self) -> &'a [u8] {
-        &self.0[HEADER..]
+        factors(&self.0[BEFORE_FACTORS..]).0
     }
 
     fn packed_size(self) -> usize {
@@ -121,15 +111,9 @@ pub struct StandaloneQuery {
     /// None where the query's own norm leaves no estimate.
     query: Option<CodeQuery>,
     parameters: CodeParameters,
-    /// How codes begin that it estimates by, and their size: nearly all are such.
-    usual: ([u8; 4], usize),
-    /// Codes in the form that the query reads, one behind the other, and their places among all that were
-    /// added.
-    codes: Vec<u8>,
-    places: Vec<usize>,
-    /// Of each that was added.
-    said: Vec<Said>,
-    estimates: Vec<f32>,
+    /// How codes begin that it estimates by.
+    beginning: [u8; BEFORE_FACTORS],
+    size: usize,
 }
 
 /// Norms whose squares, and their products, f32 has exactly enough.
@@ -147,53 +131,60 @@ impl StandaloneQuery {
         let query = is_estimable(norm).then(|| quantizer.query(vector));
         let [low, high] = (parameters.dimensions as u16).to_le_bytes();
         let size = HEADER + packed_size(parameters.bits, parameters.code_dimensions);
-        let usual = ([VERSION, parameters.bits, low, high], size);
-        let (codes, places, said, estimates) = Default::default();
-        Self { query, parameters, usual, codes, places, said, estimates }
+        let beginning = [VERSION, parameters.bits, low, high];
+        Self { query, parameters, beginning, size }
     }
 
-    /// Adds a code.
-    pub fn add(&mut self, bytes: &[u8]) {
-        let CodeParameters { dimensions, bits, metric, .. } = self.parameters;
-        let is_usual = bytes.starts_with(&self.usual.0) && bytes.len() == self.usual.1;
-        let code = if is_usual { Some(StandaloneCode(bytes)) } else { StandaloneCode::parse(bytes) };
-        let code = code.filter(|code| code.dimensions() == dimensions && self.query.is_some());
-        let Some(code) = code else { return self.said.push(Said::Unknown) };
-        let (norm, scale) = (code.norm(), code.scale());
-        if norm == 0.0 && metric == Metric::Cosine {
-            return self.said.push(Said::Undefined);
-        }
-        if code.bits() != bits || !is_estimable(norm) {
-            return self.said.push(Said::Unknown);
-        }
-        let (add, scale) = match metric {
-            Metric::L2 | Metric::L1 | Metric::Hamming => (norm * norm, 2.0 * norm * scale),
-            Metric::InnerProduct => (0.0, norm * scale),
-            Metric::Cosine | Metric::Jaccard => (0.0, scale),
-        };
-        self.places.push(self.said.len());
-        self.codes.extend(add.to_le_bytes());
-        self.codes.extend(scale.to_le_bytes());
-        self.codes.extend(code.packed());
-        self.said.push(Said::Unknown);
+    /// Bytes of a code that it estimates by.
+    pub fn size(&self) -> usize {
+        self.size
     }
 
-    /// What the codes that were added say, in their order. They are forgotten.
-    pub fn take(&mut self) -> impl Iterator<Item = Said> {
-        let Self { query, codes, places, said, estimates, .. } = self;
-        if let Some(query) = query
-            && !places.is_empty()
-        {
-            let size = codes.len() / places.len();
-            query.estimate_all(codes, size, places.len(), estimates);
-            for ((place, estimate), code) in places.drain(..).zip(estimates.drain(..)).zip(codes.chunks(size))
-            {
-                if estimate.is_finite() {
-                    said[place] = Said::Estimate(estimate, query.deviation(code));
-                }
-            }
-            codes.clear();
+    /// Whether it estimates by a code: nearly all of a column are such.
+    #[inline]
+    pub fn estimates_by(&self, code: &[u8]) -> bool {
+        code.len() == self.size && code.starts_with(&self.beginning) && self.query.is_some()
+    }
+
+    /// What a code says.
+    pub fn say(&self, code: &[u8]) -> Said {
+        if self.estimates_by(code) {
+            let mut said = Said::Unknown;
+            self.say_all(code, |of_code| said = of_code);
+            return said;
         }
-        said.drain(..)
+        let code = StandaloneCode::parse(code);
+        let code = code.filter(|code| code.dimensions() == self.parameters.dimensions);
+        match code {
+            Some(code) if self.query.is_some() => self.without_estimate(code.norm()),
+            _ => Said::Unknown,
+        }
+    }
+
+    /// Gives what codes say that it estimates by, and that lie one behind the other.
+    pub fn say_all(&self, codes: &[u8], mut give: impl FnMut(Said)) {
+        let Some(query) = self.query.as_ref().filter(|_| !codes.is_empty()) else { return };
+        let metric = self.parameters.metric;
+        let codes = codes.chunks_exact(self.size).map(|code| ((), &code[BEFORE_FACTORS..]));
+        query.products(codes, |(), code, product| {
+            let (norm, scale) = factors(code);
+            let factors = match metric {
+                Metric::L2 | Metric::L1 | Metric::Hamming => (norm * norm, 2.0 * norm * scale),
+                Metric::InnerProduct => (0.0, norm * scale),
+                Metric::Cosine | Metric::Jaccard => (0.0, scale),
+            };
+            let estimate = query.finish(factors, product);
+            give(if estimate.is_finite() && is_estimable(norm) {
+                Said::Estimate(estimate, query.deviation_for(factors))
+            } else {
+                self.without_estimate(norm)
+            });
+        });
+    }
+
+    /// What a code of a vector with this norm says where there is no estimate.
+    fn without_estimate(&self, norm: f32) -> Said {
+        let is_undefined = norm == 0.0 && self.parameters.metric == Metric::Cosine;
+        if is_undefined { Said::Undefined } else { Said::Unknown }
     }
 }

@@ -4,6 +4,9 @@ use crate::types::{HeapTid, Result};
 use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
+/// How many times as many are kept when the list is read again.
+const GROWTH: usize = 8;
+
 /// Where rows without a distance stand in an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct RankOrder {
@@ -99,6 +102,15 @@ impl PartialOrd for Key {
     }
 }
 
+/// Where an entry stands by what its code says.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place {
+    /// At least.
+    pub key: Key,
+    /// The distance as it is estimated.
+    pub estimate: f32,
+}
+
 /// An entry: ordered by its key and then by its row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Candidate {
@@ -111,7 +123,7 @@ pub(super) struct Candidate {
 }
 
 impl Candidate {
-    pub fn new(Key { class, distance }: Key, estimate: f32, heap_tid: HeapTid) -> Self {
+    fn new(Place { key: Key { class, distance }, estimate }: Place, heap_tid: HeapTid) -> Self {
         let rounded = distance as f32;
         let least = if f64::from(rounded) > distance { rounded.next_down() } else { rounded };
         Self { least, estimate, heap_tid, class }
@@ -138,34 +150,65 @@ impl PartialOrd for Candidate {
 }
 
 /// The first of the entries that were read.
+///
+/// Few of them are measured, as a rule, and few are kept: the others are read again when they are wanted.
 pub(super) struct Candidates {
     /// How many are kept at most; for the time of reading, twice as many.
     capacity: usize,
+    /// What that may become.
+    most: usize,
     read: Vec<Candidate>,
+    /// Those before it, and itself, were taken before.
+    after: Option<Candidate>,
     /// The last that is kept, if others were not.
     end: Option<Candidate>,
+    /// Beyond it nothing is kept.
+    limit: Option<Key>,
     first: BinaryHeap<Reverse<Candidate>>,
+    /// How many come after those that were taken before, kept or not.
+    count: usize,
     /// Whether there is any without a distance, kept or not.
     has_undefined: bool,
 }
 
 impl Candidates {
-    pub fn new(capacity: usize) -> Self {
-        let (read, end, first) = Default::default();
-        Self { capacity, read, end, first, has_undefined: false }
+    /// None. So many are kept at first, and no more than memory allows at last.
+    pub fn new(capacity: usize, most: usize) -> Self {
+        let (read, after, end, limit, first) = Default::default();
+        let capacity = capacity.min(most);
+        Self { capacity, most, read, after, end, limit, first, count: 0, has_undefined: false }
     }
 
-    /// Before the list is read.
+    /// Before the list is read: again for those that come after what was kept.
     pub fn clear(&mut self) {
         self.read =
             std::mem::take(&mut self.first).into_vec().into_iter().map(|Reverse(left)| left).collect();
         self.read.clear();
-        self.end = None;
+        self.count = 0;
+        self.limit = None;
+        self.after = self.end.take();
+        if self.after.is_some() {
+            self.capacity = self.most.min(self.capacity * GROWTH);
+        }
     }
 
     /// Takes note of an entry.
-    pub fn add(&mut self, candidate: Candidate) -> Result<()> {
+    #[inline]
+    pub fn add(&mut self, place: Place, heap_tid: HeapTid) -> Result<()> {
+        self.count += 1;
+        if self.limit.is_some_and(|limit| place.key > limit) {
+            self.has_undefined |= place.key.is_undefined();
+            return Ok(());
+        }
+        self.keep(Candidate::new(place, heap_tid))
+    }
+
+    fn keep(&mut self, candidate: Candidate) -> Result<()> {
         self.has_undefined |= candidate.key().is_undefined();
+        if self.after.is_some_and(|after| candidate <= after) {
+            self.count -= 1;
+            return Ok(());
+        }
         if self.end.is_some_and(|end| candidate > end) {
             return Ok(());
         }
@@ -191,13 +234,30 @@ impl Candidates {
         if self.read.len() > self.capacity {
             let (_, end, _) = self.read.select_nth_unstable(self.capacity - 1);
             self.end = Some(*end);
+            // A candidate's distance is rounded down.
+            self.limit = Some(Key { distance: end.least.next_up().into(), ..end.key() });
             self.read.truncate(self.capacity);
         }
     }
 
-    /// The key of the first that is left.
+    /// The key of the first that is left; where none is that was kept, that of the last one.
     pub fn first(&self) -> Option<Key> {
-        self.first.peek().map(|Reverse(first)| first.key())
+        self.first.peek().map(|Reverse(first)| *first).or(self.end).map(Candidate::key)
+    }
+
+    /// How many entries come after those that were taken before the list was read.
+    pub fn count(&self) -> usize {
+        self.count
+    }
+
+    /// Whether none that was kept is left.
+    pub fn is_empty(&self) -> bool {
+        self.first.is_empty()
+    }
+
+    /// Whether there are others, which were not kept.
+    pub fn are_others(&self) -> bool {
+        self.end.is_some()
     }
 
     /// Takes the first ones that are left, so many at most, in their order.
@@ -212,7 +272,7 @@ impl Candidates {
         Ok(taken)
     }
 
-    /// Takes all that are left, in the order of the table.
+    /// Takes all that are left of those that were kept, in the order of the table.
     pub fn take_all(&mut self) -> Vec<Candidate> {
         let all = std::mem::take(&mut self.first).into_vec();
         let mut all: Vec<_> = all.into_iter().map(|Reverse(left)| left).collect();
@@ -220,19 +280,9 @@ impl Candidates {
         all
     }
 
-    /// How many are left.
-    pub fn len(&self) -> usize {
-        self.first.len()
-    }
-
     /// Puts back what was taken, for which there is room.
     pub fn put_back(&mut self, candidates: &[Candidate]) {
         self.first.extend(candidates.iter().map(|candidate| Reverse(*candidate)));
-    }
-
-    /// The last entry that was kept, if others were not.
-    pub fn end_of_kept(&self) -> Option<Candidate> {
-        self.end
     }
 
     /// Whether the list has entries without a distance.

@@ -13,24 +13,30 @@
 //! a [`Scan`](crate::page::scan::Scan) does. Every row comes once.
 //!
 //! # Memory
-//! Of a list that is longer than memory allows, only the first entries are kept; when these have been
-//! measured, the list is read again for the next.
+//! Of a long list only the first entries are kept: it takes less time to leave an entry out than to keep it,
+//! and few are measured. When these have been, the list is read again for the next, of which more are kept,
+//! as far as memory allows.
 //!
 //! May import `code` and `types`.
 
+mod batch;
 mod candidate;
 mod found;
 mod ratio;
 
 use crate::code::standalone::{Said, StandaloneQuery};
 use crate::types::{HeapTid, Metric, Result};
-use candidate::{Candidate, Candidates, Key};
+pub use batch::Batch;
+use candidate::{Candidate, Candidates, Key, Place};
 pub use candidate::{Radius, RankOrder};
 use found::{Found, Passed};
 use ratio::Ratio;
 
-/// Codes that are read together.
-const BATCH: usize = 64;
+/// Entries that are kept at first, at least, and for each row that is wanted.
+const KEPT: usize = 512;
+const KEPT_FOR_EACH: usize = 16;
+/// Those that are kept of so little memory that there should not be room for them.
+const LEAST_KEPT: usize = 128;
 /// Rows that are asked for ahead.
 const AHEAD: usize = 16;
 
@@ -41,8 +47,8 @@ const HOPELESS: usize = 256;
 pub trait Entries {
     /// Goes to its beginning.
     fn rewind(&mut self);
-    /// The next entry: its row, and the code, unless that is NULL.
-    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)>;
+    /// Reads on until the batch, which has room, is full; gives whether the list may go on.
+    fn read(&mut self, batch: &mut Batch) -> bool;
 }
 
 /// The table, and the conditions of a query.
@@ -76,13 +82,14 @@ pub struct RankOptions {
 }
 
 impl RankOptions {
-    /// Where a row is measured of whose distance a code says this, and the distance as SQL has it, as far as
-    /// it is estimated.
-    fn place(&self, said: Said) -> (Key, f32) {
+    /// Where a row is measured of whose distance its code, if there is one, says this.
+    fn place(&self, said: Option<Said>) -> Place {
+        let without_estimate = |key| Place { key, estimate: 0.0 };
         let (estimate, deviation) = match said {
-            Said::Estimate(estimate, deviation) => (estimate, deviation),
-            Said::Unknown => return (Key::FIRST, 0.0),
-            Said::Undefined => return (self.order.key(Some(f64::NAN)), 0.0),
+            Some(Said::Estimate(estimate, deviation)) => (estimate, deviation),
+            Some(Said::Unknown) => return without_estimate(Key::FIRST),
+            Some(Said::Undefined) => return without_estimate(self.order.key(Some(f64::NAN))),
+            None => return without_estimate(self.order.key(None)),
         };
         let least = f64::from(estimate) - self.deviations * f64::from(deviation);
         let (least, estimate) = match self.metric {
@@ -90,7 +97,7 @@ impl RankOptions {
             Metric::L2 | Metric::L1 | Metric::Hamming => (least.max(0.0).sqrt(), estimate.max(0.0).sqrt()),
             Metric::InnerProduct | Metric::Cosine | Metric::Jaccard => (least, estimate),
         };
-        (self.order.ordinary(least), estimate)
+        Place { key: self.order.ordinary(least), estimate }
     }
 }
 
@@ -131,8 +138,7 @@ pub struct Ranking<List: Entries, Table: RankedTable> {
     pub list: List,
     /// The table.
     pub table: Table,
-    /// Estimates; none where the query is NULL.
-    query: Option<StandaloneQuery>,
+    batch: Batch,
     options: RankOptions,
     candidates: Candidates,
     ratio: Ratio,
@@ -145,7 +151,7 @@ pub struct Ranking<List: Entries, Table: RankedTable> {
     /// The last row that was given.
     last: Option<Key>,
     given: usize,
-    /// Rows that were tested in the order of estimates since the list was read.
+    /// Rows that were tested since the list was read.
     tested: usize,
     state: State,
     stats: RankStats,
@@ -160,15 +166,16 @@ enum State {
 }
 
 impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
-    /// A ranking; nothing is read yet.
+    /// A ranking, of estimates unless the query is NULL; nothing is read yet.
     pub fn new(list: List, table: Table, query: Option<StandaloneQuery>, options: RankOptions) -> Self {
-        let entries = options.memory / 2 / size_of::<Candidate>();
+        let most = (options.memory / 2 / size_of::<Candidate>()).max(LEAST_KEPT);
+        let kept = options.wanted.saturating_mul(KEPT_FOR_EACH).max(KEPT);
         Self {
             list,
             table,
-            query,
+            batch: Batch::new(query),
             options,
-            candidates: Candidates::new(entries.max(2 * BATCH)),
+            candidates: Candidates::new(kept, most),
             ratio: Ratio::default(),
             passed: Passed::new(options.wanted.max(1), options.memory / 2),
             round: Vec::new(),
@@ -203,7 +210,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             }
             match self.state {
                 State::Start => {
-                    self.read_list(None)?;
+                    self.read_list()?;
                     self.state = State::Round;
                 }
                 State::Round if self.given > 0 => self.passed.want_more(self.given)?,
@@ -218,6 +225,14 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     fn find(&mut self) -> Result<()> {
         let mut none_is_left = false;
         while !self.is_complete() {
+            if self.candidates.is_empty() {
+                if !self.candidates.are_others() {
+                    none_is_left = true;
+                    break;
+                }
+                self.read_list()?;
+                continue;
+            }
             if self.is_hopeless() {
                 for together in self.candidates.take_all().chunks(AHEAD) {
                     self.test_all(together)?;
@@ -225,16 +240,6 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                 continue;
             }
             let together = self.candidates.take(AHEAD)?;
-            if together.is_empty() {
-                match self.candidates.end_of_kept() {
-                    Some(last) => self.read_list(Some(last))?,
-                    None => {
-                        none_is_left = true;
-                        break;
-                    }
-                }
-                continue;
-            }
             let known = together.iter().position(|next| self.is_beyond(next.key()));
             let (wanted, beyond) = together.split_at(known.unwrap_or(together.len()));
             self.candidates.put_back(beyond);
@@ -278,8 +283,8 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
     /// Whether the codes tell too little to go on in their order: the rows that are left are tested as they
     /// lie in the table, which takes much less time for each.
     fn is_hopeless(&self) -> bool {
-        let left = self.candidates.len();
-        left > 0 && self.tested >= HOPELESS.max(left / 2)
+        let left = self.candidates.count() - self.tested;
+        self.stats.tested as usize >= HOPELESS.max(left / 2)
     }
 
     fn test_all(&mut self, together: &[Candidate]) -> Result<()> {
@@ -303,43 +308,20 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
         self.passed.add(Found { key, heap_tid: candidate.heap_tid, row: Some(row), size })
     }
 
-    /// Reads the list, and keeps the first of those entries that come after one.
-    fn read_list(&mut self, after: Option<Candidate>) -> Result<()> {
+    /// Reads the list, and keeps the first of those entries that come after the last one that was kept.
+    fn read_list(&mut self) -> Result<()> {
         self.stats.passes += 1;
         self.tested = 0;
         self.list.rewind();
         self.candidates.clear();
-        let Self { list, query, options, candidates, stats, .. } = self;
-        let order = options.order;
-        let mut tids: Vec<HeapTid> = Vec::with_capacity(BATCH);
-        let mut add = |key: Key, estimate: f32, heap_tid: HeapTid| {
-            let candidate = Candidate::new(key, estimate, heap_tid);
-            if after.is_none_or(|after| candidate > after) { candidates.add(candidate) } else { Ok(()) }
-        };
-        loop {
-            let entry = list.next();
-            stats.entries += u64::from(entry.is_some());
-            let is_end = entry.is_none();
-            match (entry, query.as_mut()) {
-                (Some((heap_tid, Some(code))), Some(query)) => {
-                    query.add(code);
-                    tids.push(heap_tid);
-                }
-                (Some((heap_tid, _)), _) => add(order.key(None), 0.0, heap_tid)?,
-                (None, _) => {}
-            }
-            if let Some(query) = query.as_mut()
-                && (is_end || tids.len() == BATCH)
-            {
-                for (heap_tid, said) in tids.drain(..).zip(query.take()) {
-                    let (key, estimate) = options.place(said);
-                    add(key, estimate, heap_tid)?;
-                }
-            }
-            if is_end {
-                self.candidates.finish();
-                return Ok(());
-            }
+        let Self { list, batch, options, candidates, stats, .. } = self;
+        let mut goes_on = true;
+        while goes_on {
+            goes_on = list.read(batch);
+            stats.entries += batch.len() as u64;
+            batch.drain(|said| options.place(said), |heap_tid, place| candidates.add(place, heap_tid))?;
         }
+        self.candidates.finish();
+        Ok(())
     }
 }

@@ -35,9 +35,11 @@ fn estimates_are_unbiased_and_err_as_they_say() {
             for metric in METRICS {
                 let (mut count, mut sum, mut squares) = (0.0, 0.0, 0.0);
                 for vector in &queries {
-                    let mut query = query(vector, metric, bits);
-                    codes.iter().for_each(|code| query.add(code));
-                    for (said, other) in query.take().zip(&vectors) {
+                    let query = query(vector, metric, bits);
+                    let mut said = Vec::new();
+                    query.say_all(&codes.concat(), |of_code| said.push(of_code));
+                    assert_eq!(said, codes.iter().map(|code| query.say(code)).collect::<Vec<_>>());
+                    for (said, other) in said.into_iter().zip(&vectors) {
                         let Said::Estimate(estimate, deviation) = said else { panic!("{said:?}") };
                         let error = f64::from(estimate) - distance(metric, vector, other);
                         let error = error / f64::from(deviation);
@@ -79,9 +81,8 @@ fn codes_of_many_dimensions_fit_an_index() {
         let vector = gaussian(&mut rng(6), dimensions, 0.1);
         let code = encode(&vector, bits);
         assert!(code.len() <= 2000, "{dimensions} {bits}: {}", code.len());
-        let mut query = query(&vector, Metric::Cosine, bits);
-        query.add(&code);
-        let Some(Said::Estimate(estimate, deviation)) = query.take().next() else { panic!("no estimate") };
+        let query = query(&vector, Metric::Cosine, bits);
+        let Said::Estimate(estimate, deviation) = query.say(&code) else { panic!("no estimate") };
         assert!(estimate.abs() < 4.0 * deviation, "{dimensions} {bits}: {estimate} {deviation}");
     }
 }
@@ -89,25 +90,16 @@ fn codes_of_many_dimensions_fit_an_index() {
 #[test]
 fn what_cannot_be_estimated_is_said_to_be_unknown() {
     let ordinary = vec![1.0, 2.0, 3.0];
-    let of = |vector: &[f32], metric, code: &[f32]| {
-        let mut query = query(vector, metric, 2);
-        query.add(&encode(code, 2));
-        query.take().next().unwrap()
-    };
+    let of = |vector: &[f32], metric, code: &[f32]| query(vector, metric, 2).say(&encode(code, 2));
     for metric in METRICS {
         assert_eq!(of(&ordinary, metric, &[1e30; 3]), Said::Unknown, "{metric:?}");
         assert_eq!(of(&ordinary, metric, &[1e-30; 3]), Said::Unknown, "{metric:?}");
         assert_eq!(of(&[1e30; 3], metric, &ordinary), Said::Unknown, "{metric:?}");
         assert_eq!(of(&[0.0; 3], metric, &ordinary), Said::Unknown, "{metric:?}");
         assert_eq!(of(&ordinary, metric, &[1.0, 2.0]), Said::Unknown, "{metric:?}: other dimensions");
-        let mut query = query(&ordinary, metric, 2);
-        query.add(&encode(&ordinary, 4));
-        query.add(&[1, 2]);
-        assert_eq!(
-            query.take().collect::<Vec<_>>(),
-            [Said::Unknown, Said::Unknown],
-            "{metric:?}: other bits, no code"
-        );
+        let query = query(&ordinary, metric, 2);
+        assert_eq!(query.say(&encode(&ordinary, 4)), Said::Unknown, "{metric:?}: other bits");
+        assert_eq!(query.say(&[1, 2]), Said::Unknown, "{metric:?}: no code");
     }
     assert_eq!(of(&ordinary, Metric::Cosine, &[0.0; 3]), Said::Undefined);
 }

@@ -12,7 +12,58 @@ const SAMPLED: u32 = 4;
 
 /// How many entries a list of an index had of which most were alive when they were looked at: this session
 /// looks at longer lists of that index alone again. Rows that differ in length may crowd without being dead.
-static ALIVE: LazyLock<Mutex<HashMap<pg_sys::Oid, usize>>> = LazyLock::new(Mutex::default);
+static ALIVE: InVain = InVain(LazyLock::new(Mutex::default));
+/// How many dead rows an index was told of of which it could mark few.
+static UNMARKED: InVain = InVain(LazyLock::new(Mutex::default));
+
+/// What did no good to indexes in this session: how much there was of it.
+struct InVain(LazyLock<Mutex<HashMap<pg_sys::Oid, usize>>>);
+
+impl InVain {
+    /// Whether this much would do no good either.
+    fn knows(&self, index: pg_sys::Oid, much: usize) -> bool {
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        known.get(&index).is_some_and(|known| much < 2 * known)
+    }
+
+    fn remember(&self, index: pg_sys::Oid, much: usize, is_in_vain: bool) {
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if is_in_vain {
+            known.insert(index, much);
+        } else {
+            known.remove(&index);
+        }
+    }
+}
+
+/// What an index was told of.
+#[derive(Clone, Copy, Default)]
+pub struct Told {
+    /// Entries that were looked at.
+    pub suspects: usize,
+    /// Those of them whose rows nobody sees any more.
+    pub dead: usize,
+    /// Those of them that can be marked: one mark is that of all rows of a posting list, and is set when all
+    /// are dead.
+    pub marked: usize,
+}
+
+impl Told {
+    /// Whether it is known not to help an index to tell it of so many dead rows.
+    pub fn is_in_vain(index: pg_sys::Oid, dead: usize) -> bool {
+        UNMARKED.knows(index, dead)
+    }
+
+    /// Remembers what came of telling an index of dead rows.
+    pub fn remember(self, index: pg_sys::Oid) {
+        UNMARKED.remember(index, self.dead, 2 * self.marked < self.dead);
+    }
+
+    /// Remembers what came of telling an index of all dead rows of a list.
+    pub fn remember_all(self, index: pg_sys::Oid) {
+        ALIVE.remember(index, self.suspects, 2 * self.dead < self.suspects);
+    }
+}
 
 /// The pages of a table that entries lead to, of a sample of its pages.
 ///
@@ -39,26 +90,12 @@ impl Crowd {
     /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so
     /// many.
     pub fn is_crowded(&mut self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
-        let is_of_alive = || {
-            let alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
-            alive.get(&index).is_some_and(|entries| self.entries < 2 * entries)
-        };
-        if self.entries < MANY || is_of_alive() {
+        if self.entries < MANY || ALIVE.knows(index, self.entries) {
             return false;
         }
         self.pages.sort_unstable();
         let entries_of_pages = self.pages.chunk_by(|one, other| one == other);
         let dead: usize = entries_of_pages.map(|entries| entries.len().saturating_sub(rows_of_page)).sum();
         2 * dead > self.pages.len()
-    }
-
-    /// Remembers how many of so many entries of an index were dead.
-    pub fn remember(index: pg_sys::Oid, entries: usize, dead: usize) {
-        let mut alive = ALIVE.lock().unwrap_or_else(PoisonError::into_inner);
-        if 2 * dead < entries {
-            alive.insert(index, entries);
-        } else {
-            alive.remove(&index);
-        }
     }
 }

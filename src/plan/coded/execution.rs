@@ -86,7 +86,7 @@ impl callbacks::Execution for Execution {
         if ranking.table.rows_of_page().is_some_and(|rows| ranking.list.is_crowded(rows)) {
             ranking.list.sweep();
         } else if let Some(dead) = dead {
-            ranking.list.mark_dead(|row| dead.contains(&row));
+            ranking.list.tell_dead(&dead);
         }
         ranking.table.release();
         self.time += started.elapsed();

@@ -1,14 +1,18 @@
 //! The btree as core sees it: a list of rows, and the codes of their vectors.
 
+use std::collections::HashSet;
+
 use pgrx::pg_sys;
 use pgrx::pg_sys::IndexScanState;
-use walia_core::rank::Entries;
+use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
+use walia_core::rank::{Batch, Entries};
 use walia_core::types::HeapTid;
 
-use super::crowd::Crowd;
+use super::crowd::{Crowd, Told};
 use crate::store::{check_for_interrupts, heap_tid};
 use crate::types::Varlena;
 
+const FORWARD: pg_sys::ScanDirection::Type = pg_sys::ScanDirection::ForwardScanDirection;
 /// Entries between two looks whether the query has been cancelled.
 const PATIENCE: usize = 1024;
 
@@ -19,8 +23,6 @@ pub struct CodeList {
     column: i32,
     /// Where the codes are in entries without a NULL, if that is always the same place.
     offset: Option<usize>,
-    /// A code that had to be taken apart.
-    copied: Option<Varlena>,
     read: usize,
     /// Of the entries since the list was read from its beginning.
     crowd: Crowd,
@@ -33,38 +35,114 @@ impl CodeList {
     /// The state is initialized and its scan has begun, with its keys, as long as entries are read; the
     /// column is one of the index's, and holds codes.
     pub unsafe fn new(state: *mut pg_sys::IndexScanState, column: usize) -> Self {
-        Self { state, column: column as i32, offset: None, copied: None, read: 0, crowd: Crowd::default() }
+        Self { state, column: column as i32, offset: None, read: 0, crowd: Crowd::default() }
     }
 }
 
 impl Entries for CodeList {
     fn rewind(&mut self) {
         self.crowd = Crowd::default();
-        self.begin(true);
+        self.begin();
     }
 
-    fn next(&mut self) -> Option<(HeapTid, Option<&[u8]>)> {
-        let tid = self.next_row()?;
-        // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
-        unsafe {
-            let scan = (*self.state).iss_ScanDesc;
-            let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
-            let code = match self.offset.filter(|_| !entry.has_nulls()) {
-                Some(offset) => entry.tuple.cast::<u8>().add(offset).into(),
-                None => {
-                    let Some(code) = entry.column(self.column) else { return Some((tid, None)) };
-                    self.offset = entry.offset_for_all(self.column, code);
-                    code
-                }
-            };
-            // Rows without a vector are shorter than those that tell how many a page has room for.
-            self.crowd.add(tid.block());
-            Some((tid, Some(self.bytes(code))))
+    fn read(&mut self, batch: &mut Batch) -> bool {
+        check_for_interrupts();
+        let mut goes_on = true;
+        while goes_on && batch.room() > 0 {
+            match self.read_ordinary(batch) {
+                Some(tid) => self.read_other(tid, batch),
+                None => goes_on = false,
+            }
         }
+        // Rows without a vector are shorter than those that tell how many a page has room for.
+        batch.estimated_rows().for_each(|tid| self.crowd.add(tid.block()));
+        goes_on
     }
 }
 
 impl CodeList {
+    /// Reads entries into a batch as long as they are like nearly all, and the batch has room for more than
+    /// one. Gives the row of the one that was read last, which is not; `None` where there is none.
+    ///
+    /// All of them are read behind one guard: to be ready for an ERROR takes as long as to read an entry.
+    fn read_ordinary(&self, batch: &mut Batch) -> Option<HeapTid> {
+        unsafe extern "C-unwind" {
+            /// Postgres's, without pgrx's guard.
+            fn index_getnext_tid(
+                scan: pg_sys::IndexScanDesc,
+                direction: pg_sys::ScanDirection::Type,
+            ) -> pg_sys::ItemPointer;
+        }
+        // SAFETY: by the promise of `new`.
+        let scan = unsafe { (*self.state).iss_ScanDesc };
+        let (offset, mut last) = (self.offset, std::ptr::null_mut());
+        // SAFETY: as above; an entry, and the row's TID, are there until the next one is asked for. Nothing
+        // here is to be dropped, takes memory or panics, so that an ERROR may pass.
+        unsafe {
+            pg_guard_ffi_boundary(|| {
+                loop {
+                    // Both types are laid out alike. To read it by its parts would be to wait for them.
+                    let tid = *index_getnext_tid(scan, FORWARD).cast::<HeapTid>().as_ref()?;
+                    let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
+                    let code = offset.and_then(|offset| entry.ordinary(offset));
+                    let Some(code) = code.filter(|_| batch.room() > 1) else { return Some(tid) };
+                    // Rows of one posting list come one after the other, and share the entry.
+                    let is_shared = std::mem::replace(&mut last, entry.tuple) == entry.tuple;
+                    if !(is_shared && batch.add_equal(tid, code) || batch.add_estimated(tid, code)) {
+                        return Some(tid);
+                    }
+                }
+            })
+        }
+    }
+
+    /// Adds the entry that was read last to a batch, whatever it is like.
+    fn read_other(&mut self, tid: HeapTid, batch: &mut Batch) {
+        // SAFETY: by the promise of `new`; the entry is there until the next one is asked for.
+        unsafe {
+            let scan = (*self.state).iss_ScanDesc;
+            let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
+            let Some(code) = entry.column(self.column) else { return batch.add(tid, None) };
+            if self.offset.is_none() {
+                self.offset = entry.offset_for_all(self.column, code);
+            }
+            match plain(code) {
+                Some(code) => batch.add(tid, Some(code)),
+                // Someone had codes compressed.
+                None => batch.add(tid, Some(&Varlena::detoast(code))),
+            }
+        }
+    }
+}
+
+/// The bytes of a varlena, unless it is compressed.
+///
+/// # Safety
+/// The datum is one, in an entry of an index, and is there as long as the bytes are used.
+#[inline]
+unsafe fn plain<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
+    // SAFETY: by the caller's promise.
+    unsafe {
+        let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
+        let is_plain =
+            pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored));
+        is_plain.then(|| pgrx::varlena_to_byte_slice(stored))
+    }
+}
+
+impl CodeList {
+    /// Tells the index of these rows, which nobody sees any more, unless it could mark few of them.
+    pub fn tell_dead(&mut self, dead: &HashSet<HeapTid>) {
+        if !Told::is_in_vain(self.index(), dead.len()) {
+            self.mark_dead(|row| dead.contains(&row)).remember(self.index());
+        }
+    }
+
+    /// Tells the index of all rows of a crowded list that nobody sees any more.
+    pub fn sweep(&mut self) {
+        self.mark_dead(|_| true).remember_all(self.index());
+    }
+
     /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as
     /// Postgres's own scan would have done on its way: rows that are updated again and again leave an entry
     /// each time, which only a vacuum would remove. An index can be told of the entry that it gave last only,
@@ -73,33 +151,36 @@ impl CodeList {
     /// The rows of suspects are looked at again: what was found dead may have been vacuumed since, and its
     /// place be that of a new row. Postgres sees to it that this does not happen between the reading of an
     /// entry and its mark.
-    ///
-    /// Gives how many suspects there were, and how many of them are dead.
-    pub fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> (usize, usize) {
-        self.begin(false);
-        let (mut suspects, mut dead) = (0, 0);
+    fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> Told {
+        self.begin();
+        let mut told = Told::default();
+        // Rows that share one entry, and the dead ones of them.
+        let (mut shared, mut rows, mut dead) = (std::ptr::null_mut(), 0, 0);
         while let Some(tid) = self.next_row() {
+            // SAFETY: by the promise of `new`; the entry is the one that was read last.
+            let entry = unsafe { (*(*self.state).iss_ScanDesc).xs_itup };
+            if std::mem::replace(&mut shared, entry) != entry {
+                told.marked += if rows == dead { dead } else { 0 };
+                (rows, dead) = (0, 0);
+            }
+            rows += 1;
             if is_suspect(tid) {
-                suspects += 1;
-                // SAFETY: by the promise of `new`; the entry is the one that was read last. This asks for the
-                // mark.
-                unsafe {
+                told.suspects += 1;
+                // SAFETY: as above. This asks for the mark.
+                let is_dead = unsafe {
                     let slot = (*self.state).ss.ss_ScanTupleSlot;
                     pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
                     pg_sys::ExecClearTuple(slot);
-                    dead += usize::from((*(*self.state).iss_ScanDesc).kill_prior_tuple);
-                }
+                    (*(*self.state).iss_ScanDesc).kill_prior_tuple
+                };
+                dead += usize::from(is_dead);
+                told.dead += usize::from(is_dead);
             }
         }
+        told.marked += if rows == dead { dead } else { 0 };
         // SAFETY: as above.
         unsafe { pg_sys::table_index_fetch_reset((*(*self.state).iss_ScanDesc).xs_heapfetch) };
-        (suspects, dead)
-    }
-
-    /// Tells the index of all rows of a crowded list that nobody sees any more.
-    pub fn sweep(&mut self) {
-        let (all, dead) = self.mark_dead(|_| true);
-        Crowd::remember(self.index(), all, dead);
+        told
     }
 
     /// Whether most of the list must be of rows that are gone, where a page of the table has room for so
@@ -115,13 +196,13 @@ impl CodeList {
         unsafe { (*(*(*self.state).iss_ScanDesc).indexRelation).rd_id }
     }
 
-    /// Goes to the beginning. Whether the entries themselves are wanted must be known before the keys.
-    fn begin(&mut self, with_entries: bool) {
+    /// Goes to the beginning. That the entries themselves are wanted must be known before the keys.
+    fn begin(&mut self) {
         // SAFETY: by the promise of `new`.
         unsafe {
             let IndexScanState { iss_ScanDesc: scan, iss_ScanKeys: keys, iss_NumScanKeys: count, .. } =
                 *self.state;
-            (*scan).xs_want_itup = with_entries;
+            (*scan).xs_want_itup = true;
             pg_sys::index_rescan(scan, keys, count, std::ptr::null_mut(), 0);
         }
     }
@@ -132,28 +213,9 @@ impl CodeList {
         if self.read.is_multiple_of(PATIENCE) {
             check_for_interrupts();
         }
-        let forward = pg_sys::ScanDirection::ForwardScanDirection;
         // SAFETY: by the promise of `new`.
-        let tid = unsafe { pg_sys::index_getnext_tid((*self.state).iss_ScanDesc, forward).as_ref() };
+        let tid = unsafe { pg_sys::index_getnext_tid((*self.state).iss_ScanDesc, FORWARD).as_ref() };
         tid.map(heap_tid)
-    }
-}
-
-impl CodeList {
-    /// The bytes of a varlena.
-    ///
-    /// # Safety
-    /// The datum is one, in the entry that was read last.
-    unsafe fn bytes(&mut self, datum: pg_sys::Datum) -> &[u8] {
-        // SAFETY: by the caller's promise.
-        unsafe {
-            let stored = datum.cast_mut_ptr::<pg_sys::varlena>();
-            if pgrx::varatt_is_4b_u(stored) || (pgrx::varatt_is_1b(stored) && !pgrx::varatt_is_1b_e(stored)) {
-                return pgrx::varlena_to_byte_slice(stored);
-            }
-            // Someone had codes compressed.
-            self.copied.insert(Varlena::detoast(datum))
-        }
     }
 }
 
@@ -164,6 +226,16 @@ struct Entry {
 }
 
 impl Entry {
+    /// The code that stands where it does in all entries without a NULL, if this is one.
+    ///
+    /// # Safety
+    /// The entry is there, and the offset is one of `offset_for_all`.
+    #[inline]
+    unsafe fn ordinary<'a>(&self, offset: usize) -> Option<&'a [u8]> {
+        // SAFETY: by the caller's promise.
+        unsafe { if self.has_nulls() { None } else { plain(self.tuple.cast::<u8>().add(offset).into()) } }
+    }
+
     /// Whether a column of it is NULL.
     ///
     /// # Safety

@@ -55,6 +55,55 @@ fn dead_entries_that_no_query_is_near() {
     assert_by_codes(&mut client, &by_tenant);
 }
 
+/// One mark is that of all rows of a posting list, where rows that live and dead ones have one code: a session
+/// does not tell the index of the dead ones again and again.
+#[test]
+fn dead_rows_in_posting_lists_of_rows_that_live() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia;
+             CREATE TABLE docs (id int, tenant int, changes int, v vecf32(24));
+             INSERT INTO docs SELECT i, i % 3, 0,
+                 (SELECT array_agg(random() + 0 * (i + j)) FROM generate_series(1, 24) AS j)::vecf32
+             FROM generate_series(1, 1500) AS i;
+             CREATE INDEX ON docs (tenant, walia_code(v));
+             CREATE INDEX ON docs (changes);
+             ANALYZE docs",
+        )
+        .unwrap();
+    for _ in 0..40 {
+        client.batch_execute("UPDATE docs SET changes = changes + 1 WHERE tenant = 1").unwrap();
+    }
+    let d = near("<->");
+    let by_tenant = format!("SELECT id, {d} FROM docs WHERE tenant = 1 ORDER BY {d} LIMIT 10");
+    let pages = |client: &mut Client| {
+        let lines: Vec<String> = client
+            .query(&format!("EXPLAIN (ANALYZE, BUFFERS, COSTS OFF, TIMING OFF) {by_tenant}"), &[])
+            .unwrap()
+            .iter()
+            .map(|row| row.get(0))
+            .collect();
+        let of = |name: &str| {
+            let line = lines.iter().find_map(|line| line.trim().strip_prefix(name)).unwrap();
+            line.split_whitespace().next().unwrap().parse::<usize>().unwrap()
+        };
+        (of("Buffers: shared hit="), of("Rows Removed by Test: "))
+    };
+    for _ in 0..3 {
+        assert!(is_code_scan(&mut client, &by_tenant));
+        pages(&mut client);
+    }
+    let mut other = cluster.connect();
+    assert!(is_code_scan(&mut other, &by_tenant));
+    let (first, dead) = pages(&mut other);
+    let (second, again) = pages(&mut other);
+    assert!(dead > 64 && again == dead, "{dead} and {again} dead rows were tested");
+    assert!(4 * second < 3 * first, "{first} pages were read first, and then {second}");
+    assert_by_codes(&mut other, &by_tenant);
+}
+
 /// Rows of which more lie on a page than of those that are near: nothing is dead, and no query looks for it
 /// twice.
 #[test]
