@@ -19,6 +19,7 @@ mod estimate;
 mod explain;
 mod extension;
 mod federation;
+mod filtered;
 mod foreign;
 mod format;
 mod golden;
