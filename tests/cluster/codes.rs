@@ -2,6 +2,7 @@
 
 mod dead;
 mod odd;
+mod tenants;
 
 use crate::conditions::{assert_exact, compare, plan, rows};
 use crate::server::Cluster;

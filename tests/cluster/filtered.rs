@@ -83,9 +83,7 @@ fn search(time: Duration) {
         let readers: Vec<_> = servers
             .into_iter()
             .flat_map(|server| (0..READERS).map(move |reader| (server, reader)))
-            .map(|((server, is_standby), reader)| {
-                scope.spawn(move || read(server, is_standby, reader, end))
-            })
+            .map(|((server, is_standby), reader)| scope.spawn(move || read(server, is_standby, reader, end)))
             .collect();
         readers.into_iter().map(|reader| reader.join().unwrap()).fold(Tally::default(), Tally::and)
     });
@@ -102,7 +100,9 @@ fn search(time: Duration) {
                 let mut search = Search::begin(&mut client, way, &query).unwrap();
                 search.rows(condition, "LIMIT 50").unwrap()
             });
-            assert_eq!(here, there, "{condition}, {way:?}");
+            let distances = |rows: &[Row]| rows.iter().map(|row| row.1).collect::<Vec<_>>();
+            assert_eq!(distances(&here), distances(&there), "{condition}, {way:?}");
+            assert_eq!(told_apart(&here), told_apart(&there), "{condition}, {way:?}");
         }
     }
     for index in ["items_codes", "items_labels"] {
@@ -131,8 +131,7 @@ struct Tally {
 
 impl Tally {
     /// Counts the rows of a search; of those that are equally far any may be given.
-    fn count(&mut self, condition: &str, given: &[Row], exact: &[Row]) {
-        assert_eq!(given.len(), exact.len(), "{condition}: {given:?} instead of {exact:?}");
+    fn count(&mut self, given: &[Row], exact: &[Row]) {
         let distance = |row: &Row| row.1.map(f64::to_bits);
         let distances: HashSet<_> = exact.iter().map(distance).collect();
         self.wanted += exact.len();
@@ -189,7 +188,8 @@ struct Search<'a> {
 impl<'a> Search<'a> {
     fn begin(client: &'a mut Client, way: &'a str, query: &str) -> Result<Self, Error> {
         let isolation = postgres::IsolationLevel::RepeatableRead;
-        let mut transaction = client.build_transaction().isolation_level(isolation).read_only(true).start()?;
+        let mut transaction =
+            client.build_transaction().isolation_level(isolation).read_only(true).start()?;
         transaction.batch_execute(&format!("SET LOCAL walia.ef_search = 400; {way}"))?;
         Ok(Self { transaction, distance: format!("v <-> '{query}'"), way })
     }
@@ -198,7 +198,9 @@ impl<'a> Search<'a> {
         let distance = &self.distance;
         // Pages are told apart by it.
         let order = if limit.contains("OFFSET") { ", id" } else { "" };
-        format!("SELECT id, {distance}, {condition} FROM items WHERE {condition} ORDER BY {distance}{order} {limit}")
+        format!(
+            "SELECT id, {distance}, {condition} FROM items WHERE {condition} ORDER BY {distance}{order} {limit}"
+        )
     }
 
     fn rows(&mut self, condition: &str, limit: &str) -> Result<Vec<Row>, Error> {
@@ -229,17 +231,21 @@ impl<'a> Search<'a> {
         tally.by_codes += usize::from(has("WaliaCodeScan"));
         tally.by_walks += usize::from(has("WaliaNearestScan"));
         tally.searches += 1;
+        let count_filled = |tally: &mut Tally, given: &[Row], exact: &[Row]| {
+            assert_eq!(given.len(), exact.len(), "{condition}: {given:?} instead of {exact:?}");
+            tally.count(given, exact);
+        };
         match numbers.below(4) {
             0 => {
                 let limit = ["LIMIT 1", "LIMIT 10", "LIMIT 200"][numbers.below(3)];
-                tally.count(condition, &self.rows(condition, limit)?, &self.exact(condition, limit)?);
+                count_filled(tally, &self.rows(condition, limit)?, &self.exact(condition, limit)?);
             }
             1 => {
                 let mut seen = HashSet::new();
                 for page in 0..4 {
                     let limit = format!("LIMIT 15 OFFSET {}", page * 15);
                     let rows = self.rows(condition, &limit)?;
-                    tally.count(condition, &rows, &self.exact(condition, &limit)?);
+                    count_filled(tally, &rows, &self.exact(condition, &limit)?);
                     tally.paged += rows.len();
                     tally.twice += rows.iter().filter(|row| !seen.insert(row.0)).count();
                 }
@@ -249,7 +255,7 @@ impl<'a> Search<'a> {
                 let Some(bound) = near.last().and_then(|row| row.1) else { return Ok(()) };
                 let within = format!("({condition}) AND {} <= {bound}", self.distance);
                 let limit = ["", "LIMIT 10", "LIMIT 100"][numbers.below(3)];
-                tally.count(condition, &self.rows(&within, limit)?, &self.exact(&within, limit)?);
+                tally.count(&self.rows(&within, limit)?, &self.exact(&within, limit)?);
             }
             _ => {
                 let statement = self.statement(condition, "LIMIT 60");
@@ -260,11 +266,19 @@ impl<'a> Search<'a> {
                     given.extend(rows.iter().map(|row| (row.get(0), row.get(1), row.get(2))));
                 }
                 assert_eq!(ids(&given).len(), given.len(), "{condition}: a row was found twice: {given:?}");
-                tally.count(condition, &given, &self.exact(condition, "LIMIT 60")?);
+                count_filled(tally, &given, &self.exact(condition, "LIMIT 60")?);
             }
         }
         Ok(())
     }
+}
+
+/// Rows of an answer beside which no other can be as far.
+fn told_apart(rows: &[Row]) -> Vec<&Row> {
+    let groups = rows.chunk_by(|one, other| one.1 == other.1);
+    let mut alone: Vec<_> = groups.filter(|group| group.len() == 1).map(|group| &group[0]).collect();
+    alone.retain(|row| row.1 != rows[rows.len() - 1].1);
+    alone
 }
 
 fn ids(rows: &[Row]) -> HashSet<i64> {
