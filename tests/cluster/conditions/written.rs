@@ -104,8 +104,8 @@ const CONDITIONS: [&str; 38] = [
     "EXISTS (SELECT FROM others o WHERE o.t = docs.tenant AND o.n < 40)",
 ];
 
-/// `{t}` is the table, `{d}` the distance, `{c}` the condition, `{l}` the limit. What is given does not depend
-/// on which of equally far rows come first.
+/// `{t}` is the table, `{d}` the distance, `{c}` the condition, `{l}` the limit. What is given does not
+/// depend on which of equally far rows come first.
 const STATEMENTS: [&str; 43] = [
     "SELECT {d} FROM {t} WHERE {c} ORDER BY {d} {l}",
     "SELECT id, {d} FROM {t} WHERE {c} ORDER BY {d}, id {l}",
