@@ -83,6 +83,27 @@ fn is_joined(relation: NodeRef<pg_sys::RelOptInfo>, class: NodeRef<pg_sys::Equiv
 /// Whether all that windows do with an order, that of the query's ORDER BY, is to number the nearest rows, as
 /// they are given.
 fn windows_only_rank(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::PathKey>) -> bool {
+    let uses = windows(root, key);
+    uses.iter().all(|window| *window == Window::Other)
+        || has_limit(root.parse()) && uses.iter().all(|window| *window != Window::Uses)
+}
+
+/// Whether all windows of a query number its rows in an order.
+pub fn every_window_ranks(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::PathKey>) -> bool {
+    windows(root, key).iter().all(|window| *window == Window::Ranks)
+}
+
+/// What a window has to do with an order.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Window {
+    /// Nothing.
+    Other,
+    /// It tells the places of rows in it.
+    Ranks,
+    Uses,
+}
+
+fn windows(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::PathKey>) -> Vec<Window> {
     let (query, targets) = (root.parse(), root.processed_tlist().as_ptr());
     let windows = query.windowClause();
     // SAFETY: looks for functions in the targets of the query, whose windows are numbered from 1.
@@ -95,7 +116,7 @@ fn windows_only_rank(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::Pa
             List::<pg_sys::PathKey>::new(keys)
         }
     };
-    windows.iter().all(|window| {
+    let kind = |window: NodeRef<pg_sys::WindowClause>| {
         let (partition, order) = (keys_of(window.partitionClause()), keys_of(window.orderClause()));
         let is_used = partition.iter().chain(order.iter()).any(|used| used.pk_eclass() == key.pk_eclass());
         // SAFETY: there is a list of functions for each window, by its number.
@@ -103,6 +124,11 @@ fn windows_only_rank(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::Pa
             unsafe { List::<pg_sys::WindowFunc>::new(*functions.windowFuncs.add(window.winref as usize)) };
         let are_ranks = || of_window.iter().all(|function| RANKS.contains(&function.winfnoid.to_u32()));
         let is_order_of_answer = partition.is_empty() && order.len() == 1 && order.first() == Some(key);
-        !is_used || (is_order_of_answer && has_limit(query) && are_ranks())
-    })
+        match is_used {
+            false => Window::Other,
+            true if is_order_of_answer && are_ranks() => Window::Ranks,
+            true => Window::Uses,
+        }
+    };
+    windows.iter().map(kind).collect()
 }

@@ -18,6 +18,17 @@ pub struct Limit<'p> {
     offset: Option<NodeRef<'p, pg_sys::Node>>,
 }
 
+impl Limit<'_> {
+    /// Both together, where they are constants.
+    fn number(self) -> Option<f64> {
+        let number = |node: NodeRef<pg_sys::Node>| {
+            let constant = node.downcast::<pg_sys::Const>().filter(|constant| !constant.constisnull);
+            constant.map(|constant| constant.constvalue.value() as i64 as f64)
+        };
+        Some(number(self.count)? + self.offset.map_or(Some(0.0), number)?)
+    }
+}
+
 /// The LIMIT and OFFSET of the query, where they count rows of the relation, or of the one that it is a part
 /// of.
 pub fn limit<'p>(
@@ -29,8 +40,10 @@ pub fn limit<'p>(
         if relation.top_parent_relids.is_null() { relation.relids } else { relation.top_parent_relids };
     // SAFETY: compares sets of relations.
     let is_alone = unsafe { pg_sys::bms_equal(root.all_baserels, whole) };
+    // Windows that rank read as many rows as are given.
+    let only_rank = || root.query_pathkeys().first().is_some_and(|key| order::every_window_ranks(root, key));
     let is_plain = !query.hasAggs
-        && !query.hasWindowFuncs
+        && (!query.hasWindowFuncs || only_rank())
         && !query.hasTargetSRFs
         && query.groupClause.is_null()
         && query.groupingSets.is_null()
@@ -57,9 +70,11 @@ pub fn foreseen(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::Re
     told(root, relation).unwrap_or(USUAL as f64)
 }
 
-/// How many rows are wanted, where the planner knows.
+/// How many rows are wanted, where the planner knows. Of a query with windows it does not say so.
 pub fn told(root: NodeRef<pg_sys::PlannerInfo>, relation: NodeRef<pg_sys::RelOptInfo>) -> Option<f64> {
-    (limit(root, relation).is_some() && root.limit_tuples > 0.0).then_some(root.limit_tuples)
+    let limit = limit(root, relation)?;
+    let told = if root.parse().hasWindowFuncs { limit.number()? } else { root.limit_tuples };
+    (told > 0.0).then_some(told)
 }
 
 /// Expressions and numbers that a goal is made of.
@@ -89,7 +104,7 @@ impl<'p> Goal<'p> {
     ) -> Self {
         let limit = limit(root, relation);
         let (scale, shift) = bound.map_or((1.0, 0.0), |bound| (bound.of.scale, bound.of.offset));
-        // Whether what is above reads no row past the query's limit.
+        // Whether no sort above reads a row past the query's limit; each window does.
         let is_exact = root.sort_pathkeys().len() == 1
             && root.parse().limitOption == pg_sys::LimitOption::LIMIT_OPTION_COUNT;
         Self {
@@ -98,7 +113,7 @@ impl<'p> Goal<'p> {
             bound: bound.map(|bound| root.copy(bound.value)),
             scale,
             shift,
-            past: if is_exact { 0.0 } else { 1.0 },
+            past: f64::from(u8::from(!is_exact)) + root.parse().windowClause().len() as f64,
         }
     }
 

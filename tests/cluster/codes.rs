@@ -2,6 +2,7 @@
 
 mod dead;
 mod odd;
+mod tenants;
 
 use crate::conditions::{assert_exact, compare, plan, rows};
 use crate::server::Cluster;
@@ -41,7 +42,7 @@ fn random_statements_without_a_graph() {
 
 #[test]
 #[ignore = "long: make conditions"]
-fn many_random_statements() {
+fn random_statements_of_many_conditions() {
     compare(3000, 23, (&["WaliaNearestScan", "WaliaCodeScan"], 5), add_codes);
 }
 

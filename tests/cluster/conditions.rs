@@ -2,6 +2,7 @@
 //! without an index.
 
 mod special;
+mod written;
 
 use std::collections::HashMap;
 

@@ -8,6 +8,7 @@ mod batches;
 mod build;
 mod churn;
 mod codes;
+mod cold;
 mod conditions;
 mod crash;
 mod damage;

@@ -1,6 +1,8 @@
 //! Several sessions at once for a long time; afterwards the index is sound, complete, and as good as a new
 //! one.
 
+mod filtered;
+
 use std::env;
 use std::thread;
 use std::time::{Duration, Instant};

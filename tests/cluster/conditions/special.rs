@@ -194,3 +194,51 @@ fn many_rows_without_conditions() {
         assert!(found as f64 >= 0.93 * exact.len() as f64, "{statement}: {found} of {}", exact.len());
     }
 }
+
+/// Rows that are numbered in the order of the answer are as many as the LIMIT says: the search knows it, and
+/// their places are those of their distances.
+#[test]
+fn numbered_rows() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia; SELECT setseed(0.2);
+             CREATE TABLE items AS SELECT i AS id, (SELECT array_agg(random() + 0 * i * j)::vecf32(48)
+                 FROM generate_series(1, 48) j) AS v FROM generate_series(1, 12000) i;
+             CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops); ANALYZE items;
+             SET cpu_operator_cost = 0.3",
+        )
+        .unwrap();
+    let near = "v <-> array_fill(0.4::real, ARRAY[48])::vecf32";
+    let tested = |client: &mut Client, statement: &str| {
+        let statement = statement.replace("{d}", near);
+        set_index(client, false);
+        let exact = rows(client, &statement);
+        set_index(client, true);
+        assert!(plan(client, &statement).contains("WaliaNearestScan"), "{}", plan(client, &statement));
+        let given = rows(client, &statement);
+        let tested = rows(client, "SELECT rows_tested::int FROM walia_last_scan()")[0].0;
+        assert!(given.is_sorted_by(|one, other| one.1 <= other.1), "{statement}: {given:?}");
+        let found = given.iter().filter(|row| exact.contains(row)).count();
+        assert!(found as f64 >= 0.98 * exact.len() as f64, "{statement}: {found} of {}", exact.len());
+        tested
+    };
+    for (condition, limit) in
+        [("id % 10 = 3", "LIMIT 300"), ("id % 2 = 0", "LIMIT 100 OFFSET 50"), ("true", "LIMIT 200")]
+    {
+        let plain = format!("SELECT id, {{d}} FROM items WHERE {condition} ORDER BY {{d}} {limit}");
+        let most = tested(&mut client, &plain) * 11 / 10 + 20;
+        for windows in [
+            "row_number() OVER (ORDER BY {d})",
+            "rank() OVER (ORDER BY {d}), dense_rank() OVER (ORDER BY {d})",
+        ] {
+            for order in ["ORDER BY {d}", "", "ORDER BY {d}, id"] {
+                let statement =
+                    format!("SELECT id, {{d}}, {windows} FROM items WHERE {condition} {order} {limit}");
+                let tested = tested(&mut client, &statement);
+                assert!(tested <= most, "{statement}: {tested} rows were tested, {most} at most without");
+            }
+        }
+    }
+}
