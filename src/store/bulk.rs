@@ -1,6 +1,8 @@
 //! Pages of a fresh index, written once and in order.
 
 use pgrx::pg_sys;
+#[cfg(debug_assertions)]
+use walia_core::page::StopPoint;
 use walia_core::page::{Page, PageSink};
 use walia_core::types::Result;
 
@@ -66,6 +68,8 @@ impl PageSink for BulkWriter {
         if self.written - self.unlogged_from == LOGGED_AT_ONCE {
             self.log();
         }
+        #[cfg(debug_assertions)]
+        super::stop::at(StopPoint::BuildPageWritten);
         Ok(())
     }
 }

@@ -24,6 +24,7 @@ mod foreign;
 mod format;
 mod golden;
 mod horizon;
+mod interrupted;
 mod kernels;
 mod leaks;
 mod logging;

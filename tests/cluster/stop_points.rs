@@ -14,7 +14,7 @@ use crate::scan::{assert_complete, assert_repairable, assert_sound, by_index};
 use crate::server::{Cluster, wait_until};
 
 /// The advisory lock for which a backend waits at its stop points (`src/store/stop.rs`).
-const LOCK: &str = "512735603041";
+pub const LOCK: &str = "512735603041";
 
 /// Rows with payloads apart, every second node with links of upper layers, equal vectors and NULLs.
 const TABLE: &str = "DROP TABLE IF EXISTS items;
@@ -124,9 +124,10 @@ fn prepare(cluster: &Cluster, client: &mut Client, point: &str) -> &'static str 
     command
 }
 
-/// All but those of healing and of joining graphs, which have tests of their own.
+/// All but those of healing, of builds and of joining graphs, which have tests of their own.
 fn stop_points() -> impl Iterator<Item = &'static str> {
-    let is_of_another = |point: &&str| point.starts_with("heal") || point.starts_with("batch");
+    let others = ["heal", "build", "batch"];
+    let is_of_another = move |point: &&str| others.iter().any(|other| point.starts_with(other));
     StopPoint::ALL.iter().map(|point| point.name()).filter(move |point| !is_of_another(point))
 }
 

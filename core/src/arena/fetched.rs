@@ -33,7 +33,11 @@ impl Fetched {
         let size = arena.parameters.vector_size();
         self.distances.try_reserve(missing.len())?;
         self.places.try_reserve(missing.len())?;
-        self.vectors.try_reserve_exact(missing.len() * size)?;
+        // All that a search finds, at once: pieces that grow leave holes between them in malloc's heap.
+        if !missing.is_empty() {
+            let most = usize::from(arena.parameters.ef_construction).max(missing.len());
+            self.vectors.try_reserve_exact(most * size)?;
+        }
         for node in missing {
             let place = self.vectors.len();
             self.vectors.resize(place + size, 0);

@@ -13,10 +13,13 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Growth at least and at most, and where it is not known, as a part of the time itself.
+    /// Growth at least and at most, as a part of the time itself.
     const LEAST: f64 = 0.06;
-    const MOST: f64 = 0.25;
-    const USUAL: f64 = 0.12;
+    const MOST: f64 = 0.35;
+    /// Where growth is not known, the time is as the logarithm of the nodes for each so many. In a small
+    /// graph searches soon meet all that there is: its insertions take little.
+    const FIRST: f64 = 60.0;
+    const LEAST_DOUBLINGS: f64 = 3.0;
 
     /// From how many nodes a graph had at some moments, and the seconds since its beginning; `None` where
     /// there was none.
@@ -40,9 +43,10 @@ impl Pace {
         let (middle, mean) = (sum(&|s| s.1) / weight, sum(&|s| s.2) / weight);
         let spread = sum(&|s| (s.1 - middle) * (s.1 - middle));
         let slope = sum(&|s| (s.1 - middle) * (s.2 - mean));
-        let slope = if spread > 0.0 { slope / spread } else { Self::USUAL * mean };
+        let usual = mean / (middle - Self::FIRST.log2()).max(Self::LEAST_DOUBLINGS);
+        let slope = if spread > 0.0 { slope / spread } else { usual };
         // Half of it is experience: a second's measurement says less about growth than about time.
-        let growth = ((slope + Self::USUAL * mean) / 2.0).clamp(Self::LEAST * mean, Self::MOST * mean);
+        let growth = ((slope + usual) / 2.0).clamp(Self::LEAST * mean, Self::MOST * mean);
         let nodes = f64::from(moments.iter().map(|moment| moment.0).max()?);
         Some(Self { nodes, seconds: mean + growth * (nodes.log2() - middle), growth })
     }

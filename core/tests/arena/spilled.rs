@@ -274,3 +274,32 @@ fn a_file_that_unwinds_stops_the_build() {
     }));
     assert!(unwound.is_err());
 }
+
+#[test]
+fn a_thread_that_panics_ends_the_build() {
+    struct Broken;
+    impl VectorFile for Broken {
+        fn append(&mut self, _: &[u8]) {}
+
+        fn reader(&self) -> Box<dyn VectorReader> {
+            Box::new(Self)
+        }
+    }
+    impl VectorReader for Broken {
+        fn read(&self, _: u64, _: &mut [u8]) -> Result<()> {
+            std::panic::resume_unwind(Box::new("a thread's panic"));
+        }
+    }
+    let vectors = encode(ElementType::F32, &uniform(6000, 64, 29));
+    let (parameters, pool) = (coded(64, ElementType::F32, Metric::L2), pool(2));
+    let mut feeder = Feeder::new(settings(parameters, 1_500_000), &pool);
+    let fed = vectors.iter().enumerate().all(|(i, vector)| {
+        while feeder.push(vector, tid(i)).is_err() {
+            if !feeder.spill(&mut Broken, |_| ()).unwrap() {
+                return false;
+            }
+        }
+        true
+    });
+    assert!(!fed || feeder.finish(|_| ()).unwrap().is_none());
+}

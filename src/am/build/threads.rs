@@ -11,12 +11,36 @@ use pgrx::PgSqlErrorCode;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 
 use crate::error::{Result, SqlError};
+use crate::guc::build_threads;
 use crate::memory;
 
 /// Bytes of a thread's stack, as Rust gives it.
 const STACK: usize = 2 << 20;
 /// Bytes that a thread takes besides when it starts. Without them the loader and libc would end the process.
 const BESIDE_STACK: usize = 256 << 10;
+/// Bytes that a thread of a build uses of both, and of what malloc keeps for it, beside what is counted.
+const USED: usize = 256 << 10;
+/// The share of memory that this is counted as at most: threads are not to leave a graph without any.
+const MOST_USED: usize = 8;
+
+/// What of maintenance_work_mem a build has for its graph.
+pub fn graph_memory(memory: usize) -> usize {
+    memory - (build_threads() * USED).min(memory / MOST_USED)
+}
+
+/// The maintenance_work_mem of which a graph has so many bytes.
+pub fn setting(graph: u64) -> u64 {
+    graph + ((build_threads() * USED) as u64).min(graph.div_ceil(MOST_USED as u64 - 1))
+}
+
+/// Gives what the work of threads has freed back to the system when it ends, by an ERROR too.
+struct GiveBack;
+
+impl Drop for GiveBack {
+    fn drop(&mut self) {
+        memory::give_back();
+    }
+}
 
 /// Runs `work` with a pool of `threads` threads, and joins them.
 pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Result<R> {
@@ -30,6 +54,7 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
     if !memory::has_room(threads * (STACK + BESIDE_STACK)) {
         return Err(not_started(&"out of memory"));
     }
+    let _give_back = GiveBack;
     let signals = BlockedSignals::new();
     ThreadPoolBuilder::new()
         .stack_size(STACK)

@@ -12,7 +12,8 @@ use walia_core::types::{PAGE_SIZE, Parameters};
 
 use super::rows::{export, row};
 use crate::am::build::measure::{Measured, Sampled, measure};
-use crate::am::build::rows::{IN_BATCHES, SPILLED};
+use crate::am::build::rows::{SPILLED, in_batches};
+use crate::am::build::threads::{graph_memory, setting};
 use crate::error::OrRaise;
 use crate::guc;
 use definition::Definition;
@@ -85,7 +86,8 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
     let measured = &measure(parameters, &sampled, &centroid).or_raise();
     let builds = Builds { parameters, tables: &tables, measured };
     // SAFETY: a setting.
-    let limit = (unsafe { pg_sys::maintenance_work_mem }) as u64 * 1024;
+    let memory = (unsafe { pg_sys::maintenance_work_mem }) as usize * 1024;
+    let limit = graph_memory(memory) as u64;
     let whole = builds.needed(|table| builds.estimate(table).whole);
     let spilled = builds.needed(|table| builds.estimate(table).spilled.unwrap_or(u64::MAX >> 8));
     let mut ways = vec![(Way::InMemory, whole)];
@@ -104,7 +106,8 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
             Estimated {
                 way: way.name(),
                 chosen: Some(way) == chosen,
-                maintenance_work_mem: needed as i64,
+                // A setting counts kilobytes.
+                maintenance_work_mem: setting(needed).next_multiple_of(1024) as i64,
                 temporary_bytes: builds.temporary(way, limit) as i64,
                 index_bytes: builds.index_size() as i64,
                 rows: tables.iter().map(|table| table.contents.rows()).sum::<u64>() as i64,
@@ -130,8 +133,7 @@ impl Builds<'_> {
 
     /// The memory that the largest takes.
     fn needed(&self, of_table: impl Fn(&Table) -> u64) -> u64 {
-        // A setting counts kilobytes.
-        self.tables.iter().map(of_table).max().unwrap_or(0).next_multiple_of(1024)
+        self.tables.iter().map(of_table).max().unwrap_or(0)
     }
 
     fn index_size(&self) -> u64 {
@@ -179,7 +181,7 @@ impl Builds<'_> {
                         + spilled * pace.seconds(whole.min(fitting), fitting)
                 }
             };
-            let rest = IN_BATCHES * pace.seconds(fitting, nodes);
+            let rest = in_batches() * pace.seconds(fitting, nodes);
             let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
             insertions + rest + table.seconds_read + pages * PAGE
         };

@@ -21,8 +21,10 @@ const TIME: Duration = Duration::from_millis(500);
 /// Rows that are sampled at a time, and of all tables together.
 const AT_ONCE: f64 = 1000.0;
 const MOST: usize = 60_000;
-/// Bytes of vectors that are kept for a measurement.
-const KEPT: usize = 24 << 20;
+/// Bytes that a measurement takes: vectors are there twice, here and in a graph, where a node has codes and
+/// links besides.
+const KEPT: usize = 48 << 20;
+const NODE: usize = 512;
 
 /// What the index of a table is to hold.
 pub struct Table {
@@ -70,7 +72,7 @@ pub fn tables(definition: &Definition, sampled: &mut Sampled) -> Result<Vec<Tabl
             measure: Measure::new(definition.parameters.metric, definition.parameters.element),
             seen: Seen::default(),
             sampled,
-            keep: (KEPT.min(memory / 4) as f64 * share) as usize,
+            keep: (KEPT.min(memory / 5 * 4) as f64 * share) as usize,
             kept: 0,
         };
         sampler.run(TIME.mul_f64(share), (MOST as f64 * share) as usize)?;
@@ -85,7 +87,7 @@ struct Sampler<'a> {
     measure: Measure,
     seen: Seen,
     sampled: &'a mut Sampled,
-    /// Bytes of vectors to keep of this table.
+    /// Bytes that the vectors kept of this table may take.
     keep: usize,
     kept: usize,
 }
@@ -182,7 +184,7 @@ impl Sampler<'_> {
         self.seen.vector_bytes += vector.bytes().len();
         let Sampled { vectors, rows } = &mut *self.sampled;
         if self.kept < self.keep {
-            self.kept += vector.bytes().len();
+            self.kept += 2 * vector.bytes().len() + NODE;
             vectors.try_reserve(vector.bytes().len()).or_raise();
             vectors.extend_from_slice(vector.bytes());
             rows.push((heap_tid, vectors.len()));

@@ -45,6 +45,8 @@ stop_points! {
     InsertJoined = "insert joined",
     /// A heap TID has come to a tuple aside of which no hint tells.
     InsertAsideWritten = "insert aside written",
+    /// A page of an index that nobody else sees yet has been written.
+    BuildPageWritten = "build page written",
     /// A page of nodes of a batch has been written, which nothing leads to.
     BatchPageWritten = "batch page written",
     /// Lists on a page lead to nodes of a batch.

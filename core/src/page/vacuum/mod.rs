@@ -125,6 +125,13 @@ pub fn connect<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
     reach::relink_unreachable(index)
 }
 
+/// As [`connect`], by one link to each. That is enough where all of them have been offered to their
+/// neighbours, as in a build: under inner product nobody wants those with small norms, half of all perhaps,
+/// and to insert them again takes longer than to build the index.
+pub fn connect_by_a_link<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
+    reach::put_on_paths(index)
+}
+
 struct Vacuum<'i, Store: PageStore> {
     index: &'i Index<Store>,
     meta: Meta,
