@@ -14,7 +14,7 @@ use crate::curve::Point;
 use crate::dataset::Dataset;
 use crate::exact::Truth;
 use crate::options::Options;
-use crate::server::{BuildLimits, Parameter, Session};
+use crate::server::{Parameter, Session};
 use crate::sweep::sweep;
 use crate::system::System;
 
@@ -97,7 +97,7 @@ fn measure_size(
     ] {
         session.execute(&statement)?;
     }
-    let limits = BuildLimits { threads, kilobytes: crate::build_kilobytes(&dataset.base, options.m) };
+    let limits = crate::build_limits(options, &dataset.base);
     let build = session.build(system, options.m, options.ef_construction, limits)?;
     let truth = Truth::of(dataset, options.metric, options.k, None)?;
     let at = (options.k, &[EF_SEARCH][..], options.rounds);
