@@ -178,7 +178,7 @@ def settings_for_measuring():
 
 @contextlib.contextmanager
 def uninterrupted():
-    """Let signals that would end this program wait: a server that is half started or stopped would be left behind."""
+    """Let signals that would end this program wait, so that no server is left half started or stopped."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
     try:
         yield

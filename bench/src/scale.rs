@@ -90,7 +90,10 @@ pub fn measure(options: &Options, directory: &Path) -> Result<Report> {
         let base = Made::new(options.dimensions, *rows, is_f16);
         let dataset =
             Dataset { name: report.name.clone(), queries: base.queries(queries), base, truth: None };
-        report.sizes.push(measure_size(options, &mut session, &system, &dataset)?);
+        let size = measure_size(options, &mut session, &system, &dataset)?;
+        // The whole table comes hours later.
+        eprint!("{}", size.row());
+        report.sizes.push(size);
     }
     if !options.keep {
         session.drop_schema()?;
@@ -194,6 +197,19 @@ impl Size {
             cold_storage_kib: cost_at(&self.cold, RECALL, cold_storage_kib),
         }
     }
+
+    /// Its row of the table.
+    fn row(&self) -> String {
+        let AtRecall { recall, ef_search, pages, warm_ms, cold_ms, cold_storage_kib } = self.at_recall();
+        let Self { rows, build_seconds, build_private_bytes, index_bytes, .. } = self;
+        let [memory, index] = [build_private_bytes, index_bytes].map(|bytes| *bytes as f64 / MIB);
+        let [ef_search, pages, kib] = [ef_search, pages, cold_storage_kib].map(|number| optional(number, 0));
+        let [recall, warm, cold] = [recall, warm_ms, cold_ms].map(|number| optional(number, 3));
+        format!(
+            "| {rows} | {build_seconds:.1} | {memory:.0} | {index:.0} | {recall} | {ef_search} | {pages} | {warm} | \
+             {cold} | {kib} |\n"
+        )
+    }
 }
 
 /// A quantity of a size, with its name.
@@ -221,20 +237,8 @@ impl Report {
         );
         text += "| rows | build, s | private memory, MiB | index, MiB | recall | ef_search | pages | ms warm | ms cold | \
                  KiB from storage cold |\n|---|---|---|---|---|---|---|---|---|---|\n";
-        for size in &self.sizes {
-            let AtRecall { recall, ef_search, pages, warm_ms, cold_ms, cold_storage_kib } = size.at_recall();
-            let Size { rows, build_seconds, build_private_bytes, index_bytes, .. } = size;
-            let [memory, index] = [build_private_bytes, index_bytes].map(|bytes| *bytes as f64 / MIB);
-            let [ef_search, pages, kib] =
-                [ef_search, pages, cold_storage_kib].map(|number| optional(number, 0));
-            let [recall, warm, cold] = [recall, warm_ms, cold_ms].map(|number| optional(number, 3));
-            _ = writeln!(
-                text,
-                "| {rows} | {build_seconds:.1} | {memory:.0} | {index:.0} | {recall} | {ef_search} | {pages} | {warm} | {cold} \
-                 | {kib} |"
-            );
-        }
-        for [before, after] in self.sizes.array_windows() {
+        self.sizes.iter().for_each(|size| text += &size.row());
+        for (before, after) in self.sizes.iter().zip(self.sizes.iter().skip(1)) {
             let times = after.rows as f64 / before.rows as f64;
             let growth = GROWTH.iter().filter_map(|(name, of)| {
                 of(before).zip(of(after)).map(|(before, after)| format!("{name} × {:.2}", after / before))
