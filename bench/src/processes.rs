@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::mpsc::{RecvTimeoutError, channel};
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 /// Time between two looks at the memory in use.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -19,7 +19,9 @@ impl Processes {
     /// The processes of the server that has this one.
     pub fn of_backend(backend: u32) -> Result<Self> {
         let parent = field(backend, "status", "PPid:").context("the server is not on this machine")?;
-        Ok(Self { parent: u32::try_from(parent)? })
+        let processes = Self { parent: u32::try_from(parent)? };
+        ensure!(processes.all()?.contains(&backend), "the kernel does not tell a process's children");
+        Ok(processes)
     }
 
     /// Bytes in memory that are none of a file's and not shared, such as shared buffers.
@@ -59,11 +61,14 @@ impl Processes {
     }
 
     fn all(self) -> Result<Vec<u32>> {
-        let path = format!("/proc/{0}/task/{0}/children", self.parent);
-        let children =
-            std::fs::read_to_string(&path).with_context(|| format!("could not read \"{path}\""))?;
-        let children = children.split_whitespace().map(str::parse).collect::<Result<Vec<u32>, _>>()?;
-        Ok([vec![self.parent], children].concat())
+        let mut all = vec![self.parent];
+        let threads = format!("/proc/{}/task", self.parent);
+        for thread in std::fs::read_dir(&threads).with_context(|| format!("could not read \"{threads}\""))? {
+            // A thread may end meanwhile.
+            let children = std::fs::read_to_string(thread?.path().join("children")).unwrap_or_default();
+            all.extend(children.split_whitespace().filter_map(|child| child.parse::<u32>().ok()));
+        }
+        Ok(all)
     }
 }
 
@@ -81,8 +86,6 @@ fn field(process: u32, file: &str, name: &str) -> Result<u64> {
 mod tests {
     use std::io::Write;
     use std::process::{Command, Stdio};
-
-    use anyhow::ensure;
 
     use super::*;
 

@@ -216,10 +216,10 @@ impl Size {
 type Quantity = (&'static str, fn(&Size) -> Option<f64>);
 /// What is compared as rows grow.
 const GROWTH: [Quantity; 4] = [
-    ("pages a query", |size| size.at_recall().pages),
-    ("ms a query, warm", |size| size.at_recall().warm_ms),
-    ("ms a query, cold", |size| size.at_recall().cold_ms),
-    ("seconds of the build", |size| Some(size.build_seconds)),
+    ("pages", |size| size.at_recall().pages),
+    ("ms warm", |size| size.at_recall().warm_ms),
+    ("ms cold", |size| size.at_recall().cold_ms),
+    ("build s", |size| Some(size.build_seconds)),
 ];
 
 impl Report {
@@ -276,8 +276,8 @@ impl Report {
             line.points.iter_mut().for_each(|point| point.1 /= first);
         }
         let searches = vec![
-            line("ms, cold", &|size| size.at_recall().cold_ms),
-            line("ms, warm", &|size| size.at_recall().warm_ms),
+            line("cold", &|size| size.at_recall().cold_ms),
+            line("warm", &|size| size.at_recall().warm_ms),
         ];
         [
             ("growth", chart("times as much as with the fewest rows", growth)),
@@ -338,8 +338,7 @@ mod tests {
             "4 dimensions (vecf16, l2), the 10 nearest of 10 queries at a recall of 0.95",
             "| 1000 | 2.0 | 5 | 7 | 0.950 | 30 | 30 | 1.000 | 3.000 | 2 |\n",
             "| 10000 | 30.0 | 5 | 7 | 0.950 | 30 | 60 | 2.000 | – | – |\n",
-            "10 times the rows, from 1000 to 10000: pages a query × 2.00, ms a query, warm × 2.00, seconds of the \
-             build × 15.00\n",
+            "10 times the rows, from 1000 to 10000: pages × 2.00, ms warm × 2.00, build s × 15.00\n",
             "10000 rows: NOTICE: on disk",
         ] {
             assert!(text.contains(part), "{part}: {text}");
@@ -350,10 +349,7 @@ mod tests {
     fn drawings_are_of_the_same_numbers() {
         let [(_, growth), (_, searches)] = report().charts();
         let names: Vec<&str> = growth.lines.iter().map(|line| line.name.as_str()).collect();
-        assert_eq!(
-            names,
-            ["pages a query", "ms a query, warm", "ms a query, cold", "seconds of the build", "rows"]
-        );
+        assert_eq!(names, ["pages", "ms warm", "ms cold", "build s", "rows"]);
         let close = |line: &Line, expected: &[f64]| {
             line.points.iter().zip(expected).all(|(point, expected)| (point.1 - expected).abs() < 1e-9)
                 && line.points.len() == expected.len()
