@@ -8,6 +8,7 @@ privilege, and other programs keep what they have there. Other arguments than th
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -33,7 +34,7 @@ OTHER_BYTES = 7 << 30
 
 
 class Set:
-    """Rows and dimensions, with what the issue of large builds names for them."""
+    """Rows and dimensions, and what a build of them may use."""
 
     def __init__(self, name, arguments):
         found = re.fullmatch(r"(\d+)x(\d+)", name)
@@ -69,15 +70,12 @@ def gib(size):
 
 def forget_files(directory):
     """Take the files below a directory out of the page cache."""
-    for path in directory.rglob("*"):
-        if path.is_file():
-            descriptor = os.open(path, os.O_RDONLY)
-            try:
-                # Pages that are not yet written stay.
-                os.fsync(descriptor)
-                os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-            finally:
-                os.close(descriptor)
+    for path in filter(Path.is_file, directory.rglob("*")):
+        # The server may remove one meanwhile.
+        with contextlib.suppress(FileNotFoundError), open(path, "rb") as file:
+            # Pages that are not yet written would stay.
+            os.fsync(file.fileno())
+            os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def measure(server, profile, options):
