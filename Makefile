@@ -2,7 +2,7 @@
 PYTHON ?= python3
 RUN = @$(PYTHON) scripts
 
-.PHONY: demo clean-demo watch test soak crash damage standby conditions check-majors accept golden lint bench figures clients peer-suite build install uninstall package env
+.PHONY: demo clean-demo watch test soak crash damage standby conditions check-majors accept golden lint bench figures scale clients peer-suite build install uninstall package env
 demo: ## show walia on real data, in a private server that keeps running
 	$(RUN)/demo.py
 clean-demo: ## stop the demo's server and remove all that was downloaded or made beside the checkout
@@ -25,6 +25,8 @@ bench: ## recall and time on real data, beside pgvector; OPTIONS="…" for walia
 	$(RUN)/bench.py $(OPTIONS)
 figures: ## walia alone as rows grow, with filters and as rows are replaced, drawn into docs/
 	$(RUN)/bench.py --figures docs $(or $(OPTIONS),--limit-base 20000 --queries 100 --threads 2)
+scale: ## made sets of up to ten million rows, as there is disk; OPTIONS="--sets 1000000x128 …", drawn into docs/
+	$(RUN)/scale.py $(OPTIONS)
 clients: ## the tests of pgvector's clients and of frameworks; those of pgvector-node from the clone PGVECTOR_NODE=dir
 	$(RUN)/clients.py "$(PGVECTOR_NODE)"
 peer-suite: ## pgvector's own regression tests from the clone PGVECTOR=dir

@@ -4,7 +4,6 @@ Arguments go to walia-bench. With --figures, walia alone, on the sentence embedd
 """
 
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -32,17 +31,10 @@ def main():
         command.append("--peer=pgvector")
     cache = home / "truth"
     cache.mkdir(exist_ok=True)
-    server.stop()
-    shutil.rmtree(server.home, ignore_errors=True)
-    server.create(postgres.settings_for_measuring())
-    server.start()
-    try:
+    with server.running(postgres.settings_for_measuring()):
         command += [f"--host={server.socket}", f"--cache={cache}", *datasets]
         if subprocess.run(command, cwd=CHECKOUT, check=False).returncode != 0:
             raise Failure("walia-bench failed: see above")
-    finally:
-        server.stop()
-        shutil.rmtree(server.home)
 
 
 environment.main(main)

@@ -8,6 +8,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import signal
 import stat
 import subprocess
 import sys
@@ -31,6 +32,10 @@ class Failure(Exception):
 
 def main(function):
     """Run a script's main function and turn its failures into a message and an exit status."""
+    # What was begun is undone then as after Ctrl-C. A signal that is ignored, as under nohup, stays so.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        if signal.getsignal(number) == signal.SIG_DFL:
+            signal.signal(number, signal.default_int_handler)
     try:
         status = function()
     except Failure as failure:
@@ -103,7 +108,7 @@ def directory():
 def remove():
     """Remove all that the scripts make in the private directory, and the directory unless it holds more."""
     path = directory()
-    for name in ("packages", "glove100", "glove50", "demo", "watch", "bench", "peer", "clients", "package", "test"):
+    for name in ("packages", "glove100", "glove50", "demo", "watch", "bench", "scale", "peer", "clients", "package", "test"):
         shutil.rmtree(path / name, ignore_errors=True)
     if not any(path.iterdir()):
         path.rmdir()

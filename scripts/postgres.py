@@ -1,5 +1,6 @@
 """A Postgres installation, building walia for it, and private servers that run it."""
 
+import contextlib
 import os
 import shlex
 import shutil
@@ -175,6 +176,16 @@ def settings_for_measuring():
     }
 
 
+@contextlib.contextmanager
+def uninterrupted():
+    """Let signals that would end this program wait, so that no server is left half started or stopped."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 class Server:
     """A private server: its data, its log and the directory of its socket, under one directory."""
 
@@ -190,7 +201,8 @@ class Server:
         # With this variable a server puts backtraces into its messages.
         variables = {name: value for name, value in os.environ.items() if name != "RUST_BACKTRACE"}
         options = {"cwd": "/", "env": variables, "stdin": subprocess.DEVNULL, "capture_output": True, "text": True}
-        return subprocess.run(command, check=True, **options)
+        with uninterrupted():
+            return subprocess.run(command, check=True, **options)
 
     @property
     def socket(self):
@@ -219,6 +231,24 @@ class Server:
     def stop(self):
         """Stop the server if it runs."""
         stop_server(self.data)
+
+    def restart(self):
+        """Stop the server in order and start it again, at the same socket."""
+        self.run("pg_ctl", "restart", "--silent", "--timeout", "600", "--pgdata", self.data, "--log", self.log)
+
+    @contextlib.contextmanager
+    def running(self, settings):
+        """A new cluster that runs meanwhile, and of which nothing is left."""
+        self.stop()
+        shutil.rmtree(self.home, ignore_errors=True)
+        try:
+            self.create(settings)
+            self.start()
+            yield
+        finally:
+            with uninterrupted():
+                self.stop()
+                shutil.rmtree(self.home, ignore_errors=True)
 
     def psql_command(self, database):
         """The psql that talks to this server, as a list of words."""

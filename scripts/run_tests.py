@@ -12,6 +12,7 @@ import clients
 import environment
 import installed
 import postgres
+import scale
 from environment import CHECKOUT, Failure
 from postgres import PROFILE
 
@@ -93,6 +94,8 @@ def cluster(totals, arguments):
             older = private
             if not arguments.long and arguments.filter in "clients":
                 with_clients(totals, private)
+            if not arguments.long and arguments.filter in "scale" and installation.major == installations[0].major:
+                totals.check(f"Postgres {installation.major}: make scale, with 20,000 rows", scale.check, private)
 
 
 def server(totals, installation):

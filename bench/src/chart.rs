@@ -4,7 +4,7 @@ use crate::plot::{HEIGHT, WIDTH, text, ticks};
 
 /// Left, right, top and bottom edge of the area with the lines.
 const AREA: [f64; 4] = [70.0, 590.0, 50.0, 385.0];
-const COLORS: [&str; 4] = ["#c2410c", "#1d4ed8", "#15803d", "#6b7280"];
+const COLORS: [&str; 5] = ["#c2410c", "#1d4ed8", "#15803d", "#7e22ce", "#6b7280"];
 
 /// A line with a name.
 pub struct Line {

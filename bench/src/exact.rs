@@ -9,12 +9,10 @@ use anyhow::{Context, Result, ensure};
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::dataset::{Dataset, Vectors, read_ids, write_ids};
+use crate::dataset::{Dataset, Rows, read_ids, write_ids};
 
-/// Base vectors compared at a time, so that they stay in the cache while a block of queries passes.
-const BASE_BLOCK: usize = 64;
-/// Queries compared at a time by one thread.
-const QUERY_BLOCK: usize = 64;
+/// Base vectors compared at a time by one thread, so that they stay in the cache while the queries pass.
+const BLOCK: usize = 64;
 /// Queries whose stated neighbours are checked.
 const CHECKED_QUERIES: usize = 16;
 
@@ -74,27 +72,33 @@ fn sum(a: &[f64], b: &[f64], term: impl Fn(f64, f64) -> f64) -> f64 {
 
 /// Rows of the `k` nearest base vectors of every query, nearest first.
 pub fn nearest<'a>(
-    base: &Vectors,
+    base: &impl Rows,
     queries: impl Iterator<Item = &'a [f32]>,
     metric: Metric,
     k: usize,
 ) -> Vec<Vec<usize>> {
     let queries: Vec<Vec<f64>> = queries.map(|query| metric.prepare(query)).collect();
-    let nearest_of_block = |queries: &[Vec<f64>]| {
-        let mut nearest = vec![Vec::with_capacity(k + 1); queries.len()];
-        for start in (0..base.rows()).step_by(BASE_BLOCK) {
-            let rows = start..base.rows().min(start + BASE_BLOCK);
-            let block: Vec<_> = rows.clone().map(|row| metric.prepare(base.row(row))).collect();
-            for (query, nearest) in queries.iter().zip(&mut nearest) {
-                for (row, vector) in rows.clone().zip(&block) {
-                    keep_nearest(nearest, k, (metric.between(query, vector), row));
-                }
+    let none = || vec![Vec::with_capacity(k + 1); queries.len()];
+    let with_block = |mut nearest: Vec<Vec<_>>, block: usize| {
+        let rows = block * BLOCK..base.rows().min((block + 1) * BLOCK);
+        let vectors: Vec<_> = rows.clone().map(|row| metric.prepare(&base.row(row))).collect();
+        for (query, nearest) in queries.iter().zip(&mut nearest) {
+            for (row, vector) in rows.clone().zip(&vectors) {
+                keep_nearest(nearest, k, (metric.between(query, vector), row));
             }
         }
-        nearest.into_iter().map(|found| found.into_iter().map(|(_, row)| row).collect()).collect()
+        nearest
     };
-    let blocks: Vec<Vec<Vec<usize>>> = queries.par_chunks(QUERY_BLOCK).map(nearest_of_block).collect();
-    blocks.concat()
+    // The left ones are of lower rows: of rows that are equally near, the first stay.
+    let both = |mut left: Vec<Vec<_>>, right: Vec<Vec<_>>| {
+        for (left, right) in left.iter_mut().zip(right) {
+            right.into_iter().for_each(|found| keep_nearest(left, k, found));
+        }
+        left
+    };
+    let blocks = (0..base.rows().div_ceil(BLOCK)).into_par_iter();
+    let nearest = blocks.fold(none, with_block).reduce(none, both);
+    nearest.into_iter().map(|found| found.into_iter().map(|(_, row)| row).collect()).collect()
 }
 
 /// Puts a row in its place among the `k` nearest so far.
@@ -121,7 +125,7 @@ pub struct Truth {
 impl Truth {
     /// The dataset's own neighbours where they prove right for this metric, else those in `cache`, else
     /// computed.
-    pub fn of(dataset: &Dataset, metric: Metric, k: usize, cache: Option<&Path>) -> Result<Self> {
+    pub fn of<B: Rows>(dataset: &Dataset<B>, metric: Metric, k: usize, cache: Option<&Path>) -> Result<Self> {
         ensure!(k <= dataset.base.rows(), "there are fewer than {k} base vectors");
         if let Some(path) = &dataset.truth {
             let stated =
@@ -146,8 +150,8 @@ impl Truth {
         Self::from_ids(dataset, metric, ids, "computed")
     }
 
-    fn from_ids(
-        dataset: &Dataset,
+    fn from_ids<B: Rows>(
+        dataset: &Dataset<B>,
         metric: Metric,
         ids: Vec<Vec<usize>>,
         source: &'static str,
@@ -156,19 +160,19 @@ impl Truth {
         let k = ids[0].len();
         let kth = |(query, ids): (&[f32], &Vec<usize>)| {
             ensure!(ids[k - 1] < dataset.base.rows(), "a neighbour's id is beyond the base vectors");
-            Ok(metric.distance(query, dataset.base.row(ids[k - 1])))
+            Ok(metric.distance(query, &dataset.base.row(ids[k - 1])))
         };
         let kth_distances = dataset.queries.iter().zip(&ids).map(kth).collect::<Result<_>>()?;
         Ok(Self { metric, k, kth_distances, source })
     }
 
     /// Compares some queries with a search of our own: a file may be of another metric or of other vectors.
-    fn check(&self, dataset: &Dataset) -> Result<()> {
+    fn check<B: Rows>(&self, dataset: &Dataset<B>) -> Result<()> {
         let step = dataset.queries.rows().div_ceil(CHECKED_QUERIES);
         let checked = || (0..dataset.queries.rows()).step_by(step);
         let queries = checked().map(|query| dataset.queries.row(query));
         for (query, ids) in checked().zip(nearest(&dataset.base, queries, self.metric, self.k)) {
-            let kth = self.metric.distance(dataset.queries.row(query), dataset.base.row(ids[self.k - 1]));
+            let kth = self.metric.distance(dataset.queries.row(query), &dataset.base.row(ids[self.k - 1]));
             let stated = self.kth_distances[query];
             ensure!(
                 stated <= kth + tolerance(kth) && kth <= stated + tolerance(stated),
@@ -181,11 +185,11 @@ impl Truth {
 
     /// The part of the `k` nearest that `ids` holds. A row as near as the k-th nearest counts, whichever its
     /// id.
-    pub fn recall(&self, dataset: &Dataset, query: usize, ids: &[usize]) -> f64 {
+    pub fn recall<B: Rows>(&self, dataset: &Dataset<B>, query: usize, ids: &[usize]) -> f64 {
         let kth = self.kth_distances[query];
         let is_near = |id: &usize| {
             let vector = dataset.base.row(*id);
-            self.metric.distance(dataset.queries.row(query), vector) <= kth + tolerance(kth)
+            self.metric.distance(dataset.queries.row(query), &vector) <= kth + tolerance(kth)
         };
         let right = ids.iter().collect::<HashSet<_>>().into_iter().filter(|id| is_near(id)).count();
         right.min(self.k) as f64 / self.k as f64
@@ -199,14 +203,16 @@ fn tolerance(distance: f64) -> f64 {
 }
 
 /// Tells datasets in the cache apart.
-fn fingerprint(dataset: &Dataset, metric: Metric, k: usize) -> u64 {
+fn fingerprint<B: Rows>(dataset: &Dataset<B>, metric: Metric, k: usize) -> u64 {
     let mut hasher = std::hash::DefaultHasher::new();
     hasher.write_u8(metric as u8);
     hasher.write_usize(k);
-    for vectors in [&dataset.base, &dataset.queries] {
+    for vectors in [&dataset.base as &dyn Rows, &dataset.queries] {
         hasher.write_usize(vectors.dimensions());
         hasher.write_usize(vectors.rows());
-        vectors.iter().flatten().for_each(|element| hasher.write_u32(element.to_bits()));
+        for row in 0..vectors.rows() {
+            vectors.row(row).iter().for_each(|element| hasher.write_u32(element.to_bits()));
+        }
     }
     hasher.finish()
 }
@@ -221,6 +227,7 @@ fn save(path: &Path, ids: &[Vec<usize>]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dataset::Vectors;
 
     const METRICS: [Metric; 4] = [Metric::Cosine, Metric::L2, Metric::Ip, Metric::L1];
 

@@ -14,7 +14,7 @@ use crate::curve::Point;
 use crate::dataset::Dataset;
 use crate::exact::Truth;
 use crate::options::Options;
-use crate::server::{BuildLimits, Parameter, Session};
+use crate::server::{Parameter, Session};
 use crate::sweep::sweep;
 use crate::system::System;
 
@@ -97,7 +97,7 @@ fn measure_size(
     ] {
         session.execute(&statement)?;
     }
-    let limits = BuildLimits { threads, kilobytes: crate::build_kilobytes(&dataset.base, options.m) };
+    let limits = crate::build_limits(options, &dataset.base);
     let build = session.build(system, options.m, options.ef_construction, limits)?;
     let truth = Truth::of(dataset, options.metric, options.k, None)?;
     let at = (options.k, &[EF_SEARCH][..], options.rounds);
@@ -135,16 +135,20 @@ fn filter(
     for passing in PASSING {
         eprintln!("{passing} of 1000 rows pass");
         let query =
-            |order: &str| format!("SELECT id FROM {table} WHERE kind < {passing} ORDER BY {order} LIMIT {k}");
-        let indexed = query(&format!("vec {operator} $1"));
-        // An expression that no index has.
-        let exact = session.prepare(&query(&format!("(vec {operator} $1) + 0")))?;
-        let explain = session
-            .prepare(&format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY, FORMAT JSON) {indexed}"))?;
-        let indexed = session.prepare(&indexed)?;
-        let (mut recall, mut ms, mut pages) = (0.0, 0.0, 0.0);
+            format!("SELECT id FROM {table} WHERE kind < {passing} ORDER BY vec {operator} $1 LIMIT {k}");
+        session.execute("SET enable_indexscan = off")?;
+        let exact = session.prepare(&query)?;
+        let mut right: Vec<HashSet<usize>> = Vec::new();
         for vector in dataset.queries.iter() {
-            let right: HashSet<usize> = session.nearest(&exact, vector)?.into_iter().collect();
+            right.push(session.nearest(&exact, vector)?.into_iter().collect());
+        }
+        session.execute("RESET enable_indexscan")?;
+        let explain = session
+            .prepare(&format!("EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY, FORMAT JSON) {query}"))?;
+        // A plan of its own: the other's may have been kept.
+        let indexed = session.prepare(&query)?;
+        let (mut recall, mut ms, mut pages) = (0.0, 0.0, 0.0);
+        for (vector, right) in dataset.queries.iter().zip(&right) {
             let found = session.nearest(&indexed, vector)?;
             let hits = found.iter().filter(|id| right.contains(id)).count();
             recall += hits as f64 / right.len().max(1) as f64;

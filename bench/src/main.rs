@@ -10,7 +10,9 @@ mod figures;
 mod inserts;
 mod options;
 mod plot;
+mod processes;
 mod report;
+mod scale;
 mod server;
 mod sweep;
 mod system;
@@ -19,9 +21,10 @@ use std::process::ExitCode;
 
 use anyhow::{Context, Result};
 use clap::Parser;
+use serde::Serialize;
 
 use crate::comparison::Comparison;
-use crate::dataset::{Dataset, Vectors};
+use crate::dataset::{Dataset, Rows};
 use crate::exact::Truth;
 use crate::options::{Options, Peer, Storage};
 use crate::report::{Report, SystemReport};
@@ -41,7 +44,7 @@ fn main() -> ExitCode {
 /// Measures every dataset.
 fn run(options: &Options) -> Result<()> {
     options.check()?;
-    for directory in options.cache.iter().chain(&options.plot).chain(&options.figures) {
+    for directory in options.cache.iter().chain(&options.plot).chain(&options.figures).chain(&options.scale) {
         std::fs::create_dir_all(directory)
             .with_context(|| format!("could not create directory \"{}\"", directory.display()))?;
     }
@@ -51,6 +54,11 @@ fn run(options: &Options) -> Result<()> {
             println!("{}", figures::draw(options, directory, figures)?);
         }
         return Ok(());
+    }
+    if let Some(directory) = &options.scale {
+        let report = scale::measure(options, directory)?;
+        println!("{}", report.to_markdown());
+        return write_json(options, &report);
     }
     let mut reports = Vec::new();
     for directory in &options.datasets {
@@ -67,11 +75,13 @@ fn run(options: &Options) -> Result<()> {
         }
         reports.push(report);
     }
-    if let Some(path) = &options.json {
-        std::fs::write(path, serde_json::to_string_pretty(&reports)?)
-            .with_context(|| format!("could not write \"{}\"", path.display()))?;
-    }
-    Ok(())
+    write_json(options, &reports)
+}
+
+fn write_json(options: &Options, report: &impl Serialize) -> Result<()> {
+    let Some(path) = &options.json else { return Ok(()) };
+    std::fs::write(path, serde_json::to_string_pretty(report)?)
+        .with_context(|| format!("could not write \"{}\"", path.display()))
 }
 
 /// Does all the work on one dataset.
@@ -83,7 +93,7 @@ fn measure(options: &Options, dataset: &Dataset) -> Result<Report> {
 
     let systems = systems(options);
     let threads = options.build_threads();
-    let limits = BuildLimits { threads, kilobytes: build_kilobytes(&dataset.base, options.m) };
+    let limits = build_limits(options, &dataset.base);
     let mut reports = Vec::new();
     for system in &systems {
         let version = session.create_extension(system.extension)?;
@@ -176,12 +186,15 @@ fn systems(options: &Options) -> Vec<System> {
     systems
 }
 
-/// A maintenance_work_mem that holds vectors and links of any system with much to spare.
+/// What a build may use: by default a maintenance_work_mem that holds vectors and links of any system with
+/// much to spare.
 ///
 /// Not simply a large number: a parallel build by workers reserves the whole of it in shared memory.
-fn build_kilobytes(base: &Vectors, m: u32) -> u64 {
+fn build_limits(options: &Options, base: &impl Rows) -> BuildLimits {
     let vector = base.dimensions() as u64 * 4;
-    let links = 2 * u64::from(m) * 32 + 512;
+    let links = 2 * u64::from(options.m) * 32 + 512;
     let bytes = base.rows() as u64 * (vector + links) * 5 / 4;
-    bytes.div_ceil(1024) + 65536
+    let ample = bytes.div_ceil(1024) + 65536;
+    let kilobytes = options.maintenance_work_mem.map_or(ample, |mib| mib * 1024);
+    BuildLimits { threads: options.build_threads(), kilobytes }
 }

@@ -17,7 +17,7 @@ use crate::exact::Metric;
 #[command(version, max_term_width = 100)]
 pub struct Options {
     /// Directories with base.*, query.* (.npy or .fvecs) and, optionally, truth.npy
-    #[arg(required = true, value_name = "DATASET")]
+    #[arg(required_unless_present = "scale", value_name = "DATASET")]
     pub datasets: Vec<PathBuf>,
     /// Where the server is, as libpq writes it: "host=/tmp port=5432 user=postgres dbname=postgres"
     #[arg(long, default_value = "user=postgres dbname=postgres", value_name = "STRING")]
@@ -50,7 +50,7 @@ pub struct Options {
     /// Base vectors to take at most; all by default
     #[arg(long, value_name = "N")]
     pub limit_base: Option<usize>,
-    /// Queries to take at most; all by default
+    /// Queries to take at most; all by default, or 100 made ones
     #[arg(long, value_name = "N")]
     pub queries: Option<usize>,
     /// Links of a node
@@ -70,6 +70,9 @@ pub struct Options {
     /// Threads of a build (pgvector: the leader and its workers); all cores by default
     #[arg(long, value_name = "N")]
     pub threads: Option<usize>,
+    /// MiB of maintenance_work_mem for builds; by default what any system needs to build in memory
+    #[arg(long, value_name = "MIB")]
+    pub maintenance_work_mem: Option<u64>,
     /// Builds of each index, by turns; the fastest counts
     #[arg(long, default_value_t = 1, value_name = "N")]
     pub builds: usize,
@@ -99,6 +102,25 @@ pub struct Options {
     /// it (DATASET-growth.svg and others) and print the numbers as Markdown
     #[arg(long, conflicts_with_all = ["peer", "partitions", "plot", "json", "keep"], value_name = "DIRECTORY")]
     pub figures: Option<PathBuf>,
+    /// In place of all that: measure walia alone on made vectors, at the recall of 0.95, as rows grow to
+    /// millions, draw it (scale-DIMENSIONS-growth.svg and others) and print the numbers as Markdown
+    #[arg(
+        long,
+        requires = "sizes",
+        conflicts_with_all = ["datasets", "peer", "partitions", "plot", "figures"],
+        value_name = "DIRECTORY"
+    )]
+    pub scale: Option<PathBuf>,
+    /// Numbers of made rows, from the least to the most
+    #[arg(long, requires = "scale", value_delimiter = ',', value_name = "LIST")]
+    pub sizes: Vec<usize>,
+    /// Dimensions of made vectors
+    #[arg(long, requires = "scale", default_value_t = 128, value_name = "N")]
+    pub dimensions: usize,
+    /// Measure the first searches after a restart too: for each restart, print a line with "restart" and
+    /// wait for a line of input when the server is back and its files are out of the page cache
+    #[arg(long, requires = "scale")]
+    pub cold: bool,
     /// Leave the last dataset's tables and indexes in place
     #[arg(long)]
     pub keep: bool,
@@ -112,6 +134,8 @@ impl Options {
         ensure!(self.partitions.is_none_or(|partitions| partitions > 1), "--partitions must be at least 2");
         ensure!(self.builds > 0 && self.rounds > 0, "--builds and --rounds must be at least 1");
         ensure!(self.threads != Some(0), "--threads must be at least 1");
+        ensure!(self.dimensions > 0, "--dimensions must be at least 1");
+        ensure!(self.sizes.iter().all(|rows| *rows >= self.k), "--sizes must not be less than --k");
         ensure!(self.clients.iter().all(|clients| *clients > 0), "--clients must be at least 1");
         let least = self.ef.iter().min();
         ensure!(least.is_some_and(|ef| *ef as usize >= self.k), "--ef must not be less than --k");

@@ -11,7 +11,8 @@ use postgres::types::{IsNull, Json, ToSql, Type, private::BytesMut, to_sql_check
 use postgres::{Client, Config, NoTls, Statement};
 use serde::Deserialize;
 
-use crate::dataset::Vectors;
+use crate::dataset::Rows;
+use crate::processes::Processes;
 use crate::system::System;
 
 /// A vector as a parameter: the binary form of walia's and pgvector's types is the same.
@@ -118,7 +119,7 @@ impl Session {
     }
 
     /// Creates and fills the table of a system; gives the seconds that binary COPY took.
-    pub fn load(&mut self, system: &System, base: &Vectors, threads: usize) -> Result<f64> {
+    pub fn load(&mut self, system: &System, base: &impl Rows, threads: usize) -> Result<f64> {
         let (table, column_type) = (system.table(), system.column_type);
         let columns = format!("(id integer, vec {column_type}({}))", base.dimensions());
         let with = format!("WITH (parallel_workers = {})", threads - 1);
@@ -139,8 +140,8 @@ impl Session {
         let started = Instant::now();
         let copy = self.client.copy_in(&format!("COPY {table} FROM STDIN WITH (FORMAT binary)"))?;
         let mut copy = BinaryCopyInWriter::new(copy, &types);
-        for (id, vector) in base.iter().enumerate() {
-            copy.write(&[&i32::try_from(id)?, &Parameter(vector)])?;
+        for row in 0..base.rows() {
+            copy.write(&[&i32::try_from(row)?, &Parameter(&base.row(row))])?;
         }
         copy.finish()?;
         let seconds = started.elapsed().as_secs_f64();
@@ -220,6 +221,12 @@ impl Session {
     /// Executes statements without parameters or results.
     pub fn execute(&mut self, sql: &str) -> Result<()> {
         self.client.batch_execute(sql).with_context(|| format!("could not execute \"{sql}\""))
+    }
+
+    /// The server's processes.
+    pub fn processes(&mut self) -> Result<Processes> {
+        let backend: i32 = self.client.query_one("SELECT pg_backend_pid()", &[])?.get(0);
+        Processes::of_backend(backend.try_into()?)
     }
 
     /// The client itself, for what only one stage needs.

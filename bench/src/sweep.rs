@@ -8,7 +8,7 @@
 use anyhow::Result;
 
 use crate::curve::{Point, percentile};
-use crate::dataset::Dataset;
+use crate::dataset::{Dataset, Rows, Vectors};
 use crate::exact::Truth;
 use crate::server::{Execution, Session};
 use crate::system::System;
@@ -24,22 +24,50 @@ pub fn sweep(
     truth: &Truth,
     (k, ef, rounds): (usize, &[u32], usize),
 ) -> Result<Vec<Vec<Point>>> {
-    let count = dataset.queries.rows();
-    let mut recalls = vec![vec![0.0; ef.len()]; systems.len()];
+    let mut recalls = vec![Vec::new(); systems.len()];
     for (system, recalls) in systems.iter().zip(&mut recalls) {
-        let query = session.prepare(&system.nearest_query(k))?;
-        for (ef, recall) in ef.iter().zip(recalls) {
-            session.set_ef_search(system, *ef)?;
-            for (row, vector) in dataset.queries.iter().enumerate() {
-                *recall += truth.recall(dataset, row, &session.nearest(&query, vector)?) / count as f64;
-            }
+        for ef in ef {
+            recalls.push(recall(session, system, dataset, truth, (k, *ef))?);
         }
     }
+    let fastest = time(session, systems, &dataset.queries, (k, ef, rounds))?;
+    let points = |(executions, recalls): (&Vec<Vec<_>>, &Vec<f64>)| {
+        let settings = ef.iter().zip(recalls).zip(executions);
+        settings.map(|((ef, recall), executions)| point(*ef, *recall, executions)).collect()
+    };
+    Ok(fastest.iter().zip(&recalls).map(points).collect())
+}
+
+/// The mean recall of all queries at an ef_search.
+pub fn recall<B: Rows>(
+    session: &mut Session,
+    system: &System,
+    dataset: &Dataset<B>,
+    truth: &Truth,
+    (k, ef): (usize, u32),
+) -> Result<f64> {
+    let query = session.prepare(&system.nearest_query(k))?;
+    session.set_ef_search(system, ef)?;
+    let mut recall = 0.0;
+    for (row, vector) in dataset.queries.iter().enumerate() {
+        recall += truth.recall(dataset, row, &session.nearest(&query, vector)?);
+    }
+    Ok(recall / dataset.queries.rows() as f64)
+}
+
+/// The fastest execution of each query, of every system at every `ef`.
+pub fn time(
+    session: &mut Session,
+    systems: &[System],
+    queries: &Vectors,
+    (k, ef, rounds): (usize, &[u32], usize),
+) -> Result<Vec<Vec<Vec<Option<Execution>>>>> {
     let mut explains = Vec::new();
     for system in systems {
         let explain = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY, FORMAT JSON)";
         explains.push(session.prepare(&format!("{explain} {}", system.nearest_query(k)))?);
     }
+    let count = queries.rows();
     let mut fastest = vec![vec![vec![None; count]; ef.len()]; systems.len()];
     for round in 0..rounds {
         eprintln!("timing queries: round {} of {rounds}", round + 1);
@@ -53,8 +81,7 @@ pub fn sweep(
                     let system = (turn + start / TURN + round) % systems.len();
                     let (system, explain, fastest) =
                         (&systems[system], &explains[system], &mut fastest[system]);
-                    for (vector, fastest) in
-                        dataset.queries.iter().zip(&mut fastest[setting]).skip(start).take(TURN)
+                    for (vector, fastest) in queries.iter().zip(&mut fastest[setting]).skip(start).take(TURN)
                     {
                         keep_fastest(fastest, session.explain(system, explain, vector)?);
                     }
@@ -62,11 +89,7 @@ pub fn sweep(
             }
         }
     }
-    let points = |(executions, recalls): (&Vec<Vec<_>>, &Vec<f64>)| {
-        let settings = ef.iter().zip(recalls).zip(executions);
-        settings.map(|((ef, recall), executions)| point(*ef, *recall, executions)).collect()
-    };
-    Ok(fastest.iter().zip(&recalls).map(points).collect())
+    Ok(fastest)
 }
 
 fn keep_fastest(fastest: &mut Option<Execution>, execution: Execution) {
@@ -75,7 +98,8 @@ fn keep_fastest(fastest: &mut Option<Execution>, execution: Execution) {
     }
 }
 
-fn point(ef_search: u32, recall: f64, executions: &[Option<Execution>]) -> Point {
+/// The point that these executions are.
+pub fn point(ef_search: u32, recall: f64, executions: &[Option<Execution>]) -> Point {
     let executions: Vec<_> = executions.iter().flatten().collect();
     let mean = |sum: f64| sum / executions.len() as f64;
     let mut ms: Vec<f64> = executions.iter().map(|execution| execution.ms).collect();

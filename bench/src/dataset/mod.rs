@@ -5,14 +5,27 @@
 //! files. The id of a vector is its row.
 
 mod fvecs;
+mod made;
 mod npy;
 
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail, ensure};
 use half::f16;
 
+pub use made::Made;
 pub use npy::{read_ids, write_ids};
+
+/// Vectors of one dimension by their row: held in memory, or made whenever they are asked for.
+pub trait Rows: Sync {
+    /// Dimensions of every vector.
+    fn dimensions(&self) -> usize;
+    /// Number of vectors.
+    fn rows(&self) -> usize;
+    /// One vector.
+    fn row(&self, row: usize) -> Cow<'_, [f32]>;
+}
 
 /// Vectors of one dimension, row by row.
 #[derive(Clone, Debug, PartialEq)]
@@ -61,13 +74,27 @@ impl Vectors {
     }
 }
 
+impl Rows for Vectors {
+    fn dimensions(&self) -> usize {
+        self.dimensions()
+    }
+
+    fn rows(&self) -> usize {
+        self.rows()
+    }
+
+    fn row(&self, row: usize) -> Cow<'_, [f32]> {
+        Cow::Borrowed(self.row(row))
+    }
+}
+
 /// Vectors to store, vectors to ask for, and where the exact answers are said to be.
 #[derive(Clone, Debug)]
-pub struct Dataset {
+pub struct Dataset<B = Vectors> {
     /// Name of the directory.
     pub name: String,
     /// The vectors that are stored.
-    pub base: Vectors,
+    pub base: B,
     /// The vectors that are asked for.
     pub queries: Vectors,
     /// Exact neighbours of these very vectors; nothing says of which metric.
