@@ -60,8 +60,8 @@ impl IntegerSimd for Avx512Vnni {
     #[inline(always)]
     fn load_folded(self, bytes: &[u8]) -> __m512i {
         assert!(bytes.len() <= 32);
-        // SAFETY: `self` proves that the machine has AVX-512 F, BW and VL; the load reads only the groups of 4
-        // bytes that the mask sets, no more than `bytes` has.
+        // SAFETY: `self` proves that the machine has AVX-512 F, BW and VL; the load reads only the groups of
+        // 4 bytes that the mask sets, no more than `bytes` has.
         unsafe {
             let groups = ((1u16 << (bytes.len() / 4)) - 1) as u8;
             let half = _mm256_maskz_loadu_epi32(groups, bytes.as_ptr().cast());

@@ -37,8 +37,8 @@ pub(crate) trait IntegerSimd: Copy {
     fn load(self, bytes: &[u8]) -> Self::Bytes;
     /// Fewer bytes, a multiple of 4, followed by zeros.
     fn load_partial(self, bytes: &[u8]) -> Self::Bytes;
-    /// At most half as many bytes, a multiple of 4, followed by zeros up to the half; and from there on the same
-    /// again, shifted right by 4. What comes into the high 4 bits of the second half is left open.
+    /// At most half as many bytes, a multiple of 4, followed by zeros up to the half; and from there on the
+    /// same again, shifted right by 4. What comes into the high 4 bits of the second half is left open.
     fn load_folded(self, bytes: &[u8]) -> Self::Bytes;
     /// The low `BITS` bits of each byte; 1 to 7.
     fn low_bits<const BITS: u32>(self, bytes: Self::Bytes) -> Self::Bytes;
@@ -46,8 +46,8 @@ pub(crate) trait IntegerSimd: Copy {
     fn shift_right<const BITS: u32>(self, bytes: Self::Bytes) -> Self::Bytes;
     /// `products` and those of bytes with signed bytes, each added to one of them.
     ///
-    /// The bytes are `BITS` bits that were taken out of one register: there are 8 / `BITS` calls at most for it, so
-    /// that no sum is beyond ±2 · 2 · 15 · 128 and all fit 16 bits.
+    /// The bytes are `BITS` bits that were taken out of one register: there are 8 / `BITS` calls at most for
+    /// it, so that no sum is beyond ±2 · 2 · 15 · 128 and all fit 16 bits.
     fn multiply_add(
         self,
         unsigned: Self::Bytes,

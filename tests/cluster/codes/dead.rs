@@ -55,8 +55,8 @@ fn dead_entries_that_no_query_is_near() {
     assert_by_codes(&mut client, &by_tenant);
 }
 
-/// One mark is that of all rows of a posting list, where rows that live and dead ones have one code: a session
-/// does not tell the index of the dead ones again and again.
+/// One mark is that of all rows of a posting list, where rows that live and dead ones have one code: a
+/// session does not tell the index of the dead ones again and again.
 #[test]
 fn dead_rows_in_posting_lists_of_rows_that_live() {
     let cluster = Cluster::start(&["autovacuum = off"]);
