@@ -33,11 +33,12 @@ impl Fetched {
         let size = arena.parameters.vector_size();
         self.distances.try_reserve(missing.len())?;
         self.places.try_reserve(missing.len())?;
-        // All that a search finds, at once: pieces that grow leave holes between them in malloc's heap.
-        if !missing.is_empty() {
-            let most = usize::from(arena.parameters.ef_construction).max(missing.len());
-            self.vectors.try_reserve_exact(most * size)?;
-        }
+        // All that a search finds, at once, unless this serves one list: pieces that grow leave holes between
+        // them in malloc's heap.
+        let found = usize::from(arena.parameters.ef_construction) * size;
+        let wanted = self.vectors.len() + missing.len() * size;
+        let capacity = if self.vectors.capacity() > 0 { wanted.max(found) } else { wanted };
+        self.vectors.try_reserve_exact(capacity.saturating_sub(self.vectors.len()))?;
         for node in missing {
             let place = self.vectors.len();
             self.vectors.resize(place + size, 0);

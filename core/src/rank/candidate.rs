@@ -5,7 +5,7 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BinaryHeap;
 
 /// How many times as many are kept when the list is read again.
-const GROWTH: usize = 8;
+pub(super) const GROWTH: usize = 8;
 
 /// Where rows without a distance stand in an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

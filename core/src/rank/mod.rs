@@ -27,7 +27,7 @@ mod ratio;
 use crate::code::standalone::{Said, StandaloneQuery};
 use crate::types::{HeapTid, Metric, Result};
 pub use batch::Batch;
-use candidate::{Candidate, Candidates, Key, Place};
+use candidate::{Candidate, Candidates, GROWTH, Key, Place};
 pub use candidate::{Radius, RankOrder};
 use found::{Found, Passed};
 use ratio::Ratio;
@@ -35,8 +35,15 @@ use ratio::Ratio;
 /// Entries that are kept at first, at least, and for each row that is wanted.
 const KEPT: usize = 512;
 const KEPT_FOR_EACH: usize = 16;
-/// Those that are kept of so little memory that there should not be room for them.
+/// Entries that are kept even where memory has no room for so many.
 const LEAST_KEPT: usize = 128;
+/// How often a list is read of which so many entries are measured, for so many rows that are wanted, where
+/// memory allows.
+pub fn readings(measured: f64, wanted: f64) -> f64 {
+    let kept = (wanted * KEPT_FOR_EACH as f64).max(KEPT as f64);
+    1.0 + (measured / kept).log(GROWTH as f64).ceil().max(0.0)
+}
+
 /// Rows that are asked for ahead.
 const AHEAD: usize = 16;
 

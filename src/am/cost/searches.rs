@@ -3,6 +3,7 @@
 
 use pgrx::pg_sys;
 use walia_core::page::scan::{reach, share as results_of_each};
+use walia_core::rank::readings;
 
 use super::{MANY, Model, distinct, page_cost};
 use crate::guc;
@@ -171,7 +172,8 @@ impl Ranking {
         // SAFETY: a setting that Postgres defines.
         let row = unsafe { pg_sys::cpu_tuple_cost };
         let test = pages * page / measured + row + table.baserestrictcost.per_tuple;
-        let first = RANKING + scan + entries * ESTIMATE + measured * test;
+        let readings = readings(measured, wanted);
+        let first = RANKING + readings * (scan + entries * ESTIMATE) + measured * test;
         let total = first + (rows - wanted) * MEASURED.min(entries / rows) / share * test;
         Self { startup: startup(first, total, wanted / rows), total }
     }

@@ -10,26 +10,37 @@ const MANY: usize = 1024;
 /// One of so many pages is looked at.
 const SAMPLED: u32 = 4;
 
-/// How many entries a list of an index had of which most were alive when they were looked at: this session
-/// looks at longer lists of that index alone again. Rows that differ in length may crowd without being dead.
+/// How many entries a list of an index had of which most could not be marked when they were looked at: this
+/// session looks at longer lists of that index alone again. Rows that differ in length may crowd without
+/// being dead, and dead ones share entries with others.
 static ALIVE: InVain = InVain(LazyLock::new(Mutex::default));
-/// How many dead rows an index was told of of which it could mark few.
+/// How many dead rows an index was told of, where it could mark few of them.
 static UNMARKED: InVain = InVain(LazyLock::new(Mutex::default));
 
 /// What did no good to indexes in this session: how much there was of it.
-struct InVain(LazyLock<Mutex<HashMap<pg_sys::Oid, usize>>>);
+struct InVain(LazyLock<Mutex<HashMap<pg_sys::Oid, Known>>>);
+
+/// How much there was, and how often more of it was refrained from since.
+struct Known(usize, usize);
+
+/// So often it is tried all the same: a vacuum may have been there, or the list be another one.
+const REFRAINED: usize = 64;
 
 impl InVain {
     /// Whether this much would do no good either.
     fn knows(&self, index: pg_sys::Oid, much: usize) -> bool {
-        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        known.get(&index).is_some_and(|known| much < 2 * known)
+        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = known.get_mut(&index).filter(|known| much < 2 * known.0);
+        known.is_some_and(|known| {
+            known.1 += 1;
+            !known.1.is_multiple_of(REFRAINED)
+        })
     }
 
     fn remember(&self, index: pg_sys::Oid, much: usize, is_in_vain: bool) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_in_vain {
-            known.insert(index, much);
+            known.insert(index, Known(much, 0));
         } else {
             known.remove(&index);
         }
@@ -61,7 +72,8 @@ impl Told {
 
     /// Remembers what came of telling an index of all dead rows of a list.
     pub fn remember_all(self, index: pg_sys::Oid) {
-        ALIVE.remember(index, self.suspects, 2 * self.dead < self.suspects);
+        self.remember(index);
+        ALIVE.remember(index, self.suspects, 2 * self.marked < self.suspects);
     }
 }
 

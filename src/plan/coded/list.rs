@@ -21,7 +21,8 @@ pub struct CodeList {
     state: *mut pg_sys::IndexScanState,
     /// The column that has the codes, from 1.
     column: i32,
-    /// Where the codes are in entries without a NULL, if that is always the same place.
+    /// Where the codes are in entries without a NULL, if that is the same place in all, but for their
+    /// alignment.
     offset: Option<usize>,
     read: usize,
     /// Of the entries since the list was read from its beginning.
@@ -104,7 +105,7 @@ impl CodeList {
             let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
             let Some(code) = entry.column(self.column) else { return batch.add(tid, None) };
             if self.offset.is_none() {
-                self.offset = entry.offset_for_all(self.column, code);
+                self.offset = entry.offset_for_all(self.column);
             }
             match plain(code) {
                 Some(code) => batch.add(tid, Some(code)),
@@ -232,8 +233,17 @@ impl Entry {
     /// The entry is there, and the offset is one of `offset_for_all`.
     #[inline]
     unsafe fn ordinary<'a>(&self, offset: usize) -> Option<&'a [u8]> {
-        // SAFETY: by the caller's promise.
-        unsafe { if self.has_nulls() { None } else { plain(self.tuple.cast::<u8>().add(offset).into()) } }
+        // SAFETY: by the caller's promise. A long code is aligned, and what lies before it is zero, which no
+        // short one begins with: Postgres's att_align_pointer.
+        unsafe {
+            if self.has_nulls() {
+                return None;
+            }
+            let before = self.tuple.cast::<u8>().add(offset);
+            let aligned = offset.next_multiple_of(align_of::<i32>());
+            let code = if *before == 0 { self.tuple.cast::<u8>().add(aligned) } else { before };
+            plain(code.into())
+        }
     }
 
     /// Whether a column of it is NULL.
@@ -246,24 +256,24 @@ impl Entry {
         unsafe { (*self.tuple).t_info & HAS_NULLS != 0 }
     }
 
-    /// Where a column, whose datum this is, stands in all entries without a NULL, if it stands in one place.
+    /// Where the columns before one end in all entries without a NULL, if they are of fixed lengths.
     ///
     /// # Safety
     /// The entry has the column.
-    unsafe fn offset_for_all(&self, number: i32, datum: pg_sys::Datum) -> Option<usize> {
+    unsafe fn offset_for_all(&self, number: i32) -> Option<usize> {
         // SAFETY: by the caller's promise.
-        let (has_nulls, columns) =
-            unsafe { (self.has_nulls(), pgrx::PgTupleDesc::from_pg_unchecked(self.columns)) };
-        let is_fixed = |place| {
-            columns.get(place).is_some_and(|column: &pg_sys::FormData_pg_attribute| column.attlen > 0)
-        };
-        let is_in_one_place = !has_nulls && (0..number as usize - 1).all(is_fixed);
-        let offset = datum.value() - self.tuple as usize;
-        // A shorter code stands where the column before it ends, a longer one where that is aligned: an
-        // offset is that of all where the shorter ones have it, and it is aligned.
-        // SAFETY: a datum of codes points to a varlena.
-        let is_short = unsafe { pgrx::varatt_is_1b(datum.cast_mut_ptr()) };
-        (is_in_one_place && is_short && offset.is_multiple_of(align_of::<i32>())).then_some(offset)
+        let columns = unsafe { pgrx::PgTupleDesc::from_pg_unchecked(self.columns) };
+        let header = size_of::<pg_sys::IndexTupleData>().next_multiple_of(pg_sys::MAXIMUM_ALIGNOF as usize);
+        (0..number as usize - 1).try_fold(header, |offset, place| {
+            let column: &pg_sys::FormData_pg_attribute = columns.get(place)?;
+            let alignment = match column.attalign as u8 {
+                b'd' => 8,
+                b'i' => 4,
+                b's' => 2,
+                _ => 1,
+            };
+            Some(offset.next_multiple_of(alignment) + usize::try_from(column.attlen).ok()?)
+        })
     }
 
     /// A column; none where that is NULL. Postgres's macro index_getattr.
