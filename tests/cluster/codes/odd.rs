@@ -103,3 +103,44 @@ fn vectors_that_codes_tell_little_of() {
         assert_eq!(given, rows(&mut client, &statement), "{operator}");
     }
 }
+
+/// A code stands where the columns before it end, or where that is aligned, whatever these are.
+#[test]
+fn behind_columns_of_every_kind() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client.batch_execute("CREATE EXTENSION walia; SET walia.ef_search = 1000").unwrap();
+    for (dimensions, rows_of_value) in [(24, 700), (600, 150)] {
+        for (kind, value) in [
+            ("smallint", "7"),
+            ("bool", "true"),
+            ("bigint", "7"),
+            ("\"char\"", "'x'"),
+            ("text", "'seven'"),
+            ("interval", "'7 days'"),
+        ] {
+            client
+                .batch_execute(&format!(
+                    "DROP TABLE IF EXISTS docs;
+                     CREATE TABLE docs (id serial, kind {kind}, v vecf32({dimensions}));
+                     INSERT INTO docs (kind, v)
+                     SELECT CASE WHEN i % 10 = 0 THEN NULL ELSE {value}::{kind} END, (
+                         SELECT array_agg(sin(i * j) + sin(i / 2 * j))::vecf32 FROM generate_series(1, {dimensions}) j
+                     )
+                     FROM generate_series(1, {rows_of_value}) i;
+                     CREATE INDEX ON docs (kind, walia_code(v)); ANALYZE docs;
+                     SET enable_sort = off; SET enable_bitmapscan = off; SET enable_seqscan = off"
+                ))
+                .unwrap();
+            let d = format!("v <-> '[{}]'", vec!["0.1"; dimensions].join(","));
+            for condition in [format!("kind = {value}::{kind}"), "kind IS NULL".to_string()] {
+                let nearest = format!("SELECT id, {d} FROM docs WHERE {condition} ORDER BY {d} LIMIT 5");
+                client.batch_execute("SET walia.code_scan = on; SET enable_sort = off").unwrap();
+                assert!(plan(&mut client, &nearest).contains("WaliaCodeScan"), "{kind}, {condition}");
+                let given = rows(&mut client, &nearest);
+                client.batch_execute("SET walia.code_scan = off; RESET enable_sort").unwrap();
+                assert_eq!(given, rows(&mut client, &nearest), "{kind}, {dimensions}, {condition}");
+            }
+        }
+    }
+}
