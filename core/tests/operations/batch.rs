@@ -10,7 +10,7 @@ use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::ScanOptions;
-use walia_core::page::vacuum::connect_by_a_link;
+use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, MemoryStore, PageStore, Pages, max_level, statistics, write_graph};
 use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
@@ -153,7 +153,7 @@ fn assert_recall(parameters: Parameters, rows: usize, batches: &[usize]) {
     let expected = whole.recall(10, 400, options);
     for (way, batches) in WAYS.into_iter().flat_map(|way| batches.iter().map(move |batches| (way, batches))) {
         let mut table = joined(parameters, way, rows, *batches);
-        let unreached = connect_by_a_link(&table.index()).unwrap();
+        let unreached = connect(&table.index()).unwrap();
         table.assert_sound(&["cannot be reached", "stale", "duplicate", "itself", "owner", "code"]);
         table.random = random.clone();
         let recall = table.recall(10, 400, options);

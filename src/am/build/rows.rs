@@ -11,7 +11,7 @@ use walia_core::graph::{BuiltGraph, Contents};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
-use walia_core::page::vacuum::connect_by_a_link;
+use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, graph_pages};
 use walia_core::types::HeapTid;
 
@@ -105,7 +105,7 @@ impl<'a> Rows<'a> {
         }
         if self.written > 0 {
             let index = self.open()?;
-            connect_by_a_link(&index).map_err(|error| self.table.error(error))?;
+            connect(&index).map_err(|error| self.table.error(error))?;
         }
         progress::rows_total(self.rows);
         progress::rows_done(self.rows);

@@ -35,14 +35,9 @@ pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Resu
         Ok(())
     })?;
     if unreached > 0 {
-        put_on_paths(index)?;
+        for_unreached(index, |reach, node| reach.put_on_path(node))?;
     }
     Ok(unreached)
-}
-
-/// Gives every live node that is not reached a link from one that is. Returns how many there were.
-pub(super) fn put_on_paths<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
-    for_unreached(index, |reach, node| reach.put_on_path(node))
 }
 
 /// Counts the live nodes that a search cannot come to: no path of layer-0 links leads to them from the entry
