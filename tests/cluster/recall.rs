@@ -72,7 +72,7 @@ fn after_a_build() {
         client.batch_execute(&insert(0, ROWS)).unwrap();
         for (operator, class, least) in OPERATORS {
             let mut settings = vec!["walia.build_threads = 1", "walia.build_threads = 4"];
-            if matches!(class, "l2" | "ip") {
+            if class == "l2" {
                 // It does not hold the graph: the build goes on in pages.
                 settings.push("maintenance_work_mem = '1MB'");
             }
