@@ -5,9 +5,8 @@
 //! does not fit is found again by a pass over the pages.
 //!
 //! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
-//! reached node B, or where none of those near has any, splits one of B's links: B → Y becomes B → node → Y.
-//! So each step only adds to what is reached. Where one B is near to many of them, as a vector of a great
-//! norm is under inner product, each splits another link of it: in a chain of them no search would go far.
+//! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
+//! reached.
 
 use crate::graph::Candidate;
 use crate::page::format::meta::Meta;
@@ -60,7 +59,7 @@ pub(in crate::page) fn count_unreachable<Store: PageStore>(index: &Index<Store>)
 /// Does something for every node that is not reached; then it, and what it leads to, counts as reached.
 fn for_unreached<'i, Store: PageStore>(
     index: &'i Index<Store>,
-    relink: impl Fn(&mut Reach<'i, Store>, Link) -> Result<()>,
+    relink: impl Fn(&Reach<'i, Store>, Link) -> Result<()>,
 ) -> Result<u64> {
     let Some(entry) = Meta::read(&index.store)?.entry() else { return Ok(0) };
     let mut reach = Reach::new(index);
@@ -72,7 +71,7 @@ fn for_unreached<'i, Store: PageStore>(
         let nodes = live_nodes(index, &*page?, block)?;
         for node in nodes {
             if !reach.is_reached(node.link) {
-                relink(&mut reach, node.link)?;
+                relink(&reach, node.link)?;
                 reach.walk_from(node.link)?;
                 unreached += 1;
             }
@@ -112,8 +111,6 @@ struct Reach<'i, Store: PageStore> {
     reached: Bits,
     /// Whatever a link has put on the stack, so that no other does: live or not.
     met: Bits,
-    /// The nodes that were put on a path.
-    put: Bits,
     stack: Vec<Link>,
     /// Whether a link found no room on the stack.
     spilled: bool,
@@ -132,7 +129,6 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             blocks: 0,
             reached: Bits::default(),
             met: Bits::default(),
-            put: Bits::default(),
             stack: Vec::new(),
             spilled: false,
             expanded: 0,
@@ -213,49 +209,47 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     }
 
     /// Gives a node an in-link from a near, reached one; where none takes it, from the entry point.
-    fn put_on_path(&mut self, node: Link) -> Result<()> {
+    ///
+    /// To look for a free place first, at nodes further away, cost recall under inner product.
+    fn put_on_path(&self, node: Link) -> Result<()> {
         let meta = Meta::read(&self.index.store)?;
         let entry = meta.entry().map(|entry| entry.node);
         let mut linker = Linker::new(self.index, meta);
         let Some(payload) = self.index.payload(node)? else { return Ok(()) };
-        let near = self.index.nearest(&payload)?.into_iter().map(|Candidate { node, .. }| node);
-        let reached = near.filter(|near| *near != node && self.is_reached(*near));
-        let leading: Vec<Link> = reached.chain(entry).collect();
-        for may_split in [false, true] {
-            for near in &leading {
-                let Some(list) = self.index.list(*near, 0)? else { continue };
-                if list.links.contains(&node) || self.lead(&mut linker, &list, node, may_split)? {
-                    return self.put.insert(self.place(node));
-                }
+        let nearest = self.index.nearest(&payload)?;
+        for near in nearest.into_iter().map(|Candidate { node, .. }| node).chain(entry) {
+            if near == node || !self.is_reached(near) {
+                continue;
+            }
+            let Some(list) = self.index.list(near, 0)? else { continue };
+            if list.links.contains(&node) || lead(&mut linker, &list, node)? {
+                break;
             }
         }
         Ok(())
     }
+}
 
-    /// Makes the owner of a list link to `node`.
-    fn lead(&self, linker: &mut Linker<'_, Store>, list: &List, node: Link, may_split: bool) -> Result<bool> {
-        let mut position = None;
-        for (candidate, link) in list.links.iter().enumerate() {
-            if link.is_none() || !linker.vectors.is_live(*link)? {
-                position = Some(candidate);
-            }
+/// Makes the owner of a list link to `node`.
+fn lead<Store: PageStore>(linker: &mut Linker<'_, Store>, list: &List, node: Link) -> Result<bool> {
+    let mut position = None;
+    for (candidate, link) in list.links.iter().enumerate() {
+        if link.is_none() || !linker.vectors.is_live(*link)? {
+            position = Some(candidate);
         }
-        let position = match position {
-            Some(position) => position,
-            None if !may_split => return Ok(false),
-            None => {
-                let was_put = |link: Link| self.put.contains(self.place(link));
-                let furthest = furthest(&mut linker.vectors, list, |link| !was_put(link))?;
-                let Some(furthest) = furthest else { return Ok(false) };
-                if !keep_leading(linker, node, list.links[furthest])? {
-                    return Ok(false);
-                }
-                furthest
-            }
-        };
-        let change = Change { position: position as u16, old: list.links[position], new: node };
-        Ok(!linker.change(list.id, &[change])?.is_empty())
     }
+    let position = match position {
+        Some(position) => position,
+        None => {
+            let Some(furthest) = furthest(&mut linker.vectors, list)? else { return Ok(false) };
+            if !keep_leading(linker, node, list.links[furthest])? {
+                return Ok(false);
+            }
+            furthest
+        }
+    };
+    let change = Change { position: position as u16, old: list.links[position], new: node };
+    Ok(!linker.change(list.id, &[change])?.is_empty())
 }
 
 /// Makes `node` link to `target`.
@@ -267,21 +261,17 @@ fn keep_leading<Store: PageStore>(linker: &mut Linker<'_, Store>, node: Link, ta
     let free = list.links.iter().position(|link| link.is_none());
     let position = match free {
         Some(position) => Some(position),
-        None => furthest(&mut linker.vectors, &list, |_| true)?,
+        None => furthest(&mut linker.vectors, &list)?,
     };
     let Some(position) = position else { return Ok(false) };
     let change = Change { position: position as u16, old: list.links[position], new: target };
     Ok(!linker.change(list.id, &[change])?.is_empty())
 }
 
-/// The position of the link that leads furthest away, of those that `may` be taken.
-fn furthest<Store: PageStore>(
-    vectors: &mut Vectors<'_, Store>,
-    list: &List,
-    may: impl Fn(Link) -> bool,
-) -> Result<Option<usize>> {
+/// The position of the link that leads furthest away.
+fn furthest<Store: PageStore>(vectors: &mut Vectors<'_, Store>, list: &List) -> Result<Option<usize>> {
     let mut furthest = None;
-    for (position, link) in list.links.iter().enumerate().filter(|(_, link)| may(**link)) {
+    for (position, link) in list.links.iter().enumerate() {
         let distance = vectors.distance(list.id.node, *link)?;
         if furthest.is_none_or(|(most, _)| distance > most) {
             furthest = Some((distance, position));
