@@ -3,7 +3,7 @@
 use std::io::{Read, Write};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
@@ -13,6 +13,8 @@ pub struct Terminal {
     parser: Arc<Mutex<vt100::Parser>>,
     keys: Box<dyn Write + Send>,
     child: Box<dyn Child + Send + Sync>,
+    /// Shows what the program writes, to its end.
+    reader: Option<JoinHandle<()>>,
     // Its end of the terminal lasts as long as this.
     _master: Box<dyn MasterPty + Send>,
 }
@@ -32,7 +34,7 @@ impl Terminal {
         let parser = Arc::new(Mutex::new(vt100::Parser::new(at_least_one(rows), at_least_one(cols), 0)));
         let shown = Arc::clone(&parser);
         let mut output = pair.master.try_clone_reader().unwrap();
-        thread::spawn(move || {
+        let reader = thread::spawn(move || {
             let mut bytes = [0; 4096];
             // An error is the end: the program's end of the terminal is closed.
             while let Ok(length @ 1..) = output.read(&mut bytes) {
@@ -40,7 +42,7 @@ impl Terminal {
             }
         });
         let keys = pair.master.take_writer().unwrap();
-        Self { parser, keys, child, _master: pair.master }
+        Self { parser, keys, child, reader: Some(reader), _master: pair.master }
     }
 
     /// The screen as text.
@@ -83,9 +85,11 @@ impl Terminal {
         self.keys.flush().unwrap();
     }
 
-    /// Waits for the end of the program, and gives whether it ended well.
+    /// Waits for the end of the program, and of what it has shown, and gives whether it ended well.
     pub fn end(&mut self) -> bool {
-        self.child.wait().unwrap().success()
+        let status = self.child.wait().unwrap();
+        self.reader.take().into_iter().for_each(|reader| reader.join().unwrap());
+        status.success()
     }
 }
 
