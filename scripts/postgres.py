@@ -147,15 +147,18 @@ def uninstall(installation, root=""):
     return files
 
 
-def stop_server(data):
-    """End the server on a data directory at once, if there is one, and remove the directory of its socket."""
+def stop_server(data, how=signal.SIGINT):
+    """End the server on a data directory at once, if there is one, and remove the directory of its socket.
+
+    SIGINT leaves the data in order; SIGQUIT is for data that nobody wants any more.
+    """
     lock = data / "postmaster.pid"
     try:
         lines = lock.read_text().splitlines()
         postmaster, socket = int(lines[0]), Path(lines[4])
         # A lock file may outlive its server, and its number may be another process's by now.
         if os.path.samefile(f"/proc/{postmaster}/cwd", data):
-            os.kill(postmaster, signal.SIGINT)
+            os.kill(postmaster, how)
             deadline = time.monotonic() + 60
             while lock.exists() and time.monotonic() < deadline:
                 time.sleep(0.05)
@@ -247,7 +250,8 @@ class Server:
             yield
         finally:
             with uninterrupted():
-                self.stop()
+                # A checkpoint of a large table would take minutes.
+                stop_server(self.data, signal.SIGQUIT)
                 shutil.rmtree(self.home, ignore_errors=True)
 
     def psql_command(self, database):

@@ -4,7 +4,8 @@ For every set the numbers of docs/BENCHMARKS.md are printed, with a tenth and a 
 and plots are drawn into docs/. Memory is what the kernel counts as private to the server's processes (RssAnon
 of /proc, looked at every 50 ms), which leaves out shared buffers and the page cache. Cold searches are those
 after a restart, when the server's files were taken from the page cache (posix_fadvise): that needs no
-privilege, and other programs keep what they have there. Other arguments than the options go to walia-bench.
+privilege, and other programs keep what they have there. Other arguments than the options go to walia-bench;
+the disk that is told to be needed is that of an index with m 16.
 """
 
 import argparse
@@ -46,7 +47,7 @@ class Set:
         self.memory = arguments.maintenance_work_mem or (1024 if self.dimensions <= 128 else 4096)
 
     def bytes_needed(self):
-        """Disk for table, index, temporary file of the build and WAL: what was measured and a tenth more."""
+        """Disk for table, index (of m 16), temporary file and WAL: what was measured and a tenth more."""
         vector = self.dimensions * (2 if self.storage == "vecf16" else 4)
         table, index = 60 + vector * 11 // 10, 1300 + 5 * self.dimensions
         return self.rows * (table + index + vector) + OTHER_BYTES

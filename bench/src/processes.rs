@@ -26,18 +26,12 @@ impl Processes {
 
     /// Bytes in memory that are none of a file's and not shared, such as shared buffers.
     pub fn private_bytes(self) -> Result<u64> {
-        // What has ended meanwhile has none.
-        Ok(self
-            .all()?
-            .into_iter()
-            .filter_map(|process| field(process, "status", "RssAnon:").ok())
-            .sum::<u64>()
-            * 1024)
+        Ok(self.sum("status", "RssAnon:")? * 1024)
     }
 
     /// Bytes that were read from storage: what came from the page cache is not among them.
     pub fn storage_bytes(self) -> Result<u64> {
-        self.all()?.into_iter().map(|process| field(process, "io", "read_bytes:")).sum()
+        self.sum("io", "read_bytes:")
     }
 
     /// Does some work and gives the most private bytes that there were meanwhile.
@@ -58,6 +52,14 @@ impl Processes {
             let peak = watch.join().expect("the watching thread does not panic")?;
             Ok((result?, peak))
         })
+    }
+
+    /// The sum of a number that each process has in a file. The parent's must be there; a child may have
+    /// ended meanwhile.
+    fn sum(self, file: &str, name: &str) -> Result<u64> {
+        let of_children = self.all()?.into_iter().filter(|process| *process != self.parent);
+        let of_children = of_children.filter_map(|process| field(process, file, name).ok());
+        Ok(field(self.parent, file, name)? + of_children.sum::<u64>())
     }
 
     fn all(self) -> Result<Vec<u32>> {

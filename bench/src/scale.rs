@@ -146,7 +146,7 @@ fn measure_size(
         let processes = session.processes()?;
         let before = processes.storage_bytes()?;
         let executions = time(session, systems, &dataset.queries, (options.k, &[*ef], 1))?.concat();
-        let read = processes.storage_bytes()? - before;
+        let read = processes.storage_bytes()?.saturating_sub(before);
         cold.push(point(*ef, *recall, &executions[0]));
         cold_storage_bytes.push(read as f64 / dataset.queries.rows() as f64);
     }

@@ -103,6 +103,7 @@ enum Window {
     Uses,
 }
 
+/// What each window of a query has to do with an order.
 fn windows(root: NodeRef<pg_sys::PlannerInfo>, key: NodeRef<pg_sys::PathKey>) -> Vec<Window> {
     let (query, targets) = (root.parse(), root.processed_tlist().as_ptr());
     let windows = query.windowClause();

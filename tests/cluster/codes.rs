@@ -4,7 +4,7 @@ mod dead;
 mod odd;
 mod tenants;
 
-use crate::conditions::{assert_exact, compare, plan, rows};
+use crate::conditions::{assert_exact, compare, plan, rows, texts};
 use crate::server::Cluster;
 use postgres::Client;
 

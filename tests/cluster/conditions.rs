@@ -165,6 +165,19 @@ pub fn plan(client: &mut Client, statement: &str) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
+/// The rows of a statement as text.
+pub fn texts(client: &mut Client, statement: &str) -> Vec<String> {
+    let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
+    let row = |message: &SimpleQueryMessage| match message {
+        SimpleQueryMessage::Row(row) => {
+            let values = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
+            Some(values.collect::<Vec<_>>().join(" "))
+        }
+        _ => None,
+    };
+    messages.iter().filter_map(row).collect()
+}
+
 /// Random statements give the right distances in the right order, and rows that belong there.
 #[test]
 fn random_statements() {

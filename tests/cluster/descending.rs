@@ -3,8 +3,9 @@
 use std::io::Write;
 use std::thread;
 
-use postgres::{Client, SimpleQueryMessage};
+use postgres::Client;
 
+use crate::conditions::texts;
 use crate::server::Cluster;
 use crate::stop_points::{Stopper, run_to};
 
@@ -64,18 +65,6 @@ fn start() -> Cluster {
 }
 
 const QUERY: &str = "vecf32 '[0.3,0.2,-0.5,0.9]'";
-
-fn texts(client: &mut Client, statement: &str) -> Vec<String> {
-    let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    let row = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => {
-            let values = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
-            Some(values.collect::<Vec<_>>().join(" "))
-        }
-        _ => None,
-    };
-    messages.iter().filter_map(row).collect()
-}
 
 /// Whether a statement's plan has the search.
 fn is_searched(client: &mut Client, statement: &str) -> bool {

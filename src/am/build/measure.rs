@@ -83,8 +83,10 @@ fn build(
     let memory = 4 * sampled.vectors.len() + sampled.rows.len() * 1024 + (1 << 20);
     let settings = Settings::new(*parameters, centroid, max_level(parameters).map_err(failed)?, memory);
     let mut feeder = Feeder::new(settings, pool);
-    // Rows are left for the other way, however few there are.
-    let count = if parameters.code_bits > 0 { rows.len() * 3 / 5 } else { rows.len() };
+    // Two fifths are left for the other way, where these are enough for it.
+    let left = rows.len() * 2 / 5;
+    let count =
+        if parameters.code_bits > 0 && left > LEAST as usize { rows.len() - left } else { rows.len() };
     let in_memory = feed(&mut feeder, &mut rows.by_ref().take(count), IN_MEMORY);
     let Some(pace) = Pace::of(&in_memory) else { return Ok(Measured { pace: None, spilled: None }) };
     let mut spilled = None;

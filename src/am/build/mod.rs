@@ -44,7 +44,7 @@ pub unsafe extern "C-unwind" fn ambuild(
     let mut table = unsafe { IndexedTable::new(heap, index, info, fit(wishes)) };
     let sample = sample::sample(&table);
     table.parameters = fit_to_sample(wishes, &sample);
-    let (parameters, memory) = (table.parameters, threads::graph_memory(memory as usize * 1024));
+    let (parameters, memory) = (table.parameters, threads::without_threads(memory as usize * 1024));
     let centroid = if parameters.code_bits > 0 { sample.centroid() } else { Vec::new() };
     let max_level = max_level(&parameters).map_err(|error| table.error(error)).or_raise();
     let settings = |memory| Settings::new(parameters, &centroid, max_level, memory);

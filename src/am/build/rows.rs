@@ -13,7 +13,7 @@ use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
 use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, graph_pages};
-use walia_core::types::HeapTid;
+use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
 use super::threads;
@@ -218,7 +218,8 @@ impl<'a> Rows<'a> {
                  in a temporary file, or to about {whole} MB to build it with its vectors in memory."
             ),
         };
-        let left = remaining(self.table, nodes, rows, self.begin.elapsed(), in_batches());
+        let left =
+            remaining(self.table, nodes, rows, self.begin.elapsed(), in_batches(&self.table.parameters));
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
             format!(
@@ -291,14 +292,16 @@ fn wanted(table: &IndexedTable, nodes: u32, vector_size: usize, come: u64) -> (u
     // NULLs and rows that share a vector take about as much.
     let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0, vector_size };
     let Estimate { whole, spilled } = Arena::estimate(&table.parameters, build_threads(), &contents);
-    let megabytes = |bytes: u64| (threads::setting(bytes) >> 20) + 1;
+    let megabytes = |bytes: u64| (threads::with_threads(bytes) >> 20) + 1;
     (megabytes(whole), megabytes(spilled.unwrap_or(whole)))
 }
 
 /// How many times longer than in memory a row takes that is built into a graph which is joined to another.
-pub fn in_batches() -> f64 {
+/// Its graph's vectors are in a file, too, where there are codes.
+pub fn in_batches(parameters: &Parameters) -> f64 {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    SPILLED + JOIN * build_threads().min(processors) as f64
+    let insertion = if parameters.code_bits > 0 { SPILLED } else { 1.0 };
+    insertion + JOIN * build_threads().min(processors) as f64
 }
 
 /// How long the rows take that are still to come, each so many times longer than in memory, in words.

@@ -23,13 +23,13 @@ const USED: usize = 256 << 10;
 /// The share of memory that this is counted as at most: threads are not to leave a graph without any.
 const MOST_USED: usize = 8;
 
-/// What of maintenance_work_mem a build has for its graph.
-pub fn graph_memory(memory: usize) -> usize {
+/// What of maintenance_work_mem a build has beside its threads, for its graph.
+pub fn without_threads(memory: usize) -> usize {
     memory - (build_threads() * USED).min(memory / MOST_USED)
 }
 
 /// The maintenance_work_mem of which a graph has so many bytes.
-pub fn setting(graph: u64) -> u64 {
+pub fn with_threads(graph: u64) -> u64 {
     graph + ((build_threads() * USED) as u64).min(graph.div_ceil(MOST_USED as u64 - 1))
 }
 

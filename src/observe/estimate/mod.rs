@@ -13,7 +13,7 @@ use walia_core::types::{PAGE_SIZE, Parameters};
 use super::rows::{export, row};
 use crate::am::build::measure::{Measured, Sampled, measure};
 use crate::am::build::rows::{SPILLED, in_batches};
-use crate::am::build::threads::{graph_memory, setting};
+use crate::am::build::threads::{with_threads, without_threads};
 use crate::error::OrRaise;
 use crate::guc;
 use definition::Definition;
@@ -87,7 +87,7 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
     let builds = Builds { parameters, tables: &tables, measured };
     // SAFETY: a setting.
     let memory = (unsafe { pg_sys::maintenance_work_mem }) as usize * 1024;
-    let limit = graph_memory(memory) as u64;
+    let limit = without_threads(memory) as u64;
     let whole = builds.needed(|table| builds.estimate(table).whole);
     let spilled = builds.needed(|table| builds.estimate(table).spilled.unwrap_or(u64::MAX >> 8));
     let mut ways = vec![(Way::InMemory, whole)];
@@ -107,7 +107,7 @@ fn walia_build_estimate(definition: &Definition) -> Vec<Estimated> {
                 way: way.name(),
                 chosen: Some(way) == chosen,
                 // A setting counts kilobytes.
-                maintenance_work_mem: setting(needed).next_multiple_of(1024) as i64,
+                maintenance_work_mem: with_threads(needed).next_multiple_of(1024) as i64,
                 temporary_bytes: builds.temporary(way, limit) as i64,
                 index_bytes: builds.index_size() as i64,
                 rows: tables.iter().map(|table| table.contents.rows()).sum::<u64>() as i64,
@@ -181,7 +181,7 @@ impl Builds<'_> {
                         + spilled * pace.seconds(whole.min(fitting), fitting)
                 }
             };
-            let rest = in_batches() * pace.seconds(fitting, nodes);
+            let rest = in_batches(self.parameters) * pace.seconds(fitting, nodes);
             let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
             insertions + rest + table.seconds_read + pages * PAGE
         };

@@ -13,34 +13,37 @@ const SAMPLED: u32 = 4;
 /// How many entries a list of an index had of which most could not be marked when they were looked at: this
 /// session looks at longer lists of that index alone again. Rows that differ in length may crowd without
 /// being dead, and dead ones share entries with others.
-static ALIVE: InVain = InVain(LazyLock::new(Mutex::default));
+static SWEPT: InVain = InVain(LazyLock::new(Mutex::default));
 /// How many dead rows an index was told of, where it could mark few of them.
 static UNMARKED: InVain = InVain(LazyLock::new(Mutex::default));
 
 /// What did no good to indexes in this session: how much there was of it.
 struct InVain(LazyLock<Mutex<HashMap<pg_sys::Oid, Known>>>);
 
-/// How much there was, and how often more of it was refrained from since.
-struct Known(usize, usize);
+struct Known {
+    much: usize,
+    /// How often it was refrained from since.
+    refrained: usize,
+}
 
-/// So often it is tried all the same: a vacuum may have been there, or the list be another one.
-const REFRAINED: usize = 64;
+/// Once in so many times it is tried all the same: a vacuum may have been there, or the list be another one.
+const TRIED_ONCE_IN: usize = 64;
 
 impl InVain {
     /// Whether this much would do no good either.
     fn knows(&self, index: pg_sys::Oid, much: usize) -> bool {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get_mut(&index).filter(|known| much < 2 * known.0);
+        let known = known.get_mut(&index).filter(|known| much < 2 * known.much);
         known.is_some_and(|known| {
-            known.1 += 1;
-            !known.1.is_multiple_of(REFRAINED)
+            known.refrained += 1;
+            !known.refrained.is_multiple_of(TRIED_ONCE_IN)
         })
     }
 
     fn remember(&self, index: pg_sys::Oid, much: usize, is_in_vain: bool) {
         let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if is_in_vain {
-            known.insert(index, Known(much, 0));
+            known.insert(index, Known { much, refrained: 0 });
         } else {
             known.remove(&index);
         }
@@ -51,12 +54,12 @@ impl InVain {
 #[derive(Clone, Copy, Default)]
 pub struct Told {
     /// Entries that were looked at.
-    pub suspects: usize,
+    pub(super) suspects: usize,
     /// Those of them whose rows nobody sees any more.
-    pub dead: usize,
+    pub(super) dead: usize,
     /// Those of them that can be marked: one mark is that of all rows of a posting list, and is set when all
     /// are dead.
-    pub marked: usize,
+    pub(super) marked: usize,
 }
 
 impl Told {
@@ -73,7 +76,7 @@ impl Told {
     /// Remembers what came of telling an index of all dead rows of a list.
     pub fn remember_all(self, index: pg_sys::Oid) {
         self.remember(index);
-        ALIVE.remember(index, self.suspects, 2 * self.marked < self.suspects);
+        SWEPT.remember(index, self.suspects, 2 * self.marked < self.suspects);
     }
 }
 
@@ -102,7 +105,7 @@ impl Crowd {
     /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so
     /// many.
     pub fn is_crowded(&mut self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
-        if self.entries < MANY || ALIVE.knows(index, self.entries) {
+        if self.entries < MANY || SWEPT.knows(index, self.entries) {
             return false;
         }
         self.pages.sort_unstable();

@@ -35,19 +35,6 @@ fn prepare_many(client: &mut Client) {
         .unwrap();
 }
 
-/// The rows of a statement as text.
-fn texts(client: &mut Client, statement: &str) -> Vec<String> {
-    let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    let row = |message: &postgres::SimpleQueryMessage| match message {
-        postgres::SimpleQueryMessage::Row(row) => {
-            let values = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
-            Some(values.collect::<Vec<_>>().join(" "))
-        }
-        _ => None,
-    };
-    messages.iter().filter_map(row).collect()
-}
-
 /// Rows are so few that codes are hardly worth it.
 const BY_CODES: &str = "SET enable_seqscan = off; SET enable_bitmapscan = off; SET enable_sort = off";
 

@@ -1,9 +1,9 @@
 //! Statements as people and programs write them, executed as these do, against the same without any index:
 //! every way to write an order, with all that stands around it, on indexes of every kind beside codes.
 
-use postgres::{Client, SimpleQueryMessage};
+use postgres::Client;
 
-use crate::conditions::plan;
+use crate::conditions::{plan, texts};
 use crate::numbers::Numbers;
 use crate::server::Cluster;
 
@@ -209,18 +209,6 @@ enum Form {
     Cursor,
     /// Read forwards and backwards.
     Scroll,
-}
-
-fn texts(client: &mut Client, statement: &str) -> Vec<String> {
-    let messages = client.simple_query(statement).unwrap_or_else(|error| panic!("{statement}: {error:?}"));
-    let row = |message: &SimpleQueryMessage| match message {
-        SimpleQueryMessage::Row(row) => {
-            let values = (0..row.len()).map(|column| row.get(column).unwrap_or("NULL"));
-            Some(values.collect::<Vec<_>>().join(" "))
-        }
-        _ => None,
-    };
-    messages.iter().filter_map(row).collect()
 }
 
 /// The rows of a statement, in a transaction.
