@@ -93,12 +93,16 @@ class Database:
             "listen_addresses": "127.0.0.1", "port": port, "session_preload_libraries": "auto_explain",
             "auto_explain.log_min_duration": 0, "fsync": "off",
         })
-        os.environ |= {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user}
+        self.variables = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user}
+        os.environ |= self.variables
         self.server.start()
         self.server.psql(f'CREATE ROLE "{user}" SUPERUSER LOGIN' if user != "postgres" else "SELECT 1")
         return self
 
     def __exit__(self, *_):
+        # Servers that are started later would take the port from it.
+        for name in self.variables:
+            os.environ.pop(name, None)
         self.server.stop()
         shutil.rmtree(self.server.home, ignore_errors=True)
 

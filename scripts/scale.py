@@ -97,7 +97,7 @@ def measure(server, profile, options):
             bench.kill()
             raise
     if bench.returncode != 0:
-        raise Failure("walia-bench failed: see above")
+        raise Failure(f"walia-bench failed, see above; the server's log ends:\n{server.log.read_text()[-2000:]}")
     return "".join(lines)
 
 
