@@ -1,5 +1,7 @@
 //! The memory that a build may take.
 
+use super::slab::free;
+
 /// The memory limit is reached, or the system has no more: the row was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Full;
@@ -32,6 +34,7 @@ impl Budget {
     /// Gives the memory of items back.
     pub(super) fn release<T>(&mut self, items: Vec<T>) {
         self.resized(items.capacity() * size_of::<T>(), 0);
+        free(items);
     }
 
     /// Makes room for `additional` items: exactly so many in an empty vector, else at least twice the

@@ -2,8 +2,10 @@
 
 use super::budget::{Budget, Full, allocated};
 use super::list::List;
+use super::slab::{Slab, piece};
 use crate::code::code_size;
 use crate::types::{HeapTid, Parameters};
+use allocator_api2::vec::Vec as PieceVec;
 use bytemuck::{Pod, Zeroable};
 use std::ops::Range;
 use std::sync::atomic::AtomicU32;
@@ -107,22 +109,22 @@ impl Shape {
         Memory { whole: vector_size + spilled, spilled, fetched }
     }
 
-    /// Bytes of a whole chunk's vectors, of so many bytes on average, and of all the rest of it, as
-    /// [`Chunk::new`] takes them and upper lists grow.
+    /// Bytes of a whole chunk's vectors, of so many bytes on average, and of what else grows with it, as
+    /// [`Chunk::new`] takes them and upper lists grow; without what is of a slab.
     pub(super) fn chunk_memory(&self, vector_size: usize) -> (u64, u64) {
         let rows = self.rows();
         let lines = (rows * vector_size).div_ceil(size_of::<CacheLine>());
-        let words = size_of::<AtomicU32>();
         let upper_lists = (rows / (self.m - 1)).max(1).next_power_of_two();
-        let beside = [
-            (rows * self.code_stride).next_multiple_of(size_of::<CacheLine>()),
-            rows * size_of::<Row>(),
-            if self.vector_size.is_none() { rows * size_of::<u32>() } else { 0 },
-            rows * self.base_words * words,
-            upper_lists * self.upper_words * words,
-        ];
-        let beside: usize = beside.into_iter().map(allocated).sum();
+        let ends = if self.vector_size.is_none() { rows * size_of::<u32>() } else { 0 };
+        let beside = allocated(ends) + allocated(upper_lists * self.upper_words * size_of::<AtomicU32>());
         (allocated(lines * size_of::<CacheLine>()) as u64, beside as u64)
+    }
+
+    /// Bytes of a slab that a chunk of so many rows takes: codes, rows, and lists of layer 0.
+    pub(super) fn slab_memory(&self, rows: usize) -> usize {
+        let codes = (rows * self.code_stride).next_multiple_of(size_of::<CacheLine>());
+        let lists = rows * self.base_words * size_of::<AtomicU32>();
+        [codes, rows * size_of::<Row>(), lists].into_iter().map(piece).sum()
     }
 }
 
@@ -142,27 +144,28 @@ pub(super) struct Chunk {
     vectors: Vec<CacheLine>,
     /// Where each vector ends, where they are not of one length.
     ends: Vec<u32>,
-    codes: Vec<CacheLine>,
-    rows: Vec<Row>,
-    base_lists: Vec<AtomicU32>,
+    codes: PieceVec<CacheLine, Slab>,
+    rows: PieceVec<Row, Slab>,
+    base_lists: PieceVec<AtomicU32, Slab>,
     upper_lists: Vec<AtomicU32>,
 }
 
 impl Chunk {
-    /// A chunk with memory for `rows` rows, but for upper lists. The vectors' memory may come from another
-    /// chunk of as many rows.
+    /// A chunk with memory for `rows` rows, but for upper lists; the slab has [`Shape::slab_memory`] for them.
+    /// The vectors' memory may come from another chunk of as many rows.
     pub(super) fn new(
         rows: usize,
         vectors: Option<Vec<CacheLine>>,
+        slab: Slab,
         shape: &Shape,
         budget: &mut Budget,
     ) -> Result<Self, Full> {
         let mut chunk = Self {
             vectors: vectors.unwrap_or_default(),
             ends: Vec::new(),
-            codes: Vec::new(),
-            rows: Vec::new(),
-            base_lists: Vec::new(),
+            codes: PieceVec::new_in(slab.clone()),
+            rows: PieceVec::new_in(slab.clone()),
+            base_lists: PieceVec::new_in(slab),
             upper_lists: Vec::new(),
         };
         let lines = (rows * shape.vector_size.unwrap_or(0)).div_ceil(size_of::<CacheLine>());
@@ -173,10 +176,10 @@ impl Chunk {
             chunk.vectors.resize(lines, CacheLine::zeroed());
         }
         let lines = (rows * shape.code_stride).div_ceil(size_of::<CacheLine>());
-        budget.reserve(&mut chunk.codes, lines)?;
+        chunk.codes.try_reserve_exact(lines).map_err(|_| Full)?;
         chunk.codes.resize(lines, CacheLine::zeroed());
-        budget.reserve(&mut chunk.rows, rows)?;
-        budget.reserve(&mut chunk.base_lists, rows * shape.base_words)?;
+        chunk.rows.try_reserve_exact(rows).map_err(|_| Full)?;
+        chunk.base_lists.try_reserve_exact(rows * shape.base_words).map_err(|_| Full)?;
         Ok(chunk)
     }
 

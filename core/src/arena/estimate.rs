@@ -6,6 +6,7 @@
 use super::budget::allocated;
 use super::chunk::Shape;
 use super::feed::Seen;
+use super::slab::Slabs;
 use super::{Arena, Chunk};
 use crate::graph::Contents;
 use crate::types::{HeapTid, Parameters};
@@ -44,9 +45,10 @@ struct Model<'a> {
     shape: Shape,
     /// Bytes of the chunks' directory.
     directory: u64,
-    /// Bytes of a chunk's vectors, and of all the rest of it.
+    /// Bytes of a chunk's vectors, and of what else of it is malloc's.
     vectors: u64,
     beside: u64,
+    slabs: Slabs,
 }
 
 impl<'a> Model<'a> {
@@ -59,7 +61,8 @@ impl<'a> Model<'a> {
         let chunks =
             (limit / (shape.rows() * least) as u64).min(u64::from(u32::MAX) / shape.rows() as u64) + 1;
         let directory = bytes(chunks, size_of::<OnceLock<Chunk>>());
-        Self { parameters, threads, shape, directory, vectors, beside }
+        let slabs = Slabs::new(limit as usize);
+        Self { parameters, threads, shape, directory, vectors, beside, slabs }
     }
 
     /// The last chunk is cut short where memory ends, unless others could then move to a file.
@@ -98,8 +101,10 @@ impl<'a> Model<'a> {
         let rows = self.shape.rows() as u64;
         let marks = (contents.nodes.div_ceil(rows) * rows).next_power_of_two() * self.threads as u64;
         let fetched = self.shape.memory(self.parameters, self.threads).fetched as u64;
+        let chunks = self.chunks(contents.nodes, spills);
         self.directory
-            + (self.chunks(contents.nodes, spills) * self.beside as f64) as u64
+            + (chunks * self.beside as f64) as u64
+            + self.slabs.memory(chunks, self.shape.slab_memory(self.shape.rows()))
             + marks
             + seen_memory(contents.nodes)
             + doubled::<(u32, HeapTid)>(contents.duplicates)

@@ -7,6 +7,7 @@ use super::coder::Coder;
 use super::connect::connect;
 use super::insert::Inserter;
 use super::list::List;
+use super::slab::Slabs;
 use super::{Arena, NO_ENTRY};
 use crate::code::{CodeParameters, Quantizer, fingerprint};
 use crate::graph::level_of;
@@ -93,6 +94,7 @@ pub struct Feeder<'a> {
     pub(super) pool: &'a ThreadPool,
     pub(super) inserter: Arc<Inserter>,
     pub(super) budget: Budget,
+    slabs: Slabs,
     /// The chunk that takes rows now.
     filling: Option<Chunk>,
     /// Nodes, those in `filling` among them.
@@ -137,6 +139,7 @@ impl<'a> Feeder<'a> {
     ///
     /// The directory of chunks is sized by the memory limit, of which it takes a thousandth.
     pub fn new(settings: Settings, pool: &'a ThreadPool) -> Self {
+        let slabs = Slabs::new(settings.memory_limit);
         let mut budget = Budget::new(settings.memory_limit);
         let arena = Arena::new(settings, &mut budget);
         Self {
@@ -144,6 +147,7 @@ impl<'a> Feeder<'a> {
             coder: Coder::new(&arena),
             inserter: Arc::new(Inserter::new(arena)),
             budget,
+            slabs,
             filling: None,
             len: 0,
             begun: 0,
@@ -331,7 +335,8 @@ impl<'a> Feeder<'a> {
         }
         self.budget.resized(self.marks, marks);
         self.marks = marks;
-        Chunk::new(rows, self.spare.pop(), shape, &mut self.budget)
+        let slab = self.slabs.room(shape.slab_memory(rows), &mut self.budget)?;
+        Chunk::new(rows, self.spare.pop(), slab, shape, &mut self.budget)
     }
 
     /// Makes room for one more vector in the table of those seen.

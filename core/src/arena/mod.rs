@@ -1,4 +1,4 @@
-//! The graph in RAM, built by many threads without unsafe code.
+//! The graph in RAM, built by many threads without unsafe code but that of `slab`.
 //!
 //! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and changes no
 //! more, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph. Every row
@@ -25,6 +25,7 @@ mod list;
 mod marks;
 mod pace;
 mod query;
+mod slab;
 mod spill;
 
 pub use budget::Full;

@@ -56,7 +56,7 @@ fn rows_are_inserted_beside_the_nodes_of_another_graph() {
         }
         let recall = measured_recall(&arena, &queries);
         println!("{limit} bytes: recall {recall} beside {expected}");
-        assert!(recall > expected - 0.005, "{limit} bytes: recall {recall} beside {expected}");
+        assert!(recall > expected - 0.01, "{limit} bytes: recall {recall} beside {expected}");
     }
 }
 

@@ -67,12 +67,15 @@ fn memory_with_vectors() {
 #[test]
 fn memory_and_file_without_vectors() {
     let pool = pool(2);
+    let cheap = |parameters| Parameters { ef_construction: 32, ..parameters };
+    // Lists that are as long as they may be take more than 64 MB, and memory is in huge pages.
+    let long = Parameters { m: 100, m0: 200, ef_construction: 4, ..coded(32, ElementType::F32, Metric::L2) };
     for (parameters, nodes, duplicates) in [
-        (coded(128, ElementType::F32, Metric::L2), 9_000, 1_000),
-        (coded(384, ElementType::F16, Metric::Cosine), 6_000, 0),
-        (coded(1536, ElementType::F32, Metric::L2), 3_000, 0),
+        (cheap(coded(128, ElementType::F32, Metric::L2)), 9_000, 1_000),
+        (cheap(coded(384, ElementType::F16, Metric::Cosine)), 6_000, 0),
+        (cheap(coded(1536, ElementType::F32, Metric::L2)), 3_000, 0),
+        (long, 85_000, 0),
     ] {
-        let parameters = Parameters { ef_construction: 32, ..parameters };
         let (rows, contents) = rows(&parameters, nodes, duplicates);
         let estimate = Arena::estimate(&parameters, 2, &contents);
         let told = estimate.spilled.unwrap();

@@ -178,7 +178,11 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 impl Schema {
     /// What a node's payload and header tell.
     pub(in crate::page) fn known(&self, payload: &[u8], live: bool, level: u8) -> Known {
-        let vector = self.decode(payload);
+        self.known_vector(self.decode(payload), live, level)
+    }
+
+    /// What is known of a node with this vector.
+    pub(in crate::page) fn known_vector(&self, vector: Vec<u8>, live: bool, level: u8) -> Known {
         let prepared = self.measure.prepare(&vector);
         Known { vector, prepared, live, level, code: None }
     }

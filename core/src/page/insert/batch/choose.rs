@@ -204,10 +204,9 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let (schema, mut buffer) = (&self.index.schema, Vec::new());
         let known = |other: u32| {
             let neighbour = self.neighbour(other, layer)?;
-            let known = self
-                .graph
-                .vector(other, &mut buffer)
-                .map(|vector| schema.known(&schema.encode(vector), true, self.graph.level(other)));
+            // Its payload will tell nearly the same vector.
+            let vector = self.graph.vector(other, &mut buffer);
+            let known = vector.map(|vector| schema.known_vector(vector.to_vec(), true, self.graph.level(other)));
             Some(known.map(|known| OfBatch { neighbour, node: other, known }))
         };
         self.graph.links(node, layer).filter_map(known).collect()
