@@ -95,8 +95,12 @@ class Database:
         })
         self.variables = {"PGHOST": "127.0.0.1", "PGPORT": str(port), "PGUSER": user}
         os.environ |= self.variables
-        self.server.start()
-        self.server.psql(f'CREATE ROLE "{user}" SUPERUSER LOGIN' if user != "postgres" else "SELECT 1")
+        try:
+            self.server.start()
+            self.server.psql(f'CREATE ROLE "{user}" SUPERUSER LOGIN' if user != "postgres" else "SELECT 1")
+        except BaseException:
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_):

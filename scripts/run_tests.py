@@ -133,15 +133,15 @@ def cluster_on(totals, installation, private, older, arguments):
 
 def with_clients(totals, installation):
     """What other languages' clients do with walia, where pgvector and the clients are to be had."""
-    announce(f"Postgres {installation.major}: clients")
+    title = f"Postgres {installation.major}: clients"
     try:
         missing = clients.missing(installation)
     except Failure as failure:
         missing = str(failure)
     if missing:
-        print(f"skipped: {missing}")
+        announce(f"{title}: skipped: {missing}")
         return
-    passed, failed = clients.short(installation)
+    passed, failed = totals.step(title, clients.short, installation) or (0, 0)
     totals.passed += passed
     totals.failed += failed
 

@@ -16,8 +16,8 @@
 //! * [`arena`]: the graph in RAM, built by many threads.
 //! * [`page`]: the graph on pages, over the [`page::PageStore`] trait: format, insert, scan, vacuum, check.
 //!
-//! `unsafe` is allowed only in the files of [`kernel`] that call SIMD intrinsics, and in the one of [`arena`]
-//! that takes memory in huge pages.
+//! `unsafe` is allowed only in the files of [`kernel`] that call SIMD intrinsics, and in those of [`arena`]
+//! that take memory in huge pages.
 #![deny(unsafe_code)]
 
 #[cfg(not(target_endian = "little"))]

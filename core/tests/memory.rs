@@ -74,10 +74,12 @@ fn graph(code_bits: u8, first: u32, most: usize) -> Result<Arena> {
     let settings = Settings::new(parameters, &centroid, MAX_LEVEL, 1 << 28);
     let mut feeder = Feeder::new(settings, &pool);
     let mut random = StdRng::seed_from_u64(1 + u64::from(first));
-    for row in first..first + ROWS {
+    let push = |row| {
         let vector: [f32; 6] = std::array::from_fn(|_| random.random_range(0..VALUES) as f32);
         feeder.push(bytemuck::cast_slice(&vector), HeapTid::new(row, 1)).unwrap();
-    }
+    };
+    // Where a slab with huge pages cannot be had, small ones do.
+    limited(if code_bits > 0 { 8 << 20 } else { usize::MAX }, || (first..first + ROWS).for_each(push));
     limited(most, || feeder.finish(|_| ())).map(|arena| arena.expect("not stopped"))
 }
 

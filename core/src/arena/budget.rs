@@ -1,6 +1,6 @@
 //! The memory that a build may take.
 
-use super::slab::free;
+use super::advice::free;
 
 /// The memory limit is reached, or the system has no more: the row was not taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -151,8 +151,8 @@ pub(super) struct Chunk {
 }
 
 impl Chunk {
-    /// A chunk with memory for `rows` rows, but for upper lists; the slab has [`Shape::slab_memory`] for them.
-    /// The vectors' memory may come from another chunk of as many rows.
+    /// A chunk with memory for `rows` rows, but for upper lists; the slab has [`Shape::slab_memory`] for
+    /// them. The vectors' memory may come from another chunk of as many rows.
     pub(super) fn new(
         rows: usize,
         vectors: Option<Vec<CacheLine>>,

@@ -27,7 +27,9 @@ impl Arena {
         let least = |spills| {
             // The limit decides in its turn how large chunks and their directory are.
             let limit = |limit| Model::new(parameters, threads, limit, contents).peak(contents, spills);
-            (0..8).fold(limit(u64::MAX >> 16), |last, _| limit(last))
+            let last = (0..8).fold(limit(u64::MAX >> 16), |last, _| limit(last));
+            // Huge pages may begin between the two.
+            last.max(limit(last))
         };
         Estimate { whole: least(false), spilled: (parameters.code_bits > 0).then(|| least(true)) }
     }

@@ -335,7 +335,7 @@ impl<'a> Feeder<'a> {
         }
         self.budget.resized(self.marks, marks);
         self.marks = marks;
-        let slab = self.slabs.room(shape.slab_memory(rows), &mut self.budget)?;
+        let slab = self.slabs.room(shape.slab_memory(rows), !self.can_spill(), &mut self.budget)?;
         Chunk::new(rows, self.spare.pop(), slab, shape, &mut self.budget)
     }
 

@@ -1,4 +1,5 @@
-//! The graph in RAM, built by many threads without unsafe code but that of `slab`.
+//! The graph in RAM, built by many threads without unsafe code but that of `slab` and
+//! `advice`, about memory.
 //!
 //! One thread, the [`Feeder`]'s, copies vectors into chunks. A chunk that is full is published and changes no
 //! more, but for its neighbour lists; tasks of a thread pool then insert its rows into the graph. Every row
@@ -12,6 +13,7 @@
 //! holds one such lock at a time; the lock on the entry point is taken before any of them.
 
 mod adopt;
+mod advice;
 mod budget;
 mod chunk;
 mod coder;

@@ -1,11 +1,12 @@
-//! Memory for what a graph keeps until it ends: codes, rows and the lists of layer 0, which a search reads in no
-//! order.
+//! Memory for what a graph keeps until it ends: codes, rows and the lists of layer 0, which a search reads in
+//! no order.
 //!
-//! Were each chunk's memory malloc's, the processor would look a page of 4 kB up in memory for most nodes that
-//! a search comes to. Slabs have **huge pages**, where the system gives them. The processor finds those of a
-//! graph of a million nodes without looking.
+//! Were each chunk's memory malloc's, the processor would look a page of 4 kB up in memory for most nodes
+//! that a search comes to. Slabs have **huge pages**, where the system gives them. The processor finds those
+//! of a graph of a million nodes without looking.
 #![allow(unsafe_code, reason = "memory that is neither malloc's nor moves")]
 
+use super::advice::want_huge_pages;
 use super::budget::{Budget, Full, allocated};
 use allocator_api2::alloc::{AllocError, Allocator, Layout, alloc, dealloc};
 use std::ptr::NonNull;
@@ -16,16 +17,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 const HUGE_PAGE: usize = 2 << 20;
 /// Bytes of a slab with huge pages: of addresses, as a page takes no memory before it is written.
 const SLAB: usize = 16 * HUGE_PAGE;
-/// The least memory limit under which a huge page that is begun is little.
-const LEAST_LIMIT: usize = 64 << 20;
+/// The least memory limit under which a huge page that is begun is little. All graphs of a build have more
+/// where maintenance_work_mem is 64 MB, which Postgres has it be.
+const LEAST_LIMIT: usize = 40 << 20;
 /// Where a piece may begin.
 const LINE: usize = 64;
 
 /// The slabs of an arena.
 pub(super) struct Slabs {
-    /// Bytes of a slab; 0 where each is as large as the first that is wanted of it.
-    size: usize,
-    /// The one of which something may be left, and bytes that were counted for it.
+    has_huge_pages: bool,
+    /// The one with huge pages of which something may be left, and bytes that were counted for it.
     last: Option<Slab>,
     counted: usize,
 }
@@ -33,34 +34,44 @@ pub(super) struct Slabs {
 impl Slabs {
     /// For an arena in so much memory.
     pub(super) fn new(memory_limit: usize) -> Self {
-        Self { size: if memory_limit < LEAST_LIMIT { 0 } else { SLAB }, last: None, counted: 0 }
+        Self { has_huge_pages: memory_limit >= LEAST_LIMIT, last: None, counted: 0 }
     }
 
-    /// A slab with room for pieces of so many bytes, each rounded up by [`piece`], which are counted.
-    pub(super) fn room(&mut self, bytes: usize, budget: &mut Budget) -> Result<Slab, Full> {
-        let last = self.last.take().filter(|slab| slab.0.size - slab.used() >= bytes);
-        if last.is_none() {
-            self.counted = 0;
+    /// A slab with room for pieces of so many bytes, each rounded up by [`piece`], which are counted. Where
+    /// others can give memory back, [`Full`] means less than a huge page; else what is left is used up.
+    pub(super) fn room(&mut self, bytes: usize, is_all: bool, budget: &mut Budget) -> Result<Slab, Full> {
+        let has_room = |last: &Slab| last.0.size - last.used() >= bytes;
+        if self.has_huge_pages && !self.last.as_ref().is_some_and(has_room) {
+            (self.last, self.counted) = (Slab::new(SLAB), 0);
         }
-        let slab = last.or_else(|| Slab::new(bytes.max(self.size))).ok_or(Full)?;
-        let memory = memory_of(slab.0.size, slab.used() + bytes).max(self.counted);
-        self.last = Some(slab.clone());
-        budget.check(memory - self.counted)?;
-        budget.resized(self.counted, memory);
-        self.counted = memory;
+        if let Some(last) = &self.last {
+            let memory = memory_of(SLAB, last.used() + bytes).max(self.counted);
+            if budget.check(memory - self.counted).is_ok() {
+                budget.resized(self.counted, memory);
+                self.counted = memory;
+                return Ok(last.clone());
+            }
+            if !is_all {
+                return Err(Full);
+            }
+        }
+        let memory = memory_of(bytes, bytes);
+        budget.check(memory)?;
+        let slab = Slab::new(bytes).ok_or(Full)?;
+        budget.resized(0, memory);
         Ok(slab)
     }
 
     /// Bytes of memory that so many chunks take, of so many bytes each.
     pub(super) fn memory(&self, chunks: f64, bytes: usize) -> u64 {
         let of = |size, used| allocated(memory_of(size, used)) as f64;
-        if self.size == 0 {
+        if !self.has_huge_pages {
             return (chunks * of(bytes, bytes)) as u64;
         }
-        let per_slab = self.size / bytes;
+        let per_slab = SLAB / bytes;
         let slabs = (chunks / per_slab as f64).floor();
         let last = (chunks - slabs * per_slab as f64) * bytes as f64;
-        (slabs * of(self.size, per_slab * bytes) + of(self.size, last as usize)) as u64
+        (slabs * of(SLAB, per_slab * bytes) + of(SLAB, last as usize)) as u64
     }
 }
 
@@ -79,24 +90,6 @@ fn memory_of(size: usize, used: usize) -> usize {
     }
 }
 
-/// Frees memory whose pages the system gets back at once. malloc would keep those behind which something lies
-/// for pieces as small, and slabs take other pages.
-pub(super) fn free<T>(mut items: Vec<T>) {
-    items.clear();
-    #[cfg(target_os = "linux")]
-    {
-        // SAFETY: asks for a number.
-        let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
-        let range = items.spare_capacity_mut().as_mut_ptr_range();
-        let (start, end) = (range.start.addr().next_multiple_of(page), range.end.addr() / page * page);
-        if start < end {
-            // SAFETY: whole pages of private memory that holds nothing any more; they are zeros when they are
-            // used again.
-            unsafe { libc::madvise(range.start.with_addr(start).cast(), end - start, libc::MADV_DONTNEED) };
-        }
-    }
-}
-
 /// A piece of memory of which pieces are taken one after the other. It lasts as long as one of them.
 #[derive(Clone)]
 pub(super) struct Slab(Arc<Memory>);
@@ -107,15 +100,15 @@ struct Memory {
     used: AtomicUsize,
 }
 
-// SAFETY: the memory is given out in pieces, each once; whoever holds one may do with it what the type of what
-// is in it allows.
+// SAFETY: the memory is given out in pieces, each once; whoever holds one may do with it what the type of
+// what is in it allows.
 unsafe impl Send for Memory {}
 // SAFETY: as above; `used` is atomic.
 unsafe impl Sync for Memory {}
 
 impl Memory {
     fn layout(size: usize) -> Option<Layout> {
-        Layout::from_size_align(size, if size < SLAB { LINE } else { HUGE_PAGE }).ok()
+        Layout::from_size_align(size, LINE).ok()
     }
 }
 
@@ -125,10 +118,8 @@ impl Slab {
         let layout = Memory::layout(size)?;
         // SAFETY: the size is not 0.
         let start = NonNull::new(unsafe { alloc(layout) })?;
-        #[cfg(target_os = "linux")]
         if size >= SLAB {
-            // SAFETY: advice about memory of ours; where the system does not follow it, pages are small.
-            unsafe { libc::madvise(start.as_ptr().cast(), size, libc::MADV_HUGEPAGE) };
+            want_huge_pages(start.as_ptr(), size);
         }
         Some(Self(Arc::new(Memory { start, size, used: AtomicUsize::new(0) })))
     }
@@ -136,7 +127,6 @@ impl Slab {
     fn used(&self) -> usize {
         self.0.used.load(Ordering::Relaxed)
     }
-
 }
 
 impl Drop for Memory {
@@ -147,8 +137,8 @@ impl Drop for Memory {
     }
 }
 
-// SAFETY: pieces overlap nothing that was given out before, and stay where they are until the last clone of the
-// slab is gone.
+// SAFETY: pieces overlap nothing that was given out before, and stay where they are until the last clone of
+// the slab is gone.
 unsafe impl Allocator for Slab {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
         let Memory { start, size, used } = &*self.0;
@@ -183,11 +173,15 @@ mod tests {
             loop {
                 let lengths = [random.random_range(1..50_000), random.random_range(0..1 << 20)];
                 let bytes = lengths.map(|length: usize| piece(length * 4)).iter().sum();
-                let before = budget.left();
-                let Ok(slab) = slabs.room(bytes, &mut budget) else {
+                let (before, is_all) = (budget.left(), random.random_bool(0.5));
+                let Ok(slab) = slabs.room(bytes, is_all, &mut budget) else {
                     assert_eq!(budget.left(), before);
                     assert!(before < bytes.next_multiple_of(HUGE_PAGE) + 4096);
-                    break;
+                    if is_all {
+                        assert!(before < bytes + 4096);
+                        break;
+                    }
+                    continue;
                 };
                 used += bytes;
                 for length in lengths {
@@ -198,7 +192,8 @@ mod tests {
                     pieces.push(items);
                 }
                 let counted = limit - budget.left();
-                let most = if limit < LEAST_LIMIT { used + pieces.len() * 4096 } else { used / 7 * 8 + SLAB / 8 };
+                let most =
+                    if limit < LEAST_LIMIT { used + pieces.len() * 4096 } else { used / 7 * 8 + SLAB / 8 };
                 assert!((used..=most).contains(&counted), "{counted} for {used}");
             }
             // Slabs last as long as one of their pieces.
@@ -215,9 +210,10 @@ mod tests {
         for (limit, bytes) in [(1 << 20, 40_000), (LEAST_LIMIT, 64_000), (1 << 40, 999_936), (1 << 40, 64)] {
             let (mut slabs, mut budget) = (Slabs::new(limit), Budget::new(limit));
             for chunks in 1..=if bytes > 64_000 { 200 } else { 20 } {
-                let slab = slabs.room(bytes, &mut budget).unwrap();
+                let slab = slabs.room(bytes, false, &mut budget).unwrap();
                 Vec::<u8, _>::new_in(slab).try_reserve_exact(bytes).unwrap();
-                let (told, counted) = (slabs.memory(f64::from(chunks), bytes), (limit - budget.left()) as u64);
+                let (told, counted) =
+                    (slabs.memory(f64::from(chunks), bytes), (limit - budget.left()) as u64);
                 assert!(told.abs_diff(counted) <= allocated(HUGE_PAGE) as u64 / 512, "{told} for {counted}");
             }
         }

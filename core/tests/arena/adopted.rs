@@ -56,6 +56,7 @@ fn rows_are_inserted_beside_the_nodes_of_another_graph() {
         }
         let recall = measured_recall(&arena, &queries);
         println!("{limit} bytes: recall {recall} beside {expected}");
+        // Builds by two threads differ by some thousandths: 0.0055 was seen.
         assert!(recall > expected - 0.01, "{limit} bytes: recall {recall} beside {expected}");
     }
 }

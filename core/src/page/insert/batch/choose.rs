@@ -157,8 +157,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let vectors = &self.linker.vectors;
         let of_batch_known = |neighbour| of_batch.iter().find(|other| other.neighbour == neighbour);
         let chosen = vectors.select_among(&candidates, layer, |neighbour| {
-            let on_page = if let Neighbour::Placed(link) = neighbour { vectors.peek(link) } else { None };
-            on_page.or_else(|| Some(&of_batch_known(neighbour)?.known))
+            let on_page = || if let Neighbour::Placed(link) = neighbour { vectors.peek(link) } else { None };
+            of_batch_known(neighbour).map(|other| &other.known).or_else(on_page)
         })?;
         let mut coded = Vec::with_capacity(chosen.len());
         for Candidate { node: neighbour, .. } in chosen.iter() {
@@ -206,7 +206,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
             let neighbour = self.neighbour(other, layer)?;
             // Its payload will tell nearly the same vector.
             let vector = self.graph.vector(other, &mut buffer);
-            let known = vector.map(|vector| schema.known_vector(vector.to_vec(), true, self.graph.level(other)));
+            let known =
+                vector.map(|vector| schema.known_vector(vector.to_vec(), true, self.graph.level(other)));
             Some(known.map(|known| OfBatch { neighbour, node: other, known }))
         };
         self.graph.links(node, layer).filter_map(known).collect()
