@@ -141,12 +141,12 @@ impl Drop for Memory {
 // the slab is gone.
 unsafe impl Allocator for Slab {
     fn allocate(&self, layout: Layout) -> Result<NonNull<[u8]>, AllocError> {
-        let Memory { start, size, used } = &*self.0;
-        let next = |used: usize| used.checked_add(piece(layout.size())).filter(|next| next <= size);
-        let from = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_err(|_| AllocError)?;
         if layout.align() > LINE {
             return Err(AllocError);
         }
+        let Memory { start, size, used } = &*self.0;
+        let next = |used: usize| used.checked_add(piece(layout.size())).filter(|next| next <= size);
+        let from = used.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).map_err(|_| AllocError)?;
         // SAFETY: within the slab, as `next` has seen.
         let start = unsafe { start.add(from) };
         Ok(NonNull::slice_from_raw_parts(start, layout.size()))

@@ -41,7 +41,10 @@ fn rows_are_inserted_beside_the_nodes_of_another_graph() {
     let queries = encode(ElementType::F32, &uniform(200, 24, 32));
     let parameters = coded(24, ElementType::F32, Metric::L2);
     let first = build(parameters, &vectors[..3000], 2);
-    let expected = measured_recall(&build(parameters, &vectors, 2), &queries);
+    // Recalls of builds by two threads differ by some thousandths, so these are means.
+    let recall =
+        |build: &dyn Fn() -> Arena| (0..8).map(|_| measured_recall(&build(), &queries)).sum::<f64>() / 8.0;
+    let expected = recall(&|| build(parameters, &vectors, 2));
     // The last of the first graph's rows come once more, and the first of them not.
     let rows = &vectors[2500..];
     let contents = Contents { nodes: 6000, vector_size: parameters.vector_size(), ..Contents::default() };
@@ -54,10 +57,9 @@ fn rows_are_inserted_beside_the_nodes_of_another_graph() {
             let expected = (node as usize).checked_sub(2500);
             assert_eq!(rows_of(node), expected.into_iter().collect::<Vec<_>>(), "node {node}");
         }
-        let recall = measured_recall(&arena, &queries);
+        let recall = recall(&|| beside(&first, rows, limit).0);
         println!("{limit} bytes: recall {recall} beside {expected}");
-        // Builds by two threads differ by some thousandths: 0.0055 was seen.
-        assert!(recall > expected - 0.01, "{limit} bytes: recall {recall} beside {expected}");
+        assert!(recall > expected - 0.005, "{limit} bytes: recall {recall} beside {expected}");
     }
 }
 
