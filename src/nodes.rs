@@ -257,7 +257,7 @@ fields! {
         limitCount: perhaps Node, limitOffset: perhaps Node,
     }
     pg_sys::RelOptInfo {
-        pathlist: list Path, subroot: one PlannerInfo, joininfo: list RestrictInfo,
+        reltarget: one PathTarget, pathlist: list Path, subroot: one PlannerInfo, joininfo: list RestrictInfo,
         baserestrictinfo: list RestrictInfo, indexlist: list IndexOptInfo,
     }
     pg_sys::PlannerGlobal { subroots: list PlannerInfo }
@@ -271,6 +271,7 @@ fields! {
     pg_sys::EquivalenceMember { em_expr: one Expr }
     pg_sys::WindowClause { partitionClause: list SortGroupClause, orderClause: list SortGroupClause }
     pg_sys::PathTarget { exprs: list Expr }
+    pg_sys::TargetEntry { expr: one Expr }
     pg_sys::Path { parent: one RelOptInfo, pathtarget: one PathTarget, pathkeys: list PathKey }
     pg_sys::IndexPath { indexinfo: one IndexOptInfo, indexclauses: list IndexClause, indexorderbys: list Node }
     pg_sys::IndexClause { rinfo: one RestrictInfo }

@@ -2,7 +2,7 @@
 //! rankings by codes.
 
 use pgrx::pg_sys;
-use walia_core::page::scan::{reach, share as results_of_each};
+use walia_core::page::scan::{LOOK, reach, share as results_of_each};
 use walia_core::rank::readings;
 
 use super::{MANY, Model, distinct, page_cost};
@@ -74,7 +74,7 @@ impl Beside {
 pub struct Walk {
     /// Until those that are wanted have been found.
     pub first: f64,
-    /// Until it is known which share of the rows around the query passes: as a search without conditions.
+    /// Until it is known which share of the rows around the query passes.
     pub look: f64,
     /// Giving one of them.
     pub row: f64,
@@ -127,7 +127,9 @@ impl Walk {
         };
         let test = pages * page / tests + row + conditions;
         let first = expansions * expansion + tests * test;
-        let look = searches.min(expansions) * expansion + (guc::ef_search() as f64).min(tests) * test;
+        let look_for = results_of_each(guc::ef_search().min(LOOK), indexes.len()) as f64;
+        let looks = all(&|of_index| Model { ef_search: look_for, ..*of_index }.expansions());
+        let look = looks.min(expansions) * expansion + (LOOK as f64).min(tests) * test;
         Self { first, look, row, further: (each * expansion + test) / share, expansion, test }
     }
 }

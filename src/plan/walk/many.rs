@@ -113,7 +113,7 @@ fn scan<'p>(
         NodeRef::new(append.cast())
     };
     let exact = Exact { path: path::sorted(root, relation, append, keys), beside };
-    Some(Search { indexes, bound }.path(root, relation, keys, exact).upcast())
+    Some(Search { indexes, bound, target: None }.path(root, relation, keys, exact).upcast())
 }
 
 /// Finds an index for each table of a relation that is left, where `expression` gives the order; `None` where

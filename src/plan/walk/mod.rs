@@ -3,6 +3,7 @@
 //!
 //! - `preceding`: which orders begin with rows that have no distance.
 //! - `path`: where the planner may use the scan, and what that costs; `many`: the same for many tables.
+//! - `target`: of which columns its rows consist.
 //! - `private`: what the planner tells the executor.
 //! - `node`: the scan as Postgres's executor sees it; `execution`: what it does; `rows`: the table as core
 //!   sees it.
@@ -18,6 +19,7 @@ mod preceding;
 mod private;
 mod rounding;
 mod rows;
+mod target;
 
 use std::ffi::CStr;
 

@@ -5,7 +5,7 @@ use walia_core::page::scan::Alternative;
 
 use super::preceding::Preceding;
 use super::private::Private;
-use super::{NAME, node};
+use super::{NAME, node, target};
 use crate::am::cost::{self, Beside};
 use crate::am::{order, presence};
 use crate::nodes::{List, NodeRef};
@@ -45,12 +45,15 @@ pub fn offer<'p>(
     let mut orders = orders.filter_map(|index| Ordered::find(root, index, key, order));
     let Some(ordered) = orders.next() else { return };
     let keys: List<pg_sys::PathKey> = [Some(key)].into_iter().collect();
-    let Some(exact) = exact(root, relation, keys) else { return };
+    let target = target::narrow(root, relation, order);
+    let Some(exact) = exact(root, relation, keys, target) else { return };
     let wanted = goal::foreseen(root, relation);
     let first = |path| cost::of_first(path, wanted);
     let ranked = ranked.filter(|ranked| first(*ranked) < first(exact.path));
     let exact = ranked.map_or(exact, |path| Exact { path, beside: Beside::Index });
-    let path = Search { bound: ordered.bound, indexes: vec![ordered] }.path(root, relation, keys, exact);
+    let target = target.filter(|_| ranked.is_none());
+    let path = Search { bound: ordered.bound, indexes: vec![ordered], target };
+    let path = path.path(root, relation, keys, exact);
     // The index alone would give the same rows, and not test them while it walks.
     for other in relation.pathlist().iter().filter(|other| is_ordered_scan(*other)) {
         let paths = relation.pathlist;
@@ -80,18 +83,28 @@ fn exact<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,
     keys: List<pg_sys::PathKey>,
+    target: Option<NodeRef<'p, pg_sys::PathTarget>>,
 ) -> Option<Exact<'p>> {
     let cheapest = unordered(root, relation);
-    // The relation may forget the path, and free it, but for those of indexes.
+    // The relation may forget the path, and free it.
     let path = match cheapest.type_ {
         pg_sys::NodeTag::T_Path => root.allocate(*cheapest),
         pg_sys::NodeTag::T_BitmapHeapPath => {
             root.allocate(*cheapest.downcast::<pg_sys::BitmapHeapPath>()?).upcast()
         }
-        pg_sys::NodeTag::T_IndexPath => cheapest,
+        pg_sys::NodeTag::T_IndexPath => root.allocate(*cheapest.downcast::<pg_sys::IndexPath>()?).upcast(),
         _ => return None,
     };
+    give(path, target);
     Some(Exact { path: sorted(root, relation, path, keys), beside: Beside::of(path) })
+}
+
+/// Has a new path of a relation give these columns, if any are said.
+fn give(path: NodeRef<pg_sys::Path>, target: Option<NodeRef<pg_sys::PathTarget>>) {
+    if let Some(target) = target {
+        // SAFETY: nobody else knows the path.
+        unsafe { (*path.as_ptr()).pathtarget = target.as_ptr() };
+    }
 }
 
 /// The cheapest way to find all rows of a table that pass.
@@ -225,6 +238,8 @@ pub struct Search<'p> {
     pub indexes: Vec<Ordered<'p>>,
     /// What bounds the distances of all.
     pub bound: Option<Bound<'p>>,
+    /// What rows consist of, as the exact way gives them, where it is not what the relation says.
+    pub target: Option<NodeRef<'p, pg_sys::PathTarget>>,
 }
 
 impl<'p> Search<'p> {
@@ -254,7 +269,11 @@ impl<'p> Search<'p> {
             self.indexes.iter().map(|ordered| ordered.preceding).fold(Preceding::default(), Preceding::or);
         let private = Private { goal: Goal::new(root, relation, self.bound), preceding, alternative };
         let encoded = Encoded { expressions: private.expressions(), data: private.data() };
-        let scans = self.indexes.iter().map(|ordered| Some(ordered.index_path(root)));
+        let scans = self.indexes.iter().map(|ordered| {
+            let scan = ordered.index_path(root);
+            give(scan, self.target);
+            Some(scan)
+        });
         let mut path = pg_sys::CustomPath {
             path: *exact,
             #[cfg(not(feature = "pg14"))]

@@ -42,8 +42,8 @@ pub use hit::{ColumnVectors, Hit, HitClass, Next, RunSorter, TestedTable};
 pub use member::Member;
 pub use nearest::{Answer, Nearest};
 pub use options::{
-    Alternative, IterativeScan, NearestOptions, Reason, ScanOptions, ScanStats, SecondRunReason, doubts,
-    reach, share,
+    Alternative, IterativeScan, LOOK, NearestOptions, Reason, ScanOptions, ScanStats, SecondRunReason,
+    doubts, reach, share,
 };
 pub use walk::Walk;
 

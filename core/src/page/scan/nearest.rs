@@ -26,6 +26,9 @@
 //! that costs. Once the walk has cost as much (twice as much, where as many rows have passed as are wanted),
 //! or what it has seen lets it foresee that this will cost less than the rest of the walk, it gives up
 //! ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given nothing then.
+//!
+//! Where ranking is foreseen to cost less from the beginning, rows that pass may still lie around the query,
+//! as those of its own category do. So the first search is a short one ([`LOOK`]), whose rows tell.
 
 mod sift;
 mod step;
@@ -33,7 +36,9 @@ mod step;
 use super::federation::{Failure, Federation};
 use super::hit::{RunSorter, TestedTable};
 use super::member::Member;
-use super::options::{Alternative, IterativeScan, NearestOptions, Reason, ScanStats, doubts, reach};
+use super::options::{
+    Alternative, IterativeScan, LOOK, NearestOptions, Reason, ScanOptions, ScanStats, doubts, reach,
+};
 use super::order::Bounds;
 use super::sieve::{Found, Place, Sieve};
 use super::walk::Walk;
@@ -45,8 +50,10 @@ use crate::types::{Error, Result};
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-/// Nodes that the share of passing rows that was foreseen counts for, beside those that were tested.
+/// Nodes that the share of passing rows that was foreseen counts for, beside those that were tested; and
+/// where that share speaks against a walk, which is right only where rows around the query are others.
 const FORESEEN: f64 = 32.0;
+const DOUBTED: f64 = 4.0;
 
 /// What the walk gives when it is asked for a row.
 #[derive(Debug)]
@@ -71,6 +78,8 @@ pub struct Nearest<Store: PageStore, Sorter, Table: TestedTable> {
     /// Nodes that a search of `ef_search` has expanded besides as many: since estimates err, and as each
     /// graph is searched by itself.
     besides: usize,
+    /// Whether the alternative was foreseen to cost less than the walk.
+    is_doubted: bool,
     /// Nodes that are tested next, the nearest last.
     together: Vec<Candidate<Place>>,
     /// The rows of this round, the nearest last.
@@ -124,6 +133,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             step: Vec::new(),
             sieve: Sieve::new(options.wanted),
             besides: 0,
+            is_doubted: false,
             options,
             together: Vec::new(),
             round: Vec::new(),
@@ -234,7 +244,12 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
     }
 
     fn first_round(&mut self) -> Attempt<Ended> {
-        let ef = self.options.scan.ef_search;
+        let whole = self.options.scan.ef_search;
+        self.is_doubted = self.options.alternative.is_some_and(|alternative| {
+            let rank = self.options.wanted as f64 / alternative.share;
+            self.cost_to(rank, alternative) > alternative.cost
+        });
+        let ef = if self.is_doubted { whole.min(LOOK) } else { whole };
         if let [member] = self.members.as_mut_slice() {
             let Walk { query, search, .. } = &mut member.walk;
             if let Some(entry) = query.entry_point().map_err(of_member(0))? {
@@ -243,7 +258,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             }
         } else {
             let mut walks: Vec<_> = self.members.iter_mut().map(|member| &mut member.walk).collect();
-            let federation = Federation::new(self.options.scan);
+            let federation = Federation::new(ScanOptions { ef_search: ef, ..self.options.scan });
             federation.map_err(|error| (0, error.into()))?.join(&mut walks, None)?;
         }
         for (number, member) in self.members.iter_mut().enumerate() {
@@ -252,7 +267,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             self.sieve.add(number, expanded).map_err(of_member(number))?;
             self.frontiers.push(search.least());
         }
-        self.besides = self.sieve.nodes().saturating_sub(ef);
+        self.besides = self.sieve.nodes().saturating_sub(ef) * whole / ef;
         self.walk()
     }
 
@@ -313,11 +328,12 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
 
     /// Whether the alternative costs less than going on.
     fn is_dear(&mut self) -> bool {
-        let Some(Alternative { cost, expansion, test, .. }) = self.options.alternative else { return false };
+        let Some(alternative) = self.options.alternative else { return false };
         if self.rounds > 0 {
             return false;
         }
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
+        let Alternative { cost, expansion, test, .. } = alternative;
         let spent = expanded as f64 * expansion + self.tested() as f64 * test;
         // Once as many have passed as are wanted, it is known about how far the walk has to go, and what has
         // been spent is not to be in vain.
@@ -326,16 +342,22 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             Some(_) => (rank, 2.0 * cost),
             None => (rank.max(self.sieve.wanted_in_all() as f64 / self.share()), cost),
         };
-        let reach = reach(self.ef_search(), self.sieve.wanted_in_all());
-        let foreseen = rank * (reach * expansion + test) + self.besides as f64 * expansion;
+        let foreseen = self.cost_to(rank, alternative) + self.besides as f64 * expansion;
         spent >= most || foreseen - spent > cost
+    }
+
+    /// What a walk costs whose last row has this rank.
+    fn cost_to(&self, rank: f64, Alternative { expansion, test, .. }: Alternative) -> f64 {
+        let reach = reach(self.ef_search(), self.sieve.wanted_in_all());
+        rank * (reach * expansion + test)
     }
 
     /// The share of rows that seem to pass.
     fn share(&self) -> f64 {
         let foreseen = self.options.alternative.map_or(1.0, |alternative| alternative.share);
         let passed: u64 = self.members.iter().map(|member| member.passed).sum();
-        (FORESEEN * foreseen + passed as f64) / (FORESEEN + self.tested() as f64)
+        let weight = if self.is_doubted { DOUBTED } else { FORESEEN };
+        (weight * foreseen + passed as f64) / (weight + self.tested() as f64)
     }
 
     fn tested(&self) -> u64 {

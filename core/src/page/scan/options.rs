@@ -137,6 +137,10 @@ impl ScanStats {
     }
 }
 
+/// Results of the first search of a walk that is foreseen to cost more than its alternative: so many rows
+/// around the query tell whether many of them pass, as nobody could foresee.
+pub const LOOK: usize = 8;
+
 /// Results that each of so many scans that are searched as one looks for at least.
 pub fn share(ef_search: usize, members: usize) -> usize {
     ef_search.min((ef_search as f32 / (members as f32).sqrt()).ceil() as usize + 1)
