@@ -1,7 +1,7 @@
 //! Which way a search under a condition takes, where ranking all rows that pass seems to cost less than the
 //! walk.
 
-use crate::conditions::{plan, rows, set_index};
+use crate::conditions::{plan, rows, set_index, texts};
 use crate::server::Cluster;
 
 /// Rows that pass lie around the query, or elsewhere: that is looked at first, and the answer is the same.
@@ -27,6 +27,8 @@ fn it_looks_around_the_query_before_all_rows_are_ranked() {
         );
         let explained = client.simple_query(&format!("EXPLAIN (ANALYZE) {statement}")).unwrap();
         assert!(format!("{explained:?}").contains(&format!("Search Method: {way}\"")), "{explained:#?}");
+        let last: i64 = client.query_one("SELECT rows_tested FROM walia_last_scan()", &[]).unwrap().get(0);
+        assert!(way == "walk" || last <= 24, "{last} rows were tested: {explained:#?}");
         let given = rows(&mut client, &statement);
         set_index(&mut client, false);
         assert!(!plan(&mut client, &statement).contains("Walia"));
@@ -40,4 +42,57 @@ fn it_looks_around_the_query_before_all_rows_are_ranked() {
     let few = format!("SELECT i FROM items WHERE few = 3 ORDER BY v <-> '{query}' LIMIT 10");
     let plan = plan(&mut client, &few);
     assert!(!plan.contains("Walia"), "{plan}");
+}
+
+/// What is sorted are the columns that the query gives, and the vector only where it is one of them.
+#[test]
+fn rows_are_ranked_without_their_vectors() {
+    let cluster = Cluster::start(&[]);
+    let mut client = cluster.connect();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia; SELECT setseed(0.5);
+             CREATE TABLE items (i int, category int, pad text, v vecf32(8), gone int, other vecf32(8));
+             INSERT INTO items SELECT i, i % 200, repeat('x', 200),
+                 (SELECT array_agg(random() + (i + d) % 7) FROM generate_series(1, 8) d)::vecf32, 1, '[1,2,3,4,5,6,7,8]'
+                 FROM generate_series(1, 20000) i;
+             ALTER TABLE items DROP gone;
+             CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops);
+             CREATE INDEX ON items (category) INCLUDE (i)",
+        )
+        .unwrap();
+    client.batch_execute("VACUUM ANALYZE items").unwrap();
+    let query = "'[1,2,1,2,1,2,1,2]'::vecf32";
+    for (given, order, has_vector) in [
+        ("i", "v <-> $q", false),
+        ("i, v <-> $q", "v <-> $q", false),
+        ("i, 2 * (v <-> $q) + i", "v <-> $q, i", false),
+        ("i, 1 - (v <-> $q) AS s", "s DESC", false),
+        ("ctid, tableoid::regclass, i", "v <-> $q", false),
+        ("1", "v <-> $q", false),
+        ("i, v <-> other", "v <-> $q", true),
+        ("i, v", "v <-> $q", true),
+        ("items", "v <-> $q", true),
+        ("i, length(v::text)", "v <-> $q", true),
+        ("i, 2 * (v <-> $q)", "1 - (v <-> $q) DESC", true),
+        ("i, (SELECT max(x) FROM (VALUES (v <-> $q), (v <-> other)) a(x))", "v <-> $q", true),
+    ] {
+        for condition in ["category = 7", "category IN (3, 4, 5) AND i % 2 = 0", "i > 19990"] {
+            let select =
+                format!("SELECT {given} FROM items WHERE {condition} ORDER BY {order} LIMIT 10 OFFSET 2");
+            let select = select.replace("$q", query);
+            set_index(&mut client, true);
+            let explained = texts(&mut client, &format!("EXPLAIN (COSTS OFF, VERBOSE) {select}")).join("\n");
+            assert!(explained.contains("WaliaNearestScan"), "{select}\n{explained}");
+            let (_, ranking) = explained.split_once("->  Sort").expect("a second child");
+            let output = ranking.lines().find(|line| line.trim_start().starts_with("Output:")).unwrap();
+            let columns: Vec<&str> = output.split([',', ':']).map(str::trim).collect();
+            let is_vector = |column: &&str| matches!(*column, "v" | "items.v" | "items.*");
+            assert_eq!(columns.iter().any(is_vector), has_vector, "{select}\n{output}");
+            client.batch_execute("SET walia.ef_search = 400").unwrap();
+            let found = texts(&mut client, &select);
+            set_index(&mut client, false);
+            assert_eq!(found, texts(&mut client, &select), "{select}\n{explained}");
+        }
+    }
 }

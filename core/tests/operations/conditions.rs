@@ -309,6 +309,36 @@ fn it_gives_up_before_it_costs_more_than_the_alternative() {
     assert!(search(&table, None, options, 10, three).1.is_some());
 }
 
+/// Where few rows pass, ranking them all is foreseen to cost less; a short look tells whether they are those
+/// around the query.
+#[test]
+fn it_looks_around_the_query_first() {
+    let mut table = Table::new(MemoryStore::new(), parameters(6, Metric::L2));
+    for _ in 0..6000 {
+        let vector = table.random_vector();
+        table.insert(Some(vector)).unwrap();
+    }
+    let alternative = Some(Alternative { cost: 1000.0, expansion: 1.0, test: 0.5, share: 0.01 });
+    let options = NearestOptions { alternative, ..WANTED };
+    for _ in 0..10 {
+        let query = table.random_vector();
+        // Every second of the nearest rows.
+        let around: BTreeSet<_> = search(&table, Some(&query), WANTED, 120, |_| true).0.into_iter().collect();
+        let near = |tid: HeapTid| around.contains(&tid) && tid.offset().is_multiple_of(2);
+        let (given, gave_up, stats) = search(&table, Some(&query), options, 10, near);
+        let (whole, ..) = search(&table, Some(&query), WANTED, 10, near);
+        assert!(gave_up.is_none(), "{stats:?}");
+        assert!(given.iter().filter(|row| whole.contains(row)).count() >= 9, "{given:?}, {whole:?}");
+        // As many rows, none of them near.
+        let elsewhere = |tid: HeapTid| !around.contains(&tid) && tid.offset().is_multiple_of(50);
+        let (_, gave_up, stats) = search(&table, Some(&query), options, 10, elsewhere);
+        let (.., plain) = search(&table, Some(&query), WANTED, 10, |_| true);
+        assert_eq!(gave_up, Some(Reason::Dear));
+        assert!(2 * stats.search.expanded < plain.search.expanded, "{stats:?}, {plain:?}");
+        assert!(stats.tested_rows <= 24, "{stats:?}");
+    }
+}
+
 /// A node may have very many rows, of which as many are tested as are wanted.
 #[test]
 fn few_rows_of_a_node_are_tested() {

@@ -267,7 +267,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             self.sieve.add(number, expanded).map_err(of_member(number))?;
             self.frontiers.push(search.least());
         }
-        self.besides = self.sieve.nodes().saturating_sub(ef) * whole / ef;
+        self.besides = self.sieve.nodes().saturating_sub(ef);
         self.walk()
     }
 
