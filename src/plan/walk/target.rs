@@ -8,7 +8,8 @@ use crate::plan::goal;
 /// The columns of a relation that a query needs besides for its order, and what it is ordered by; `None`
 /// where others may be needed, or none can be left out.
 ///
-/// The exact way sorts rows, of which each is copied: with its vector, a row is many times as long as without.
+/// The exact way sorts rows, of which each is copied: with its vector, a row is many times as long as
+/// without.
 pub fn narrow<'p>(
     root: NodeRef<'p, pg_sys::PlannerInfo>,
     relation: NodeRef<'p, pg_sys::RelOptInfo>,
