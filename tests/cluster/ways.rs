@@ -57,6 +57,7 @@ fn rows_are_ranked_without_their_vectors() {
                  (SELECT array_agg(random() + (i + d) % 7) FROM generate_series(1, 8) d)::vecf32, 1, '[1,2,3,4,5,6,7,8]'
                  FROM generate_series(1, 20000) i;
              ALTER TABLE items DROP gone;
+             CREATE FUNCTION slow(float8) RETURNS float8 LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1 + 1; END';
              CREATE INDEX ON items USING walia_hnsw (v vecf32_l2_ops);
              CREATE INDEX ON items (category) INCLUDE (i)",
         )
@@ -66,7 +67,13 @@ fn rows_are_ranked_without_their_vectors() {
     for (given, order, has_vector) in [
         ("i", "v <-> $q", false),
         ("i, v <-> $q", "v <-> $q", false),
-        ("i, 2 * (v <-> $q) + i", "v <-> $q, i", false),
+        ("i, v <-> $q", "v <-> $q, i", false),
+        ("i, 2 * (v <-> $q) + i", "v <-> $q, i", true),
+        ("i, 2 * (v <-> $q) + i", "v <-> $q", false),
+        ("i, slow(v <-> $q)", "v <-> $q", false),
+        ("i, slow(v <-> $q)", "v <-> $q, i", true),
+        ("i, 0 * random() + (v <-> $q)", "v <-> $q, i DESC", true),
+        ("i, (v <-> $q) > (SELECT avg(category) FROM items o WHERE o.i = items.i)", "v <-> $q, i", true),
         ("i, 1 - (v <-> $q) AS s", "s DESC", false),
         ("ctid, tableoid::regclass, i", "v <-> $q", false),
         ("1", "v <-> $q", false),

@@ -127,9 +127,11 @@ impl Walk {
         };
         let test = pages * page / tests + row + conditions;
         let first = expansions * expansion + tests * test;
-        let look_for = results_of_each(guc::ef_search().min(LOOK), indexes.len()) as f64;
-        let looks = all(&|of_index| Model { ef_search: look_for, ..*of_index }.expansions());
-        let look = looks.min(expansions) * expansion + (LOOK as f64).min(tests) * test;
+        // The first search of one table is short where this is wanted.
+        let results = if indexes.len() == 1 { guc::ef_search().min(LOOK) } else { guc::ef_search() };
+        let of_each = results_of_each(results, indexes.len()) as f64;
+        let looks = all(&|of_index| Model { ef_search: of_each, ..*of_index }.expansions());
+        let look = looks.min(expansions) * expansion + (results as f64).min(tests) * test;
         Self { first, look, row, further: (each * expansion + test) / share, expansion, test }
     }
 }

@@ -22,12 +22,17 @@ pub fn narrow<'p>(
     let columns = relation.reltarget().exprs();
     let columns = columns.iter().map(|column| column.as_node());
     let columns: Vec<_> = columns.map(|column| column.downcast::<pg_sys::Var>()).collect::<Option<_>>()?;
-    let in_query = |wanted: NodeRef<pg_sys::Node>| {
-        root.processed_tlist().iter().map(|entry| occurrences(entry.expr().as_node(), wanted)).sum::<usize>()
-    };
-    let orders = in_query(order);
+    // What is computed after a sort by further keys is computed of columns: Postgres asks the scan for those.
+    let is_late =
+        |entry: NodeRef<pg_sys::TargetEntry>| entry.ressortgroupref == 0 && root.sort_pathkeys().len() > 1;
     let is_needed = |column: &NodeRef<pg_sys::Var>| {
-        in_query(column.upcast()) > orders * occurrences(order, column.upcast())
+        let column = column.upcast();
+        let in_order = occurrences(order, column);
+        root.processed_tlist().iter().any(|entry| {
+            let given = entry.expr().as_node();
+            let orders = if is_late(entry) { 0 } else { occurrences(given, order) };
+            occurrences(given, column) > orders * in_order
+        })
     };
     let needed: Vec<_> = columns.iter().copied().filter(is_needed).collect();
     if needed.len() == columns.len() {

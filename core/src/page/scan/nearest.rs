@@ -28,7 +28,8 @@
 //! ([`Nearest::next_row`] gives [`Answer::GivesUp`]). It has given nothing then.
 //!
 //! Where ranking is foreseen to cost less from the beginning, rows that pass may still lie around the query,
-//! as those of its own category do. So the first search is a short one ([`LOOK`]), whose rows tell.
+//! as those of its own category do. So the first search of one table is a short one ([`LOOK`]), whose rows
+//! tell.
 
 mod sift;
 mod step;
@@ -36,9 +37,7 @@ mod step;
 use super::federation::{Failure, Federation};
 use super::hit::{RunSorter, TestedTable};
 use super::member::Member;
-use super::options::{
-    Alternative, IterativeScan, LOOK, NearestOptions, Reason, ScanOptions, ScanStats, doubts, reach,
-};
+use super::options::{Alternative, IterativeScan, LOOK, NearestOptions, Reason, ScanStats, doubts, reach};
 use super::order::Bounds;
 use super::sieve::{Found, Place, Sieve};
 use super::walk::Walk;
@@ -249,7 +248,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             let rank = self.options.wanted as f64 / alternative.share;
             self.cost_to(rank, alternative) > alternative.cost
         });
-        let ef = if self.is_doubted { whole.min(LOOK) } else { whole };
+        // Each graph of several has its share of the whole search in any case.
+        let is_look = self.is_doubted && self.members.len() == 1;
+        let ef = if is_look { whole.min(LOOK) } else { whole };
         if let [member] = self.members.as_mut_slice() {
             let Walk { query, search, .. } = &mut member.walk;
             if let Some(entry) = query.entry_point().map_err(of_member(0))? {
@@ -258,7 +259,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             }
         } else {
             let mut walks: Vec<_> = self.members.iter_mut().map(|member| &mut member.walk).collect();
-            let federation = Federation::new(ScanOptions { ef_search: ef, ..self.options.scan });
+            let federation = Federation::new(self.options.scan);
             federation.map_err(|error| (0, error.into()))?.join(&mut walks, None)?;
         }
         for (number, member) in self.members.iter_mut().enumerate() {

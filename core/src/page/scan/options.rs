@@ -137,7 +137,7 @@ impl ScanStats {
     }
 }
 
-/// Results of the first search of a walk that is foreseen to cost more than its alternative: so many rows
+/// Results of the first search of a walk of one table that is foreseen to cost more than its alternative: so many rows
 /// around the query tell whether many of them pass, as nobody could foresee.
 pub const LOOK: usize = 8;
 
