@@ -83,7 +83,9 @@ fn memory_and_size_are_as_told() {
             drop(notices);
             let real = size(&mut client);
             assert!((real - whole.index).abs() * 20 <= real, "{dimensions}: {real}, told {}", whole.index);
-            assert_eq!(told(&mut client, "'items_v'")[0].1.index, whole.index);
+            // A sample ends with its time: of a busy machine another may be taken.
+            let of_index = told(&mut client, "'items_v'")[0].1.index;
+            assert!((of_index - whole.index).abs() * 100 <= whole.index, "{of_index}, {}", whole.index);
             client.batch_execute("DROP INDEX items_v; RESET maintenance_work_mem").unwrap();
         }
     }
