@@ -339,6 +339,37 @@ fn it_looks_around_the_query_first() {
     }
 }
 
+/// A walk that began with a look finds as much as one that did not.
+#[test]
+fn a_look_costs_no_recall() {
+    for parameters in [coded(32, Metric::L2, 4, PayloadEncoding::Column), parameters(12, Metric::L2)] {
+        let mut table = Table::new(MemoryStore::new(), parameters);
+        for _ in 0..4000 {
+            let vector = table.random_vector();
+            table.insert(Some(vector)).unwrap();
+        }
+        let queries: Vec<Vec<u8>> = (0..150).map(|_| table.random_vector()).collect();
+        let recall = |alternative: Option<Alternative>| {
+            let mut found = 0;
+            for query in &queries {
+                let scan = ScanOptions { ef_search: 64, ..OPTIONS };
+                let options = NearestOptions { scan, alternative, ..WANTED };
+                let (given, gave_up, stats) = search(&table, Some(query), options, 10, |_| true);
+                assert!(gave_up.is_none(), "{stats:?}");
+                let nearest = truth(&table, query, |_| true);
+                let measure = Measure::new(parameters.metric, parameters.element);
+                let distance = |tid: &HeapTid| measure.distance(query, table.rows[tid].as_deref().unwrap());
+                found += given.iter().filter(|tid| distance(tid) <= nearest[9]).count();
+            }
+            found as f64 / (10 * queries.len()) as f64
+        };
+        let plain = recall(None);
+        let looked = recall(Some(Alternative { cost: 600.0, expansion: 1.0, test: 0.5, share: 0.1 }));
+        println!("recall {looked} after a look, else {plain}");
+        assert!(looked >= plain - 0.01, "recall {looked} after a look, else {plain}");
+    }
+}
+
 /// A node may have very many rows, of which as many are tested as are wanted.
 #[test]
 fn few_rows_of_a_node_are_tested() {

@@ -63,7 +63,7 @@ fn dead_rows_in_posting_lists_of_rows_that_live() {
     let mut client = cluster.connect();
     client
         .batch_execute(
-            "CREATE EXTENSION walia;
+            "CREATE EXTENSION walia; SELECT setseed(0.5);
              CREATE TABLE docs (id int, tenant int, changes int, v vecf32(24));
              INSERT INTO docs SELECT i, i % 3, 0,
                  (SELECT array_agg(random() + 0 * (i + j)) FROM generate_series(1, 24) AS j)::vecf32

@@ -268,7 +268,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             self.sieve.add(number, expanded).map_err(of_member(number))?;
             self.frontiers.push(search.least());
         }
-        self.besides = self.sieve.nodes().saturating_sub(ef);
+        // After a look it is not known yet: as many as was looked for, of each, at most.
+        let besides = self.sieve.nodes().saturating_sub(ef);
+        self.besides = if is_look { besides.min(ef) * whole / ef } else { besides };
         self.walk()
     }
 
@@ -324,7 +326,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         let rank = self.sieve.rank();
         let wanted = if is_bound { self.sieve.wanted_in_all() } else { rank.max(1) };
         (is_bound || is_outside)
-            && (self.sieve.nodes() - self.besides) as f64 >= reach(ef, wanted) * rank as f64
+            && self.sieve.nodes().saturating_sub(self.besides) as f64 >= reach(ef, wanted) * rank as f64
     }
 
     /// Whether the alternative costs less than going on.
@@ -344,7 +346,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             None => (rank.max(self.sieve.wanted_in_all() as f64 / self.share()), cost),
         };
         let foreseen = self.cost_to(rank, alternative) + self.besides as f64 * expansion;
-        spent >= most || foreseen - spent > cost
+        // Who has begun to look sees something first.
+        let has_looked = !self.is_doubted || self.tested() >= LOOK as u64 / 2;
+        spent >= most || has_looked && foreseen - spent > cost
     }
 
     /// What a walk costs whose last row has this rank.
