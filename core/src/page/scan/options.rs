@@ -137,8 +137,8 @@ impl ScanStats {
     }
 }
 
-/// Results of the first search of a walk of one table that is foreseen to cost more than its alternative: so many rows
-/// around the query tell whether many of them pass, as nobody could foresee.
+/// Results of the first search of a walk of one table that is foreseen to cost more than its alternative: so
+/// many rows around the query tell whether many of them pass, as nobody could foresee.
 pub const LOOK: usize = 8;
 
 /// Results that each of so many scans that are searched as one looks for at least.
