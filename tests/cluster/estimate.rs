@@ -83,9 +83,12 @@ fn memory_and_size_are_as_told() {
             drop(notices);
             let real = size(&mut client);
             assert!((real - whole.index).abs() * 20 <= real, "{dimensions}: {real}, told {}", whole.index);
-            // A sample ends with its time: of a busy machine another may be taken.
-            let of_index = told(&mut client, "'items_v'")[0].1.index;
-            assert!((of_index - whole.index).abs() * 100 <= whole.index, "{of_index}, {}", whole.index);
+            // A sample ends with its time: of a busy machine two may differ.
+            wait_until("the index is told as its table is", || {
+                let [of_index, of_table] =
+                    ["'items_v'", "'items'"].map(|of| told(&mut client, of)[0].1.index);
+                of_index == of_table
+            });
             client.batch_execute("DROP INDEX items_v; RESET maintenance_work_mem").unwrap();
         }
     }

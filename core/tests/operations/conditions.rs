@@ -110,6 +110,13 @@ fn truth(table: &Table, query: &[u8], passes: impl Fn(HeapTid) -> bool) -> Vec<f
     distances
 }
 
+/// How many rows are as near as this.
+fn within(table: &Table, query: &[u8], rows: &[HeapTid], furthest: f64) -> usize {
+    let measure = Measure::new(table.parameters.metric, table.parameters.element);
+    let distance = |tid: &&HeapTid| measure.distance(query, table.rows[*tid].as_deref().unwrap());
+    rows.iter().filter(|tid| distance(tid) <= furthest).count()
+}
+
 /// A table with NULLs, zero vectors, equal vectors, and rows that have died.
 fn mixed(parameters: walia_core::types::Parameters, rows: usize) -> Table {
     let mut table = Table::new(MemoryStore::new(), parameters);
@@ -193,9 +200,7 @@ fn recall_is_that_of_a_search_without_conditions() {
                 let furthest = expected[wanted - 1];
                 let options = NearestOptions { wanted, ..WANTED };
                 let (given, ..) = search(table, Some(query), options, wanted, |tid| passes(query, tid));
-                let measure = Measure::new(parameters.metric, parameters.element);
-                let distance = |tid: &HeapTid| measure.distance(query, table.rows[tid].as_deref().unwrap());
-                found += given.iter().filter(|tid| distance(tid) <= furthest).count();
+                found += within(table, query, &given, furthest);
             }
             found as f64 / (wanted * queries.len()) as f64
         };

@@ -22,9 +22,9 @@ static PATH_METHODS: Methods<pg_sys::CustomPathMethods> = Methods(pg_sys::Custom
 });
 
 /// Where ranking all rows that pass is foreseen to cost less than the walk, but some of them may lie around
-/// the query, as those of its own category do: a walk that costs this part of the ranking at most finds that
-/// out, and is thought to spare so much of the ranking. In time it takes about twice that part.
-const LOOK: f64 = 0.1;
+/// the query, as those of its own category do: a look that costs this part of the ranking at most finds that
+/// out, and is thought to spare so much of the ranking.
+const DEAREST_LOOK: f64 = 0.1;
 const SPARED: f64 = 0.2;
 
 /// What Postgres takes for the share of rows within a bound of which it knows nothing.
@@ -292,7 +292,7 @@ impl<'p> Search<'p> {
         let ranking = alternative.cost;
         // Who reads on finds no other rows around the query.
         let is_told = goal::told(root, relation).is_some();
-        let first = if is_told && walk.first > ranking && walk.look < LOOK * ranking {
+        let first = if is_told && walk.first > ranking && walk.look < DEAREST_LOOK * ranking {
             walk.look + (1.0 - SPARED) * ranking
         } else {
             walk.first

@@ -268,7 +268,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             self.sieve.add(number, expanded).map_err(of_member(number))?;
             self.frontiers.push(search.least());
         }
-        // After a look it is not known yet: as many as was looked for, of each, at most.
+        // A look tells how many a whole search expands besides: one for each of its results, at most.
         let besides = self.sieve.nodes().saturating_sub(ef);
         self.besides = if is_look { besides.min(ef) * whole / ef } else { besides };
         self.walk()
@@ -331,12 +331,13 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
 
     /// Whether the alternative costs less than going on.
     fn is_dear(&mut self) -> bool {
-        let Some(alternative) = self.options.alternative else { return false };
+        let Some(alternative @ Alternative { cost, expansion, test, .. }) = self.options.alternative else {
+            return false;
+        };
         if self.rounds > 0 {
             return false;
         }
         let expanded: u64 = self.members.iter().map(|member| member.walk.search.stats.expanded).sum();
-        let Alternative { cost, expansion, test, .. } = alternative;
         let spent = expanded as f64 * expansion + self.tested() as f64 * test;
         // Once as many have passed as are wanted, it is known about how far the walk has to go, and what has
         // been spent is not to be in vain.

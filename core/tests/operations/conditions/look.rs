@@ -1,9 +1,8 @@
 //! Walks that are foreseen to cost more than their alternative: they look around the query first.
 
-use super::{WANTED, search, truth};
+use super::{WANTED, search, truth, within};
 use crate::table::{OPTIONS, Table, coded, parameters};
 use std::collections::BTreeSet;
-use walia_core::kernel::Measure;
 use walia_core::page::MemoryStore;
 use walia_core::page::scan::{Alternative, NearestOptions, Reason, ScanOptions};
 use walia_core::types::{HeapTid, Metric, PayloadEncoding};
@@ -56,9 +55,7 @@ fn a_look_costs_no_recall() {
                 let (given, gave_up, stats) = search(&table, Some(query), options, 10, |_| true);
                 assert!(gave_up.is_none(), "{stats:?}");
                 let nearest = truth(&table, query, |_| true);
-                let measure = Measure::new(parameters.metric, parameters.element);
-                let distance = |tid: &HeapTid| measure.distance(query, table.rows[tid].as_deref().unwrap());
-                found += given.iter().filter(|tid| distance(tid) <= nearest[9]).count();
+                found += within(&table, query, &given, nearest[9]);
             }
             found as f64 / (10 * queries.len()) as f64
         };
