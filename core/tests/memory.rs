@@ -65,12 +65,16 @@ const ROWS: u32 = 20_000;
 const VALUES: i32 = 12;
 const QUERY: [f32; 6] = [3.0; 6];
 
+fn pool() -> rayon::ThreadPool {
+    rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap()
+}
+
 /// A graph of rows from this one on; `most` limits requests after the last row was pushed.
 fn graph(code_bits: u8, first: u32, most: usize) -> Result<Arena> {
     let plain = Parameters::plain(6, ElementType::F32, Metric::L2, 4, 30);
     let parameters = Parameters { code_bits, code_dimensions: if code_bits > 0 { 6 } else { 0 }, ..plain };
     let centroid = if code_bits > 0 { vec![0.0; 6] } else { Vec::new() };
-    let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+    let pool = pool();
     let settings = Settings::new(parameters, &centroid, MAX_LEVEL, 1 << 28);
     let mut feeder = Feeder::new(settings, &pool);
     let mut random = StdRng::seed_from_u64(1 + u64::from(first));
@@ -187,17 +191,15 @@ fn what_grows_may_fail() {
         assert!(search_together([&store, &other]).unwrap() > 0);
 
         let joined = Index::open(&other, &()).unwrap();
-        let mut more = graph(code_bits, ROWS, usize::MAX).unwrap();
+        let (pool, mut more) = (pool(), graph(code_bits, ROWS, usize::MAX).unwrap());
+        let mut join = || joined.join_graph(&mut more, Vec::new(), &[], MOST, &pool, &mut |_| ());
         // The store takes memory for many pages at a time: it shall have it.
         while other.block_count().unwrap() < 1100 {
             other.begin().extend().unwrap();
         }
         // A place for each node is more than that, and after those it needs no more.
-        assert_eq!(
-            limited(MOST, || joined.join_graph(&mut more, Vec::new(), &[], MOST, &mut |_| ())),
-            Err(OUT_OF_MEMORY)
-        );
-        limited(2 * MOST, || joined.join_graph(&mut more, Vec::new(), &[], MOST, &mut |_| ())).unwrap();
+        assert_eq!(limited(MOST, &mut join), Err(OUT_OF_MEMORY));
+        limited(2 * MOST, join).unwrap();
         assert_eq!(scan(&other, OPTIONS), Ok(2 * ROWS as usize));
 
         let index = Index::open(&store, &()).unwrap();

@@ -146,7 +146,7 @@ impl BuiltGraph for Arena {
 }
 
 impl EditableGraph for Arena {
-    fn keep_links(&mut self, node: u32, layer: u8, neighbours: &[u32]) {
+    fn keep_links(&self, node: u32, layer: u8, neighbours: &[u32]) {
         // Nobody asks for distances any more.
         let diverse = neighbours.iter().map(|neighbour| Candidate::new(0.0, *neighbour)).collect();
         self.list(node, layer).write(&Neighbours { diverse, pruned: Vec::new() });

@@ -50,9 +50,9 @@ pub trait BuiltGraph {
 }
 
 /// A built graph that forgets links: those that have been taken over elsewhere.
-pub trait EditableGraph: BuiltGraph {
-    /// Leaves a node these neighbours on a layer, no more than it had.
-    fn keep_links(&mut self, node: u32, layer: u8, neighbours: &[u32]);
+pub trait EditableGraph: BuiltGraph + Sync {
+    /// Leaves a node these neighbours on a layer, no more than it had. No thread reads them meanwhile.
+    fn keep_links(&self, node: u32, layer: u8, neighbours: &[u32]);
 }
 
 /// A graph in memory that may begin with nodes of another, numbered from 0, before it gets nodes of its own.

@@ -4,7 +4,7 @@ use crate::crash::{crash_during, filled};
 use crate::repair::nodes;
 use crate::table::{OPTIONS, Table, Value, bytes, coded, parameters, sparse};
 use rand::Rng;
-use rayon::ThreadPoolBuilder;
+use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::kernel::Measure;
@@ -21,7 +21,7 @@ const LITTLE: usize = 64 << 10;
 pub const WRONG: [&str; 5] = ["stale", "duplicate", "itself", "owner", "code"];
 
 /// How a batch is joined: its graph begins with the nodes of the index, or does not.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Way {
     Adopting,
     Searching,
@@ -52,22 +52,21 @@ impl Batch {
     }
 
     /// Builds their graph, around no centroid, beside the nodes of an index.
-    fn graph<Store: PageStore>(&self, index: Option<&Index<Store>>) -> Result<Graph> {
+    fn graph<Store: PageStore>(&self, index: Option<&Index<Store>>, pool: &ThreadPool) -> Result<Graph> {
         let parameters = self.parameters;
         let measure = Measure::new(parameters.metric, parameters.element);
-        let pool = ThreadPoolBuilder::new().num_threads(1).build().unwrap();
         let centroid = match parameters.code_bits {
             0 => Vec::new(),
             _ => vec![0.0; parameters.dimensions],
         };
         let settings = Settings::new(parameters, &centroid, max_level(&parameters).unwrap(), 1 << 30);
-        let mut feeder = Feeder::new(settings, &pool);
+        let mut feeder = Feeder::new(settings, pool);
         let mut adopted = Vec::new();
         if let Some(index) = index {
             match index.adopt(&mut feeder)? {
                 Some(places) => adopted = places,
                 // A vacuum has come between.
-                None => return self.graph::<Store>(None),
+                None => return self.graph::<Store>(None, pool),
             }
         }
         let mut asides = Vec::new();
@@ -83,12 +82,15 @@ impl Batch {
 
     /// Joins it.
     pub fn join<Store: PageStore>(&self, index: &Index<Store>) -> Result<()> {
-        let Graph { mut arena, adopted, asides } = self.graph(match self.way {
-            Way::Adopting => Some(index),
-            Way::Searching => None,
-        })?;
-        index.join_graph(&mut arena, adopted, &asides, self.memory, &mut |_| ())
+        let (pool, begun_with) = (pool(), (self.way == Way::Adopting).then_some(index));
+        let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool)?;
+        index.join_graph(&mut arena, adopted, &asides, self.memory, &pool, &mut |_| ())
     }
+}
+
+/// One thread builds the same graph again.
+fn pool() -> ThreadPool {
+    ThreadPoolBuilder::new().num_threads(1).build().unwrap()
 }
 
 /// The graph of a batch.
@@ -135,8 +137,13 @@ fn joined(parameters: Parameters, way: Way, rows: usize, batches: usize) -> Tabl
     let mut batches = values.chunks(rows.div_ceil(batches));
     let first = Batch::new(&mut table, way, batches.next().unwrap().to_vec());
     table.store = MemoryStore::new();
-    write_graph(&first.graph::<MemoryStore>(None).unwrap().arena, &[], &mut &table.store, &mut |_| ())
-        .unwrap();
+    write_graph(
+        &first.graph::<MemoryStore>(None, &pool()).unwrap().arena,
+        &[],
+        &mut &table.store,
+        &mut |_| (),
+    )
+    .unwrap();
     table.rows = first.rows;
     for batch in batches {
         join(&mut table, way, batch.to_vec()).unwrap();

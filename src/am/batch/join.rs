@@ -288,7 +288,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             }
             while !graph.push(vector, heap_tid, failed)? {
                 let is_too_little = !graph.has_rows() && graph.adopted.is_empty();
-                graph = plan.begin(self.join(graph, &mut asides)?);
+                graph = plan.begin(self.join(graph, &mut asides, pool)?);
                 if !is_dense {
                     self.index.insert(vector, heap_tid, false).map_err(failed)?;
                     return self.one_by_one(rows, count);
@@ -300,7 +300,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
                 }
             }
         }
-        self.join(graph, &mut asides).map(drop)
+        self.join(graph, &mut asides, pool).map(drop)
     }
 
     /// Waits for a graph, and joins it. Gives its file back, for another.
@@ -308,6 +308,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         &self,
         graph: Graph<'_, 'f>,
         asides: &mut Vec<(AsideKind, HeapTid)>,
+        pool: &ThreadPool,
     ) -> Result<&'f mut Option<TemporaryFile>> {
         let Graph { feeder, adopted, file, .. } = graph;
         let (old, nodes) = (adopted.len() as u64, u64::from(feeder.nodes()));
@@ -324,9 +325,9 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             )
         })?;
         let memory = self.memory / JOIN_SHARE;
-        let joined = self
-            .index
-            .join_graph(&mut arena, adopted, asides, memory, &mut |done| show(Phase::JoiningGraph, done));
+        let joined = self.index.join_graph(&mut arena, adopted, asides, memory, pool, &mut |done| {
+            show(Phase::JoiningGraph, done)
+        });
         asides.clear();
         joined.map_err(&self.failed)?;
         drop(arena);

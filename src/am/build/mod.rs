@@ -15,6 +15,7 @@ use std::ffi::c_char;
 use std::ptr;
 
 use pgrx::{pg_guard, pg_sys};
+use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
 use walia_core::page::{fit, fit_to_sample, max_level, write_graph};
 
@@ -50,9 +51,9 @@ pub unsafe extern "C-unwind" fn ambuild(
     let settings = |memory| Settings::new(parameters, &centroid, max_level, memory);
     // The threads read it: it is closed when they have been joined.
     let mut file = None;
-    let build = |pool: &_| {
+    let build = |pool: &ThreadPool| {
         let feeder = |memory| Feeder::new(settings(memory), pool);
-        let mut rows = Rows::new(&table, &feeder, memory, &mut file);
+        let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file);
         let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
         rows.finish().map(|indexed| (scanned, indexed))
     };

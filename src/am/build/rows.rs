@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use pgrx::pg_sys::panic::ErrorReport;
 use pgrx::{PgLogLevel, PgSqlErrorCode, pg_sys};
+use rayon::ThreadPool;
 use walia_core::arena::{Arena, Estimate, Feeder, Pace};
 use walia_core::graph::{BuiltGraph, Contents};
 use walia_core::kernel::Measure;
@@ -62,6 +63,7 @@ pub struct Rows<'a> {
     stage: Option<Stage<'a>>,
     /// Begins a graph in so many bytes.
     feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+    pool: &'a ThreadPool,
     /// Bytes that all of the build may take.
     memory: usize,
     /// Rows that were on pages when the graph in memory was begun.
@@ -80,6 +82,7 @@ impl<'a> Rows<'a> {
     pub fn new(
         table: &'a IndexedTable,
         feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+        pool: &'a ThreadPool,
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
     ) -> Self {
@@ -89,6 +92,7 @@ impl<'a> Rows<'a> {
             measure: Measure::new(table.parameters.metric, table.parameters.element),
             stage: Some(Stage::Arena(Box::new(feeder(memory)))),
             feeder,
+            pool,
             memory,
             written: 0,
             file,
@@ -251,7 +255,7 @@ impl<'a> Rows<'a> {
             let index = self.open()?;
             let memory = self.memory / JOIN_SHARE;
             let memory = memory - (arena.len() as usize * JOINED_NODE).min(memory / 2);
-            let joined = index.join_graph(&mut arena, Vec::new(), &asides, memory, &mut poll);
+            let joined = index.join_graph(&mut arena, Vec::new(), &asides, memory, self.pool, &mut poll);
             joined.map_err(|error| self.table.error(error))?;
         } else {
             let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)

@@ -75,7 +75,7 @@ impl<Store: PageStore> Linker<'_, Store> {
 
     /// Which links of a full list give way to which of `new`, decided from the codes in the list; none when
     /// all are better, or the owner is gone.
-    pub(super) fn places_by_codes(&mut self, list: &List, new: &[New]) -> Result<Vec<(u16, usize)>> {
+    fn places_by_codes(&mut self, list: &List, new: &[New]) -> Result<Vec<(u16, usize)>> {
         let Some(quantizer) = self.index.schema.quantizer.as_deref() else { return Ok(Vec::new()) };
         let owner = list.id.node;
         let Some(query) = self.vectors.vector(owner)?.map(|vector| quantizer.query(vector)) else {

@@ -10,6 +10,7 @@ use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashMap;
 use hashbrown::hash_map::Entry;
+use std::sync::{Arc, OnceLock};
 
 /// Bytes of vectors, and of what is known beside them, that are kept before they are forgotten, where the
 /// operation has no limit of its own.
@@ -23,7 +24,7 @@ pub(in crate::page) struct Known {
     live: bool,
     level: u8,
     /// Made when it is asked for.
-    code: Option<Vec<u8>>,
+    code: OnceLock<Vec<u8>>,
 }
 
 impl Known {
@@ -32,9 +33,29 @@ impl Known {
         &self.vector
     }
 
+    /// Bytes of what is known of a node and of keeping it, at most.
+    pub fn size(schema: &Schema) -> usize {
+        let code = schema.quantizer.as_deref().map_or(0, Quantizer::code_size);
+        let kept = size_of::<Self>() + 2 * size_of::<(Link, Option<Arc<Self>>)>() + 2 * size_of::<usize>();
+        schema.layout.parameters.vector_size() + code + kept
+    }
+
+    /// The code of its vector; empty in an index without codes.
+    pub fn code(&self, schema: &Schema) -> &[u8] {
+        if schema.quantizer.is_none() {
+            return &[];
+        }
+        self.code.get_or_init(|| schema.code(&self.vector))
+    }
+
+    /// The vector alone.
+    pub fn into_vector(self) -> Vec<u8> {
+        self.vector
+    }
+
     /// The same, with the code of the vector.
     pub fn with_code(self, code: Vec<u8>) -> Self {
-        Self { code: Some(code), ..self }
+        Self { code: code.into(), ..self }
     }
 }
 
@@ -43,7 +64,7 @@ impl Known {
 pub(in crate::page) struct Vectors<'i, Store> {
     index: &'i Index<Store>,
     /// `None` for a stale link.
-    known: HashMap<Link, Option<Known>>,
+    known: HashMap<Link, Option<Arc<Known>>>,
     /// Nodes that are known before they are forgotten.
     most: usize,
 }
@@ -56,23 +77,25 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// No vectors yet, nor ever more than take so many bytes, apart from those of one choice.
     pub fn within(index: &'i Index<Store>, memory: usize) -> Self {
-        let code = index.schema.quantizer.as_deref().map_or(0, Quantizer::code_size);
-        let vector = index.schema.layout.parameters.vector_size();
-        let most = memory / (vector + code + 2 * size_of::<(Link, Option<Known>)>());
-        Self { index, known: HashMap::new(), most }
+        Self { index, known: HashMap::new(), most: memory / Known::size(&index.schema) }
     }
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.known.len() > self.most {
+        if self.is_full() {
             self.known.clear();
         }
+    }
+
+    /// Whether they have become many.
+    pub fn is_full(&self) -> bool {
+        self.known.len() > self.most
     }
 
     /// Takes what has been read of a node elsewhere.
     pub fn add(&mut self, node: Link, known: Known) -> Result<()> {
         self.known.try_reserve(1)?;
-        self.known.insert(node, Some(known));
+        self.known.insert(node, Some(Arc::new(known)));
         Ok(())
     }
 
@@ -82,8 +105,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
             return Ok(Some(Vec::new()));
         }
         let schema = &self.index.schema;
-        let known = self.load(node)?.as_mut();
-        Ok(known.map(|known| known.code.get_or_insert_with(|| schema.code(&known.vector)).clone()))
+        Ok(self.get(node)?.map(|known| known.code(schema).to_vec()))
     }
 
     /// The vector of a node; `None` when it is gone.
@@ -100,7 +122,7 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
     pub fn distance(&mut self, a: Link, b: Link) -> Result<f64> {
         self.load(a)?;
         self.load(b)?;
-        let [a, b] = [a, b].map(|node| self.known.get(&node).and_then(Option::as_ref));
+        let [a, b] = [a, b].map(|node| self.peek(node));
         Ok(a.zip(b).map_or(f64::INFINITY, |(a, b)| self.index.schema.between(a, b)))
     }
 
@@ -128,49 +150,27 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Algorithm 4 for a layer, among candidates that were measured here.
     pub fn select(&self, candidates: &[Candidate<Link>], layer: u8) -> Result<Neighbours<Link>> {
-        self.select_among(candidates, layer, |node| self.peek(node))
+        self.index.schema.select(candidates, layer, |node| self.peek(node))
     }
 
-    /// As [`Vectors::select`], among candidates of which `known` tells.
-    pub fn select_among<'k, Node: Copy + Ord>(
-        &self,
-        candidates: &[Candidate<Node>],
-        layer: u8,
-        known: impl Fn(Node) -> Option<&'k Known>,
-    ) -> Result<Neighbours<Node>> {
-        // Each vector is looked up once, not for each distance.
-        let known: Vec<Option<&Known>> = candidates.iter().map(|candidate| known(candidate.node)).collect();
-        let numbered: Vec<Candidate<usize>> =
-            (0..).zip(candidates).map(|(number, candidate)| candidate.with_node(number)).collect();
-        let max = self.index.schema.layout.parameters.max_links(layer);
-        let chosen = Neighbours::select(&numbered, max, |a, b| {
-            Ok(known[a].zip(known[b]).map_or(f64::INFINITY, |(a, b)| self.index.schema.between(a, b)))
-        })?;
-        let named = |list: Vec<Candidate<usize>>| {
-            list.into_iter().map(|candidate| candidates[candidate.node]).collect()
-        };
-        Ok(Neighbours { diverse: named(chosen.diverse), pruned: named(chosen.pruned) })
+    /// What is known of a node, for whoever keeps it longer; `None` when it is gone.
+    pub fn shared(&mut self, node: Link) -> Result<Option<Arc<Known>>> {
+        self.load(node).cloned()
     }
 
-    /// Reads what is known of a node, unless it has been read.
-    pub fn read(&mut self, node: Link) -> Result<()> {
-        self.load(node).map(|_| ())
-    }
-
-    /// What has been read of a node that is there.
-    pub fn peek(&self, node: Link) -> Option<&Known> {
-        self.known.get(&node)?.as_ref()
+    fn peek(&self, node: Link) -> Option<&Known> {
+        self.known.get(&node)?.as_deref()
     }
 
     fn get(&mut self, node: Link) -> Result<Option<&Known>> {
-        Ok(self.load(node)?.as_ref())
+        Ok(self.load(node)?.as_deref())
     }
 
-    fn load(&mut self, node: Link) -> Result<&mut Option<Known>> {
+    fn load(&mut self, node: Link) -> Result<&Option<Arc<Known>>> {
         self.known.try_reserve(1)?;
         Ok(match self.known.entry(node) {
             Entry::Occupied(entry) => entry.into_mut(),
-            Entry::Vacant(entry) => entry.insert(self.index.read_known(node)?),
+            Entry::Vacant(entry) => entry.insert(self.index.read_known(node)?.map(Arc::new)),
         })
     }
 }
@@ -184,10 +184,32 @@ impl Schema {
     /// What is known of a node with this vector.
     pub(in crate::page) fn known_vector(&self, vector: Vec<u8>, live: bool, level: u8) -> Known {
         let prepared = self.measure.prepare(&vector);
-        Known { vector, prepared, live, level, code: None }
+        Known { vector, prepared, live, level, code: OnceLock::new() }
     }
 
-    fn between(&self, a: &Known, b: &Known) -> f64 {
+    /// Algorithm 4 for a layer, among candidates of which `known` tells.
+    pub(in crate::page) fn select<'k, Node: Copy + Ord>(
+        &self,
+        candidates: &[Candidate<Node>],
+        layer: u8,
+        known: impl Fn(Node) -> Option<&'k Known>,
+    ) -> Result<Neighbours<Node>> {
+        // Each vector is looked up once, not for each distance.
+        let known: Vec<Option<&Known>> = candidates.iter().map(|candidate| known(candidate.node)).collect();
+        let numbered: Vec<Candidate<usize>> =
+            (0..).zip(candidates).map(|(number, candidate)| candidate.with_node(number)).collect();
+        let max = self.layout.parameters.max_links(layer);
+        let chosen = Neighbours::select(&numbered, max, |a, b| {
+            Ok(known[a].zip(known[b]).map_or(f64::INFINITY, |(a, b)| self.between(a, b)))
+        })?;
+        let named = |list: Vec<Candidate<usize>>| {
+            list.into_iter().map(|candidate| candidates[candidate.node]).collect()
+        };
+        Ok(Neighbours { diverse: named(chosen.diverse), pruned: named(chosen.pruned) })
+    }
+
+    /// The distance between two vectors of the index.
+    pub(in crate::page) fn between(&self, a: &Known, b: &Known) -> f64 {
         self.measure.distance_between(&a.vector, a.prepared, &b.vector, b.prepared)
     }
 }

@@ -10,7 +10,6 @@ use super::offer::Offer;
 use crate::graph::{AdoptingGraph, EditableGraph, EntryPoint};
 use crate::page::format::meta::Meta;
 use crate::page::format::node::Node;
-use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::link::together::{Decided, Offered};
 use crate::page::query::access::{List, LiveNode, live_nodes};
@@ -148,26 +147,19 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         Ok(())
     }
 
-    /// Which offers a list accepts: what the graph has decided, where it has.
-    pub(super) fn decide<'c>(
+    /// Which offers a list accepts, where the graph has decided.
+    pub(super) fn as_built<'c>(
         graph: &Graph,
         adopted: &[Link],
-        linker: &mut Linker<Store>,
-        list: &mut List,
+        list: &List,
         offers: &[Offered<'c>],
-    ) -> Result<Decided<'c>> {
+    ) -> Option<Decided<'c>> {
         let number = |link: &Link| adopted.binary_search(link).ok().map(|number| number as u32);
-        if let Some(owner) = number(&list.id.node) {
-            let layer = list.id.layer;
-            let wanted = |link: Link| {
-                number(&link)
-                    .is_none_or(|number| graph.links(owner, layer).any(|neighbour| neighbour == number))
-            };
-            if let Some(changes) = as_built(list, offers, wanted) {
-                return Ok(changes);
-            }
-        }
-        linker.decide(list, offers)
+        let (owner, layer) = (number(&list.id.node)?, list.id.layer);
+        let wanted = |link: Link| {
+            number(&link).is_none_or(|number| graph.links(owner, layer).any(|neighbour| neighbour == number))
+        };
+        as_built(list, offers, wanted)
     }
 
     /// Notes the links from new nodes to those that were there before and have died.

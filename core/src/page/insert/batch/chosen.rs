@@ -1,15 +1,40 @@
-//! Nodes between the choice of their neighbours and their pages.
+//! Nodes on their way from the search to their pages.
 
+use crate::graph::Candidate;
+use crate::page::query::vectors::Known;
 use crate::types::Link;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 /// A neighbour of a node of the batch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Neighbour {
     /// A node on pages.
     Placed(Link),
     /// One of the batch that has no place yet.
     Waiting(u32),
+}
+
+/// A node of the batch that was searched for.
+pub(super) struct Found {
+    /// Which.
+    pub node: u32,
+    /// Its payload.
+    pub payload: Vec<u8>,
+    /// Its vector as others see it.
+    pub vector: Known,
+    /// What is near it, by layer from 0.
+    pub layers: Vec<Around>,
+    /// How many of its rows another node has taken.
+    pub rows_taken: usize,
+}
+
+/// What is near a node on a layer.
+pub(super) struct Around {
+    /// Nodes on pages, measured from it, with what is known of those that are there.
+    pub on_pages: Vec<(Candidate<Link>, Option<Arc<Known>>)>,
+    /// Its neighbours in the batch as they were then, and their numbers.
+    pub of_batch: Vec<(Neighbour, u32)>,
 }
 
 /// A node of the batch whose neighbours are chosen.
@@ -26,20 +51,5 @@ pub(super) struct Chosen {
     pub rows_taken: usize,
 }
 
-/// Nodes that will be written together.
-#[derive(Default)]
-pub(super) struct NewPage {
-    /// They, in the order of their slots.
-    pub nodes: VecDeque<Chosen>,
-}
-
-impl NewPage {
-    /// The nodes with a place that one of the new nodes leads to on layer 0.
-    pub fn neighbours(&self, node: u32) -> impl Iterator<Item = Link> {
-        let of_node = self.nodes.iter().filter(move |chosen| chosen.node == node);
-        of_node.flat_map(|chosen| &chosen.layers[0]).filter_map(|(neighbour, _)| match neighbour {
-            Neighbour::Placed(link) => Some(*link),
-            Neighbour::Waiting(_) => None,
-        })
-    }
-}
+/// Nodes that will be written together, in the order of their slots.
+pub(super) type NewPage = VecDeque<Chosen>;

@@ -5,11 +5,11 @@
 //! As that of an insertion, for many nodes at a time. What is said there of locks, of tests under them and of
 //! vacuum holds here.
 //!
-//! 1. **Search**, see `choose`. A covering part of the batch, and all nodes above layer 0, are searched for
+//! 1. **Search**, see `search`. A covering part of the batch, and all nodes above layer 0, are searched for
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
 //!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on
-//!    pages gives it its rows. Neighbours are chosen among what was found and the node's neighbours in the
-//!    batch. Where the graph has taken over all nodes of the index before, see `adopt`, nothing is searched
+//!    pages gives it its rows. Neighbours are chosen by threads, see `choose`, among what was found and the node's
+//!    neighbours in the batch. Where the graph has taken over all nodes of the index before, see `adopt`, nothing is searched
 //!    for: each node has the neighbours that it has in the graph. So it is where the index has no node, or
 //!    few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
@@ -37,6 +37,8 @@ mod chosen;
 mod offer;
 mod others;
 mod publish;
+mod search;
+mod threads;
 
 use crate::graph::EditableGraph;
 use crate::page::format::meta::{META_BLOCK, Meta};
@@ -49,6 +51,12 @@ use crate::page::query::notes::Expansions;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
+use hashbrown::HashMap;
+use rayon::ThreadPool;
+use threads::Threads;
+
+/// Nodes, or pages, of which threads decide together at most.
+const TOGETHER: usize = 64;
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
@@ -67,13 +75,15 @@ impl<Store: PageStore> Index<Store> {
     /// that [`Index::adopt`] gave it, which are at `adopted`; with none where that is empty.
     ///
     /// Some 22 bytes a node are taken, and `memory` besides: the more, the more rarely a page is changed.
-    /// `progress` is told how many nodes are done so far, again and again; it may unwind.
+    /// The threads of `pool` touch nothing but memory. `progress` is told how many nodes are done so far, again
+    /// and again; it may unwind.
     pub fn join_graph<Graph: EditableGraph>(
         &self,
         graph: &mut Graph,
         adopted: Vec<Link>,
         asides: &[(AsideKind, HeapTid)],
         memory: usize,
+        pool: &ThreadPool,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
         debug_assert_eq!(*graph.parameters(), self.schema.layout.parameters);
@@ -81,7 +91,7 @@ impl<Store: PageStore> Index<Store> {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             self.insert_asides(kind, &mut rows)?;
         }
-        let mut batch = Batch::new(self, graph, adopted, memory)?;
+        let mut batch = Batch::new(self, graph, adopted, memory, pool)?;
         batch.add_rows_of_adopted()?;
         batch.publish_all(progress)?;
         batch.offer_all(progress)?;
@@ -113,7 +123,7 @@ impl<Store: PageStore> Index<Store> {
 
 struct Batch<'i, 'g, Store: PageStore, Graph> {
     index: &'i Index<Store>,
-    graph: &'g mut Graph,
+    graph: &'g Graph,
     linker: Linker<'i, Store>,
     /// Bytes for offers.
     memory: usize,
@@ -127,6 +137,11 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     published: Vec<u32>,
     /// The page that is being filled.
     page: NewPage,
+    /// What was found near nodes that are not on pages yet: where searches for others may begin.
+    found: HashMap<u32, Vec<Link>>,
+    /// Pages whose lists are read before threads decide on all offers to them.
+    pages_together: usize,
+    threads: Threads<'g>,
     /// Room on new pages: for others, as a node by itself takes more units than one on a page of new ones.
     room: Vec<(u32, usize)>,
     /// Links from nodes of the batch to what has died meanwhile, with their layer.
@@ -143,9 +158,10 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
 impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
     fn new(
         index: &'i Index<Store>,
-        graph: &'g mut Graph,
+        graph: &'g Graph,
         mut places: Vec<Link>,
         memory: usize,
+        pool: &'g ThreadPool,
     ) -> Result<Self> {
         let meta = Meta::read(&index.store)?;
         let (len, adopted) = (graph.len() as usize, places.len());
@@ -158,13 +174,17 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         Ok(Self {
             index,
             graph,
-            linker: Linker::within(index, meta, memory / 4),
-            memory: memory - memory / 4,
+            // Threads choose among the vectors of two groups of nodes, while those of a third are found.
+            linker: Linker::within(index, meta, memory / 8),
+            memory: memory - 3 * (memory / 8),
             adopted: adopted as u32,
             places,
             left,
             published,
             page: NewPage::default(),
+            found: HashMap::new(),
+            pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, TOGETHER),
+            threads: Threads(pool),
             room: Vec::new(),
             dead: Vec::new(),
             uses_places: true,

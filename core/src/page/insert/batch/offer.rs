@@ -3,7 +3,7 @@
 use super::Batch;
 use crate::graph::EditableGraph;
 use crate::page::link::change::Change;
-use crate::page::link::together::Offered;
+use crate::page::link::together::{Asked, Offered};
 use crate::page::query::index::Index;
 use crate::page::store::{PageStore, StopPoint};
 use crate::types::{Link, Result};
@@ -24,7 +24,7 @@ pub(super) struct Offer {
     pub node: u32,
 }
 
-impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
+impl<'g, Store: PageStore, Graph: EditableGraph> Batch<'_, 'g, Store, Graph> {
     /// Step 3.
     pub(super) fn offer_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let count = u64::from(self.graph.len());
@@ -69,29 +69,51 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         Ok(())
     }
 
-    /// Makes offers, a page at a time, and forgets them.
+    /// Makes offers, a page at a time, and forgets them. While threads decide, the lists on the next pages are
+    /// read, and what was decided before is made.
     fn make(&mut self, offers: &mut Vec<Offer>, progress: &mut impl FnMut()) -> Result<()> {
         offers.sort_unstable();
         offers.dedup();
-        for offers in offers.chunk_by(|a, b| a.block == b.block).flat_map(|offers| offers.chunks(TOGETHER)) {
+        let of_pages = offers.chunk_by(|a, b| a.block == b.block).flat_map(|page| page.chunks(TOGETHER));
+        let of_pages: Vec<&[Offer]> = of_pages.collect();
+        let (schema, threads) = (&*self.index.schema, self.threads);
+        let (mut asked, mut decided) = (Vec::new(), Vec::new());
+        // The last two times there is nothing left to be read.
+        for pages in of_pages.chunks(self.pages_together).chain([&[][..]; 2]) {
             progress();
-            self.index.store.interrupt_point();
-            self.linker.vectors.limit_memory();
-            let Self { linker, graph, places, adopted, dead, .. } = self;
-            let offered = |offer: &Offer| {
-                let Offer { owner, layer, node, .. } = *offer;
-                Offered { owner, layer, node: places[node as usize], code: graph.code(node) }
+            let own = || {
+                self.change(decided)?;
+                pages.iter().map(|offers| self.ask(offers)).collect::<Result<_>>()
             };
-            let offered: Vec<Offered> = offers.iter().map(offered).collect();
-            let (graph, adopted) = (&**graph, &places[..*adopted as usize]);
-            let gone = linker.offer_together(&offered, |linker, list, offers| {
-                Self::decide(graph, adopted, linker, list, offers)
-            })?;
-            dead.try_reserve(gone.len())?;
-            dead.extend(gone.iter().map(|Offered { owner, layer, node, .. }| (*node, *layer, *owner)));
-            self.index.store.stop_point(StopPoint::BatchPageLinked);
+            let (now_decided, now_asked) = threads.beside(asked, |asked: Asked| asked.decide(schema), own);
+            (asked, decided) = (now_asked?, now_decided.into_iter().collect::<Result<_>>()?);
         }
         offers.clear();
+        Ok(())
+    }
+
+    /// Reads the lists on a page to which nodes are offered.
+    fn ask(&mut self, offers: &[Offer]) -> Result<Asked<'g>> {
+        self.index.store.interrupt_point();
+        self.linker.vectors.limit_memory();
+        let Self { linker, graph, places, adopted, .. } = self;
+        let offered = |offer: &Offer| {
+            let Offer { owner, layer, node, .. } = *offer;
+            Offered { owner, layer, node: places[node as usize], code: graph.code(node) }
+        };
+        let offered: Vec<Offered> = offers.iter().map(offered).collect();
+        let adopted = &places[..*adopted as usize];
+        linker.ask(&offered, |list, offers| Self::as_built(*graph, adopted, list, offers))
+    }
+
+    /// Changes the lists on pages as was decided.
+    fn change(&mut self, decided: Vec<Asked>) -> Result<()> {
+        for page in decided {
+            let gone = self.linker.make(page)?;
+            self.dead.try_reserve(gone.len())?;
+            self.dead.extend(gone.iter().map(|Offered { owner, layer, node, .. }| (*node, *layer, *owner)));
+            self.index.store.stop_point(StopPoint::BatchPageLinked);
+        }
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! Step 2 of a join: nodes on new pages, and in places that others have left.
 
 use super::Batch;
-use super::chosen::Chosen;
+use super::chosen::{Chosen, Neighbour};
 use crate::graph::{Candidate, EditableGraph};
 use crate::page::format::layout::Layout;
 use crate::page::format::meta::{META_BLOCK, Meta};
@@ -21,6 +21,7 @@ use crate::page::query::notes::{Expansions, Notes};
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, Result};
+use hashbrown::HashSet;
 use std::collections::VecDeque;
 
 /// Rows that are copied at a time.
@@ -59,7 +60,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         if layout.payload_offset.is_none() || !fit(&[size_of_node]) {
             return self.publish_in_parts(chosen);
         }
-        let mut sizes: VecDeque<_> = self.page.nodes.iter().map(size).chain([size_of_node]).collect();
+        let mut sizes: VecDeque<_> = self.page.iter().map(size).chain([size_of_node]).collect();
         while !fit(&sizes) {
             if self.use_place()? {
                 sizes.pop_front();
@@ -68,7 +69,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
                 break;
             }
         }
-        self.page.nodes.push_back(chosen);
+        self.page.push_back(chosen);
         Ok(())
     }
 
@@ -90,7 +91,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             return Ok(false);
         }
         let blocks = store.block_count()?;
-        let Some(chosen) = self.page.nodes.pop_front() else { return Ok(false) };
+        let Some(chosen) = self.page.pop_front() else { return Ok(false) };
         let node = chosen.node;
         self.publish_in_parts(chosen)?;
         // What the map names is tombstones that are too young, if a page was added: that is the last time.
@@ -100,7 +101,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
     /// Writes the page that is being filled.
     fn write_page(&mut self) -> Result<()> {
-        let nodes = std::mem::take(&mut self.page.nodes);
+        let nodes = std::mem::take(&mut self.page);
         if nodes.is_empty() {
             return Ok(());
         }
@@ -160,6 +161,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         }
         index.store.stop_point(StopPoint::BatchPageWritten);
         for chosen in &nodes {
+            self.found.remove(&chosen.node);
             self.published.push(chosen.node);
             self.add_other_rows(chosen.node, chosen.rows_taken + layout.inline_tids)?;
         }
@@ -182,8 +184,35 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         for (layer, waiting) in (0..).zip(&waiting) {
             self.graph.keep_links(node, layer, waiting);
         }
+        self.found.remove(&node);
         self.published.push(node);
         self.add_other_rows(node, rows_taken + 1)
+    }
+
+    /// The links of a node to what has a place, by layer from 0, and besides the neighbours that have none
+    /// yet.
+    fn links(&self, chosen: &Chosen) -> (Vec<CodedLinks>, Vec<Vec<u32>>) {
+        let (mut layers, mut waiting) = (Vec::new(), Vec::new());
+        for (layer, neighbours) in (0..).zip(&chosen.layers) {
+            let (mut links, mut others) = (CodedLinks::new(), Vec::new());
+            for (neighbour, code) in neighbours {
+                let now = match *neighbour {
+                    Neighbour::Placed(_) => Some(*neighbour),
+                    Neighbour::Waiting(node) => self.neighbour(node, layer),
+                };
+                match now {
+                    Some(Neighbour::Placed(link)) => links.push((link, code.clone())),
+                    Some(Neighbour::Waiting(node)) => others.push(node),
+                    None => {}
+                }
+            }
+            // One that has left its rows to another may now be the same as that.
+            let mut seen = HashSet::new();
+            links.retain(|(link, _)| seen.insert(*link));
+            layers.push(links);
+            waiting.push(others);
+        }
+        (layers, waiting)
     }
 
     /// Adds the rows of a published node from the one with this number on.

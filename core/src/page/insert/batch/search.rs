@@ -1,0 +1,201 @@
+//! Step 1 of a join: the order of the nodes, and the search for what is near each of them.
+//!
+//! The caller's thread searches, as no other reads pages; meanwhile the threads of a pool choose neighbours
+//! of the nodes that it has searched for before, see `choose`.
+
+use super::choose::choose;
+use super::chosen::{Around, Chosen, Found, Neighbour};
+use super::{Batch, TOGETHER};
+use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
+use crate::page::insert::query_of;
+use crate::page::query::notes::Expansions;
+use crate::page::query::paged::PagedQuery;
+use crate::page::store::PageStore;
+use crate::types::{Link, Result};
+use std::collections::VecDeque;
+
+/// Nodes where a search with a small beam begins.
+const ENTRIES: usize = 4;
+/// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
+const NARROWER: usize = 2;
+
+/// Each node of a batch, and then its neighbours, so that those come to lie together: the first of them is of
+/// the covering part.
+struct Order<'g, Graph> {
+    graph: &'g Graph,
+    done: Vec<bool>,
+    /// Neighbours that follow.
+    neighbours: VecDeque<u32>,
+    /// The node after the last that was not one of those.
+    next: u32,
+    /// How many nodes are done, those that the graph has taken over among them.
+    count: u64,
+}
+
+impl<'g, Graph: EditableGraph> Order<'g, Graph> {
+    /// Of the nodes after those that the graph has taken over.
+    fn new(graph: &'g Graph, adopted: u32) -> Result<Self> {
+        let mut done = Vec::new();
+        done.try_reserve_exact(graph.len() as usize)?;
+        done.resize(graph.len() as usize, false);
+        done[..adopted as usize].fill(true);
+        Ok(Self { graph, done, neighbours: VecDeque::new(), next: adopted, count: adopted.into() })
+    }
+
+    fn next(&mut self) -> Option<u32> {
+        loop {
+            let neighbour = self.neighbours.pop_front();
+            let Some(node) = neighbour.or_else(|| (self.next < self.graph.len()).then_some(self.next)) else {
+                return None;
+            };
+            self.next += u32::from(neighbour.is_none());
+            if std::mem::replace(&mut self.done[node as usize], true) {
+                continue;
+            }
+            if neighbour.is_none() {
+                self.neighbours.extend(self.graph.links(node, 0));
+            }
+            self.count += 1;
+            return Some(node);
+        }
+    }
+
+    fn is_end(&self) -> bool {
+        self.next == self.graph.len() && self.neighbours.is_empty()
+    }
+}
+
+impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
+    /// Steps 1 and 2.
+    pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
+        let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
+        let (mut order, mut found) = (Order::new(graph, self.adopted)?, Vec::new());
+        if self.is_whole {
+            while let Some(node) = order.next() {
+                self.publish_as_built(node)?;
+                progress(order.count);
+            }
+        }
+        loop {
+            let (is_end, before) = (order.is_end(), std::mem::take(&mut found));
+            if is_end && before.is_empty() {
+                return self.publish_rest();
+            }
+            let search = || self.find_together(&mut order);
+            let (chosen, now_found) = threads.beside(before, |found| choose(graph, schema, found), search);
+            found = now_found?;
+            for chosen in chosen {
+                self.publish(chosen?)?;
+            }
+            progress(order.count);
+        }
+    }
+
+    /// Searches for the next nodes, as many as there is memory for what is found near them.
+    fn find_together(&mut self, order: &mut Order<Graph>) -> Result<Vec<Found>> {
+        self.linker.vectors.limit_memory();
+        let mut found = Vec::with_capacity(TOGETHER);
+        for _ in 0..TOGETHER {
+            if self.linker.vectors.is_full() {
+                break;
+            }
+            let Some(node) = order.next() else { break };
+            found.extend(self.find(node)?);
+        }
+        Ok(found)
+    }
+
+    fn publish_as_built(&mut self, node: u32) -> Result<()> {
+        let (schema, mut buffer) = (&self.index.schema, Vec::new());
+        let payload = schema.encode(self.graph.vector(node, &mut buffer)?);
+        let vector = schema.decode(&payload);
+        let of_batch = |layer| {
+            let of_batch = self.of_batch(node, layer).into_iter();
+            of_batch.map(|(neighbour, other)| (neighbour, self.graph.code(other).to_vec())).collect()
+        };
+        let layers = (0..=self.graph.level(node)).map(of_batch).collect();
+        self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 })
+    }
+
+    /// Searches for a node, or leaves its rows to a node that holds its vector: then there is nothing more
+    /// to do.
+    fn find(&mut self, node: u32) -> Result<Option<Found>> {
+        let (index, mut buffer) = (self.index, Vec::new());
+        let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
+        let query = query_of(index, &payload)?.with_notes(Expansions::default());
+        let nearest = self.search(node, &query)?;
+        let nearest_of_0 = nearest.first().map_or(&[][..], Vec::as_slice);
+        let rows_taken = self.leave_rows(node, &query, nearest_of_0, &payload)?;
+        if !self.places[node as usize].is_none() {
+            return Ok(None);
+        }
+        for (link, known) in query.notes().drain(..) {
+            self.linker.vectors.add(link, known)?;
+        }
+        let near = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
+        self.found.insert(node, near);
+        let level = self.graph.level(node);
+        let mut layers = Vec::with_capacity(usize::from(level) + 1);
+        for layer in 0..=level {
+            let mut on_pages = Vec::new();
+            for candidate in nearest.get(usize::from(layer)).map_or(&[][..], Vec::as_slice) {
+                on_pages.push((*candidate, self.linker.vectors.shared(candidate.node)?));
+            }
+            layers.push(Around { on_pages, of_batch: self.of_batch(node, layer) });
+        }
+        let vector = index.schema.known_vector(query.vector().to_vec(), true, level);
+        Ok(Some(Found { node, payload, vector, layers, rows_taken }))
+    }
+
+    /// The nodes on pages that are near to a node of the batch, by layer from 0, nearest first.
+    fn search(
+        &self,
+        node: u32,
+        query: &PagedQuery<&'i Store, Expansions>,
+    ) -> Result<Vec<Vec<Candidate<Link>>>> {
+        let parameters = &self.index.schema.layout.parameters;
+        let ef = usize::from(parameters.ef_construction);
+        let level = self.graph.level(node);
+        if level == 0 {
+            let entries = self.entries(node);
+            let ef = if self.is_dense { ef.div_ceil(NARROWER).max(parameters.m.into()) } else { ef };
+            let mut search = query.search(Purpose::Insertion, ef);
+            let waiting = self.graph.links(node, 0).filter(|other| self.places[*other as usize].is_none());
+            let known = waiting.filter_map(|other| query.estimate(self.graph.code(other)));
+            let nearest = search.run_beside(query, &entries, 0, ef, known)?;
+            if !nearest.is_empty() {
+                return Ok(vec![nearest]);
+            }
+        }
+        let mut search = query.search(Purpose::Insertion, ef);
+        let mut layers = Vec::new();
+        search_layers(query, &mut search, parameters, level, |_, nearest| {
+            layers.push(nearest.clone());
+            Ok(())
+        })?;
+        layers.reverse();
+        Ok(layers)
+    }
+
+    /// Where a search for a node begins: at its neighbours in the batch, or at what was found near those that
+    /// are not on pages yet. None as long as nothing was searched for.
+    fn entries(&self, node: u32) -> Vec<Candidate<Link>> {
+        let mut entries = Vec::with_capacity(ENTRIES);
+        for neighbour in self.graph.links(node, 0) {
+            match self.places[neighbour as usize].as_option() {
+                Some(place) => entries.push(place),
+                None => entries.extend(self.found.get(&neighbour).into_iter().flatten()),
+            }
+            if entries.len() >= ENTRIES {
+                break;
+            }
+        }
+        entries.into_iter().map(Candidate::unknown).collect()
+    }
+
+    /// The neighbours that a node has in the batch, on a layer, and their numbers.
+    fn of_batch(&self, node: u32, layer: u8) -> Vec<(Neighbour, u32)> {
+        let of_batch = |other| Some((self.neighbour(other, layer)?, other));
+        self.graph.links(node, layer).filter_map(of_batch).collect()
+    }
+}
