@@ -3,7 +3,7 @@
 //! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! counters | reserve | types → kernel → code → graph | rank → arena | page
+//! counters | reserve | types → kernel → code → graph | rank → arena → cluster | page
 //! ```
 //!
 //! * [`counters`]: what is counted of indexes, in shared memory.
@@ -14,6 +14,7 @@
 //! * [`graph`]: HNSW over the [`graph::NodeStore`] trait: search, selection of neighbours, descent.
 //! * [`rank`]: the nearest of a list of rows, by codes that stand alone.
 //! * [`arena`]: the graph in RAM, built by many threads.
+//! * [`cluster`]: the rows of a build by region, in a file, where memory does not hold them all.
 //! * [`page`]: the graph on pages, over the [`page::PageStore`] trait: format, insert, scan, vacuum, check.
 //!
 //! `unsafe` is allowed only in the files of [`kernel`] that call SIMD intrinsics, and in those of [`arena`]
@@ -24,6 +25,7 @@
 compile_error!("walia's pages are little-endian (FORMAT.md); this target is not supported");
 
 pub mod arena;
+pub mod cluster;
 pub mod code;
 pub mod counters;
 pub mod graph;

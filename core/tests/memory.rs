@@ -17,7 +17,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, MemoryStore, Meta, Pages, WriteUnit, check, write_graph};
+use walia_core::page::{Index, JoinOptions, MemoryStore, Meta, Pages, WriteUnit, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -192,7 +192,10 @@ fn what_grows_may_fail() {
 
         let joined = Index::open(&other, &()).unwrap();
         let (pool, mut more) = (pool(), graph(code_bits, ROWS, usize::MAX).unwrap());
-        let mut join = || joined.join_graph(&mut more, Vec::new(), &[], MOST, &pool, &mut |_| ());
+        let mut join = || {
+            let options = JoinOptions { adopted: Vec::new(), is_dense: true, memory: MOST, pool: &pool };
+            joined.join_graph(&mut more, &[], options, &mut |_| ())
+        };
         // The store takes memory for many pages at a time: it shall have it.
         while other.block_count().unwrap() < 1100 {
             other.begin().extend().unwrap();

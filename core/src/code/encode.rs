@@ -127,7 +127,7 @@ impl Quantizer {
 
 /// Reads little-endian elements.
 #[inline(always)]
-pub(super) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
+pub(crate) fn read(vector: &[u8], element: ElementType, values: &mut [f32]) {
     match element {
         ElementType::F32 => {
             for (value, bytes) in values.iter_mut().zip(vector.as_chunks().0) {

@@ -58,6 +58,7 @@ pub mod standalone;
 
 pub use centroid::{Moments, Sample};
 pub use encode::Quantizer;
+pub(crate) use encode::read;
 pub use estimate::CodeQuery;
 pub use payload::{distance_bounds, fingerprint};
 pub use rotation::{ROTATION_ALGORITHM, rotated_dimensions};
@@ -174,7 +175,7 @@ fn sum(count: usize, term: impl Fn(usize) -> f64) -> f64 {
 
 /// The sum of the products of two slices; what is left over of the longer one does not count.
 #[inline(always)]
-fn dot(a: &[f32], b: &[f32]) -> f64 {
+pub(crate) fn dot(a: &[f32], b: &[f32]) -> f64 {
     let count = a.len().min(b.len());
     let (a, b) = (&a[..count], &b[..count]);
     sum(count, |i| f64::from(a[i]) * f64::from(b[i]))

@@ -7,11 +7,14 @@ use rand::Rng;
 use rayon::{ThreadPool, ThreadPoolBuilder};
 use std::collections::BTreeMap;
 use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::graph::BuiltGraph;
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::ScanOptions;
 use walia_core::page::vacuum::connect;
-use walia_core::page::{Index, MemoryStore, PageStore, Pages, max_level, statistics, write_graph};
+use walia_core::page::{
+    Index, JoinOptions, MemoryStore, PageStore, Pages, max_level, statistics, write_graph,
+};
 use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
 /// Memory of a join: so little that lists are changed more than once.
@@ -84,7 +87,9 @@ impl Batch {
     pub fn join<Store: PageStore>(&self, index: &Index<Store>) -> Result<()> {
         let (pool, begun_with) = (pool(), (self.way == Way::Adopting).then_some(index));
         let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool)?;
-        index.join_graph(&mut arena, adopted, &asides, self.memory, &pool, &mut |_| ())
+        let is_dense = index.is_dense(arena.len().into())?;
+        let options = JoinOptions { adopted, is_dense, memory: self.memory, pool: &pool };
+        index.join_graph(&mut arena, &asides, options, &mut |_| ())
     }
 }
 

@@ -7,10 +7,11 @@ use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
 use pgrx::{PgSqlErrorCode, pg_sys};
 use rayon::ThreadPool;
 use walia_core::arena::Arena;
+use walia_core::graph::BuiltGraph;
 use walia_core::page::format::meta::META_BLOCK;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::vacuum::connect;
-use walia_core::page::{Index, Phase};
+use walia_core::page::{Index, JoinOptions, Phase};
 use walia_core::types::{Error, HeapTid};
 
 use super::blocks::Blocks;
@@ -325,9 +326,10 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
             )
         })?;
         let memory = self.memory / JOIN_SHARE;
-        let joined = self.index.join_graph(&mut arena, adopted, asides, memory, pool, &mut |done| {
-            show(Phase::JoiningGraph, done)
-        });
+        let is_dense = self.index.is_dense(arena.len().into()).map_err(&self.failed)?;
+        let options = JoinOptions { adopted, is_dense, memory, pool };
+        let mut progress = |done| show(Phase::JoiningGraph, done);
+        let joined = self.index.join_graph(&mut arena, asides, options, &mut progress);
         asides.clear();
         joined.map_err(&self.failed)?;
         drop(arena);

@@ -3,12 +3,14 @@
 //! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a
 //! pool insert into the graph; then it writes the pages. The threads never call Postgres. Where memory ends,
 //! vectors move to a temporary file; where codes and links do not fit either, the graph is written, and the
-//! next rows become a graph in memory that is joined to it.
+//! next rows become a graph in memory that is joined to it. Where that is foreseen, rows are sorted by
+//! cluster before.
 
 pub mod measure;
 mod progress;
 pub mod rows;
 mod sample;
+pub mod sorter;
 pub mod threads;
 
 use std::ffi::c_char;
@@ -17,6 +19,7 @@ use std::ptr;
 use pgrx::{pg_guard, pg_sys};
 use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::graph::Contents;
 use walia_core::page::{fit, fit_to_sample, max_level, write_graph};
 
 use super::column;
@@ -27,6 +30,7 @@ use crate::guc;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
 use rows::Rows;
+use sorter::{Plan, Sorter};
 
 /// `ambuild`.
 ///
@@ -53,8 +57,17 @@ pub unsafe extern "C-unwind" fn ambuild(
     let mut file = None;
     let build = |pool: &ThreadPool| {
         let feeder = |memory| Feeder::new(settings(memory), pool);
-        let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file);
-        let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
+        let contents = Contents { nodes: table.expected_rows() as u64, ..Contents::default() };
+        let Some(plan) = Plan::new(&parameters, &contents, memory) else {
+            let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, None);
+            let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
+            return rows.finish().map(|indexed| (scanned, indexed));
+        };
+        let mut sorter = Sorter::new(&table, &plan)?;
+        let scanned = table.for_each(Extent::Build, |row| sorter.add(&row));
+        let sorted = sorter.finish();
+        let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, Some(&sorted));
+        sorted.add_to(&mut rows)?;
         rows.finish().map(|indexed| (scanned, indexed))
     };
     let counts = threads::with_pool(guc::build_threads(), build).flatten();

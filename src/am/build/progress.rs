@@ -14,16 +14,18 @@ pub enum Phase {
     WritingPages,
     JoiningGraph,
     InsertingRows,
+    SortingRows,
 }
 
 /// The name of a phase by its number.
 pub fn phase_name(number: i64) -> Option<&'static CStr> {
-    const NAMES: [(Phase, &CStr); 5] = [
+    const NAMES: [(Phase, &CStr); 6] = [
         (Phase::Initializing, c"initializing"),
         (Phase::BuildingGraph, c"building graph"),
         (Phase::WritingPages, c"writing pages"),
         (Phase::JoiningGraph, c"joining graph"),
         (Phase::InsertingRows, c"inserting rows"),
+        (Phase::SortingRows, c"sorting rows by cluster"),
     ];
     NAMES.into_iter().find(|(phase, _)| *phase as i64 == number).map(|(_, name)| name)
 }

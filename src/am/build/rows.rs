@@ -13,10 +13,11 @@ use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::insert::bulk::write_graph;
 use walia_core::page::vacuum::connect;
-use walia_core::page::{Index, graph_pages};
+use walia_core::page::{Index, JoinOptions, graph_pages};
 use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
+use super::sorter::Sorted;
 use super::threads;
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
@@ -51,9 +52,22 @@ enum Stage<'a> {
 
 /// Where a row belongs.
 #[derive(Clone, Copy)]
-enum Place<'v> {
+pub enum Place<'v> {
+    /// A vector in the graph.
     Graph(&'v [u8]),
+    /// Beside it.
     Aside(AsideKind),
+}
+
+impl<'v> Place<'v> {
+    /// Of a row with this vector.
+    pub fn of(measure: &Measure, vector: Option<&'v [u8]>) -> Self {
+        match vector {
+            None => Self::Aside(AsideKind::Null),
+            Some(vector) if measure.is_undefined(vector) => Self::Aside(AsideKind::ZeroVector),
+            Some(vector) => Self::Graph(vector),
+        }
+    }
 }
 
 /// The state of a build while the table is read.
@@ -74,6 +88,10 @@ pub struct Rows<'a> {
     asides: Vec<(AsideKind, HeapTid)>,
     /// Rows that have come so far.
     rows: u64,
+    /// Rows that will come, as far as is known.
+    expected: f64,
+    /// Whether they come sorted by cluster.
+    are_sorted: bool,
     begin: Instant,
 }
 
@@ -85,8 +103,11 @@ impl<'a> Rows<'a> {
         pool: &'a ThreadPool,
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
+        sorted: Option<&Sorted>,
     ) -> Self {
-        progress::begin(Phase::BuildingGraph, 0, table.expected_rows() as u64);
+        let expected = sorted.map_or_else(|| table.expected_rows(), |sorted| sorted.rows() as f64);
+        let memory = memory.saturating_sub(sorted.map_or(0, Sorted::memory));
+        progress::begin(Phase::BuildingGraph, 0, expected as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
@@ -98,6 +119,8 @@ impl<'a> Rows<'a> {
             file,
             asides: Vec::new(),
             rows: 0,
+            expected,
+            are_sorted: sorted.is_some(),
             begin: Instant::now(),
         }
     }
@@ -118,13 +141,14 @@ impl<'a> Rows<'a> {
 
     /// Adds a row.
     pub fn add(&mut self, row: &Row) -> Result<()> {
+        let vector = row.vector()?;
+        let place = Place::of(&self.measure, vector.as_ref().map(|vector| vector.bytes()));
+        self.put(place, row.heap_tid)
+    }
+
+    /// Adds a row of which is known where it belongs.
+    pub fn put(&mut self, place: Place, tid: HeapTid) -> Result<()> {
         self.rows += 1;
-        let (vector, tid) = (row.vector()?, row.heap_tid);
-        let place = match vector.as_ref().map(|vector| vector.bytes()) {
-            None => Place::Aside(AsideKind::Null),
-            Some(vector) if self.measure.is_undefined(vector) => Place::Aside(AsideKind::ZeroVector),
-            Some(vector) => Place::Graph(vector),
-        };
         while let Some(Stage::Arena(feeder)) = &mut self.stage {
             if self.rows.is_multiple_of(REPORT_ROWS) {
                 let batch = self.rows - self.written;
@@ -168,10 +192,11 @@ impl<'a> Rows<'a> {
         let (nodes, vector_size) = (feeder.nodes(), feeder.vector_size());
         let mut poll = |inserted| poll(self.written + done(batch, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
-        if is_first && moved && self.written == 0 {
+        // Of sorted rows it is known that memory will not hold all codes and links either.
+        if is_first && moved && self.written == 0 && !self.are_sorted {
             // All rows so far are in the graph: what they took tells what the others will take.
-            let (whole, _) = wanted(self.table, nodes, vector_size, rows);
-            let left = remaining(self.table, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
+            let (whole, _) = wanted(&self.table.parameters, self.expected, nodes, vector_size, rows);
+            let left = remaining(self.expected, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
             notice(
                 format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
                 format!(
@@ -198,7 +223,7 @@ impl<'a> Rows<'a> {
             self.say_batches(rows, nodes, vector_size);
         }
         let batch = rows - std::mem::replace(&mut self.written, rows);
-        let total = self.table.expected_rows() as u64;
+        let total = self.expected as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
             progress::begin(Phase::BuildingGraph, rows, total);
             Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
@@ -212,7 +237,7 @@ impl<'a> Rows<'a> {
     /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit
     /// into memory.
     fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize) {
-        let (whole, spilled) = wanted(self.table, nodes, vector_size, rows);
+        let (whole, spilled) = wanted(&self.table.parameters, self.expected, nodes, vector_size, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -223,7 +248,7 @@ impl<'a> Rows<'a> {
             ),
         };
         let left =
-            remaining(self.table, nodes, rows, self.begin.elapsed(), in_batches(&self.table.parameters));
+            remaining(self.expected, nodes, rows, self.begin.elapsed(), in_batches(&self.table.parameters));
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
             format!(
@@ -255,7 +280,11 @@ impl<'a> Rows<'a> {
             let index = self.open()?;
             let memory = self.memory / JOIN_SHARE;
             let memory = memory - (arena.len() as usize * JOINED_NODE).min(memory / 2);
-            let joined = index.join_graph(&mut arena, Vec::new(), &asides, memory, self.pool, &mut poll);
+            let nodes = arena.len().into();
+            let is_dense =
+                self.are_sorted || index.is_dense(nodes).map_err(|error| self.table.error(error))?;
+            let options = JoinOptions { adopted: Vec::new(), is_dense, memory, pool: self.pool };
+            let joined = index.join_graph(&mut arena, &asides, options, &mut poll);
             joined.map_err(|error| self.table.error(error))?;
         } else {
             let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)
@@ -289,13 +318,13 @@ fn poll(rows: u64) {
 
 /// The maintenance_work_mem that a build wants in megabytes, with its vectors and without, where the table
 /// has as many rows as it is thought to have, or more where so many have come already.
-fn wanted(table: &IndexedTable, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
-    let rows = table.expected_rows().max(come as f64);
+fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
+    let rows = expected.max(come as f64);
     let share = f64::from(nodes) / come.max(1) as f64;
     let nodes = (rows * share) as u64;
     // NULLs and rows that share a vector take about as much.
     let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0, vector_size };
-    let Estimate { whole, spilled } = Arena::estimate(&table.parameters, build_threads(), &contents);
+    let Estimate { whole, spilled } = Arena::estimate(parameters, build_threads(), &contents);
     let megabytes = |bytes: u64| (threads::with_threads(bytes) >> 20) + 1;
     (megabytes(whole), megabytes(spilled.unwrap_or(whole)))
 }
@@ -309,9 +338,9 @@ pub fn in_batches(parameters: &Parameters) -> f64 {
 }
 
 /// How long the rows take that are still to come, each so many times longer than in memory, in words.
-fn remaining(table: &IndexedTable, nodes: u32, come: u64, taken: Duration, times: f64) -> String {
+fn remaining(expected: f64, nodes: u32, come: u64, taken: Duration, times: f64) -> String {
     // Nodes as a share of rows are what they have been so far.
-    let all = table.expected_rows().max(come as f64) * f64::from(nodes) / come.max(1) as f64;
+    let all = expected.max(come as f64) * f64::from(nodes) / come.max(1) as f64;
     let pace = Pace::of(&[(nodes, taken.as_secs_f64())]);
     let seconds = pace.map_or(0.0, |pace| times * pace.seconds(nodes.into(), all));
     match seconds {

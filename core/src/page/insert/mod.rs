@@ -31,7 +31,7 @@
 //!    is linked first.
 
 mod allocate;
-mod batch;
+pub mod batch;
 pub mod bulk;
 mod join;
 mod plan;

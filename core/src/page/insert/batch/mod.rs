@@ -69,21 +69,31 @@ const FEW_BESIDE: u64 = 32;
 /// three times as long as the join of a node.
 const FIRST: u64 = 8;
 
+/// How a graph is joined to an index.
+pub struct JoinOptions<'p> {
+    /// Where the nodes are with which the graph begins, as [`Index::adopt`] gave them to it; none where it
+    /// begins with its own.
+    pub adopted: Vec<Link>,
+    /// Whether neighbours in the graph are near each other among all nodes: where it is a good part of these,
+    /// see [`Index::is_dense`], or all of a region.
+    pub is_dense: bool,
+    /// Bytes: the more, the more rarely a page is changed.
+    pub memory: usize,
+    /// Threads, which touch nothing but memory.
+    pub pool: &'p ThreadPool,
+}
+
 impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
-    /// outside of it; others may use the index meanwhile. The graph loses links. It begins with the nodes
-    /// that [`Index::adopt`] gave it, which are at `adopted`; with none where that is empty.
+    /// outside of it; others may use the index meanwhile. The graph loses links.
     ///
-    /// Some 22 bytes a node are taken, and `memory` besides: the more, the more rarely a page is changed.
-    /// The threads of `pool` touch nothing but memory. `progress` is told how many nodes are done so far, again
-    /// and again; it may unwind.
+    /// Some 22 bytes a node are taken, and the memory of the options besides. `progress` is told how many
+    /// nodes are done so far, again and again; it may unwind.
     pub fn join_graph<Graph: EditableGraph>(
         &self,
         graph: &mut Graph,
-        adopted: Vec<Link>,
         asides: &[(AsideKind, HeapTid)],
-        memory: usize,
-        pool: &ThreadPool,
+        options: JoinOptions,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
         debug_assert_eq!(*graph.parameters(), self.schema.layout.parameters);
@@ -91,7 +101,7 @@ impl<Store: PageStore> Index<Store> {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             self.insert_asides(kind, &mut rows)?;
         }
-        let mut batch = Batch::new(self, graph, adopted, memory, pool)?;
+        let mut batch = Batch::new(self, graph, options)?;
         batch.add_rows_of_adopted()?;
         batch.publish_all(progress)?;
         batch.offer_all(progress)?;
@@ -151,18 +161,13 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     /// Whether the graph is linked as it is: it has all nodes of the index, or that had none when the join
     /// began, or so few that they are linked to the batch and not the batch to them.
     is_whole: bool,
-    /// Whether the batch has so many nodes that neighbours in it are near each other among all.
+    /// Whether neighbours in the batch are near each other among all nodes.
     is_dense: bool,
 }
 
 impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
-    fn new(
-        index: &'i Index<Store>,
-        graph: &'g Graph,
-        mut places: Vec<Link>,
-        memory: usize,
-        pool: &'g ThreadPool,
-    ) -> Result<Self> {
+    fn new(index: &'i Index<Store>, graph: &'g Graph, options: JoinOptions<'g>) -> Result<Self> {
+        let JoinOptions { adopted: mut places, is_dense, memory, pool } = options;
         let meta = Meta::read(&index.store)?;
         let (len, adopted) = (graph.len() as usize, places.len());
         let (mut left, mut published) = (Vec::new(), Vec::new());
@@ -189,7 +194,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             dead: Vec::new(),
             uses_places: true,
             is_whole: adopted > 0 || meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
-            is_dense: index.is_dense(len as u64)?,
+            is_dense,
         })
     }
 
