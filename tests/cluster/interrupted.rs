@@ -61,10 +61,9 @@ const MOMENTS: [(&str, &str, At); 10] = [
     (IN_MEMORY, "writing pages", At::Point("build page written")),
     (ON_DISK, "building graph", At::Row(ROWS - 10)),
     (ON_DISK, "writing pages", At::Point("build page written")),
-    (IN_BATCHES, "building graph", At::Row(ROWS / 5)),
+    (IN_BATCHES, "sorting rows by cluster", At::Row(ROWS / 5)),
+    (IN_BATCHES, "sorting rows by cluster", At::Row(ROWS - 10)),
     (IN_BATCHES, "writing pages", At::Point("build page written")),
-    // Of the last graph.
-    (IN_BATCHES, "building graph", At::Row(ROWS - 10)),
     (IN_BATCHES, "joining graph", At::Point("batch page written")),
     (IN_BATCHES, "joining graph", At::Point("batch page linked")),
 ];

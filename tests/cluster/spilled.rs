@@ -90,21 +90,45 @@ fn are_as_good_as_in_memory_and_hardly_slower() {
     assert_complete(&mut client, "<->");
 }
 
-/// What does not fit even so is built in batches, which are joined.
+/// What does not fit even so is built in batches, which are joined: of rows by cluster, where that is foreseen.
 #[test]
 fn end_where_links_fill_memory() {
+    let cluster = Cluster::start(&[]);
+    let (mut client, notices) = cluster.connect_with_notices();
+    let too_many = format!("DELETE FROM items WHERE id % {ROWS} > 4000; SET maintenance_work_mem = '1MB'");
+    // Rows without a direction, of which cosine is undefined.
+    let zero = "UPDATE items SET v = array_fill(0, ARRAY[200])::ELEMENT WHERE id % 50 = 0; ANALYZE items";
+    for (element, class, operator) in
+        [("vecf32", "l2", "<->"), ("vecf16", "cosine", "<=>"), ("vecf32", "ip", "<#>")]
+    {
+        prepare(&mut client, element);
+        client.batch_execute(&format!("{too_many}; {}", zero.replace("ELEMENT", element))).unwrap();
+        notices.lock().unwrap().clear();
+        client.batch_execute(&BUILD.replace("vecf32_l2", &format!("{element}_{class}"))).unwrap();
+        // Of batches after the first nothing more is said.
+        let said = std::mem::take(&mut *notices.lock().unwrap());
+        assert!(matches!(&*said, [one] if one.starts_with("hnsw graph no longer fits into")), "{said:?}");
+        assert_no_temporary_file(&cluster, "after a build");
+        assert_sound(&mut client);
+        assert_complete(&mut client, operator);
+    }
+}
+
+/// Rows of a table that is larger than it is thought to be come as they are.
+#[test]
+fn end_where_more_rows_come_than_were_expected() {
     let cluster = Cluster::start(&[]);
     let (mut client, notices) = cluster.connect_with_notices();
     prepare(&mut client, "vecf32");
     client
         .batch_execute(&format!(
-            "DELETE FROM items WHERE id % {ROWS} > 4000; SET maintenance_work_mem = '1MB'"
+            "DELETE FROM items WHERE id % {ROWS} > 4000; SET maintenance_work_mem = '1MB';
+             UPDATE pg_class SET reltuples = 100 WHERE relname = 'items'"
         ))
         .unwrap();
     client.batch_execute(BUILD).unwrap();
     let notices = notices.lock().unwrap();
     let begins = ["vectors no longer fit into", "hnsw graph no longer fits into"];
-    // Of batches after the first nothing more is said.
     assert!(
         notices[notices.len() - 2..].iter().zip(begins).all(|(said, begin)| said.starts_with(begin)),
         "{notices:?}"

@@ -39,7 +39,8 @@ impl Clusters {
         };
         let sample: Vec<Vec<f32>> = sample.iter().map(|vector| clusters.values_of(vector).to_vec()).collect();
         let count = count.min(sample.len() / SAMPLED).max(1);
-        let first = (0..count).map(|number| &sample[number * sample.len() / count]);
+        let zero = vec![0.0; parameters.dimensions];
+        let first = (0..count).map(|number| sample.get(number * sample.len() / count).unwrap_or(&zero));
         clusters.centres = first.map(|vector| bytemuck::cast_slice(vector).to_vec()).collect();
         for _ in 0..ROUNDS {
             let mut sums = vec![(0_u32, vec![0.0_f64; parameters.dimensions]); count];

@@ -54,9 +54,11 @@ impl Plan {
         Some(Self { clusters, record_size, memory })
     }
 
-    /// The size of the file.
-    pub fn file_size(&self, rows: u64) -> u64 {
-        file_size(rows, self.clusters, self.record_size, self.memory)
+    /// The size of the files.
+    pub fn file_size(&self, contents: &Contents) -> u64 {
+        let Contents { nodes, duplicates, asides, .. } = *contents;
+        file_size(nodes + duplicates, self.clusters, self.record_size, self.memory)
+            + asides * size_of::<HeapTid>() as u64
     }
 }
 
@@ -74,7 +76,10 @@ pub struct Sorter<'a> {
 impl<'a> Sorter<'a> {
     /// No rows yet.
     pub fn new(table: &'a IndexedTable, plan: &Plan) -> Result<Self> {
-        let vectors = sample::vectors(table, Clusters::sampled(plan.clusters));
+        // Nothing else takes memory as yet. The sample is there twice: in f32 too.
+        let most = plan.memory / (2 * size_of::<f32>() * table.parameters.dimensions);
+        let sampled = Clusters::sampled(plan.clusters).min(most);
+        let vectors = sample::vectors(table, sampled);
         let clusters = Clusters::new(&table.parameters, &vectors, plan.clusters, &mut check_for_interrupts);
         progress::begin(Phase::SortingRows, 0, table.expected_rows() as u64);
         Ok(Self {

@@ -13,6 +13,7 @@ use walia_core::types::{PAGE_SIZE, Parameters};
 use super::rows::{export, row};
 use crate::am::build::measure::{Measured, Sampled, measure};
 use crate::am::build::rows::{SPILLED, in_batches};
+use crate::am::build::sorter::Plan;
 use crate::am::build::threads::{with_threads, without_threads};
 use crate::error::OrRaise;
 use crate::guc;
@@ -141,7 +142,7 @@ impl Builds<'_> {
         self.tables.iter().map(pages).sum::<u64>() * PAGE_SIZE as u64
     }
 
-    /// The temporary file of the table that has the largest.
+    /// The temporary files of the table that has the largest.
     fn temporary(&self, way: Way, limit: u64) -> u64 {
         let threads = guc::build_threads();
         let file = |contents| Arena::file_size(self.parameters, threads, &contents, limit);
@@ -149,7 +150,11 @@ impl Builds<'_> {
             Way::InMemory => 0,
             Way::InBatches if self.parameters.code_bits == 0 => 0,
             Way::OnDisk => file(table.contents),
-            Way::InBatches => file(self.fitting(table, limit)),
+            Way::InBatches => {
+                let plan = Plan::new(self.parameters, &table.contents, limit as usize);
+                let sorted = plan.map_or(0, |plan| plan.file_size(&table.contents));
+                sorted + file(self.fitting(table, limit))
+            }
         };
         self.tables.iter().map(of_table).max().unwrap_or(0)
     }

@@ -129,22 +129,6 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.take_results(store, ef, None)
     }
 
-    /// As [`LayerSearch::run`], where nodes at these distances are known, which no walk of this graph finds: it
-    /// ends when `ef` of them and of the graph's are nearer than what is left, by their estimates.
-    pub fn run_beside(
-        &mut self,
-        store: &Store,
-        entries: &[Candidate<Store::Node>],
-        layer: u8,
-        ef: usize,
-        known: impl Iterator<Item = f64>,
-    ) -> Result<Vec<Candidate<Store::Node>>> {
-        self.begin(entries);
-        self.estimates.extend(known.take(ef).map(Distance));
-        self.walk(store, layer, ef, f64::NEG_INFINITY)?;
-        self.take_results(store, ef, None)
-    }
-
     /// As [`LayerSearch::run`], without its results.
     pub fn walk_from(
         &mut self,

@@ -128,11 +128,6 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         self.index.schema.measure.distance_from(&self.vector, self.prepared, vector)
     }
 
-    /// The distance of a vector by its code; `None` in an index without codes.
-    pub fn estimate(&self, code: &[u8]) -> Option<f64> {
-        self.codes.as_ref().map(|codes| codes.estimate(code).into())
-    }
-
     /// Measures a node by its payload.
     pub fn measure(&self, node: Link, payload: &[u8], scratch: &mut Vec<u8>) -> Candidate<Link> {
         let schema = &*self.index.schema;

@@ -40,7 +40,7 @@ mod publish;
 mod search;
 mod threads;
 
-use crate::graph::EditableGraph;
+use crate::graph::{EditableGraph, LayerSearch};
 use crate::page::format::meta::{META_BLOCK, Meta};
 use crate::page::format::tuple::AsideKind;
 use crate::page::insert::bulk::FIRST_FREE_BLOCK;
@@ -48,6 +48,7 @@ use crate::page::insert::{Insertion, query_of};
 use crate::page::link::Linker;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
+use crate::page::query::paged::PagedQuery;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
@@ -147,6 +148,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     published: Vec<u32>,
     /// The page that is being filled.
     page: NewPage,
+    /// The search for each node, whose memory is used again.
+    search: Option<LayerSearch<PagedQuery<&'i Store, ()>>>,
     /// What was found near nodes that are not on pages yet: where searches for others may begin.
     found: HashMap<u32, Vec<Link>>,
     /// Pages whose lists are read before threads decide on all offers to them.
@@ -187,6 +190,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             left,
             published,
             page: NewPage::default(),
+            search: None,
             found: HashMap::new(),
             pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, TOGETHER),
             threads: Threads(pool),

@@ -8,7 +8,6 @@ use super::chosen::{Around, Chosen, Found, Neighbour};
 use super::{Batch, TOGETHER};
 use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
 use crate::page::insert::query_of;
-use crate::page::query::notes::Expansions;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
@@ -122,15 +121,12 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     fn find(&mut self, node: u32) -> Result<Option<Found>> {
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
-        let query = query_of(index, &payload)?.with_notes(Expansions::default());
+        let query = query_of(index, &payload)?;
         let nearest = self.search(node, &query)?;
         let nearest_of_0 = nearest.first().map_or(&[][..], Vec::as_slice);
         let rows_taken = self.leave_rows(node, &query, nearest_of_0, &payload)?;
         if !self.places[node as usize].is_none() {
             return Ok(None);
-        }
-        for (link, known) in query.notes().drain(..) {
-            self.linker.vectors.add(link, known)?;
         }
         let near = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
         self.found.insert(node, near);
@@ -148,28 +144,21 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     }
 
     /// The nodes on pages that are near to a node of the batch, by layer from 0, nearest first.
-    fn search(
-        &self,
-        node: u32,
-        query: &PagedQuery<&'i Store, Expansions>,
-    ) -> Result<Vec<Vec<Candidate<Link>>>> {
+    fn search(&mut self, node: u32, query: &PagedQuery<&'i Store, ()>) -> Result<Vec<Vec<Candidate<Link>>>> {
         let parameters = &self.index.schema.layout.parameters;
         let ef = usize::from(parameters.ef_construction);
         let level = self.graph.level(node);
-        if level == 0 {
-            let entries = self.entries(node);
+        let entries = if level == 0 { self.entries(node) } else { Vec::new() };
+        let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
+        if !entries.is_empty() {
             let ef = if self.is_dense { ef.div_ceil(NARROWER).max(parameters.m.into()) } else { ef };
-            let mut search = query.search(Purpose::Insertion, ef);
-            let waiting = self.graph.links(node, 0).filter(|other| self.places[*other as usize].is_none());
-            let known = waiting.filter_map(|other| query.estimate(self.graph.code(other)));
-            let nearest = search.run_beside(query, &entries, 0, ef, known)?;
+            let nearest = search.run(query, &entries, 0, ef)?;
             if !nearest.is_empty() {
                 return Ok(vec![nearest]);
             }
         }
-        let mut search = query.search(Purpose::Insertion, ef);
         let mut layers = Vec::new();
-        search_layers(query, &mut search, parameters, level, |_, nearest| {
+        search_layers(query, search, parameters, level, |_, nearest| {
             layers.push(nearest.clone());
             Ok(())
         })?;
