@@ -138,6 +138,24 @@ fn end_where_more_rows_come_than_were_expected() {
     assert_complete(&mut client, "<->");
 }
 
+/// Rows that a partial index leaves out are foreseen, and rows that share a vector: then nothing is joined.
+#[test]
+fn are_said_where_fewer_rows_come_than_were_expected() {
+    let cluster = Cluster::start(&[]);
+    let (mut client, notices) = cluster.connect_with_notices();
+    prepare(&mut client, "vecf32");
+    client.batch_execute("SET maintenance_work_mem = '1MB'").unwrap();
+    for (some, said) in [("id <= 300", None), ("id <= 1500", Some("vectors no longer fit into"))] {
+        client.batch_execute(&format!("DROP INDEX IF EXISTS items_v; {BUILD} WHERE {some}")).unwrap();
+        let last = notices.lock().unwrap().pop();
+        let last = last.filter(|last| !last.ends_with("does not exist, skipping"));
+        assert_eq!(last.is_some(), said.is_some(), "{some}: {last:?}");
+        assert!(last.zip(said).is_none_or(|(last, said)| last.starts_with(said)), "{some}");
+        assert_no_temporary_file(&cluster, "after a build");
+        assert_sound(&mut client);
+    }
+}
+
 #[test]
 fn count_against_temp_file_limit() {
     let cluster = Cluster::start(&[]);

@@ -30,8 +30,8 @@ use crate::store::{self, RelationStore, check_for_interrupts};
 /// How many times longer than in memory an insertion takes by codes alone, where nothing was measured: 1.2 at
 /// 128 dimensions, 1.5 at 384 and 1.6 at 1,536.
 pub const SPILLED: f64 = 1.5;
-/// How many times longer than one thread inserts a row in memory its join takes, which threads do not share.
-const JOIN: f64 = 1.2;
+/// How many times longer than one thread inserts a row in memory its join takes, of which threads share little.
+const JOIN: f64 = 0.9;
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
 /// Bytes that a join takes for each node, beside the memory that it is given.
@@ -92,6 +92,8 @@ pub struct Rows<'a> {
     expected: f64,
     /// Whether they come sorted by cluster.
     are_sorted: bool,
+    /// Whether it is known that memory will not hold all codes and links.
+    are_too_many: bool,
     begin: Instant,
 }
 
@@ -106,7 +108,7 @@ impl<'a> Rows<'a> {
         sorted: Option<&Sorted>,
     ) -> Self {
         let expected = sorted.map_or_else(|| table.expected_rows(), |sorted| sorted.rows() as f64);
-        let memory = memory.saturating_sub(sorted.map_or(0, Sorted::memory));
+        let memory = sorted.map_or(memory, |sorted| sorted.memory_left(memory));
         progress::begin(Phase::BuildingGraph, 0, expected as u64);
         Self {
             table,
@@ -121,6 +123,7 @@ impl<'a> Rows<'a> {
             rows: 0,
             expected,
             are_sorted: sorted.is_some(),
+            are_too_many: sorted.is_some_and(|sorted| sorted.exceed(memory)),
             begin: Instant::now(),
         }
     }
@@ -192,8 +195,8 @@ impl<'a> Rows<'a> {
         let (nodes, vector_size) = (feeder.nodes(), feeder.vector_size());
         let mut poll = |inserted| poll(self.written + done(batch, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
-        // Of sorted rows it is known that memory will not hold all codes and links either.
-        if is_first && moved && self.written == 0 && !self.are_sorted {
+        // Where more is to be said soon, how long the rest takes is not known yet.
+        if is_first && moved && self.written == 0 && !self.are_too_many {
             // All rows so far are in the graph: what they took tells what the others will take.
             let (whole, _) = wanted(&self.table.parameters, self.expected, nodes, vector_size, rows);
             let left = remaining(self.expected, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
@@ -247,8 +250,13 @@ impl<'a> Rows<'a> {
                  in a temporary file, or to about {whole} MB to build it with its vectors in memory."
             ),
         };
-        let left =
-            remaining(self.expected, nodes, rows, self.begin.elapsed(), in_batches(&self.table.parameters));
+        let left = remaining(
+            self.expected,
+            nodes,
+            rows,
+            self.begin.elapsed(),
+            in_batches(&self.table.parameters, self.are_sorted),
+        );
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
             format!(
@@ -330,10 +338,11 @@ fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize
 }
 
 /// How many times longer than in memory a row takes that is built into a graph which is joined to another.
-/// Its graph's vectors are in a file, too, where there are codes.
-pub fn in_batches(parameters: &Parameters) -> f64 {
+/// Its graph's vectors are in a file, too, where there are codes; what that costs is saved where rows are sorted
+/// and lie near their neighbours in memory.
+pub fn in_batches(parameters: &Parameters, are_sorted: bool) -> f64 {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
-    let insertion = if parameters.code_bits > 0 { SPILLED } else { 1.0 };
+    let insertion = if parameters.code_bits > 0 && !are_sorted { SPILLED } else { 1.0 };
     insertion + JOIN * build_threads().min(processors) as f64
 }
 

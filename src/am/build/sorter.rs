@@ -24,8 +24,10 @@ const FEWEST: usize = 16;
 const MOST: usize = 256;
 /// The share of memory that rows take on their way to the file.
 const SHARE: usize = 2;
-/// Bytes that a cluster's rows are written by at least, where memory is scarce.
+/// Bytes that a cluster's rows are written by, where these are more than one: fewest where memory is scarce, and
+/// most. The last block of each cluster is written in full.
 const LEAST_BLOCK: usize = 8 << 10;
+const MOST_BLOCK: usize = 256 << 10;
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
 
@@ -51,7 +53,7 @@ impl Plan {
         let memory = memory / SHARE;
         let most = memory / LEAST_BLOCK.max(record_size);
         let clusters = (OF_GRAPH * graphs).clamp(FEWEST, MOST).min(most.max(1));
-        Some(Self { clusters, record_size, memory })
+        Some(Self { clusters, record_size, memory: memory.min(clusters * MOST_BLOCK) })
     }
 
     /// The size of the files.
@@ -142,15 +144,22 @@ impl Sorted<'_> {
         self.rows
     }
 
-    /// Bytes that reading them takes.
-    pub fn memory(&self) -> usize {
-        self.vectors.block_size()
+    /// What a build has left of so many bytes for its graph while it reads them.
+    pub fn memory_left(&self, memory: usize) -> usize {
+        memory.saturating_sub(self.vectors.block_size())
+    }
+
+    /// Whether they are as many as was foreseen, more than a graph of so many bytes has room for. Rows that a
+    /// partial index leaves out are foreseen too.
+    pub fn exceed(&self, memory: usize) -> bool {
+        let contents = Contents { nodes: self.rows, ..Contents::default() };
+        Plan::new(&self.table.parameters, &contents, memory).is_some()
     }
 
     /// Gives them to a build.
     pub fn add_to(&self, rows: &mut Rows) -> Result<()> {
-        for run in 0..self.clusters {
-            let mut run = self.vectors.run(run);
+        for cluster in 0..self.clusters {
+            let mut run = self.vectors.run(cluster);
             while let Some(record) = run.advance().map_err(|error| self.table.error(error))? {
                 check_for_interrupts();
                 let (tid, vector) = record.split_at(size_of::<HeapTid>());

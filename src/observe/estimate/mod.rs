@@ -186,7 +186,9 @@ impl Builds<'_> {
                         + spilled * pace.seconds(whole.min(fitting), fitting)
                 }
             };
-            let rest = in_batches(self.parameters) * pace.seconds(fitting, nodes);
+            // Whoever asks foresees what the build does.
+            let are_sorted = self.parameters.code_bits > 0;
+            let rest = in_batches(self.parameters, are_sorted) * pace.seconds(fitting, nodes);
             let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
             insertions + rest + table.seconds_read + pages * PAGE
         };

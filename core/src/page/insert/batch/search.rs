@@ -16,7 +16,7 @@ use std::collections::VecDeque;
 /// Nodes where a search with a small beam begins.
 const ENTRIES: usize = 4;
 /// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
-const NARROWER: usize = 2;
+const SMALL_BEAM: f64 = 0.8;
 
 /// Each node of a batch, and then its neighbours, so that those come to lie together: the first of them is of
 /// the covering part.
@@ -151,7 +151,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let entries = if level == 0 { self.entries(node) } else { Vec::new() };
         let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
         if !entries.is_empty() {
-            let ef = if self.is_dense { ef.div_ceil(NARROWER).max(parameters.m.into()) } else { ef };
+            let ef =
+                if self.is_dense { ((ef as f64 * SMALL_BEAM) as usize).max(parameters.m.into()) } else { ef };
             let nearest = search.run(query, &entries, 0, ef)?;
             if !nearest.is_empty() {
                 return Ok(vec![nearest]);
