@@ -37,13 +37,21 @@ impl Clusters {
             centres: Vec::new(),
             values: vec![0.0; parameters.dimensions],
         };
-        let sample: Vec<Vec<f32>> = sample.iter().map(|vector| clusters.values_of(vector).to_vec()).collect();
+        let mut values = |vector: &Vec<u8>| {
+            poll();
+            clusters.values_of(vector).to_vec()
+        };
+        let sample: Vec<Vec<f32>> = sample.iter().map(&mut values).collect();
         let count = count.min(sample.len() / SAMPLED).max(1);
         let zero = vec![0.0; parameters.dimensions];
         let first = (0..count).map(|number| sample.get(number * sample.len() / count).unwrap_or(&zero));
         clusters.centres = first.map(|vector| bytemuck::cast_slice(vector).to_vec()).collect();
         for _ in 0..ROUNDS {
-            let mut sums = vec![(0_u32, vec![0.0_f64; parameters.dimensions]); count];
+            let sum = |_| {
+                poll();
+                (0_u32, vec![0.0_f64; parameters.dimensions])
+            };
+            let mut sums: Vec<_> = (0..count).map(sum).collect();
             for vector in &sample {
                 poll();
                 let (members, sum) = &mut sums[clusters.nearest_to(bytemuck::cast_slice(vector))];
@@ -87,8 +95,9 @@ impl Clusters {
         read(vector, self.element, &mut self.values);
         let squares = dot(&self.values, &self.values);
         if self.directions && squares > 0.0 {
-            let scale = squares.sqrt().recip() as f32;
-            self.values.iter_mut().for_each(|value| *value *= scale);
+            // That of the smallest there is would be no f32.
+            let scale = squares.sqrt().recip();
+            self.values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
         }
         &self.values
     }

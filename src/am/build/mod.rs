@@ -19,7 +19,6 @@ use std::ptr;
 use pgrx::{pg_guard, pg_sys};
 use rayon::ThreadPool;
 use walia_core::arena::{Arena, Feeder, Settings};
-use walia_core::graph::Contents;
 use walia_core::page::{fit, fit_to_sample, max_level, write_graph};
 
 use super::column;
@@ -29,7 +28,7 @@ use crate::error_context::enter;
 use crate::guc;
 use crate::store::bulk::BulkWriter;
 use crate::store::error::index_error;
-use rows::Rows;
+use rows::{Coming, Rows};
 use sorter::{Plan, Sorter};
 
 /// `ambuild`.
@@ -47,7 +46,7 @@ pub unsafe extern "C-unwind" fn ambuild(
     let (wishes, memory) = unsafe { (column::wishes(index).or_raise(), pg_sys::maintenance_work_mem) };
     // SAFETY: as above; the build ends before this function does.
     let mut table = unsafe { IndexedTable::new(heap, index, info, fit(wishes)) };
-    let sample = sample::sample(&table);
+    let (sample, contents) = sample::sample(&table);
     table.parameters = fit_to_sample(wishes, &sample);
     let (parameters, memory) = (table.parameters, threads::without_threads(memory as usize * 1024));
     let centroid = if parameters.code_bits > 0 { sample.centroid() } else { Vec::new() };
@@ -57,16 +56,17 @@ pub unsafe extern "C-unwind" fn ambuild(
     let mut file = None;
     let build = |pool: &ThreadPool| {
         let feeder = |memory| Feeder::new(settings(memory), pool);
-        let contents = Contents { nodes: table.expected_rows() as u64, ..Contents::default() };
         let Some(plan) = Plan::new(&parameters, &contents, memory) else {
-            let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, None);
+            let coming = Coming { rows: table.expected_rows(), are_too_many: false, are_by_region: false };
+            let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, coming);
             let scanned = table.for_each(Extent::Build, |row| rows.add(&row));
             return rows.finish().map(|indexed| (scanned, indexed));
         };
         let mut sorter = Sorter::new(&table, &plan)?;
         let scanned = table.for_each(Extent::Build, |row| sorter.add(&row));
         let sorted = sorter.finish();
-        let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, Some(&sorted));
+        let memory = sorted.memory_left(memory);
+        let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, sorted.coming());
         sorted.add_to(&mut rows)?;
         rows.finish().map(|indexed| (scanned, indexed))
     };

@@ -17,7 +17,6 @@ use walia_core::page::{Index, JoinOptions, graph_pages};
 use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
-use super::sorter::Sorted;
 use super::threads;
 use crate::am::table::{IndexedTable, Row};
 use crate::error::{Result, SqlError};
@@ -30,7 +29,8 @@ use crate::store::{self, RelationStore, check_for_interrupts};
 /// How many times longer than in memory an insertion takes by codes alone, where nothing was measured: 1.2 at
 /// 128 dimensions, 1.5 at 384 and 1.6 at 1,536.
 pub const SPILLED: f64 = 1.5;
-/// How many times longer than one thread inserts a row in memory its join takes, of which threads share little.
+/// How many times longer than one thread inserts a row in memory its join takes, of which threads share
+/// little.
 const JOIN: f64 = 0.9;
 /// How many rows pass between two reports of progress.
 const REPORT_ROWS: u64 = 64;
@@ -38,7 +38,7 @@ const REPORT_ROWS: u64 = 64;
 const JOINED_NODE: usize = 22;
 /// Rows that are worth a graph of their own: memory that holds fewer is not filled again. 145 at a time, of
 /// 1,536 dimensions in 1 MB, took as long as one by one.
-const LEAST_BATCH: u64 = 256;
+pub const LEAST_BATCH: u64 = 256;
 /// The share of memory that is left to a join.
 const JOIN_SHARE: usize = 4;
 
@@ -70,6 +70,17 @@ impl<'v> Place<'v> {
     }
 }
 
+/// What is known of the rows of a build before they come.
+#[derive(Clone, Copy)]
+pub struct Coming {
+    /// How many.
+    pub rows: f64,
+    /// Whether memory will not hold their codes and links.
+    pub are_too_many: bool,
+    /// Whether neighbours come together.
+    pub are_by_region: bool,
+}
+
 /// The state of a build while the table is read.
 pub struct Rows<'a> {
     table: &'a IndexedTable,
@@ -88,12 +99,7 @@ pub struct Rows<'a> {
     asides: Vec<(AsideKind, HeapTid)>,
     /// Rows that have come so far.
     rows: u64,
-    /// Rows that will come, as far as is known.
-    expected: f64,
-    /// Whether they come sorted by cluster.
-    are_sorted: bool,
-    /// Whether it is known that memory will not hold all codes and links.
-    are_too_many: bool,
+    coming: Coming,
     begin: Instant,
 }
 
@@ -105,11 +111,9 @@ impl<'a> Rows<'a> {
         pool: &'a ThreadPool,
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
-        sorted: Option<&Sorted>,
+        coming: Coming,
     ) -> Self {
-        let expected = sorted.map_or_else(|| table.expected_rows(), |sorted| sorted.rows() as f64);
-        let memory = sorted.map_or(memory, |sorted| sorted.memory_left(memory));
-        progress::begin(Phase::BuildingGraph, 0, expected as u64);
+        progress::begin(Phase::BuildingGraph, 0, coming.rows as u64);
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
@@ -121,9 +125,7 @@ impl<'a> Rows<'a> {
             file,
             asides: Vec::new(),
             rows: 0,
-            expected,
-            are_sorted: sorted.is_some(),
-            are_too_many: sorted.is_some_and(|sorted| sorted.exceed(memory)),
+            coming,
             begin: Instant::now(),
         }
     }
@@ -195,11 +197,12 @@ impl<'a> Rows<'a> {
         let (nodes, vector_size) = (feeder.nodes(), feeder.vector_size());
         let mut poll = |inserted| poll(self.written + done(batch, nodes, inserted));
         let moved = feeder.spill(file, &mut poll).map_err(|error| self.table.error(error))?;
-        // Where more is to be said soon, how long the rest takes is not known yet.
-        if is_first && moved && self.written == 0 && !self.are_too_many {
+        if is_first && moved && self.written == 0 {
             // All rows so far are in the graph: what they took tells what the others will take.
-            let (whole, _) = wanted(&self.table.parameters, self.expected, nodes, vector_size, rows);
-            let left = remaining(self.expected, feeder.inserted(), rows, self.begin.elapsed(), SPILLED);
+            let in_batches = in_batches(&self.table.parameters, self.coming.are_by_region);
+            let times = if self.coming.are_too_many { in_batches } else { SPILLED };
+            let (whole, _) = wanted(&self.table.parameters, self.coming.rows, nodes, vector_size, rows);
+            let left = remaining(self.coming.rows, feeder.inserted(), rows, self.begin.elapsed(), times);
             notice(
                 format!("vectors no longer fit into maintenance_work_mem after {rows} tuples"),
                 format!(
@@ -226,7 +229,7 @@ impl<'a> Rows<'a> {
             self.say_batches(rows, nodes, vector_size);
         }
         let batch = rows - std::mem::replace(&mut self.written, rows);
-        let total = self.expected as u64;
+        let total = self.coming.rows as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
             progress::begin(Phase::BuildingGraph, rows, total);
             Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
@@ -240,7 +243,7 @@ impl<'a> Rows<'a> {
     /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit
     /// into memory.
     fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize) {
-        let (whole, spilled) = wanted(&self.table.parameters, self.expected, nodes, vector_size, rows);
+        let (whole, spilled) = wanted(&self.table.parameters, self.coming.rows, nodes, vector_size, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
                 "Increase maintenance_work_mem to about {whole} MB to build the whole graph in memory."
@@ -251,11 +254,11 @@ impl<'a> Rows<'a> {
             ),
         };
         let left = remaining(
-            self.expected,
+            self.coming.rows,
             nodes,
             rows,
             self.begin.elapsed(),
-            in_batches(&self.table.parameters, self.are_sorted),
+            in_batches(&self.table.parameters, self.coming.are_by_region),
         );
         notice(
             format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
@@ -289,8 +292,8 @@ impl<'a> Rows<'a> {
             let memory = self.memory / JOIN_SHARE;
             let memory = memory - (arena.len() as usize * JOINED_NODE).min(memory / 2);
             let nodes = arena.len().into();
-            let is_dense =
-                self.are_sorted || index.is_dense(nodes).map_err(|error| self.table.error(error))?;
+            let is_dense = self.coming.are_by_region
+                || index.is_dense(nodes).map_err(|error| self.table.error(error))?;
             let options = JoinOptions { adopted: Vec::new(), is_dense, memory, pool: self.pool };
             let joined = index.join_graph(&mut arena, &asides, options, &mut poll);
             joined.map_err(|error| self.table.error(error))?;
@@ -338,8 +341,8 @@ fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize
 }
 
 /// How many times longer than in memory a row takes that is built into a graph which is joined to another.
-/// Its graph's vectors are in a file, too, where there are codes; what that costs is saved where rows are sorted
-/// and lie near their neighbours in memory.
+/// Its graph's vectors are in a file, too, where there are codes; what that costs is saved where rows are
+/// sorted and lie near their neighbours in memory.
 pub fn in_batches(parameters: &Parameters, are_sorted: bool) -> f64 {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let insertion = if parameters.code_bits > 0 && !are_sorted { SPILLED } else { 1.0 };

@@ -1,7 +1,7 @@
 //! The rows of a build whose graph memory will not hold: in a file, by cluster, before graphs are built of
 //! them.
 
-use walia_core::arena::Arena;
+use walia_core::arena::{Arena, Estimate};
 use walia_core::cluster::{Clusters, Runs, file_size};
 use walia_core::graph::Contents;
 use walia_core::kernel::Measure;
@@ -9,7 +9,7 @@ use walia_core::page::format::tuple::AsideKind;
 use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
-use super::rows::{Place, Rows};
+use super::rows::{Coming, LEAST_BATCH, Place, Rows};
 use super::sample;
 use crate::am::table::{IndexedTable, Row};
 use crate::error::Result;
@@ -24,8 +24,8 @@ const FEWEST: usize = 16;
 const MOST: usize = 256;
 /// The share of memory that rows take on their way to the file.
 const SHARE: usize = 2;
-/// Bytes that a cluster's rows are written by, where these are more than one: fewest where memory is scarce, and
-/// most. The last block of each cluster is written in full.
+/// Bytes that a cluster's rows are written by, where these are more than one: fewest where memory is scarce,
+/// and most. The last block of each cluster is written in full.
 const LEAST_BLOCK: usize = 8 << 10;
 const MOST_BLOCK: usize = 256 << 10;
 /// How many rows pass between two reports of progress.
@@ -41,11 +41,13 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// For so many rows, of which a build has so much memory; `None` where it holds all of them, as far as is
-    /// known, and where there are no codes.
+    /// For so many rows, of which a build has so much memory; `None` where it holds all of them, where there
+    /// are no codes, and where graphs would have too few rows to be built.
     pub fn new(parameters: &Parameters, contents: &Contents, memory: usize) -> Option<Self> {
-        let needed = Arena::estimate(parameters, build_threads(), contents).spilled?;
-        if needed <= memory as u64 {
+        let Estimate { whole, spilled } = Arena::estimate(parameters, build_threads(), contents);
+        let needed = spilled?.min(whole);
+        let fitting = contents.part(memory as f64 / needed.max(1) as f64).nodes;
+        if needed <= memory as u64 || fitting < LEAST_BATCH {
             return None;
         }
         let graphs = (needed / memory.max(1) as u64 + 1) as usize;
@@ -79,7 +81,7 @@ impl<'a> Sorter<'a> {
     /// No rows yet.
     pub fn new(table: &'a IndexedTable, plan: &Plan) -> Result<Self> {
         // Nothing else takes memory as yet. The sample is there twice: in f32 too.
-        let most = plan.memory / (2 * size_of::<f32>() * table.parameters.dimensions);
+        let most = (plan.memory / (2 * size_of::<f32>() * table.parameters.dimensions)).max(1);
         let sampled = Clusters::sampled(plan.clusters).min(most);
         let vectors = sample::vectors(table, sampled);
         let clusters = Clusters::new(&table.parameters, &vectors, plan.clusters, &mut check_for_interrupts);
@@ -139,21 +141,14 @@ pub struct Sorted<'a> {
 }
 
 impl Sorted<'_> {
-    /// How many there are.
-    pub fn rows(&self) -> u64 {
-        self.rows
+    /// What is known of them. Of a small sample there are too few clusters for regions.
+    pub fn coming(&self) -> Coming {
+        Coming { rows: self.rows as f64, are_too_many: true, are_by_region: self.clusters > 1 }
     }
 
     /// What a build has left of so many bytes for its graph while it reads them.
     pub fn memory_left(&self, memory: usize) -> usize {
         memory.saturating_sub(self.vectors.block_size())
-    }
-
-    /// Whether they are as many as was foreseen, more than a graph of so many bytes has room for. Rows that a
-    /// partial index leaves out are foreseen too.
-    pub fn exceed(&self, memory: usize) -> bool {
-        let contents = Contents { nodes: self.rows, ..Contents::default() };
-        Plan::new(&self.table.parameters, &contents, memory).is_some()
     }
 
     /// Gives them to a build.

@@ -7,11 +7,11 @@
 //!
 //! 1. **Search**, see `search`. A covering part of the batch, and all nodes above layer 0, are searched for
 //!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
-//!    the batch has a good part of all nodes: then those are near. A node whose vector is held by a node on
-//!    pages gives it its rows. Neighbours are chosen by threads, see `choose`, among what was found and the node's
-//!    neighbours in the batch. Where the graph has taken over all nodes of the index before, see `adopt`, nothing is searched
-//!    for: each node has the neighbours that it has in the graph. So it is where the index has no node, or
-//!    few beside the batch.
+//!    the batch has a good part of all nodes, or those of a region: then those are near. A node whose vector
+//!    is held by a node on pages gives it its rows. Neighbours are chosen by threads, see `choose`, among
+//!    what was found and the node's neighbours in the batch. Where the graph has taken over all nodes of the
+//!    index before, see `adopt`, nothing is searched for: each node has the neighbours that it has in the
+//!    graph. So it is where the index has no node, or few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
@@ -152,6 +152,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     search: Option<LayerSearch<PagedQuery<&'i Store, ()>>>,
     /// What was found near nodes that are not on pages yet: where searches for others may begin.
     found: HashMap<u32, Vec<Link>>,
+    /// Nodes that are searched for before threads choose their neighbours.
+    together: usize,
     /// Pages whose lists are read before threads decide on all offers to them.
     pages_together: usize,
     threads: Threads<'g>,
@@ -192,6 +194,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             page: NewPage::default(),
             search: None,
             found: HashMap::new(),
+            together: (memory / 16 / (2 * graph.parameters().vector_size()).max(1)).clamp(1, TOGETHER),
             pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, TOGETHER),
             threads: Threads(pool),
             room: Vec::new(),

@@ -69,17 +69,21 @@ impl<'g, Store: PageStore, Graph: EditableGraph> Batch<'_, 'g, Store, Graph> {
         Ok(())
     }
 
-    /// Makes offers, a page at a time, and forgets them. While threads decide, the lists on the next pages are
-    /// read, and what was decided before is made.
+    /// Makes offers, a page at a time, and forgets them. While threads decide, the lists on the next pages
+    /// are read, and what was decided before is made.
     fn make(&mut self, offers: &mut Vec<Offer>, progress: &mut impl FnMut()) -> Result<()> {
         offers.sort_unstable();
         offers.dedup();
         let of_pages = offers.chunk_by(|a, b| a.block == b.block).flat_map(|page| page.chunks(TOGETHER));
-        let of_pages: Vec<&[Offer]> = of_pages.collect();
+        let mut pages = Vec::new();
+        for page in of_pages {
+            pages.try_reserve(1)?;
+            pages.push(page);
+        }
         let (schema, threads) = (&*self.index.schema, self.threads);
         let (mut asked, mut decided) = (Vec::new(), Vec::new());
         // The last two times there is nothing left to be read.
-        for pages in of_pages.chunks(self.pages_together).chain([&[][..]; 2]) {
+        for pages in pages.chunks(self.pages_together).chain([&[][..]; 2]) {
             progress();
             let own = || {
                 self.change(decided)?;

@@ -3,9 +3,9 @@
 //! The caller's thread searches, as no other reads pages; meanwhile the threads of a pool choose neighbours
 //! of the nodes that it has searched for before, see `choose`.
 
+use super::Batch;
 use super::choose::choose;
 use super::chosen::{Around, Chosen, Found, Neighbour};
-use super::{Batch, TOGETHER};
 use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
 use crate::page::insert::query_of;
 use crate::page::query::paged::PagedQuery;
@@ -15,6 +15,8 @@ use std::collections::VecDeque;
 
 /// Nodes where a search with a small beam begins.
 const ENTRIES: usize = 4;
+/// Nodes that a search remembers whose memory is not used again.
+const WIDE: usize = 1 << 14;
 /// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
 const SMALL_BEAM: f64 = 0.8;
 
@@ -44,9 +46,7 @@ impl<'g, Graph: EditableGraph> Order<'g, Graph> {
     fn next(&mut self) -> Option<u32> {
         loop {
             let neighbour = self.neighbours.pop_front();
-            let Some(node) = neighbour.or_else(|| (self.next < self.graph.len()).then_some(self.next)) else {
-                return None;
-            };
+            let node = neighbour.or_else(|| (self.next < self.graph.len()).then_some(self.next))?;
             self.next += u32::from(neighbour.is_none());
             if std::mem::replace(&mut self.done[node as usize], true) {
                 continue;
@@ -93,8 +93,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     /// Searches for the next nodes, as many as there is memory for what is found near them.
     fn find_together(&mut self, order: &mut Order<Graph>) -> Result<Vec<Found>> {
         self.linker.vectors.limit_memory();
-        let mut found = Vec::with_capacity(TOGETHER);
-        for _ in 0..TOGETHER {
+        let mut found = Vec::with_capacity(self.together);
+        for _ in 0..self.together {
             if self.linker.vectors.is_full() {
                 break;
             }
@@ -149,6 +149,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let ef = usize::from(parameters.ef_construction);
         let level = self.graph.level(node);
         let entries = if level == 0 { self.entries(node) } else { Vec::new() };
+        // A wide one would make all others slow.
+        self.search.take_if(|search| search.remembered() > WIDE);
         let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
         if !entries.is_empty() {
             let ef =
