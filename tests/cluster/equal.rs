@@ -141,13 +141,15 @@ fn work_on_them_can_be_cancelled() {
     // The same for a backend that is terminated.
     client.batch_execute("DROP INDEX items_v; SET maintenance_work_mem = '256MB'").unwrap();
     fill(&mut client, ROWS);
+    let whole = time(&mut client, BUILD);
+    client.batch_execute("DROP INDEX items_v").unwrap();
     let mut ended = false;
     for moment in 1..=MOMENTS {
         thread::scope(|scope| {
             let mut builder = cluster.connect();
             let process: i32 = builder.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
             let build = scope.spawn(move || builder.batch_execute(BUILD));
-            thread::sleep(Duration::from_millis(100 * u64::from(moment)));
+            thread::sleep(whole * moment / (MOMENTS + 1));
             client.execute(&format!("SELECT pg_terminate_backend({process})"), &[]).unwrap();
             wait_until("the terminated backend is gone", || {
                 client
