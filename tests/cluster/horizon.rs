@@ -26,6 +26,34 @@ fn number(client: &mut Client, query: &str) -> i64 {
     client.query_one(query, &[]).unwrap().get(0)
 }
 
+/// Rows that died before a build beside others need not be in its index, though somebody may still see them.
+#[test]
+fn a_check_expects_no_rows_that_a_concurrent_build_has_left_out() {
+    let cluster = Cluster::start(&["autovacuum = off"]);
+    let mut client = cluster.connect();
+    client.batch_execute(TABLE).unwrap();
+    let mut other = cluster.connect();
+    other.batch_execute("BEGIN; SELECT pg_current_xact_id()").unwrap();
+    client.batch_execute("DELETE FROM items WHERE id % 3 = 0").unwrap();
+    client
+        .batch_execute("CREATE INDEX CONCURRENTLY late ON items USING walia_hnsw (v vecf32_l2_ops)")
+        .unwrap();
+    assert_eq!(
+        number(&mut client, "SELECT count(*) FROM walia_check('late', true) WHERE severity = 'error'"),
+        0
+    );
+    // What this transaction has inserted counts as well.
+    client
+        .batch_execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; INSERT INTO items SELECT 0, v FROM items LIMIT 5",
+        )
+        .unwrap();
+    assert_sound(&mut client);
+    client.batch_execute("COMMIT").unwrap();
+    other.batch_execute("COMMIT").unwrap();
+    assert_sound(&mut client);
+}
+
 /// Neither VACUUM nor a repair takes a transaction number.
 #[test]
 fn vacuum_takes_no_transaction_number() {
