@@ -22,9 +22,6 @@ pub enum Extent {
     Build,
     /// Those in a block.
     Block(u32),
-    /// Those that are there now, which the index must hold if nobody may write to the table. Rows that only
-    /// others still see are not in an index that was built beside them.
-    Everything,
     /// Those that the query's snapshot sees.
     Snapshot,
 }
@@ -109,21 +106,12 @@ impl IndexedTable {
         };
         let joins_others = !matches!(extent, Extent::Block(_));
         let shows_progress = extent == Extent::Build;
-        // SAFETY: a query has a snapshot. One that is taken now is given back below, or when an ERROR is
-        // cleaned up after.
-        let snapshot = unsafe {
-            match extent {
-                Extent::Snapshot => pg_sys::GetActiveSnapshot(),
-                Extent::Everything => pg_sys::RegisterSnapshot(pg_sys::GetLatestSnapshot()),
-                Extent::Build | Extent::Block(_) => ptr::null_mut(),
-            }
-        };
-        let scan = if snapshot.is_null() { ptr::null_mut() } else { self.begin_scan(snapshot) };
+        let scan = if extent == Extent::Snapshot { self.begin_scan() } else { ptr::null_mut() };
         let mut callback = Callback { row: &mut row, parameters: &self.parameters };
         let (add_row, state) = (Some(add_row as _), (&raw mut callback).cast());
         let Self { heap, index, info, .. } = *self;
         // SAFETY: both relations are open; Postgres gives the state to `add_row` before it returns.
-        let rows = unsafe {
+        unsafe {
             pg_sys::table_index_build_range_scan(
                 heap,
                 index,
@@ -137,21 +125,23 @@ impl IndexedTable {
                 state,
                 scan,
             )
-        };
-        if extent == Extent::Everything {
-            // SAFETY: registered above, and the scan has ended.
-            unsafe { pg_sys::UnregisterSnapshot(snapshot) };
         }
-        rows
     }
 
-    /// Begins a scan of the table by a snapshot, which ends with all rows read.
-    fn begin_scan(&self, snapshot: pg_sys::Snapshot) -> pg_sys::TableScanDesc {
-        // SAFETY: the table is open, and the snapshot is valid until the scan has ended. Given a scan,
-        // Postgres asks for the mark of a concurrent build.
+    /// Begins a scan of the table by the query's snapshot, which ends with all rows read.
+    fn begin_scan(&self) -> pg_sys::TableScanDesc {
+        // SAFETY: the table is open, and a query has a snapshot. Given a scan, Postgres asks for the mark of
+        // a concurrent build.
         unsafe {
             (*self.info).ii_Concurrent = true;
-            pg_sys::table_beginscan_strat(self.heap, snapshot, 0, ptr::null_mut(), true, true)
+            pg_sys::table_beginscan_strat(
+                self.heap,
+                pg_sys::GetActiveSnapshot(),
+                0,
+                ptr::null_mut(),
+                true,
+                true,
+            )
         }
     }
 }

@@ -56,7 +56,8 @@ fn check(opened: &OpenIndex, index: &Index<RelationStore>, heapallindexed: bool)
     let comparable = check.column(declared.dimensions, declared.element, declared.metric);
     if heapallindexed && comparable {
         check.show_rows();
-        for_each_row(opened, &index.schema.layout.parameters, Extent::Everything, |row| {
+        // Rows that only others still see are not in an index that was built beside them.
+        for_each_row(opened, &index.schema.layout.parameters, Extent::Snapshot, |row| {
             let vector = row.vector()?;
             check
                 .row(row.heap_tid, vector.as_ref().map(|vector| vector.bytes()))
