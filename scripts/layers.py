@@ -13,7 +13,7 @@ from environment import CHECKOUT, Failure
 
 # Floors of a module, lowest first; those of one entry may not know each other.
 ORDERS = {
-    "core": [["counters", "reserve", "types"], ["kernel"], ["code"], ["graph", "rank"], ["arena", "page"]],
+    "core": [["counters", "reserve", "types"], ["kernel"], ["code"], ["graph", "rank"], ["arena", "page"], ["cluster"]],
     "core::page": [["format"], ["store"], ["query"], ["link"], ["insert"], ["vacuum"], ["scan"], ["check"]],
     "src": [["error", "guc"], ["memory"], ["error_context"], ["nodes", "quantizers"], ["types"], ["store"], ["am"], ["plan"], ["observe"]],
 }

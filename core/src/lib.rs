@@ -3,7 +3,7 @@
 //! This crate knows nothing of Postgres. Data flows one way, and a module imports only from its left:
 //!
 //! ```text
-//! counters | reserve | types → kernel → code → graph | rank → arena → cluster | page
+//! counters | reserve | types → kernel → code → graph | rank → arena | page → cluster
 //! ```
 //!
 //! * [`counters`]: what is counted of indexes, in shared memory.

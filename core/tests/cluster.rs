@@ -84,7 +84,7 @@ fn clusters_are_regions_each_beside_the_one_before() {
     let parameters = Parameters::plain(4, ElementType::F32, Metric::L2, 4, 30);
     let mut polled = 0;
     let mut clusters = Clusters::new(&parameters, &sample, PLACES, &mut || polled += 1);
-    assert_eq!(clusters.len(), PLACES);
+    assert_eq!(clusters.count(), PLACES);
     assert!(polled >= sample.len());
     for place in 0..PLACES {
         for _ in 0..20 {
@@ -92,7 +92,7 @@ fn clusters_are_regions_each_beside_the_one_before() {
         }
     }
     // Few vectors make few clusters, and none makes one.
-    assert_eq!(Clusters::new(&parameters, &sample[..40], PLACES, &mut || ()).len(), 2);
+    assert_eq!(Clusters::new(&parameters, &sample[..40], PLACES, &mut || ()).count(), 2);
     assert_eq!(Clusters::new(&parameters, &[], PLACES, &mut || ()).nearest(&bytes(&[1.0; 4])), 0);
 }
 

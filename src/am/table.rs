@@ -35,6 +35,11 @@ pub struct Row<'a> {
 }
 
 impl Row<'_> {
+    /// Whether it holds NULL, for which nothing is read that lies apart.
+    pub fn is_null(&self) -> bool {
+        self.value.is_none()
+    }
+
     /// The vector; `None` for NULL.
     pub fn vector(&self) -> Result<Option<RawVector>> {
         // SAFETY: the value is what the index's column is computed to. It lives as long as `self`, which only

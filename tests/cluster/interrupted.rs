@@ -46,6 +46,14 @@ const THREADS: &str = "SET walia.build_threads = 2";
 const IN_MEMORY: &str = "64MB";
 const ON_DISK: &str = "2MB";
 const IN_BATCHES: &str = "1MB";
+/// As much, of an index without codes: its rows are not sorted, and become graphs as they are read.
+const WITHOUT_CODES: &str = "1024kB";
+
+/// Of an index, in so much memory.
+fn build(memory: &str) -> String {
+    let options = if memory == WITHOUT_CODES { "(quantization = none, " } else { "(" };
+    BUILD.replace("WITH (", &format!("WITH {options}"))
+}
 
 /// Where a build is held.
 #[derive(Debug)]
@@ -55,7 +63,7 @@ enum At {
 }
 
 /// Each way in each of its phases.
-const MOMENTS: [(&str, &str, At); 10] = [
+const MOMENTS: [(&str, &str, At); 12] = [
     (IN_MEMORY, "initializing", At::Row(1)),
     (IN_MEMORY, "building graph", At::Row(ROWS / 2)),
     (IN_MEMORY, "writing pages", At::Point("build page written")),
@@ -64,6 +72,9 @@ const MOMENTS: [(&str, &str, At); 10] = [
     (IN_BATCHES, "sorting rows by cluster", At::Row(ROWS / 5)),
     (IN_BATCHES, "sorting rows by cluster", At::Row(ROWS - 10)),
     (IN_BATCHES, "writing pages", At::Point("build page written")),
+    (WITHOUT_CODES, "building graph", At::Row(ROWS / 5)),
+    // Of the last graph.
+    (WITHOUT_CODES, "building graph", At::Row(ROWS - 10)),
     (IN_BATCHES, "joining graph", At::Point("batch page written")),
     (IN_BATCHES, "joining graph", At::Point("batch page linked")),
 ];
@@ -160,7 +171,7 @@ impl Builds {
     /// Ends a build at a moment.
     fn end(&self, (memory, phase, at): &(&str, &str, At), end: End) {
         let what = format!("{memory}, {phase}, {at:?}, {end:?}");
-        let mut session = self.session(memory);
+        let (mut session, statement) = (self.session(memory), build(memory));
         let phase = format!("building index: {phase}");
         let hold = match at {
             At::Row(row) => format!("SET test.row = {row}; SET test.phase = '{phase}'"),
@@ -179,7 +190,7 @@ impl Builds {
             let mut stopper = Stopper::new(&self.cluster);
             let process = session.process;
             let build = scope.spawn(move || {
-                let error = session.client.batch_execute(BUILD).expect_err("the build was ended");
+                let error = session.client.batch_execute(&statement).expect_err("the build was ended");
                 (session, error)
             });
             stopper.wait_for(1, &what);

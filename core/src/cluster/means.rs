@@ -69,14 +69,9 @@ impl Clusters {
         clusters
     }
 
-    /// How many.
-    pub fn len(&self) -> usize {
+    /// How many: one at least.
+    pub fn count(&self) -> usize {
         self.centres.len()
-    }
-
-    /// Never: there is one at least.
-    pub fn is_empty(&self) -> bool {
-        self.centres.is_empty()
     }
 
     /// The cluster of a vector: elements of the column's type.

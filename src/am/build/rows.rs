@@ -33,7 +33,7 @@ pub const SPILLED: f64 = 1.5;
 /// little.
 const JOIN: f64 = 0.9;
 /// How many rows pass between two reports of progress.
-const REPORT_ROWS: u64 = 64;
+pub const REPORT_ROWS: u64 = 64;
 /// Bytes that a join takes for each node, beside the memory that it is given.
 const JOINED_NODE: usize = 22;
 /// Rows that are worth a graph of their own: memory that holds fewer is not filled again. 145 at a time, of

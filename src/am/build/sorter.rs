@@ -9,7 +9,7 @@ use walia_core::page::format::tuple::AsideKind;
 use walia_core::types::{HeapTid, Parameters};
 
 use super::progress::{self, Phase};
-use super::rows::{Coming, LEAST_BATCH, Place, Rows};
+use super::rows::{Coming, LEAST_BATCH, Place, REPORT_ROWS, Rows};
 use super::sample;
 use crate::am::table::{IndexedTable, Row};
 use crate::error::Result;
@@ -28,8 +28,6 @@ const SHARE: usize = 2;
 /// and most. The last block of each cluster is written in full.
 const LEAST_BLOCK: usize = 8 << 10;
 const MOST_BLOCK: usize = 256 << 10;
-/// How many rows pass between two reports of progress.
-const REPORT_ROWS: u64 = 64;
 
 /// How the rows of a build are sorted.
 pub struct Plan {
@@ -38,6 +36,8 @@ pub struct Plan {
     record_size: usize,
     /// Bytes for rows on their way to it.
     memory: usize,
+    /// About how many rows there are.
+    rows: u64,
 }
 
 impl Plan {
@@ -55,7 +55,8 @@ impl Plan {
         let memory = memory / SHARE;
         let most = memory / LEAST_BLOCK.max(record_size);
         let clusters = (OF_GRAPH * graphs).clamp(FEWEST, MOST).min(most.max(1));
-        Some(Self { clusters, record_size, memory: memory.min(clusters * MOST_BLOCK) })
+        let memory = memory.min(clusters * MOST_BLOCK);
+        Some(Self { clusters, record_size, memory, rows: contents.rows() })
     }
 
     /// The size of the files.
@@ -85,16 +86,17 @@ impl<'a> Sorter<'a> {
         let sampled = Clusters::sampled(plan.clusters).min(most);
         let vectors = sample::vectors(table, sampled);
         let clusters = Clusters::new(&table.parameters, &vectors, plan.clusters, &mut check_for_interrupts);
-        progress::begin(Phase::SortingRows, 0, table.expected_rows() as u64);
+        progress::begin(Phase::SortingRows, 0, plan.rows);
         Ok(Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            vectors: Runs::new(TemporaryFile::create()?, clusters.len(), plan.record_size, plan.memory),
+            vectors: Runs::new(TemporaryFile::create()?, clusters.count(), plan.record_size, plan.memory),
             clusters,
             asides: None,
             rows: 0,
         })
     }
+
     /// Adds a row.
     pub fn add(&mut self, row: &Row) -> Result<()> {
         let (vector, tid) = (row.vector()?, row.heap_tid);
@@ -127,7 +129,7 @@ impl<'a> Sorter<'a> {
         self.vectors.finish();
         self.asides.iter_mut().for_each(Runs::finish);
         let Self { table, clusters, vectors, asides, rows, .. } = self;
-        Sorted { table, clusters: clusters.len(), vectors, asides, rows }
+        Sorted { table, clusters: clusters.count(), vectors, asides, rows }
     }
 }
 

@@ -151,12 +151,16 @@ impl Builds<'_> {
             Way::InBatches if self.parameters.code_bits == 0 => 0,
             Way::OnDisk => file(table.contents),
             Way::InBatches => {
-                let plan = Plan::new(self.parameters, &table.contents, limit as usize);
-                let sorted = plan.map_or(0, |plan| plan.file_size(&table.contents));
+                let sorted = self.plan(table, limit).map_or(0, |plan| plan.file_size(&table.contents));
                 sorted + file(self.fitting(table, limit))
             }
         };
         self.tables.iter().map(of_table).max().unwrap_or(0)
+    }
+
+    /// How its rows are sorted, where they are.
+    fn plan(&self, table: &Table, limit: u64) -> Option<Plan> {
+        Plan::new(self.parameters, &table.contents, limit as usize)
     }
 
     /// What of a table finds a place in memory, with vectors in a file where there may be one.
@@ -186,8 +190,7 @@ impl Builds<'_> {
                         + spilled * pace.seconds(whole.min(fitting), fitting)
                 }
             };
-            // Whoever asks foresees what the build does.
-            let are_sorted = self.parameters.code_bits > 0;
+            let are_sorted = self.plan(table, limit).is_some();
             let rest = in_batches(self.parameters, are_sorted) * pace.seconds(fitting, nodes);
             let pages = estimated_pages(self.parameters, &table.contents).unwrap_or(0) as f64;
             insertions + rest + table.seconds_read + pages * PAGE

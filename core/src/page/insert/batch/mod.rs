@@ -57,7 +57,7 @@ use rayon::ThreadPool;
 use threads::Threads;
 
 /// Nodes, or pages, of which threads decide together at most.
-const TOGETHER: usize = 64;
+const GROUP: usize = 64;
 
 /// Nodes of an index for each of a batch, from which on their neighbours in it are far away.
 const SPARSE: u64 = 8;
@@ -194,8 +194,8 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             page: NewPage::default(),
             search: None,
             found: HashMap::new(),
-            together: (memory / 16 / (2 * graph.parameters().vector_size()).max(1)).clamp(1, TOGETHER),
-            pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, TOGETHER),
+            together: (memory / 16 / (2 * graph.parameters().vector_size()).max(1)).clamp(1, GROUP),
+            pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, GROUP),
             threads: Threads(pool),
             room: Vec::new(),
             dead: Vec::new(),

@@ -74,6 +74,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
                 self.publish_as_built(node)?;
                 progress(order.count);
             }
+            return self.publish_rest();
         }
         loop {
             let (is_end, before) = (order.is_end(), std::mem::take(&mut found));
