@@ -31,7 +31,7 @@ use crate::store::{self, RelationStore, check_for_interrupts};
 pub const SPILLED: f64 = 1.5;
 /// How many times longer than one thread inserts a row in memory its join takes, of which threads share
 /// little.
-const JOIN: f64 = 0.9;
+const JOIN: f64 = 1.1;
 /// How many rows pass between two reports of progress.
 pub const REPORT_ROWS: u64 = 64;
 /// Bytes that a join takes for each node, beside the memory that it is given.
