@@ -14,6 +14,10 @@ use std::collections::BinaryHeap;
 /// be out of question, and all be expanded.
 const WIDEST: usize = 64;
 
+/// The share of what is beyond the horizon that is taken up when the walk gets there, and the fewest.
+const WIDENED: usize = 8;
+const MIN_WIDENED: usize = 64;
+
 /// A search of one layer that can go on where it stopped.
 ///
 /// Departures from algorithm 2: candidates may be known by an estimate until they are expanded, and only
@@ -39,9 +43,11 @@ pub struct LayerSearch<Store: NodeStore> {
     nearest: BinaryHeap<Candidate<Store::Node>>,
     /// Expanded nodes that were not returned yet.
     surplus: Vec<Candidate<Store::Node>>,
-    /// What was out of question when it was scored; estimated ones are not marked as visited, and may be
-    /// there twice.
+    /// What was out of question when it was scored, or, once the search is open, is no nearer than the
+    /// horizon; estimated ones are not marked as visited, and may be there twice.
     beyond: Vec<Candidate<Store::Node>>,
+    /// Set once the search is open: all of the frontier that may be expanded next is no further than this.
+    horizon: Option<Distance>,
     /// The nodes that are expanded together.
     step: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
@@ -79,6 +85,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             nearest: BinaryHeap::new(),
             surplus: Vec::new(),
             beyond: Vec::new(),
+            horizon: None,
             step: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
@@ -143,11 +150,33 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// Puts nothing out of question any more, for a caller who decides when the search ends: `ef` is
     /// `usize::MAX` from now on. Gives the live nodes that were expanded.
+    ///
+    /// Most of what was found is never expanded, and would cost more to sort than what is: it waits beyond a
+    /// horizon, which recedes as the walk gets there.
     pub fn open(&mut self) -> Result<Vec<Candidate<Store::Node>>> {
+        debug_assert!(self.is_resumable());
         let mut expanded = self.take_expanded();
         expanded.append(&mut self.surplus);
-        self.reopen(usize::MAX, None)?;
+        self.in_vain = 0;
+        self.horizon = Some(Distance(f64::NEG_INFINITY));
+        self.widen()?;
         Ok(expanded)
+    }
+
+    /// Takes up the nearest of what is beyond the horizon, where nothing within it is left.
+    fn widen(&mut self) -> Result<()> {
+        while let Some(horizon) = self.horizon
+            && !self.beyond.is_empty()
+            && self.frontier.peek().is_none_or(|Reverse(next)| Distance(next.distance) > horizon)
+        {
+            let near =
+                (self.beyond.len() / WIDENED).clamp(MIN_WIDENED.min(self.beyond.len()), self.beyond.len());
+            let rest = self.beyond.len() - near;
+            let (_, furthest, _) = self.beyond.select_nth_unstable_by(rest, |a, b| b.cmp(a));
+            self.horizon = Some(Distance(furthest.distance));
+            self.take_up(rest)?;
+        }
+        Ok(())
     }
 
     /// The live nodes that were expanded since the last call, in no order.
@@ -186,9 +215,14 @@ impl<Store: NodeStore> LayerSearch<Store> {
             self.keep(node, ef, pool.as_deref_mut())?;
         }
         self.in_vain = 0;
-        self.visited.reserve(self.beyond.len())?;
-        self.frontier.try_reserve(self.beyond.len())?;
-        for candidate in std::mem::take(&mut self.beyond) {
+        self.take_up(0)
+    }
+
+    /// Puts what is beyond, but for the first of it, where the walk may find it.
+    fn take_up(&mut self, first: usize) -> Result<()> {
+        self.visited.reserve(self.beyond.len() - first)?;
+        self.frontier.try_reserve(self.beyond.len() - first)?;
+        for candidate in self.beyond.drain(first..) {
             if !candidate.is_estimated() || self.visited.insert(candidate.node) {
                 self.frontier.push(Reverse(candidate));
             }
@@ -209,6 +243,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
+        self.horizon = None;
         self.in_vain = 0;
         for entry in entries {
             if self.visited.insert(entry.node) {

@@ -26,15 +26,16 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// For a caller who decides when the search ends: chooses the nearest nodes besides those that were
     /// chosen before, at most so many, and as long as they are no further than this. Returns how many.
-    pub fn choose_within(&mut self, most: usize, furthest: Option<f64>) -> usize {
+    pub fn choose_within(&mut self, most: usize, furthest: Option<f64>) -> Result<usize> {
         let before = self.step.len();
         while self.step.len() < before + most
             && let Some(least) = self.least()
             && furthest.is_none_or(|furthest| Distance(least) <= Distance(furthest))
         {
             self.step.extend(self.frontier.pop().map(|Reverse(candidate)| candidate));
+            self.widen()?;
         }
-        self.step.len() - before
+        Ok(self.step.len() - before)
     }
 
     /// Says to the store which nodes were chosen.
@@ -83,7 +84,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
         step.clear();
         (self.step, self.found) = (step, found);
-        Ok(())
+        self.widen()
     }
 
     /// Whether a candidate is out of question: `ef` nodes are nearer, or nearer by their estimates, and so is
@@ -121,7 +122,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
     fn admit(&mut self, candidate: Candidate<Store::Node>, ef: usize, pool: Option<&Pool>) {
         // Nodes whose vectors are nearly equal have one estimate: `ef` of them are enough for an insertion.
         let is_tie = |furthest: &Distance| Distance(candidate.distance) == *furthest;
-        let beyond = self.is_beyond(&candidate, ef, pool, 0)
+        let beyond = self.horizon.is_some_and(|horizon| Distance(candidate.distance) > horizon)
+            || self.is_beyond(&candidate, ef, pool, 0)
             || candidate.is_estimated()
                 && self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(is_tie);

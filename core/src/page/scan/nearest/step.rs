@@ -42,7 +42,8 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         {
             let Walk { query, search, .. } = &mut self.members[number].walk;
             let most = left.unwrap_or_else(|| query.beam());
-            left = Some(most - search.choose_within(most, of_others));
+            let chosen = search.choose_within(most, of_others).map_err(of_member(number))?;
+            left = Some(most - chosen);
             self.frontiers[number] = search.least();
             if !self.step.contains(&number) {
                 self.step.push(number);
