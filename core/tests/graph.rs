@@ -46,6 +46,7 @@ impl NodeStore for Line {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
+        _limit: Option<f64>,
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Expanded<u32>> {

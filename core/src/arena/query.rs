@@ -133,6 +133,7 @@ impl NodeStore for ArenaQuery<'_> {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
+        limit: Option<f64>,
         visited: &mut Marks,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Expanded<u32>> {
@@ -144,7 +145,10 @@ impl NodeStore for ArenaQuery<'_> {
                 let unvisited = links.filter(|neighbour| !visited.contains(*neighbour));
                 let coded = unvisited.map(|neighbour| (neighbour, self.arena.code(neighbour)));
                 codes.estimate_each(coded, |neighbour, estimate| {
-                    found.push(Candidate::estimate(estimate.into(), 0.0, neighbour));
+                    let distance = f64::from(estimate);
+                    if limit.is_none_or(|limit| distance < limit) {
+                        found.push(Candidate::estimate(distance, 0.0, neighbour));
+                    }
                 });
             }
             None => {

@@ -93,6 +93,7 @@ impl NodeStore for Measured<'_> {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
+        _limit: Option<f64>,
         visited: &mut Marks,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Expanded<u32>> {

@@ -57,7 +57,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
                 self.frontier.push(Reverse(*candidate));
                 continue;
             }
-            let expanded = store.expand(*candidate, layer, &mut self.visited, &mut found)?;
+            let expanded = store.expand(*candidate, layer, self.limit(ef), &mut self.visited, &mut found)?;
             self.stats.expanded += 1;
             if let Expanded::Live(node) | Expanded::Tombstone(node) = expanded {
                 self.stats.distances += u64::from(candidate.is_estimated() && !node.is_estimated());
@@ -102,6 +102,12 @@ impl<Store: NodeStore> LayerSearch<Store> {
             || self.estimates.len() >= ef
                 && self.estimates.peek().is_some_and(|furthest| distance > *furthest)
             || self.in_vain >= WIDEST.saturating_mul(pool.map_or(ef, |pool| pool.wanted().max(ef)))
+    }
+
+    /// The estimate from which on a candidate is out of question, and will not be asked for later.
+    fn limit(&self, ef: usize) -> Option<f64> {
+        let furthest = self.estimates.peek().filter(|_| self.estimates.len() >= ef);
+        furthest.map(|furthest| furthest.0)
     }
 
     /// The distance of the last of `ef` results, and of what the pool wants; `None` until there are as many.

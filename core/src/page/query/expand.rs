@@ -14,6 +14,7 @@ use hashbrown::HashSet;
 /// An expansion on a layer, as [`NodeStore::expand`](crate::graph::NodeStore::expand) says.
 pub(super) struct Expansion<'e, Noted> {
     pub layer: u8,
+    pub limit: Option<f64>,
     pub visited: &'e mut HashSet<Link>,
     pub found: &'e mut Vec<Candidate<Link>>,
     pub scratch: &'e mut Scratch,
@@ -27,7 +28,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
         query: &PagedQuery<Store, Noted>,
         candidate: Candidate<Link>,
     ) -> Result<Expanded<Link>> {
-        let Self { layer, visited, found, scratch, notes } = self;
+        let Self { layer, visited, found, scratch, notes, .. } = self;
         let mut measured = Some(candidate);
         if candidate.is_estimated() {
             let mut own = Vec::with_capacity(1);
@@ -55,7 +56,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
         codes: &CodeQuery,
         candidate: Candidate<Link>,
     ) -> Result<Expanded<Link>> {
-        let Self { layer, visited, found, scratch, notes } = self;
+        let Self { layer, limit, visited, found, scratch, notes } = self;
         let layout = &query.index.schema.layout;
         let mut links = std::mem::take(&mut scratch.links);
         links.clear();
@@ -66,9 +67,10 @@ impl<Noted: Notes> Expansion<'_, Noted> {
                 estimates.clear();
                 codes.estimate_all(bytes, places.stride(), usize::from(places.len()), estimates);
                 for ((link, distance), position) in places.all().zip(estimates.iter()).zip(0..) {
-                    if !link.is_none() {
+                    let distance = f64::from(*distance);
+                    if !link.is_none() && limit.is_none_or(|limit| distance < limit) {
                         let doubt = doubts * codes.deviation(places.code(position));
-                        found.push(Candidate::estimate(f64::from(*distance), doubt, link));
+                        found.push(Candidate::estimate(distance, doubt, link));
                     }
                 }
             }

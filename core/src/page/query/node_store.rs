@@ -42,13 +42,14 @@ impl<Store: PageStore, Noted: Notes> NodeStore for PagedQuery<Store, Noted> {
         &self,
         candidate: Candidate<Link>,
         layer: u8,
+        limit: Option<f64>,
         visited: &mut HashSet<Link>,
         found: &mut Vec<Candidate<Link>>,
     ) -> Result<Expanded<Link>> {
         self.index.store.interrupt_point();
         visited.try_reserve(self.index.schema.layout.parameters.max_links(layer))?;
         let (scratch, notes) = (&mut *self.scratch.borrow_mut(), &mut *self.notes.borrow_mut());
-        let expansion = Expansion { layer, visited, found, scratch, notes };
+        let expansion = Expansion { layer, limit, visited, found, scratch, notes };
         if layer == 0 {
             expansion.notes.walked(candidate.node);
         }

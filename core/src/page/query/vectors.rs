@@ -82,14 +82,9 @@ impl<'i, Store: PageStore> Vectors<'i, Store> {
 
     /// Forgets vectors when they have become many. Called between independent choices.
     pub fn limit_memory(&mut self) {
-        if self.is_full() {
+        if self.known.len() > self.most {
             self.known.clear();
         }
-    }
-
-    /// Whether they have become many.
-    pub fn is_full(&self) -> bool {
-        self.known.len() > self.most
     }
 
     /// Takes what has been read of a node elsewhere.

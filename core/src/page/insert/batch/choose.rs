@@ -1,6 +1,7 @@
 //! The choice of a node's neighbours. Threads make it: it reads no page.
 
 use super::chosen::{Around, Chosen, Found, Neighbour};
+use super::near::Near;
 use crate::graph::{Candidate, EditableGraph};
 use crate::page::query::schema::Schema;
 use crate::page::query::vectors::Known;
@@ -9,10 +10,15 @@ use hashbrown::HashMap;
 
 /// Chooses the neighbours of a node that was searched for, among nodes on pages that were found and those
 /// that the node has in the batch.
-pub(super) fn choose<Graph: EditableGraph>(graph: &Graph, schema: &Schema, found: Found) -> Result<Chosen> {
+pub(super) fn choose<Graph: EditableGraph>(
+    graph: &Graph,
+    schema: &Schema,
+    near: &Near,
+    found: Found,
+) -> Result<Chosen> {
     let Found { node, payload, vector, layers, rows_taken } = found;
     let around = (0..).zip(layers);
-    let layers = around.map(|(layer, around)| among(graph, schema, &vector, layer, around));
+    let layers = around.map(|(layer, around)| among(graph, schema, near, &vector, layer, around));
     let layers = layers.collect::<Result<_>>()?;
     Ok(Chosen { node, payload, vector: vector.into_vector(), layers, rows_taken })
 }
@@ -20,6 +26,7 @@ pub(super) fn choose<Graph: EditableGraph>(graph: &Graph, schema: &Schema, found
 fn among<Graph: EditableGraph>(
     graph: &Graph,
     schema: &Schema,
+    near: &Near,
     vector: &Known,
     layer: u8,
     Around { on_pages, of_batch }: Around,
@@ -27,12 +34,12 @@ fn among<Graph: EditableGraph>(
     let (mut vectors, mut buffer) = (Vec::with_capacity(of_batch.len()), Vec::new());
     let (mut known, mut numbers) = (HashMap::new(), HashMap::new());
     let mut candidates = Vec::with_capacity(on_pages.len() + of_batch.len());
-    for (candidate, on_page) in &on_pages {
+    for candidate in on_pages {
         // Nodes that are gone are left out.
-        let Some(on_page) = on_page else { continue };
+        let Some(on_page) = near.get(schema, candidate.node) else { continue };
         let neighbour = Neighbour::Placed(candidate.node);
         candidates.push(candidate.with_node(neighbour));
-        known.insert(neighbour, &**on_page);
+        known.insert(neighbour, on_page);
     }
     for (neighbour, other) in of_batch {
         // Neighbours that have given their rows to one node are one.

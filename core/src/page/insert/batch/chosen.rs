@@ -1,10 +1,10 @@
 //! Nodes on their way from the search to their pages.
 
+use super::near::Near;
 use crate::graph::Candidate;
 use crate::page::query::vectors::Known;
 use crate::types::Link;
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 /// A neighbour of a node of the batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -13,6 +13,13 @@ pub(super) enum Neighbour {
     Placed(Link),
     /// One of the batch that has no place yet.
     Waiting(u32),
+}
+
+/// Nodes of the batch that were searched for, and what is known of all that was found near them.
+#[derive(Default)]
+pub(super) struct Group {
+    pub found: Vec<Found>,
+    pub near: Near,
 }
 
 /// A node of the batch that was searched for.
@@ -31,8 +38,8 @@ pub(super) struct Found {
 
 /// What is near a node on a layer.
 pub(super) struct Around {
-    /// Nodes on pages, measured from it, with what is known of those that are there.
-    pub on_pages: Vec<(Candidate<Link>, Option<Arc<Known>>)>,
+    /// Nodes on pages, measured from it.
+    pub on_pages: Vec<Candidate<Link>>,
     /// Its neighbours in the batch as they were then, and their numbers.
     pub of_batch: Vec<(Neighbour, u32)>,
 }

@@ -34,6 +34,7 @@
 mod adopt;
 mod choose;
 mod chosen;
+mod near;
 mod offer;
 mod others;
 mod publish;
@@ -53,6 +54,7 @@ use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
 use hashbrown::HashMap;
+use near::Near;
 use rayon::ThreadPool;
 use threads::Threads;
 
@@ -149,11 +151,13 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     /// The page that is being filled.
     page: NewPage,
     /// The search for each node, whose memory is used again.
-    search: Option<LayerSearch<PagedQuery<&'i Store, ()>>>,
+    search: Option<LayerSearch<PagedQuery<&'i Store, Near>>>,
     /// What was found near nodes that are not on pages yet: where searches for others may begin.
     found: HashMap<u32, Vec<Link>>,
     /// Nodes that are searched for before threads choose their neighbours.
     together: usize,
+    /// Nodes near them of which something is known before no more are searched for.
+    most_near: usize,
     /// Pages whose lists are read before threads decide on all offers to them.
     pages_together: usize,
     threads: Threads<'g>,
@@ -184,9 +188,10 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         Ok(Self {
             index,
             graph,
-            // Threads choose among the vectors of two groups of nodes, while those of a third are found.
             linker: Linker::within(index, meta, memory / 8),
+            // Threads choose among what is near one group of nodes, while what is near the next is found.
             memory: memory - 3 * (memory / 8),
+            most_near: memory / 8 / Near::size(&index.schema),
             adopted: adopted as u32,
             places,
             left,

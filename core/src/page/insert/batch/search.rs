@@ -5,7 +5,8 @@
 
 use super::Batch;
 use super::choose::choose;
-use super::chosen::{Around, Chosen, Found, Neighbour};
+use super::chosen::{Around, Chosen, Found, Group, Neighbour};
+use super::near::Near;
 use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
 use crate::page::insert::query_of;
 use crate::page::query::paged::PagedQuery;
@@ -68,7 +69,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     /// Steps 1 and 2.
     pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
-        let (mut order, mut found) = (Order::new(graph, self.adopted)?, Vec::new());
+        let (mut order, mut group) = (Order::new(graph, self.adopted)?, Group::default());
         if self.is_whole {
             while let Some(node) = order.next() {
                 self.publish_as_built(node)?;
@@ -77,13 +78,13 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
             return self.publish_rest();
         }
         loop {
-            let (is_end, before) = (order.is_end(), std::mem::take(&mut found));
-            if is_end && before.is_empty() {
+            let (is_end, Group { found, near }) = (order.is_end(), std::mem::take(&mut group));
+            if is_end && found.is_empty() {
                 return self.publish_rest();
             }
             let search = || self.find_together(&mut order);
-            let (chosen, now_found) = threads.beside(before, |found| choose(graph, schema, found), search);
-            found = now_found?;
+            let (chosen, next) = threads.beside(found, |found| choose(graph, schema, &near, found), search);
+            group = next?;
             for chosen in chosen {
                 self.publish(chosen?)?;
             }
@@ -92,17 +93,13 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     }
 
     /// Searches for the next nodes, as many as there is memory for what is found near them.
-    fn find_together(&mut self, order: &mut Order<Graph>) -> Result<Vec<Found>> {
-        self.linker.vectors.limit_memory();
-        let mut found = Vec::with_capacity(self.together);
-        for _ in 0..self.together {
-            if self.linker.vectors.is_full() {
-                break;
-            }
+    fn find_together(&mut self, order: &mut Order<Graph>) -> Result<Group> {
+        let mut group = Group::default();
+        while group.found.len() < self.together && group.near.len() <= self.most_near {
             let Some(node) = order.next() else { break };
-            found.extend(self.find(node)?);
+            group.found.extend(self.find(node, &mut group.near)?);
         }
-        Ok(found)
+        Ok(group)
     }
 
     fn publish_as_built(&mut self, node: u32) -> Result<()> {
@@ -119,25 +116,24 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
 
     /// Searches for a node, or leaves its rows to a node that holds its vector: then there is nothing more
     /// to do.
-    fn find(&mut self, node: u32) -> Result<Option<Found>> {
+    fn find(&mut self, node: u32, near: &mut Near) -> Result<Option<Found>> {
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
-        let query = query_of(index, &payload)?;
+        let query = query_of(index, &payload)?.with_notes(std::mem::take(near));
         let nearest = self.search(node, &query)?;
+        *near = std::mem::take(&mut *query.notes());
         let nearest_of_0 = nearest.first().map_or(&[][..], Vec::as_slice);
         let rows_taken = self.leave_rows(node, &query, nearest_of_0, &payload)?;
         if !self.places[node as usize].is_none() {
             return Ok(None);
         }
-        let near = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
-        self.found.insert(node, near);
+        let first_of_them = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
+        self.found.insert(node, first_of_them);
         let level = self.graph.level(node);
         let mut layers = Vec::with_capacity(usize::from(level) + 1);
         for layer in 0..=level {
-            let mut on_pages = Vec::new();
-            for candidate in nearest.get(usize::from(layer)).map_or(&[][..], Vec::as_slice) {
-                on_pages.push((*candidate, self.linker.vectors.shared(candidate.node)?));
-            }
+            let on_pages = nearest.get(usize::from(layer)).cloned().unwrap_or_default();
+            on_pages.iter().try_for_each(|candidate| near.load(index, candidate.node))?;
             layers.push(Around { on_pages, of_batch: self.of_batch(node, layer) });
         }
         let vector = index.schema.known_vector(query.vector().to_vec(), true, level);
@@ -145,7 +141,11 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     }
 
     /// The nodes on pages that are near to a node of the batch, by layer from 0, nearest first.
-    fn search(&mut self, node: u32, query: &PagedQuery<&'i Store, ()>) -> Result<Vec<Vec<Candidate<Link>>>> {
+    fn search(
+        &mut self,
+        node: u32,
+        query: &PagedQuery<&'i Store, Near>,
+    ) -> Result<Vec<Vec<Candidate<Link>>>> {
         let parameters = &self.index.schema.layout.parameters;
         let ef = usize::from(parameters.ef_construction);
         let level = self.graph.level(node);

@@ -1,0 +1,88 @@
+//! What is known of the nodes on pages that searches for a group of nodes have met.
+//!
+//! A group has its own, which no other changes when threads read it: they share nothing but what is at rest.
+//! What can be done without pages is left to them.
+
+use crate::page::format::node::Node;
+use crate::page::format::tuple::NodeHeader;
+use crate::page::query::index::Index;
+use crate::page::query::notes::Notes;
+use crate::page::query::schema::Schema;
+use crate::page::query::vectors::Known;
+use crate::page::store::PageStore;
+use crate::types::{Link, Result};
+use hashbrown::HashMap;
+use hashbrown::hash_map::Entry;
+use std::ops::Range;
+use std::sync::OnceLock;
+
+/// Nodes on pages. A vector never changes.
+#[derive(Default)]
+pub(super) struct Near {
+    /// Their numbers.
+    numbers: HashMap<Link, u32>,
+    /// What was read of each; `None` where it is gone.
+    nodes: Vec<Option<Read>>,
+    payloads: Vec<u8>,
+}
+
+/// What was read of a node.
+struct Read {
+    is_live: bool,
+    level: u8,
+    /// Its place among the payloads.
+    payload: Range<usize>,
+    known: OnceLock<Known>,
+}
+
+impl Near {
+    /// Bytes that a node takes, at most.
+    pub fn size(schema: &Schema) -> usize {
+        Known::size(schema) + schema.layout.payload_size + 2 * size_of::<Option<Read>>()
+    }
+
+    /// How many they are.
+    pub fn len(&self) -> usize {
+        self.nodes.len()
+    }
+
+    /// What is known of a node.
+    pub fn get(&self, schema: &Schema, node: Link) -> Option<&Known> {
+        let read = self.nodes[*self.numbers.get(&node)? as usize].as_ref()?;
+        let payload = &self.payloads[read.payload.clone()];
+        Some(read.known.get_or_init(|| schema.known(payload, read.is_live, read.level)))
+    }
+
+    /// Reads what no search has read with a node that it expanded.
+    pub fn load<Store: PageStore>(&mut self, index: &Index<Store>, node: Link) -> Result<()> {
+        if !self.numbers.contains_key(&node) {
+            let read = index.header_and_payload(node)?;
+            self.add(node, read.as_ref().map(|(header, payload)| (header, payload.as_slice())))?;
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, node: Link, read: Option<(&NodeHeader, &[u8])>) -> Result<()> {
+        self.numbers.try_reserve(1)?;
+        let Entry::Vacant(entry) = self.numbers.entry(node) else { return Ok(()) };
+        self.nodes.try_reserve(1)?;
+        self.payloads.try_reserve(read.map_or(0, |(_, payload)| payload.len()))?;
+        entry.insert(self.nodes.len() as u32);
+        self.nodes.push(read.map(|(header, payload)| {
+            let first = self.payloads.len();
+            self.payloads.extend_from_slice(payload);
+            let payload = first..self.payloads.len();
+            Read { is_live: !header.is_tombstone(), level: header.level, payload, known: OnceLock::new() }
+        }));
+        Ok(())
+    }
+}
+
+impl Notes for Near {
+    fn expanded(&mut self, _schema: &Schema, node: Link, tuple: &Node) -> Result<()> {
+        match tuple.payload() {
+            Some(payload) => self.add(node, Some((tuple.header(), payload))),
+            None => Ok(()),
+        }
+    }
+}
