@@ -145,11 +145,23 @@ fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
     (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
 }
 
-/// Asks for the line pointers of tuples that will be read soon.
+/// Asks for the descriptor of the buffer where a page is thought to be, which pins and locks are written to.
+fn prefetch_descriptor(index: pg_sys::Oid, block: u32) {
+    let buffer = seen(index, block);
+    if buffer > 0 {
+        // SAFETY: the array is made when the server starts; only an address is computed.
+        let descriptors = unsafe { pg_sys::BufferDescriptors };
+        let descriptor = descriptors.wrapping_add(buffer as usize - 1);
+        prefetch_range(descriptor.cast(), size_of::<pg_sys::BufferDesc>());
+    }
+}
+
+/// Asks for the line pointers of tuples that will be read soon, and for the descriptors of their buffers.
 pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
         if let Some(page) = page(index, tuple.block) {
             prefetch_range(page.wrapping_add(LinePointer::place(tuple.slot.max(1))), LINE_POINTER_SIZE);
+            prefetch_descriptor(index, tuple.block);
         }
     }
 }
