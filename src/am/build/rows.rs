@@ -86,8 +86,8 @@ pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a>>,
-    /// Begins a graph in so many bytes.
-    feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+    /// Begins a graph in so many bytes, which may be a batch.
+    feeder: &'a dyn Fn(usize, bool) -> Feeder<'a>,
     pool: &'a ThreadPool,
     /// Bytes that all of the build may take.
     memory: usize,
@@ -107,7 +107,7 @@ impl<'a> Rows<'a> {
     /// No rows yet.
     pub fn new(
         table: &'a IndexedTable,
-        feeder: &'a dyn Fn(usize) -> Feeder<'a>,
+        feeder: &'a dyn Fn(usize, bool) -> Feeder<'a>,
         pool: &'a ThreadPool,
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(Box::new(feeder(memory)))),
+            stage: Some(Stage::Arena(Box::new(feeder(memory, coming.are_too_many)))),
             feeder,
             pool,
             memory,
@@ -232,7 +232,7 @@ impl<'a> Rows<'a> {
         let total = self.coming.rows as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
             progress::begin(Phase::BuildingGraph, rows, total);
-            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
+            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE, true)))
         } else {
             progress::begin(Phase::InsertingRows, rows, total);
             Stage::Pages(self.open()?)
