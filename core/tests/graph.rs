@@ -6,6 +6,7 @@ use walia_core::graph::{
     draw_level, level_of,
 };
 use walia_core::types::{ElementType, HeapTid, MAX_LEVEL, Metric, Parameters, Result};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// Node i lies at `points[i]`; `links[layer][i]` are its neighbours.
 struct Line {
@@ -13,6 +14,10 @@ struct Line {
     links: Vec<Vec<Vec<u32>>>,
     tombstones: Vec<u32>,
     query: f64,
+    /// Whether neighbours are known by estimates, which here are right.
+    estimates: bool,
+    /// Whether those at the limit or further are left out.
+    keeps_limit: bool,
 }
 
 impl Line {
@@ -21,7 +26,15 @@ impl Line {
         let links = (0..len)
             .map(|i| [i.checked_sub(1), (i + 1 < len).then_some(i + 1)].into_iter().flatten().collect())
             .collect();
-        Self { points: (0..len).map(f64::from).collect(), links: vec![links], tombstones: Vec::new(), query }
+        let points = (0..len).map(f64::from).collect();
+        Self {
+            points,
+            links: vec![links],
+            tombstones: Vec::new(),
+            query,
+            estimates: false,
+            keeps_limit: false,
+        }
     }
 
     fn candidate(&self, node: u32) -> Candidate<u32> {
@@ -46,12 +59,17 @@ impl NodeStore for Line {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
-        _limit: Option<f64>,
+        limit: Option<f64>,
         visited: &mut HashSet<u32>,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Expanded<u32>> {
         for neighbour in &self.links[usize::from(layer)][candidate.node as usize] {
-            if visited.insert(*neighbour) {
+            if self.estimates {
+                let distance = self.candidate(*neighbour).distance;
+                if !self.keeps_limit || limit.is_none_or(|limit| distance < limit) {
+                    found.push(Candidate::estimate(distance, 0.0, *neighbour));
+                }
+            } else if visited.insert(*neighbour) {
                 found.push(self.candidate(*neighbour));
             }
         }
@@ -127,6 +145,67 @@ fn a_search_among_tombstones_alone_ends() {
     assert_eq!(run_to_the_end(&line, 4), []);
 }
 
+/// Points of which many are equal and some are not numbers, each linked to many others, so that nearly all
+/// that an open search finds is further than what it expands next.
+fn far_flung(estimates: bool) -> Line {
+    let len = 3000;
+    let mut random = (0..).map(|i: u64| xxh3_64_with_seed(&i.to_le_bytes(), 7));
+    let mut random = |below: u64| random.next().unwrap() % below;
+    let points = (0..len).map(|_| if random(50) == 0 { f64::NAN } else { random(1000) as f64 }).collect();
+    let links = (0..len)
+        .map(|node| (0..20).map(|_| random(u64::from(len)) as u32).chain([(node + 1) % len]).collect())
+        .collect();
+    Line { points, links: vec![links], estimates, ..Line::chain(0, 400.3) }
+}
+
+#[test]
+fn an_open_search_expands_every_node_once_and_the_nearest_first() {
+    for (estimates, ef, beam) in [(false, 1, 1), (true, 1, 1), (true, 40, 1), (true, 40, 8)] {
+        let line = far_flung(estimates);
+        let mut search = line.search(true);
+        search.walk_from(&line, &[line.candidate(0)], 0, ef).unwrap();
+        let mut given = search.open().unwrap();
+        assert!(given.len() < 300, "the first search has expanded {}", given.len());
+        let mut known: HashSet<u32> =
+            given.iter().flat_map(|candidate| line.links[0][candidate.node as usize].clone()).collect();
+        while search.choose_within(beam, None).unwrap() > 0 {
+            given.iter().for_each(|candidate| {
+                known.remove(&candidate.node);
+            });
+            let mut nearest: Vec<f64> = known.iter().map(|node| line.candidate(*node).distance).collect();
+            nearest.sort_unstable_by(f64::total_cmp);
+            search.expand(&line, 0, usize::MAX, None).unwrap();
+            let mut expanded = search.take_expanded();
+            expanded.sort_unstable();
+            for (candidate, nearest) in expanded.iter().zip(nearest) {
+                assert_eq!(candidate.distance.to_bits(), nearest.to_bits());
+                known.extend(&line.links[0][candidate.node as usize]);
+            }
+            given.extend(expanded);
+        }
+        let mut given = nodes(&given);
+        given.sort_unstable();
+        assert_eq!(given, (0..3000).collect::<Vec<_>>(), "{estimates} {ef} {beam}");
+    }
+}
+
+#[test]
+fn an_insertion_needs_no_candidates_beyond_its_limit() {
+    for ef in [1, 10, 100] {
+        let mut line = far_flung(true);
+        let run = |line: &Line| {
+            let mut search = LayerSearch::new(HashSet::new(), Purpose::Insertion);
+            let found = search.run(line, &[Candidate::unknown(0)], 0, ef).unwrap();
+            (nodes(&found), search.stats.expanded, search.stats.estimates)
+        };
+        let (found, expanded, estimates) = run(&line);
+        line.keeps_limit = true;
+        let (found_within, expanded_within, estimates_within) = run(&line);
+        assert_eq!((found, expanded), (found_within, expanded_within), "ef {ef}");
+        assert!(estimates_within < estimates, "ef {ef}: {estimates_within} of {estimates}");
+    }
+}
+
 #[test]
 fn distances_that_are_not_numbers_come_last_and_do_not_widen_the_search() {
     let mut line = Line::chain(1000, 0.0);
@@ -149,7 +228,7 @@ fn equal_distances_do_not_widen_the_search() {
 #[test]
 fn the_way_may_lead_through_a_node_as_near_as_the_last_result() {
     let links = vec![vec![vec![1, 2], vec![], vec![3], vec![]]];
-    let line = Line { points: vec![2.0, 2.0, 2.0, 0.0], links, tombstones: Vec::new(), query: 0.0 };
+    let line = Line { points: vec![2.0, 2.0, 2.0, 0.0], links, ..Line::chain(0, 0.0) };
     let found = line.search(false).run(&line, &[line.candidate(0)], 0, 2).unwrap();
     assert_eq!(nodes(&found), [3, 0]);
 }
@@ -242,7 +321,7 @@ const PARAMETERS: Parameters = Parameters::plain(1, ElementType::F32, Metric::L2
 
 #[test]
 fn the_first_node_has_no_neighbours() {
-    let line = Line { points: Vec::new(), links: vec![Vec::new()], tombstones: Vec::new(), query: 1.0 };
+    let line = Line::chain(0, 1.0);
     let chosen =
         choose_neighbours(&line, &mut line.search(false), &PARAMETERS, 3, |_| true, |_, _| Ok(0.0)).unwrap();
     assert!(chosen.layers.is_empty() && chosen.nearest.is_empty());
