@@ -190,8 +190,23 @@ fn an_open_search_expands_every_node_once_and_the_nearest_first() {
 }
 
 #[test]
+fn an_open_search_remembers_no_node_many_times() {
+    let mut line = Line::chain(4000, 10.0);
+    (line.links[0], line.estimates) = (vec![(0..4000).collect(); 4000], true);
+    let mut search = line.search(true);
+    search.walk_from(&line, &[line.candidate(0)], 0, 1).unwrap();
+    let mut given = search.open().unwrap().len();
+    while search.choose_within(8, None).unwrap() > 0 {
+        search.expand(&line, 0, usize::MAX, None).unwrap();
+        given += search.take_expanded().len();
+        assert!(search.remembered() < 110_000, "{} after {given} nodes", search.remembered());
+    }
+    assert_eq!(given, 4000);
+}
+
+#[test]
 fn an_insertion_needs_no_candidates_beyond_its_limit() {
-    for ef in [1, 10, 100] {
+    for ef in (1..=130).step_by(3) {
         let mut line = far_flung(true);
         let run = |line: &Line| {
             let mut search = LayerSearch::new(HashSet::new(), Purpose::Insertion);

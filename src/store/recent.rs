@@ -137,31 +137,28 @@ unsafe fn count_hit(index: pg_sys::Relation) {
     }
 }
 
-/// Where a page is thought to be.
-fn page(index: pg_sys::Oid, block: u32) -> Option<*mut u8> {
-    let buffer = seen(index, block);
+/// The memory of a shared buffer.
+fn page(buffer: pg_sys::Buffer) -> *mut u8 {
     // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server
     // runs; only an address is computed.
-    (buffer > 0).then(|| unsafe { pg_sys::BufferGetBlock(buffer) }.cast())
+    unsafe { pg_sys::BufferGetBlock(buffer) }.cast()
 }
 
-/// Asks for the descriptor of the buffer where a page is thought to be, which pins and locks are written to.
-fn prefetch_descriptor(index: pg_sys::Oid, block: u32) {
-    let buffer = seen(index, block);
-    if buffer > 0 {
-        // SAFETY: the array is made when the server starts; only an address is computed.
-        let descriptors = unsafe { pg_sys::BufferDescriptors };
-        let descriptor = descriptors.wrapping_add(buffer as usize - 1);
-        prefetch_range(descriptor.cast(), size_of::<pg_sys::BufferDesc>());
-    }
+/// The descriptor of a shared buffer, which pins and locks are written to.
+fn descriptor(buffer: pg_sys::Buffer) -> *const u8 {
+    // SAFETY: the array is made when the server starts.
+    let descriptors = unsafe { pg_sys::BufferDescriptors };
+    descriptors.wrapping_add(buffer as usize - 1).cast()
 }
 
 /// Asks for the line pointers of tuples that will be read soon, and for the descriptors of their buffers.
 pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
-        if let Some(page) = page(index, tuple.block) {
-            prefetch_range(page.wrapping_add(LinePointer::place(tuple.slot.max(1))), LINE_POINTER_SIZE);
-            prefetch_descriptor(index, tuple.block);
+        let buffer = seen(index, tuple.block);
+        if buffer > 0 {
+            let line_pointer = page(buffer).wrapping_add(LinePointer::place(tuple.slot.max(1)));
+            prefetch_range(line_pointer, LINE_POINTER_SIZE);
+            prefetch_range(descriptor(buffer), size_of::<pg_sys::BufferDesc>());
         }
     }
 }
@@ -170,9 +167,9 @@ pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
 pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
         let at = LinePointer::place(tuple.slot.max(1));
-        if let Some(page) = page(index, tuple.block)
-            && at + LINE_POINTER_SIZE <= PAGE_SIZE
-        {
+        let buffer = seen(index, tuple.block);
+        if buffer > 0 && at + LINE_POINTER_SIZE <= PAGE_SIZE {
+            let page = page(buffer);
             // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the
             // same time: a single atomic load gives some value, which is not relied on.
             let word = unsafe { AtomicU32::from_ptr(page.add(at).cast()) }.load(Ordering::Relaxed);

@@ -189,8 +189,8 @@ pub trait NodeStore {
 
     /// Appends to `found` the neighbours of a node on `layer`, scored. Measured ones are new to `visited`,
     /// and marked. Estimated ones are not marked yet, and may have been before. Stale links and links to
-    /// nodes below `layer` are skipped where they are seen. Those that are estimated at the limit or further
-    /// may be left out.
+    /// nodes below `layer` are skipped where they are seen. Those that are estimated at the limit, a
+    /// number, or further may be left out.
     fn expand(
         &self,
         node: Candidate<Self::Node>,

@@ -17,8 +17,10 @@ use walia_core::page::{
 };
 use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
-/// Memory of a join: so little that lists are changed more than once.
+/// Memory of a join: so little that lists are changed more than once, and nodes are searched for one by one.
 const LITTLE: usize = 64 << 10;
+/// So much that neighbours of many nodes are chosen together.
+const MUCH: usize = 64 << 20;
 
 /// What is wrong with no index to which batches were joined.
 pub const WRONG: [&str; 5] = ["stale", "duplicate", "itself", "owner", "code"];
@@ -85,17 +87,17 @@ impl Batch {
 
     /// Joins it.
     pub fn join<Store: PageStore>(&self, index: &Index<Store>) -> Result<()> {
-        let (pool, begun_with) = (pool(), (self.way == Way::Adopting).then_some(index));
-        let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool)?;
+        let begun_with = (self.way == Way::Adopting).then_some(index);
+        let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool(1))?;
         let is_dense = index.is_dense(arena.len().into())?;
-        let options = JoinOptions { adopted, is_dense, memory: self.memory, pool: &pool };
+        let options = JoinOptions { adopted, is_dense, memory: self.memory, pool: &pool(4) };
         index.join_graph(&mut arena, &asides, options, &mut |_| ())
     }
 }
 
-/// One thread builds the same graph again.
-fn pool() -> ThreadPool {
-    ThreadPoolBuilder::new().num_threads(1).build().unwrap()
+/// One thread builds the same graph again; those of a join can be several.
+fn pool(threads: usize) -> ThreadPool {
+    ThreadPoolBuilder::new().num_threads(threads).build().unwrap()
 }
 
 /// The graph of a batch.
@@ -105,9 +107,18 @@ struct Graph {
     asides: Vec<(AsideKind, HeapTid)>,
 }
 
-/// Joins new rows to the table's index.
+/// Joins new rows to the table's index, with little memory.
 fn join(table: &mut Table, way: Way, values: impl IntoIterator<Item = Value>) -> Result<()> {
-    let mut batch = Batch::new(table, way, values);
+    join_within(LITTLE, table, way, values)
+}
+
+fn join_within(
+    memory: usize,
+    table: &mut Table,
+    way: Way,
+    values: impl IntoIterator<Item = Value>,
+) -> Result<()> {
+    let mut batch = Batch { memory, ..Batch::new(table, way, values) };
     // Until the join has ended they may be in the index or not.
     table.dead.extend(batch.rows.keys());
     batch.join(&table.index())?;
@@ -143,7 +154,7 @@ fn joined(parameters: Parameters, way: Way, rows: usize, batches: usize) -> Tabl
     let first = Batch::new(&mut table, way, batches.next().unwrap().to_vec());
     table.store = MemoryStore::new();
     write_graph(
-        &first.graph::<MemoryStore>(None, &pool()).unwrap().arena,
+        &first.graph::<MemoryStore>(None, &pool(1)).unwrap().arena,
         &[],
         &mut &table.store,
         &mut |_| (),
@@ -151,7 +162,7 @@ fn joined(parameters: Parameters, way: Way, rows: usize, batches: usize) -> Tabl
     .unwrap();
     table.rows = first.rows;
     for batch in batches {
-        join(&mut table, way, batch.to_vec()).unwrap();
+        join_within(MUCH, &mut table, way, batch.to_vec()).unwrap();
         table.assert_sound(&WRONG);
     }
     table
@@ -216,7 +227,7 @@ fn batches_join_what_changes_between_them() {
         let mut table = Table::new(MemoryStore::new(), parameters);
         for round in 0..4 {
             let values = mixed_values(&mut table, rows);
-            join(&mut table, way, values).unwrap();
+            join_within(if round < 2 { LITTLE } else { MUCH }, &mut table, way, values).unwrap();
             table.assert_sound(&WRONG);
             for _ in 0..rows / 2 {
                 let value = Some(table.random_vector());
@@ -296,7 +307,7 @@ fn pages_are_changed_once() {
         let mut table = filled(parameters(4, Metric::L2), 600);
         let values = random_values(&mut table, 600);
         let old = nodes(&table).len();
-        let mut batch = Batch { memory: 64 << 20, ..Batch::new(&mut table, way, values) };
+        let mut batch = Batch { memory: MUCH, ..Batch::new(&mut table, way, values) };
         let (pages, before) = (u64::from(table.store.block_count().unwrap()), table.store.commits());
         batch.join(&table.index()).unwrap();
         table.rows.append(&mut batch.rows);

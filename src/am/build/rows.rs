@@ -86,7 +86,7 @@ pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a>>,
-    /// Begins a graph in so many bytes, which may be a batch.
+    /// Begins a graph in so many bytes, the first one or a batch that is joined to it.
     feeder: &'a dyn Fn(usize, bool) -> Feeder<'a>,
     pool: &'a ThreadPool,
     /// Bytes that all of the build may take.
@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(Box::new(feeder(memory, coming.are_too_many)))),
+            stage: Some(Stage::Arena(Box::new(feeder(memory, false)))),
             feeder,
             pool,
             memory,

@@ -17,6 +17,9 @@ const WIDEST: usize = 64;
 /// The share of what is beyond the horizon that is taken up when the walk gets there, and the fewest.
 const WIDENED: usize = 8;
 const MIN_WIDENED: usize = 64;
+/// The fewest beyond the horizon that are looked through for nodes that are there twice, which takes as long
+/// as to have marked each when it was found: most searches end before.
+const CROWD: usize = 1 << 16;
 
 /// A search of one layer that can go on where it stopped.
 ///
@@ -46,8 +49,11 @@ pub struct LayerSearch<Store: NodeStore> {
     /// What was out of question when it was scored, or, once the search is open, is no nearer than the
     /// horizon; estimated ones are not marked as visited, and may be there twice.
     beyond: Vec<Candidate<Store::Node>>,
-    /// Set once the search is open: all of the frontier that may be expanded next is no further than this.
+    /// Set once the search is open: nothing beyond is nearer than this, nor is what is expanded next further,
+    /// as long as anything is beyond.
     horizon: Option<Distance>,
+    /// How many may be beyond the horizon before nodes that are there twice are dropped.
+    crowd: usize,
     /// The nodes that are expanded together.
     step: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
@@ -86,6 +92,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             surplus: Vec::new(),
             beyond: Vec::new(),
             horizon: None,
+            crowd: CROWD,
             step: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
@@ -161,6 +168,18 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.horizon = Some(Distance(f64::NEG_INFINITY));
         self.widen()?;
         Ok(expanded)
+    }
+
+    /// Drops nodes from beyond the horizon that are there twice, or were taken up, when there are many.
+    fn thin_out(&mut self) {
+        if self.horizon.is_none() || self.beyond.len() < self.crowd {
+            return;
+        }
+        let is_new = |next: &Candidate<_>| !next.is_estimated() || !self.visited.contains(next.node);
+        self.beyond.retain(is_new);
+        self.beyond.sort_unstable_by_key(|next| next.node);
+        self.beyond.dedup_by_key(|next| next.node);
+        self.crowd = CROWD.max(2 * self.beyond.len());
     }
 
     /// Takes up the nearest of what is beyond the horizon, where nothing within it is left.
@@ -243,7 +262,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
-        self.horizon = None;
+        (self.horizon, self.crowd) = (None, CROWD);
         self.in_vain = 0;
         for entry in entries {
             if self.visited.insert(entry.node) {

@@ -84,6 +84,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
         step.clear();
         (self.step, self.found) = (step, found);
+        self.thin_out();
         self.widen()
     }
 
@@ -106,8 +107,8 @@ impl<Store: NodeStore> LayerSearch<Store> {
 
     /// The estimate from which on a candidate is out of question, and will not be asked for later.
     fn limit(&self, ef: usize) -> Option<f64> {
-        let furthest = self.estimates.peek().filter(|_| self.estimates.len() >= ef);
-        furthest.map(|furthest| furthest.0)
+        let furthest = self.estimates.peek().filter(|_| self.estimates.len() >= ef)?.0;
+        (!furthest.is_nan()).then_some(furthest)
     }
 
     /// The distance of the last of `ef` results, and of what the pool wants; `None` until there are as many.

@@ -38,7 +38,7 @@ struct Read {
 impl Near {
     /// Bytes that a node takes, at most.
     pub fn size(schema: &Schema) -> usize {
-        Known::size(schema) + schema.layout.payload_size + 2 * size_of::<Option<Read>>()
+        Known::size(schema) + 2 * schema.layout.payload_size + 2 * size_of::<Option<Read>>()
     }
 
     /// How many they are.
@@ -48,40 +48,52 @@ impl Near {
 
     /// What is known of a node.
     pub fn get(&self, schema: &Schema, node: Link) -> Option<&Known> {
-        let read = self.nodes[*self.numbers.get(&node)? as usize].as_ref()?;
-        let payload = &self.payloads[read.payload.clone()];
+        let (read, payload) = self.read(node)??;
         Some(read.known.get_or_init(|| schema.known(payload, read.is_live, read.level)))
     }
 
-    /// Reads what no search has read with a node that it expanded.
-    pub fn load<Store: PageStore>(&mut self, index: &Index<Store>, node: Link) -> Result<()> {
-        if !self.numbers.contains_key(&node) {
-            let read = index.header_and_payload(node)?;
-            self.add(node, read.as_ref().map(|(header, payload)| (header, payload.as_slice())))?;
-        }
-        Ok(())
+    /// What was read of a node, if anything was; `None` in it where the node is gone.
+    fn read(&self, node: Link) -> Option<Option<(&Read, &[u8])>> {
+        let read = self.nodes[*self.numbers.get(&node)? as usize].as_ref();
+        Some(read.map(|read| (read, &self.payloads[read.payload.clone()])))
     }
 
-    fn add(&mut self, node: Link, read: Option<(&NodeHeader, &[u8])>) -> Result<()> {
+    /// Reads what no search has read with a node that it expanded, if it was not for the group before either.
+    pub fn load<Store: PageStore>(&mut self, index: &Index<Store>, before: &Self, node: Link) -> Result<()> {
+        if self.numbers.contains_key(&node) {
+            return Ok(());
+        }
+        if let Some(read) = before.read(node) {
+            return self.add(node, read.map(|(read, payload)| (read.is_live, read.level, payload)));
+        }
+        let read = index.header_and_payload(node)?;
+        self.add(node, read.as_ref().map(|(header, payload)| of_header(header, payload)))
+    }
+
+    fn add(&mut self, node: Link, read: Option<(bool, u8, &[u8])>) -> Result<()> {
         self.numbers.try_reserve(1)?;
         let Entry::Vacant(entry) = self.numbers.entry(node) else { return Ok(()) };
         self.nodes.try_reserve(1)?;
-        self.payloads.try_reserve(read.map_or(0, |(_, payload)| payload.len()))?;
+        self.payloads.try_reserve(read.map_or(0, |(_, _, payload)| payload.len()))?;
         entry.insert(self.nodes.len() as u32);
-        self.nodes.push(read.map(|(header, payload)| {
+        self.nodes.push(read.map(|(is_live, level, payload)| {
             let first = self.payloads.len();
             self.payloads.extend_from_slice(payload);
-            let payload = first..self.payloads.len();
-            Read { is_live: !header.is_tombstone(), level: header.level, payload, known: OnceLock::new() }
+            Read { is_live, level, payload: first..self.payloads.len(), known: OnceLock::new() }
         }));
         Ok(())
     }
 }
 
+/// Whether a node is live, its level and its payload.
+fn of_header<'p>(header: &NodeHeader, payload: &'p [u8]) -> (bool, u8, &'p [u8]) {
+    (!header.is_tombstone(), header.level, payload)
+}
+
 impl Notes for Near {
     fn expanded(&mut self, _schema: &Schema, node: Link, tuple: &Node) -> Result<()> {
         match tuple.payload() {
-            Some(payload) => self.add(node, Some((tuple.header(), payload))),
+            Some(payload) => self.add(node, Some(of_header(tuple.header(), payload))),
             None => Ok(()),
         }
     }

@@ -82,7 +82,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
             if is_end && found.is_empty() {
                 return self.publish_rest();
             }
-            let search = || self.find_together(&mut order);
+            let search = || self.find_together(&mut order, &near);
             let (chosen, next) = threads.beside(found, |found| choose(graph, schema, &near, found), search);
             group = next?;
             for chosen in chosen {
@@ -92,12 +92,13 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         }
     }
 
-    /// Searches for the next nodes, as many as there is memory for what is found near them.
-    fn find_together(&mut self, order: &mut Order<Graph>) -> Result<Group> {
+    /// Searches for the next nodes, as many as there is memory for what is found near them. `before` is what
+    /// was near the last ones.
+    fn find_together(&mut self, order: &mut Order<Graph>, before: &Near) -> Result<Group> {
         let mut group = Group::default();
         while group.found.len() < self.together && group.near.len() <= self.most_near {
             let Some(node) = order.next() else { break };
-            group.found.extend(self.find(node, &mut group.near)?);
+            group.found.extend(self.find(node, &mut group.near, before)?);
         }
         Ok(group)
     }
@@ -116,7 +117,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
 
     /// Searches for a node, or leaves its rows to a node that holds its vector: then there is nothing more
     /// to do.
-    fn find(&mut self, node: u32, near: &mut Near) -> Result<Option<Found>> {
+    fn find(&mut self, node: u32, near: &mut Near, before: &Near) -> Result<Option<Found>> {
         let (index, mut buffer) = (self.index, Vec::new());
         let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
         let query = query_of(index, &payload)?.with_notes(std::mem::take(near));
@@ -133,7 +134,7 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         let mut layers = Vec::with_capacity(usize::from(level) + 1);
         for layer in 0..=level {
             let on_pages = nearest.get(usize::from(layer)).cloned().unwrap_or_default();
-            on_pages.iter().try_for_each(|candidate| near.load(index, candidate.node))?;
+            on_pages.iter().try_for_each(|candidate| near.load(index, before, candidate.node))?;
             layers.push(Around { on_pages, of_batch: self.of_batch(node, layer) });
         }
         let vector = index.schema.known_vector(query.vector().to_vec(), true, level);
@@ -154,8 +155,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         self.search.take_if(|search| search.remembered() > WIDE);
         let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
         if !entries.is_empty() {
-            let ef =
-                if self.is_dense { ((ef as f64 * SMALL_BEAM) as usize).max(parameters.m.into()) } else { ef };
+            let small = ((ef as f64 * SMALL_BEAM) as usize).max(parameters.m0.into()).min(ef);
+            let ef = if self.is_dense { small } else { ef };
             let nearest = search.run(query, &entries, 0, ef)?;
             if !nearest.is_empty() {
                 return Ok(vec![nearest]);
