@@ -133,7 +133,7 @@ impl NodeStore for ArenaQuery<'_> {
         &self,
         candidate: Candidate<u32>,
         layer: u8,
-        limit: Option<f64>,
+        _limit: Option<f64>,
         visited: &mut Marks,
         found: &mut Vec<Candidate<u32>>,
     ) -> Result<Expanded<u32>> {
@@ -144,11 +144,9 @@ impl NodeStore for ArenaQuery<'_> {
             Some(codes) => {
                 let unvisited = links.filter(|neighbour| !visited.contains(*neighbour));
                 let coded = unvisited.map(|neighbour| (neighbour, self.arena.code(neighbour)));
+                // Those beyond the limit are marked as well, and not estimated again.
                 codes.estimate_each(coded, |neighbour, estimate| {
-                    let distance = f64::from(estimate);
-                    if limit.is_none_or(|limit| distance < limit) {
-                        found.push(Candidate::estimate(distance, 0.0, neighbour));
-                    }
+                    found.push(Candidate::estimate(estimate.into(), 0.0, neighbour));
                 });
             }
             None => {
