@@ -29,18 +29,12 @@ const NO_ROW: HeapTid = HeapTid::new(0, 0);
 /// How often [`Feeder::finish`] polls while the pool works.
 const POLL_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The share of ef_construction that a node of a batch looks for: its join looks again, among the nodes that
-/// the batch does not have. 200,000 nodes of 128 dimensions in seven batches were built in 10 seconds instead
-/// of 14, and searches found as many of the nearest; with a half it was 8 seconds, and 0.002 fewer.
-const BATCH_BEAM: f64 = 0.7;
-
 /// What a graph is built with.
 pub struct Settings {
     parameters: Parameters,
     quantizer: Option<Quantizer>,
     max_level: u8,
     memory_limit: usize,
-    beam: u16,
 }
 
 impl Settings {
@@ -52,28 +46,21 @@ impl Settings {
     pub fn new(parameters: Parameters, centroid: &[f32], max_level: u8, memory_limit: usize) -> Self {
         let codes = CodeParameters::new(&parameters, centroid);
         let quantizer = codes.map(|codes| Quantizer::new(codes, centroid));
-        Self { parameters, quantizer, max_level, memory_limit, beam: parameters.ef_construction }
-    }
-
-    /// The same for a batch of the rows of a build, which is joined to those before.
-    pub fn of_batch(self) -> Self {
-        let Parameters { ef_construction: ef, m0, .. } = self.parameters;
-        Self { beam: ((BATCH_BEAM * f64::from(ef)) as u16).max(m0).min(ef), ..self }
+        Self { parameters, quantizer, max_level, memory_limit }
     }
 }
 
 impl Arena {
     /// An empty graph, to be written as it is: around no centroid.
     pub fn empty(parameters: Parameters) -> Self {
-        let beam = parameters.ef_construction;
-        let settings = Settings { parameters, quantizer: None, max_level: 0, memory_limit: 0, beam };
+        let settings = Settings { parameters, quantizer: None, max_level: 0, memory_limit: 0 };
         Self::new(settings, &mut Budget::new(0))
     }
 
     /// An empty arena with a directory for as many chunks as fit the budget; for none where that cannot be
     /// had.
     fn new(settings: Settings, budget: &mut Budget) -> Self {
-        let Settings { parameters, quantizer, max_level, beam, .. } = settings;
+        let Settings { parameters, quantizer, max_level, .. } = settings;
         let shape = Shape::new(&parameters, budget.left());
         // The directory is sized by what chunks take at least.
         let per_row = shape.memory(&parameters, 0);
@@ -88,7 +75,6 @@ impl Arena {
             measure: Measure::new(parameters.metric, parameters.element),
             quantizer,
             max_level,
-            beam,
             shape,
             chunks,
             len: AtomicU32::new(0),

@@ -3,7 +3,7 @@
 use super::fetched::Fetched;
 use super::{Arena, ArenaQuery, Marks};
 use crate::graph::{BuiltGraph, Candidate, EntryPoint, LayerSearch, Neighbours, Purpose, choose_neighbours};
-use crate::types::{Error, Parameters, Result};
+use crate::types::{Error, Result};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
@@ -125,8 +125,7 @@ impl Inserter {
         let rises = || arena.entry_point().is_none_or(|entry| level > entry.level);
         let entry_guard = (self.inserted() < FIRST_NODES || rises()).then(|| lock(&self.entry_lock));
         let distance_between = |a, b| Ok(query.distance_between(a, b));
-        let parameters = Parameters { ef_construction: arena.beam, ..arena.parameters };
-        let chosen = choose_neighbours(query, search, &parameters, level, |_| true, distance_between)?;
+        let chosen = choose_neighbours(query, search, &arena.parameters, level, |_| true, distance_between)?;
         // The node's own links first: once a neighbour links to it, searches come by.
         for (layer, neighbours) in (0..).zip(&chosen.layers) {
             arena.list(node, layer).write(neighbours);

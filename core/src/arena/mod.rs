@@ -56,8 +56,6 @@ pub struct Arena {
     quantizer: Option<Quantizer>,
     /// The highest level that a node may have.
     max_level: u8,
-    /// Nodes that an insertion looks for: ef_construction of them, or fewer in a batch.
-    beam: u16,
     shape: Shape,
     chunks: Vec<OnceLock<Chunk>>,
     /// Nodes in published chunks.

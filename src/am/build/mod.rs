@@ -55,10 +55,7 @@ pub unsafe extern "C-unwind" fn ambuild(
     // The threads read it: it is closed when they have been joined.
     let mut file = None;
     let build = |pool: &ThreadPool| {
-        let feeder = |memory, is_batch| {
-            let settings: Settings = settings(memory);
-            Feeder::new(if is_batch { settings.of_batch() } else { settings }, pool)
-        };
+        let feeder = |memory| Feeder::new(settings(memory), pool);
         let Some(plan) = Plan::new(&parameters, &contents, memory) else {
             let coming = Coming { rows: table.expected_rows(), are_too_many: false, are_by_region: false };
             let mut rows = Rows::new(&table, &feeder, pool, memory, &mut file, coming);

@@ -31,7 +31,7 @@ use crate::store::{self, RelationStore, check_for_interrupts};
 pub const SPILLED: f64 = 1.5;
 /// How many times longer than one thread inserts a row in memory its join takes, of which threads share
 /// little.
-const JOIN: f64 = 1.1;
+const JOIN: f64 = 0.9;
 /// How many rows pass between two reports of progress.
 pub const REPORT_ROWS: u64 = 64;
 /// Bytes that a join takes for each node, beside the memory that it is given.
@@ -86,8 +86,8 @@ pub struct Rows<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     stage: Option<Stage<'a>>,
-    /// Begins a graph in so many bytes, the first one or a batch that is joined to it.
-    feeder: &'a dyn Fn(usize, bool) -> Feeder<'a>,
+    /// Begins a graph in so many bytes.
+    feeder: &'a dyn Fn(usize) -> Feeder<'a>,
     pool: &'a ThreadPool,
     /// Bytes that all of the build may take.
     memory: usize,
@@ -107,7 +107,7 @@ impl<'a> Rows<'a> {
     /// No rows yet.
     pub fn new(
         table: &'a IndexedTable,
-        feeder: &'a dyn Fn(usize, bool) -> Feeder<'a>,
+        feeder: &'a dyn Fn(usize) -> Feeder<'a>,
         pool: &'a ThreadPool,
         memory: usize,
         file: &'a mut Option<TemporaryFile>,
@@ -117,7 +117,7 @@ impl<'a> Rows<'a> {
         Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
-            stage: Some(Stage::Arena(Box::new(feeder(memory, false)))),
+            stage: Some(Stage::Arena(Box::new(feeder(memory)))),
             feeder,
             pool,
             memory,
@@ -232,7 +232,7 @@ impl<'a> Rows<'a> {
         let total = self.coming.rows as u64;
         self.stage = Some(if batch >= LEAST_BATCH {
             progress::begin(Phase::BuildingGraph, rows, total);
-            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE, true)))
+            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
         } else {
             progress::begin(Phase::InsertingRows, rows, total);
             Stage::Pages(self.open()?)
