@@ -15,4 +15,5 @@ mod presence;
 mod read_ahead;
 mod repair;
 mod table;
+mod upper;
 mod versions;

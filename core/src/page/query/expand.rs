@@ -74,7 +74,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
                     }
                 }
             }
-            None => links.extend(places.links().filter(|link| visited.insert(*link))),
+            None => links.extend(places.links().filter(|link| !visited.contains(link))),
         };
         if layer > 0
             && let Some(nearest) = scratch.nearest.filter(|nearest| nearest.node == candidate.node)
@@ -116,7 +116,13 @@ impl<Noted: Notes> Expansion<'_, Noted> {
             }
         })?;
         links.sort_unstable();
+        links.dedup();
+        let first = found.len();
         query.score_links(&links, layer, scratch, notes, found)?;
+        // What is estimated by its own code is marked when the search takes it up, as by the codes above.
+        for neighbour in found[first..].iter().filter(|neighbour| !neighbour.is_estimated()) {
+            visited.insert(neighbour.node);
+        }
         scratch.links = links;
         Ok(if live { Expanded::Live(own) } else { Expanded::Tombstone(own) })
     }
