@@ -52,8 +52,8 @@ pub struct LayerSearch<Store: NodeStore> {
     /// Set once the search is open: nothing beyond is nearer than this, nor is what is expanded next further,
     /// as long as anything is beyond.
     horizon: Option<Distance>,
-    /// How many may be beyond the horizon before nodes that are there twice are dropped.
-    crowd: usize,
+    /// How many were left beyond the horizon when nodes that are there twice were dropped last.
+    distinct: usize,
     /// The nodes that are expanded together.
     step: Vec<Candidate<Store::Node>>,
     found: Vec<Candidate<Store::Node>>,
@@ -92,7 +92,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             surplus: Vec::new(),
             beyond: Vec::new(),
             horizon: None,
-            crowd: CROWD,
+            distinct: 0,
             step: Vec::new(),
             found: Vec::new(),
             estimates: BinaryHeap::new(),
@@ -170,16 +170,20 @@ impl<Store: NodeStore> LayerSearch<Store> {
         Ok(expanded)
     }
 
-    /// Drops nodes from beyond the horizon that are there twice, or were taken up, when there are many.
-    fn thin_out(&mut self) {
-        if self.horizon.is_none() || self.beyond.len() < self.crowd {
-            return;
+    /// Drops what is remembered in vain, where that may be a good part of it.
+    pub fn shrink(&mut self) {
+        if self.horizon.is_some() && self.beyond.len() > self.distinct + self.distinct / 4 {
+            self.thin_out();
         }
+    }
+
+    /// Drops nodes from beyond the horizon that are there twice, or were taken up.
+    fn thin_out(&mut self) {
         let is_new = |next: &Candidate<_>| !next.is_estimated() || !self.visited.contains(next.node);
         self.beyond.retain(is_new);
-        self.beyond.sort_unstable_by_key(|next| next.node);
+        self.beyond.sort_unstable_by(|a, b| a.node.cmp(&b.node).then_with(|| a.cmp(b)));
         self.beyond.dedup_by_key(|next| next.node);
-        self.crowd = CROWD.max(2 * self.beyond.len());
+        self.distinct = self.beyond.len();
     }
 
     /// Takes up the nearest of what is beyond the horizon, where nothing within it is left.
@@ -262,7 +266,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
         self.surplus.clear();
         self.beyond.clear();
         self.estimates.clear();
-        (self.horizon, self.crowd) = (None, CROWD);
+        (self.horizon, self.distinct) = (None, 0);
         self.in_vain = 0;
         for entry in entries {
             if self.visited.insert(entry.node) {

@@ -2,7 +2,7 @@
 
 use super::super::pool::{Distance, Pool};
 use super::super::{Candidate, Expanded, NodeStore, Visited};
-use super::{LayerSearch, Purpose, WIDEST};
+use super::{CROWD, LayerSearch, Purpose, WIDEST};
 use crate::types::Result;
 use std::cmp::Reverse;
 
@@ -84,7 +84,9 @@ impl<Store: NodeStore> LayerSearch<Store> {
         }
         step.clear();
         (self.step, self.found) = (step, found);
-        self.thin_out();
+        if self.horizon.is_some() && self.beyond.len() >= CROWD.max(2 * self.distinct) {
+            self.thin_out();
+        }
         self.widen()
     }
 

@@ -6,7 +6,7 @@ use crate::page::format::node::Node;
 use crate::page::format::places::{Places, upper_places};
 use crate::page::query::access::State;
 use crate::page::query::notes::Notes;
-use crate::page::query::paged::{DOUBT, PagedQuery, Scratch};
+use crate::page::query::paged::{PagedQuery, Scratch, doubts};
 use crate::page::store::PageStore;
 use crate::types::{Link, Result};
 use hashbrown::HashSet;
@@ -60,8 +60,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
         let layout = &query.index.schema.layout;
         let mut links = std::mem::take(&mut scratch.links);
         links.clear();
-        // Layers that are only passed through need not be searched with care.
-        let doubts = if layer == 0 { DOUBT } else { 0.0 };
+        let doubts = doubts(layer);
         let mut estimate = |places: Places, estimates: &mut Vec<f32>| match places.codes() {
             Some(bytes) => {
                 estimates.clear();
@@ -77,6 +76,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
             None => links.extend(places.links().filter(|link| !visited.contains(link))),
         };
         if layer > 0
+            && layout.upper_code_size > 0
             && let Some(nearest) = scratch.nearest.filter(|nearest| nearest.node == candidate.node)
         {
             if let Some(places) = upper_places(layout, &scratch.nearest_upper, layer) {
@@ -102,7 +102,7 @@ impl<Noted: Notes> Expansion<'_, Noted> {
                 estimate(node.places(), &mut scratch.estimates);
             }
             notes.expanded(&query.index.schema, candidate.node, &node)?;
-            let own = query.look_at(candidate, &node, scratch)?;
+            let own = query.look_at(candidate, &node, layer, scratch)?;
             (own, !header.is_tombstone(), if layer > 0 { header.upper } else { Link::NONE })
         };
         query.index.upper_tuple(candidate.node, upper, |tuple| {
@@ -134,6 +134,7 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         &self,
         candidate: Candidate<Link>,
         node: &Node,
+        layer: u8,
         scratch: &mut Scratch,
     ) -> Result<Candidate<Link>> {
         if let Some(payload) = node.payload() {
@@ -142,7 +143,7 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
         scratch.payloads.try_reserve(1)?;
         scratch.payloads.insert(candidate.node, node.payload_link());
         let known = candidate.distance.is_finite();
-        let own = if known { None } else { self.estimate_by_code(candidate.node, node) };
+        let own = if known { None } else { self.estimate_by_code(candidate.node, node, layer) };
         Ok(own.unwrap_or(candidate))
     }
 }

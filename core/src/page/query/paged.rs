@@ -20,9 +20,14 @@ use std::cell::{RefCell, RefMut};
 const PREFETCH_WINDOW: usize = 32;
 /// Standard deviations by which a candidate may be nearer than its estimate says. Less loses recall where
 /// estimates say little, in clusters much narrower than their distances; more expands far too much there.
-pub(super) const DOUBT: f32 = 0.5;
+const DOUBT: f32 = 0.5;
 /// Nodes that a search visits for each of its results, about.
 const VISITED_PER_RESULT: usize = 32;
+
+/// [`DOUBT`] on a layer. Those that are only passed through need not be searched with care.
+pub(super) fn doubts(layer: u8) -> f32 {
+    if layer == 0 { DOUBT } else { 0.0 }
+}
 
 /// An index and a query vector, and notes of the nodes that its searches meet.
 pub(in crate::page) struct PagedQuery<Store, Noted> {
@@ -193,7 +198,7 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
                         continue;
                     }
                     let payload = self.index.payload_on(&page, link, &node)?;
-                    match (payload, self.estimate_by_code(link, &node)) {
+                    match (payload, self.estimate_by_code(link, &node, layer)) {
                         (Some(payload), _) => {
                             found.push(self.measure(link, payload, &mut scratch.decoded));
                         }
@@ -209,9 +214,10 @@ impl<Store: PageStore, Noted: Notes> PagedQuery<Store, Noted> {
     }
 
     /// A node as its own code tells, where it keeps one.
-    pub(super) fn estimate_by_code(&self, link: Link, node: &Node) -> Option<Candidate<Link>> {
+    pub(super) fn estimate_by_code(&self, link: Link, node: &Node, layer: u8) -> Option<Candidate<Link>> {
         let (codes, code) = (self.codes.as_ref()?, node.code()?);
-        Some(Candidate::estimate(codes.estimate(code).into(), DOUBT * codes.deviation(code), link))
+        let doubt = doubts(layer) * codes.deviation(code);
+        Some(Candidate::estimate(codes.estimate(code).into(), doubt, link))
     }
 
     /// Measures the nodes in `scratch.apart`, whose payloads lie on other pages, and appends those that are

@@ -299,7 +299,10 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
                 return Ok(Ended::Early(Reason::Unreachable));
             }
             if self.remembered() >= self.options.scan.memory {
-                return Ok(Ended::Early(Reason::Memory));
+                self.members.iter_mut().for_each(|member| member.walk.search.shrink());
+                if self.remembered() >= self.options.scan.memory {
+                    return Ok(Ended::Early(Reason::Memory));
+                }
             }
         }
     }

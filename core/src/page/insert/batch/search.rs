@@ -96,7 +96,10 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
     /// was near the last ones.
     fn find_together(&mut self, order: &mut Order<Graph>, before: &Near) -> Result<Group> {
         let mut group = Group::default();
-        while group.found.len() < self.together && group.near.len() <= self.most_near {
+        for _ in 0..self.together {
+            if group.near.len() > self.most_near {
+                break;
+            }
             let Some(node) = order.next() else { break };
             group.found.extend(self.find(node, &mut group.near, before)?);
         }
