@@ -45,12 +45,14 @@ fn place(index: pg_sys::Oid, block: u32, places: usize) -> usize {
     (key.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as usize & (places - 1)
 }
 
-/// Where a page was seen last, or another with the same place; 0 where none was.
-fn seen(index: pg_sys::Oid, block: u32) -> pg_sys::Buffer {
-    BUFFERS.with_borrow(|buffers| match buffers.len() {
+/// The shared buffer where a page was seen last, or another with the same place; `None` where none was. Local
+/// buffers, of temporary tables, have negative numbers, and no table to look up in.
+fn seen(index: pg_sys::Oid, block: u32) -> Option<pg_sys::Buffer> {
+    let buffer = BUFFERS.with_borrow(|buffers| match buffers.len() {
         0 => 0,
         places => buffers[place(index, block, places)],
-    })
+    });
+    (buffer > 0).then_some(buffer)
 }
 
 /// Whether a page is to be looked up, whatever is known of it.
@@ -98,11 +100,10 @@ pub fn remember(index: pg_sys::Oid, block: u32, buffer: pg_sys::Buffer) {
 pub unsafe fn pin(index: pg_sys::Relation, block: u32) -> Option<pg_sys::Buffer> {
     // SAFETY: by the caller's promise.
     let relation = unsafe { &*index };
-    let seen = seen(relation.rd_id, block);
-    // Local buffers, of temporary tables, have negative numbers, and no table to look up in.
-    if looks_up() || seen <= 0 {
+    if looks_up() {
         return None;
     }
+    let seen = seen(relation.rd_id, block)?;
     #[cfg(any(feature = "pg14", feature = "pg15"))]
     let file = relation.rd_node;
     #[cfg(not(any(feature = "pg14", feature = "pg15")))]
@@ -137,16 +138,16 @@ unsafe fn count_hit(index: pg_sys::Relation) {
     }
 }
 
-/// The memory of a shared buffer.
+/// The memory of a shared buffer that was seen.
 fn page(buffer: pg_sys::Buffer) -> *mut u8 {
-    // SAFETY: Postgres gave this number for a shared buffer, of which there are as many as long as the server
-    // runs; only an address is computed.
+    // SAFETY: Postgres gave this number for a shared buffer (`seen`), of which there are as many as long as
+    // the server runs; only an address is computed.
     unsafe { pg_sys::BufferGetBlock(buffer) }.cast()
 }
 
-/// The descriptor of a shared buffer, which pins and locks are written to.
+/// The descriptor of a shared buffer that was seen, which pins and locks are written to.
 fn descriptor(buffer: pg_sys::Buffer) -> *const u8 {
-    // SAFETY: the array is made when the server starts.
+    // SAFETY: a pointer that is set when the server starts; only an address is computed from it.
     let descriptors = unsafe { pg_sys::BufferDescriptors };
     descriptors.wrapping_add(buffer as usize - 1).cast()
 }
@@ -154,8 +155,7 @@ fn descriptor(buffer: pg_sys::Buffer) -> *const u8 {
 /// Asks for the line pointers of tuples that will be read soon, and for the descriptors of their buffers.
 pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
-        let buffer = seen(index, tuple.block);
-        if buffer > 0 {
+        if let Some(buffer) = seen(index, tuple.block) {
             let line_pointer = page(buffer).wrapping_add(LinePointer::place(tuple.slot.max(1)));
             prefetch_range(line_pointer, LINE_POINTER_SIZE);
             prefetch_range(descriptor(buffer), size_of::<pg_sys::BufferDesc>());
@@ -167,8 +167,9 @@ pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
 pub fn prefetch_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
         let at = LinePointer::place(tuple.slot.max(1));
-        let buffer = seen(index, tuple.block);
-        if buffer > 0 && at + LINE_POINTER_SIZE <= PAGE_SIZE {
+        if let Some(buffer) = seen(index, tuple.block)
+            && at + LINE_POINTER_SIZE <= PAGE_SIZE
+        {
             let page = page(buffer);
             // SAFETY: inside of a shared buffer, aligned as line pointers are. Others may write it at the
             // same time: a single atomic load gives some value, which is not relied on.

@@ -192,8 +192,7 @@ impl<Store: NodeStore> LayerSearch<Store> {
             && !self.beyond.is_empty()
             && self.frontier.peek().is_none_or(|Reverse(next)| Distance(next.distance) > horizon)
         {
-            let near =
-                (self.beyond.len() / WIDENED).clamp(MIN_WIDENED.min(self.beyond.len()), self.beyond.len());
+            let near = (self.beyond.len() / WIDENED).max(MIN_WIDENED).min(self.beyond.len());
             let rest = self.beyond.len() - near;
             let (_, furthest, _) = self.beyond.select_nth_unstable_by(rest, |a, b| b.cmp(a));
             self.horizon = Some(Distance(furthest.distance));

@@ -76,7 +76,6 @@ impl<Noted: Notes> Expansion<'_, Noted> {
             None => links.extend(places.links().filter(|link| !visited.contains(link))),
         };
         if layer > 0
-            && layout.upper_code_size > 0
             && let Some(nearest) = scratch.nearest.filter(|nearest| nearest.node == candidate.node)
         {
             if let Some(places) = upper_places(layout, &scratch.nearest_upper, layer) {
@@ -109,7 +108,9 @@ impl<Noted: Notes> Expansion<'_, Noted> {
             if let Some(places) = tuple.places(layout, layer) {
                 estimate(places, &mut scratch.estimates);
             }
-            if live && scratch.nearest.is_none_or(|nearest| own < nearest) {
+            // Lists without codes tell nothing of their nodes: a copy of them would save no page.
+            let is_worth_keeping = live && layout.upper_code_size > 0;
+            if is_worth_keeping && scratch.nearest.is_none_or(|nearest| own < nearest) {
                 scratch.nearest = Some(own);
                 scratch.nearest_upper.clear();
                 scratch.nearest_upper.extend_from_slice(tuple.bytes());

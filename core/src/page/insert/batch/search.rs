@@ -131,8 +131,8 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         if !self.places[node as usize].is_none() {
             return Ok(None);
         }
-        let first_of_them = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
-        self.found.insert(node, first_of_them);
+        let entries = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
+        self.found.insert(node, entries);
         let level = self.graph.level(node);
         let mut layers = Vec::with_capacity(usize::from(level) + 1);
         for layer in 0..=level {
