@@ -32,10 +32,7 @@ impl Entries for List<'_> {
         let left = &self.codes[self.next..];
         let read = left.len().min(batch.room());
         for (number, code) in (self.next..).zip(&left[..read]) {
-            let is_equal = code.as_ref().is_some_and(|code| batch.add_equal(tid(number), code));
-            if !is_equal {
-                batch.add(tid(number), code.as_deref());
-            }
+            batch.add(tid(number), code.as_deref());
         }
         self.next += read;
         self.next < self.codes.len()

@@ -69,6 +69,9 @@ CREATE OPERATOR > (
     COMMUTATOR = <, NEGATOR = <=, RESTRICT = scalargtsel, JOIN = scalargtjoinsel
 );
 
+-- It does not say that equal codes may share an entry (btequalimage): such an entry has one mark for all of
+-- its rows, and where a row is updated again and again and its vector stays, its dead versions could not be
+-- marked beside the one that lives. Rows with the same vector and the same key are few.
 CREATE OPERATOR CLASS veccode_ops
     DEFAULT FOR TYPE veccode USING btree AS
     OPERATOR 1 <,
@@ -76,8 +79,7 @@ CREATE OPERATOR CLASS veccode_ops
     OPERATOR 3 =,
     OPERATOR 4 >=,
     OPERATOR 5 >,
-    FUNCTION 1 veccode_cmp(veccode, veccode),
-    FUNCTION 4 pg_catalog.btequalimage(oid);
+    FUNCTION 1 veccode_cmp(veccode, veccode);
 COMMENT ON OPERATOR CLASS veccode_ops USING btree IS 'order of bytes, which lets an index carry codes';
 
 -- Distances have a support function so that who plans a query by them has loaded the library, which knows how

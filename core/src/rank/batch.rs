@@ -12,13 +12,12 @@ const ROOM: usize = 64;
 pub struct Batch {
     /// Estimates; none where the query is NULL.
     query: Option<StandaloneQuery>,
-    /// Codes that the query estimates by, one behind the other, and how many these are.
+    /// Codes that the query estimates by, one behind the other.
     codes: Vec<u8>,
-    count: usize,
-    /// Where rows of these codes are, for the time of `drain`.
+    /// The rows of these codes.
+    rows: Vec<HeapTid>,
+    /// Where they are, for the time of `drain`.
     places: Vec<Place>,
-    /// Rows, and which of the codes are theirs.
-    rows: Vec<(HeapTid, usize)>,
     /// Rows of other codes, or of none, and what these say.
     others: Vec<(HeapTid, Option<Said>)>,
 }
@@ -27,7 +26,7 @@ impl Batch {
     pub(super) fn new(query: Option<StandaloneQuery>) -> Self {
         let codes = Vec::with_capacity(query.as_ref().map_or(0, |query| ROOM * query.size()));
         let (places, rows) = (Vec::with_capacity(ROOM), Vec::with_capacity(ROOM));
-        Self { query, codes, count: 0, places, rows, others: Vec::with_capacity(ROOM) }
+        Self { query, codes, rows, places, others: Vec::with_capacity(ROOM) }
     }
 
     pub(super) fn len(&self) -> usize {
@@ -42,7 +41,7 @@ impl Batch {
 
     /// The rows whose codes are estimated by.
     pub fn estimated_rows(&self) -> impl Iterator<Item = HeapTid> {
-        self.rows.iter().map(|(heap_tid, _)| *heap_tid)
+        self.rows.iter().copied()
     }
 
     /// Adds an entry, for which there is room: a row, and its code, unless that is NULL.
@@ -59,20 +58,10 @@ impl Batch {
     pub fn add_estimated(&mut self, heap_tid: HeapTid, code: &[u8]) -> bool {
         let is_estimated = self.query.as_ref().is_some_and(|query| query.estimates_by(code));
         if is_estimated {
-            self.rows.push((heap_tid, self.count));
+            self.rows.push(heap_tid);
             self.codes.extend_from_slice(code);
-            self.count += 1;
         }
         is_estimated
-    }
-
-    /// The same, if the code is that of the last entry that was added so: it is estimated once.
-    #[inline]
-    pub fn add_equal(&mut self, heap_tid: HeapTid, code: &[u8]) -> bool {
-        let is_equal = self.codes.len() == self.count * code.len() && self.codes.ends_with(code);
-        let place = self.count.checked_sub(1).filter(|_| is_equal);
-        self.rows.extend(place.map(|place| (heap_tid, place)));
-        place.is_some()
     }
 
     /// Takes all entries out: gives each row with the place that it has by what its code says, if any.
@@ -81,14 +70,12 @@ impl Batch {
         place: impl Fn(Option<Said>) -> Place,
         mut give: impl FnMut(HeapTid, Place) -> Result<()>,
     ) -> Result<()> {
-        let Self { query, codes, count, places, rows, others } = self;
+        let Self { query, codes, rows, places, others } = self;
         if let Some(query) = query {
             query.say_all(codes, |said| places.push(place(Some(said))));
         }
         codes.clear();
-        *count = 0;
-        rows.drain(..).try_for_each(|(heap_tid, code)| give(heap_tid, places[code]))?;
-        places.clear();
+        rows.drain(..).zip(places.drain(..)).try_for_each(|(heap_tid, place)| give(heap_tid, place))?;
         others.drain(..).try_for_each(|(heap_tid, said)| give(heap_tid, place(said)))
     }
 }

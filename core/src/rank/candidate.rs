@@ -1,11 +1,15 @@
 //! Entries of a list that may be wanted, in the order in which they are measured.
 
 use crate::types::{HeapTid, Result};
-use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::cmp::Ordering;
 
 /// How many times as many are kept when the list is read again.
 pub(super) const GROWTH: usize = 8;
+
+/// The share of the entries that are left which is sorted when those before them have been taken, and the
+/// fewest: most are never taken.
+const SORTED: usize = 8;
+const MIN_SORTED: usize = 64;
 
 /// Where rows without a distance stand in an order.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -164,7 +168,11 @@ pub(super) struct Candidates {
     end: Option<Candidate>,
     /// Beyond it nothing is kept.
     limit: Option<Key>,
-    first: BinaryHeap<Reverse<Candidate>>,
+    /// The first ones that are left of those that were kept, the very first one last; none only where there
+    /// are none.
+    sorted: Vec<Candidate>,
+    /// The others that are left, in no order.
+    rest: Vec<Candidate>,
     /// How many come after those that were taken before, kept or not.
     count: usize,
     /// Whether there is any without a distance, kept or not.
@@ -174,15 +182,15 @@ pub(super) struct Candidates {
 impl Candidates {
     /// None. So many are kept at first, and no more than memory allows at last.
     pub fn new(capacity: usize, most: usize) -> Self {
-        let (read, after, end, limit, first) = Default::default();
+        let (read, after, end, limit, sorted, rest) = Default::default();
         let capacity = capacity.min(most);
-        Self { capacity, most, read, after, end, limit, first, count: 0, has_undefined: false }
+        Self { capacity, most, read, after, end, limit, sorted, rest, count: 0, has_undefined: false }
     }
 
     /// Before the list is read: again for those that come after what was kept.
     pub fn clear(&mut self) {
-        self.read =
-            std::mem::take(&mut self.first).into_vec().into_iter().map(|Reverse(left)| left).collect();
+        self.sorted.clear();
+        self.read = std::mem::take(&mut self.rest);
         self.read.clear();
         self.count = 0;
         self.limit = None;
@@ -223,11 +231,28 @@ impl Candidates {
     }
 
     /// Called when the list has been read.
-    pub fn finish(&mut self) {
+    pub fn finish(&mut self) -> Result<()> {
         if self.end.is_some() || self.read.len() > 2 * self.capacity {
             self.keep_first();
         }
-        self.first = std::mem::take(&mut self.read).into_iter().map(Reverse).collect();
+        self.rest = std::mem::take(&mut self.read);
+        self.sort(0)
+    }
+
+    /// Sorts the next of those that are left, if none is sorted, and makes room for so many besides.
+    fn sort(&mut self, besides: usize) -> Result<()> {
+        let Self { sorted, rest, .. } = self;
+        if !sorted.is_empty() {
+            return Ok(());
+        }
+        let further = rest.len() - (rest.len() / SORTED).max(MIN_SORTED).min(rest.len());
+        if further > 0 {
+            rest.select_nth_unstable_by(further, |a, b| b.cmp(a));
+        }
+        sorted.try_reserve(rest.len() - further + besides)?;
+        sorted.extend(rest.drain(further..));
+        sorted.sort_unstable_by(|a, b| b.cmp(a));
+        Ok(())
     }
 
     fn keep_first(&mut self) {
@@ -242,7 +267,7 @@ impl Candidates {
 
     /// The key of the first that is left; where none is that was kept, that of the last one.
     pub fn first(&self) -> Option<Key> {
-        self.first.peek().map(|Reverse(first)| *first).or(self.end).map(Candidate::key)
+        self.sorted.last().copied().or(self.end).map(Candidate::key)
     }
 
     /// How many entries come after those that were taken before the list was read.
@@ -252,7 +277,7 @@ impl Candidates {
 
     /// Whether none that was kept is left.
     pub fn is_empty(&self) -> bool {
-        self.first.is_empty()
+        self.sorted.is_empty()
     }
 
     /// Whether there are others, which were not kept.
@@ -263,30 +288,77 @@ impl Candidates {
     /// Takes the first ones that are left, so many at most, in their order.
     pub fn take(&mut self, most: usize) -> Result<Vec<Candidate>> {
         let mut taken = Vec::new();
-        taken.try_reserve(most.min(self.first.len()))?;
+        taken.try_reserve(most.min(self.sorted.len() + self.rest.len()))?;
         while taken.len() < most
-            && let Some(Reverse(next)) = self.first.pop()
+            && let Some(next) = self.sorted.pop()
         {
             taken.push(next);
+            self.sort(taken.len())?;
         }
         Ok(taken)
     }
 
     /// Takes all that are left of those that were kept, in the order of the table.
-    pub fn take_all(&mut self) -> Vec<Candidate> {
-        let all = std::mem::take(&mut self.first).into_vec();
-        let mut all: Vec<_> = all.into_iter().map(|Reverse(left)| left).collect();
+    pub fn take_all(&mut self) -> Result<Vec<Candidate>> {
+        let mut all = std::mem::take(&mut self.rest);
+        all.try_reserve(self.sorted.len())?;
+        all.append(&mut self.sorted);
         all.sort_unstable_by_key(|candidate| candidate.heap_tid);
-        all
+        Ok(all)
     }
 
-    /// Puts back what was taken, for which there is room.
+    /// Puts back the last ones that were taken, for which there is room.
     pub fn put_back(&mut self, candidates: &[Candidate]) {
-        self.first.extend(candidates.iter().map(|candidate| Reverse(*candidate)));
+        self.sorted.extend(candidates.iter().rev());
     }
 
     /// Whether the list has entries without a distance.
     pub fn has_undefined(&self) -> bool {
         self.has_undefined
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const CAPACITY: usize = 500;
+
+    #[test]
+    fn they_are_taken_in_their_order_and_those_put_back_again() {
+        for count in [0usize, 1, 15, 16, 63, 64, 65, 80, 500, 1000, 3000] {
+            let mut candidates = Candidates::new(CAPACITY, CAPACITY);
+            // Every third is as near as another.
+            let nearness = |number: usize| (number * 7919 % count - number * 7919 % count % 3) as f64;
+            for number in 0..count {
+                let key = RankOrder::default().ordinary(nearness(number));
+                candidates.add(Place { key, estimate: 0.0 }, HeapTid::new(number as u32, 1)).unwrap();
+            }
+            candidates.finish().unwrap();
+            assert_eq!(candidates.are_others(), count > 2 * CAPACITY);
+            let mut sorted: Vec<usize> = (0..count).collect();
+            sorted.sort_by(|a, b| nearness(*a).total_cmp(&nearness(*b)).then(a.cmp(b)));
+            sorted.truncate(if count > 2 * CAPACITY { CAPACITY } else { count });
+            let mut found = Vec::new();
+            for put_back in (0..16).cycle() {
+                if candidates.is_empty() {
+                    break;
+                }
+                let first = candidates.first();
+                let taken = candidates.take(16).unwrap();
+                assert_eq!(first, Some(taken[0].key()));
+                let kept = taken.len() - usize::min(put_back, taken.len() - 1);
+                candidates.put_back(&taken[kept..]);
+                found.extend(taken[..kept].iter().map(|candidate| candidate.heap_tid.block() as usize));
+                if found.len() * 2 > count {
+                    let rest = candidates.take_all().unwrap();
+                    assert!(rest.is_sorted_by_key(|candidate| candidate.heap_tid));
+                    let mut rest = rest;
+                    rest.sort();
+                    found.extend(rest.iter().map(|candidate| candidate.heap_tid.block() as usize));
+                }
+            }
+            assert_eq!(found, sorted, "{count}");
+        }
     }
 }

@@ -241,7 +241,7 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
                 continue;
             }
             if self.is_hopeless() {
-                for together in self.candidates.take_all().chunks(AHEAD) {
+                for together in self.candidates.take_all()?.chunks(AHEAD) {
                     self.test_all(together)?;
                 }
                 continue;
@@ -328,7 +328,6 @@ impl<List: Entries, Table: RankedTable> Ranking<List, Table> {
             stats.entries += batch.len() as u64;
             batch.drain(|said| options.place(said), |heap_tid, place| candidates.add(place, heap_tid))?;
         }
-        self.candidates.finish();
-        Ok(())
+        self.candidates.finish()
     }
 }

@@ -10,18 +10,13 @@ const MANY: usize = 1024;
 /// One of so many pages is looked at.
 const SAMPLED: u32 = 4;
 
-/// How many entries a list of an index had of which most could not be marked when they were looked at: this
-/// session looks at longer lists of that index alone again. Rows that differ in length may crowd without
-/// being dead, and dead ones share entries with others.
-static SWEPT: InVain = InVain(LazyLock::new(Mutex::default));
-/// How many dead rows an index was told of, where it could mark few of them.
-static UNMARKED: InVain = InVain(LazyLock::new(Mutex::default));
-
-/// What did no good to indexes in this session: how much there was of it.
-struct InVain(LazyLock<Mutex<HashMap<pg_sys::Oid, Known>>>);
+/// Lists of which most entries were not dead when they were looked at, by index: this session looks at longer
+/// ones of that index alone again. Rows that differ in length may crowd without being dead.
+static SWEPT: LazyLock<Mutex<HashMap<pg_sys::Oid, Known>>> = LazyLock::new(Mutex::default);
 
 struct Known {
-    much: usize,
+    /// How many entries the list had.
+    entries: usize,
     /// How often it was refrained from since.
     refrained: usize,
 }
@@ -29,25 +24,14 @@ struct Known {
 /// Once in so many times it is tried all the same: a vacuum may have been there, or the list be another one.
 const TRIED_ONCE_IN: usize = 64;
 
-impl InVain {
-    /// Whether this much would do no good either.
-    fn knows(&self, index: pg_sys::Oid, much: usize) -> bool {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = known.get_mut(&index).filter(|known| much < 2 * known.much);
-        known.is_some_and(|known| {
-            known.refrained += 1;
-            !known.refrained.is_multiple_of(TRIED_ONCE_IN)
-        })
-    }
-
-    fn remember(&self, index: pg_sys::Oid, much: usize, is_in_vain: bool) {
-        let mut known = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if is_in_vain {
-            known.insert(index, Known { much, refrained: 0 });
-        } else {
-            known.remove(&index);
-        }
-    }
+/// Whether it would do no good to look at a list of so many entries.
+fn is_in_vain(index: pg_sys::Oid, entries: usize) -> bool {
+    let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+    let known = swept.get_mut(&index).filter(|known| entries < 2 * known.entries);
+    known.is_some_and(|known| {
+        known.refrained += 1;
+        !known.refrained.is_multiple_of(TRIED_ONCE_IN)
+    })
 }
 
 /// What an index was told of.
@@ -57,26 +41,17 @@ pub struct Told {
     pub(super) suspects: usize,
     /// Those of them whose rows nobody sees any more.
     pub(super) dead: usize,
-    /// Those of them that can be marked: one mark is that of all rows of a posting list, and is set when all
-    /// are dead.
-    pub(super) marked: usize,
 }
 
 impl Told {
-    /// Whether it is known not to help an index to tell it of so many dead rows.
-    pub fn is_in_vain(index: pg_sys::Oid, dead: usize) -> bool {
-        UNMARKED.knows(index, dead)
-    }
-
-    /// Remembers what came of telling an index of dead rows.
-    pub fn remember(self, index: pg_sys::Oid) {
-        UNMARKED.remember(index, self.dead, 2 * self.marked < self.dead);
-    }
-
     /// Remembers what came of telling an index of all dead rows of a list.
-    pub fn remember_all(self, index: pg_sys::Oid) {
-        self.remember(index);
-        SWEPT.remember(index, self.suspects, 2 * self.marked < self.suspects);
+    pub fn remember(self, index: pg_sys::Oid) {
+        let mut swept = SWEPT.lock().unwrap_or_else(PoisonError::into_inner);
+        if 2 * self.dead < self.suspects {
+            swept.insert(index, Known { entries: self.suspects, refrained: 0 });
+        } else {
+            swept.remove(&index);
+        }
     }
 }
 
@@ -105,7 +80,7 @@ impl Crowd {
     /// Whether most of the entries of an index must be of rows that are gone, where a page has room for so
     /// many.
     pub fn is_crowded(&mut self, index: pg_sys::Oid, rows_of_page: usize) -> bool {
-        if self.entries < MANY || SWEPT.knows(index, self.entries) {
+        if self.entries < MANY || is_in_vain(index, self.entries) {
             return false;
         }
         self.pages.sort_unstable();

@@ -1,7 +1,5 @@
 //! The btree as core sees it: a list of rows, and the codes of their vectors.
 
-use std::collections::HashSet;
-
 use pgrx::pg_sys;
 use pgrx::pg_sys::IndexScanState;
 use pgrx::pg_sys::ffi::pg_guard_ffi_boundary;
@@ -76,7 +74,7 @@ impl CodeList {
         }
         // SAFETY: by the promise of `new`.
         let scan = unsafe { (*self.state).iss_ScanDesc };
-        let (offset, mut last) = (self.offset, std::ptr::null_mut());
+        let offset = self.offset;
         // SAFETY: as above; an entry, and the row's TID, are there until the next one is asked for. Nothing
         // here is to be dropped, takes memory or panics, so that an ERROR may pass.
         unsafe {
@@ -87,9 +85,7 @@ impl CodeList {
                     let entry = Entry { tuple: (*scan).xs_itup, columns: (*scan).xs_itupdesc };
                     let code = offset.and_then(|offset| entry.ordinary(offset));
                     let Some(code) = code.filter(|_| batch.room() > 1) else { return Some(tid) };
-                    // Rows of one posting list come one after the other, and share the entry.
-                    let is_shared = std::mem::replace(&mut last, entry.tuple) == entry.tuple;
-                    if !(is_shared && batch.add_equal(tid, code) || batch.add_estimated(tid, code)) {
+                    if !batch.add_estimated(tid, code) {
                         return Some(tid);
                     }
                 }
@@ -132,16 +128,14 @@ unsafe fn plain<'a>(datum: pg_sys::Datum) -> Option<&'a [u8]> {
 }
 
 impl CodeList {
-    /// Tells the index of these rows, which nobody sees any more, unless it could mark few of them.
-    pub fn tell_dead(&mut self, dead: &HashSet<HeapTid>) {
-        if !Told::is_in_vain(self.index(), dead.len()) {
-            self.mark_dead(|row| dead.contains(&row)).remember(self.index());
-        }
+    /// Tells the index of these rows, sorted, which nobody sees any more.
+    pub fn tell_dead(&mut self, dead: &[HeapTid]) {
+        self.mark_dead(|row| dead.binary_search(&row).is_ok());
     }
 
     /// Tells the index of all rows of a crowded list that nobody sees any more.
     pub fn sweep(&mut self) {
-        self.mark_dead(|_| true).remember_all(self.index());
+        self.mark_dead(|_| true).remember(self.index());
     }
 
     /// Tells the index of rows that nobody sees any more, so that later scans pass over their entries, as
@@ -155,30 +149,20 @@ impl CodeList {
     fn mark_dead(&mut self, is_suspect: impl Fn(HeapTid) -> bool) -> Told {
         self.begin();
         let mut told = Told::default();
-        // Rows that share one entry, and the dead ones of them.
-        let (mut shared, mut rows, mut dead) = (std::ptr::null_mut(), 0, 0);
         while let Some(tid) = self.next_row() {
-            // SAFETY: by the promise of `new`; the entry is the one that was read last.
-            let entry = unsafe { (*(*self.state).iss_ScanDesc).xs_itup };
-            if std::mem::replace(&mut shared, entry) != entry {
-                told.marked += if rows == dead { dead } else { 0 };
-                (rows, dead) = (0, 0);
-            }
-            rows += 1;
             if is_suspect(tid) {
                 told.suspects += 1;
-                // SAFETY: as above. This asks for the mark.
+                // SAFETY: by the promise of `new`; the row is that of the entry that was read last. This asks
+                // for the mark.
                 let is_dead = unsafe {
                     let slot = (*self.state).ss.ss_ScanTupleSlot;
                     pg_sys::index_fetch_heap((*self.state).iss_ScanDesc, slot);
                     pg_sys::ExecClearTuple(slot);
                     (*(*self.state).iss_ScanDesc).kill_prior_tuple
                 };
-                dead += usize::from(is_dead);
                 told.dead += usize::from(is_dead);
             }
         }
-        told.marked += if rows == dead { dead } else { 0 };
         // SAFETY: as above.
         unsafe { pg_sys::table_index_fetch_reset((*(*self.state).iss_ScanDesc).xs_heapfetch) };
         told

@@ -1,7 +1,5 @@
 //! The table as core sees it: rows, and their distances as SQL computes them.
 
-use std::collections::HashSet;
-
 use pgrx::pg_sys;
 use walia_core::rank::RankedTable;
 use walia_core::types::HeapTid;
@@ -18,8 +16,8 @@ pub struct Rows {
     prefetcher: Option<Prefetcher>,
     /// Bytes of the shortest row that has passed.
     shortest: Option<usize>,
-    /// Rows that nobody sees any more, as far as there is memory to remember them.
-    dead: HashSet<HeapTid>,
+    /// Rows that nobody sees any more, as far as there is memory to remember them, as they were met.
+    dead: Vec<HeapTid>,
 }
 
 impl Rows {
@@ -35,7 +33,7 @@ impl Rows {
             // What a TID's block means is the access method's affair.
             let is_heap = (*(*table).rd_rel).relam == pg_sys::HEAP_TABLE_AM_OID;
             let prefetcher = is_heap.then(|| Prefetcher::new(table));
-            Self { rows: ScanRows::new(state), prefetcher, shortest: None, dead: HashSet::new() }
+            Self { rows: ScanRows::new(state), prefetcher, shortest: None, dead: Vec::new() }
         }
     }
 
@@ -50,8 +48,14 @@ impl Rows {
     }
 
     /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and
-    /// forgotten.
-    pub fn take_many_dead(&mut self) -> Option<HashSet<HeapTid>> {
+    /// forgotten. Sorted, each once.
+    pub fn take_many_dead(&mut self) -> Option<Vec<HeapTid>> {
+        if self.dead.len() < MANY_DEAD {
+            return None;
+        }
+        // One that a further reading of the list met again is there twice.
+        self.dead.sort_unstable();
+        self.dead.dedup();
         (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
     }
 
@@ -92,7 +96,7 @@ impl RankedTable for Rows {
             (!is_null).then(|| f64::from_bits(distance.value() as u64))
         });
         if self.rows.is_dead() && self.dead.try_reserve(1).is_ok() {
-            self.dead.insert(heap_tid);
+            self.dead.push(heap_tid);
         }
         if let Some((_, row)) = &row {
             self.shortest = Some(self.shortest.map_or(row.length(), |shortest| shortest.min(row.length())));

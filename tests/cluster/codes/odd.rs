@@ -49,7 +49,7 @@ fn codes_of_many_lengths_and_rows_that_fail() {
     assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error}");
     assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
     client.batch_execute("RESET statement_timeout").unwrap();
-    // Dead rows that share an entry with a live one cannot be marked: the others are as fast as before.
+    // Many dead rows with the vectors of live ones.
     client
         .batch_execute(
             "CREATE TABLE twins (id serial, g int, v vecf32(32));
