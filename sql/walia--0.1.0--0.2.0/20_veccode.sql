@@ -71,7 +71,8 @@ CREATE OPERATOR > (
 
 -- It does not say that equal codes may share an entry (btequalimage): such an entry has one mark for all of
 -- its rows, and where a row is updated again and again and its vector stays, its dead versions could not be
--- marked beside the one that lives. Rows with the same vector and the same key are few.
+-- marked beside the one that lives. Other rows with the same vector and the same key are few; those without
+-- a vector take an entry each.
 CREATE OPERATOR CLASS veccode_ops
     DEFAULT FOR TYPE veccode USING btree AS
     OPERATOR 1 <,

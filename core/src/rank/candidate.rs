@@ -348,7 +348,9 @@ mod tests {
                 let taken = candidates.take(16).unwrap();
                 assert_eq!(first, Some(taken[0].key()));
                 let kept = taken.len() - usize::min(put_back, taken.len() - 1);
+                let room = candidates.sorted.capacity();
                 candidates.put_back(&taken[kept..]);
+                assert_eq!(candidates.sorted.capacity(), room, "there is room for them");
                 found.extend(taken[..kept].iter().map(|candidate| candidate.heap_tid.block() as usize));
                 if found.len() * 2 > count {
                     let rest = candidates.take_all().unwrap();

@@ -53,7 +53,7 @@ impl Rows {
         if self.dead.len() < MANY_DEAD {
             return None;
         }
-        // One that a further reading of the list met again is there twice.
+        // A place that was vacuumed and used again meanwhile may be there twice.
         self.dead.sort_unstable();
         self.dead.dedup();
         (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))

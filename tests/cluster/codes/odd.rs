@@ -49,7 +49,7 @@ fn codes_of_many_lengths_and_rows_that_fail() {
     assert_eq!(error.code().map(|code| code.code()), Some("57014"), "{error}");
     assert!(started.elapsed().as_secs() < 3, "{:?}", started.elapsed());
     client.batch_execute("RESET statement_timeout").unwrap();
-    // Many dead rows with the vectors of live ones.
+    // Many dead rows with the vectors of live ones: the first query has them marked.
     client
         .batch_execute(
             "CREATE TABLE twins (id serial, g int, v vecf32(32));
@@ -62,12 +62,14 @@ fn codes_of_many_lengths_and_rows_that_fail() {
     let near = "SELECT id, v <-> (SELECT v FROM twins WHERE id = 3) FROM twins WHERE g = 1
                 ORDER BY v <-> (SELECT v FROM twins WHERE id = 3) LIMIT 10";
     let first = rows(&mut client, near);
+    let mut tested = 0;
     for _ in 0..3 {
         assert_eq!(rows(&mut client, near), first);
         let counts = rows(&mut client, "SELECT rows_tested::int, rounds FROM walia_last_scan()");
+        tested = counts[0].0;
         assert_eq!(counts[0].1, Some(1.0), "the list was read once for the search itself: {counts:?}");
     }
-    // Nor are the rows of all entries read to find more of them.
+    // Nor are the rows of all entries read to find more dead ones.
     let mut transaction = client.transaction().unwrap();
     let fetched = |transaction: &mut postgres::Transaction| {
         let statement = "SELECT idx_tup_fetch FROM pg_stat_xact_user_tables WHERE relname = 'twins'";
@@ -77,6 +79,14 @@ fn codes_of_many_lengths_and_rows_that_fail() {
     transaction.simple_query(near).unwrap();
     let live = fetched(&mut transaction) - before;
     assert!((10..500).contains(&live), "{live} live rows were read");
+    transaction.commit().unwrap();
+    client.batch_execute("VACUUM twins").unwrap();
+    rows(&mut client, near);
+    let vacuumed = rows(&mut client, "SELECT rows_tested::int FROM walia_last_scan()")[0].0;
+    assert!(
+        (vacuumed..vacuumed + 64).contains(&tested),
+        "{tested} rows were tested, {vacuumed} after a vacuum"
+    );
 }
 
 /// Under L1 too, and where codes tell nothing.
