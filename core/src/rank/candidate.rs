@@ -161,7 +161,6 @@ pub(super) struct Candidates {
     capacity: usize,
     /// What that may become.
     most: usize,
-    read: Vec<Candidate>,
     /// Those before it, and itself, were taken before.
     after: Option<Candidate>,
     /// The last that is kept, if others were not.
@@ -171,7 +170,7 @@ pub(super) struct Candidates {
     /// The first ones that are left of those that were kept, the very first one last; none only where there
     /// are none.
     sorted: Vec<Candidate>,
-    /// The others that are left, in no order.
+    /// The others that are left, in no order; while the list is read, all.
     rest: Vec<Candidate>,
     /// How many come after those that were taken before, kept or not.
     count: usize,
@@ -182,16 +181,15 @@ pub(super) struct Candidates {
 impl Candidates {
     /// None. So many are kept at first, and no more than memory allows at last.
     pub fn new(capacity: usize, most: usize) -> Self {
-        let (read, after, end, limit, sorted, rest) = Default::default();
+        let (after, end, limit, sorted, rest) = Default::default();
         let capacity = capacity.min(most);
-        Self { capacity, most, read, after, end, limit, sorted, rest, count: 0, has_undefined: false }
+        Self { capacity, most, after, end, limit, sorted, rest, count: 0, has_undefined: false }
     }
 
     /// Before the list is read: again for those that come after what was kept.
     pub fn clear(&mut self) {
         self.sorted.clear();
-        self.read = std::mem::take(&mut self.rest);
-        self.read.clear();
+        self.rest.clear();
         self.count = 0;
         self.limit = None;
         self.after = self.end.take();
@@ -220,22 +218,21 @@ impl Candidates {
         if self.end.is_some_and(|end| candidate > end) {
             return Ok(());
         }
-        if self.read.len() >= 2 * self.capacity {
+        if self.rest.len() >= 2 * self.capacity {
             self.keep_first();
         }
-        if self.read.len() == self.read.capacity() {
-            self.read.try_reserve(1)?;
+        if self.rest.len() == self.rest.capacity() {
+            self.rest.try_reserve(1)?;
         }
-        self.read.push(candidate);
+        self.rest.push(candidate);
         Ok(())
     }
 
     /// Called when the list has been read.
     pub fn finish(&mut self) -> Result<()> {
-        if self.end.is_some() || self.read.len() > 2 * self.capacity {
+        if self.end.is_some() || self.rest.len() > 2 * self.capacity {
             self.keep_first();
         }
-        self.rest = std::mem::take(&mut self.read);
         self.sort(0)
     }
 
@@ -256,12 +253,12 @@ impl Candidates {
     }
 
     fn keep_first(&mut self) {
-        if self.read.len() > self.capacity {
-            let (_, end, _) = self.read.select_nth_unstable(self.capacity - 1);
+        if self.rest.len() > self.capacity {
+            let (_, end, _) = self.rest.select_nth_unstable(self.capacity - 1);
             self.end = Some(*end);
             // A candidate's distance is rounded down.
             self.limit = Some(Key { distance: end.least.next_up().into(), ..end.key() });
-            self.read.truncate(self.capacity);
+            self.rest.truncate(self.capacity);
         }
     }
 

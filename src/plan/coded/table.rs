@@ -48,15 +48,12 @@ impl Rows {
     }
 
     /// Rows that were tested and that nobody sees any more, once there are many: to be told to the index, and
-    /// forgotten. Sorted, each once.
+    /// forgotten. Sorted.
     pub fn take_many_dead(&mut self) -> Option<Vec<HeapTid>> {
-        if self.dead.len() < MANY_DEAD {
-            return None;
-        }
-        // A place that was vacuumed and used again meanwhile may be there twice.
-        self.dead.sort_unstable();
-        self.dead.dedup();
-        (self.dead.len() >= MANY_DEAD).then(|| std::mem::take(&mut self.dead))
+        (self.dead.len() >= MANY_DEAD).then(|| {
+            self.dead.sort_unstable();
+            std::mem::take(&mut self.dead)
+        })
     }
 
     /// How many rows such as those that have passed a page has room for; `None` where none has, or pages are
