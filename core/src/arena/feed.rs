@@ -306,9 +306,14 @@ impl<'a> Feeder<'a> {
         self.vector_bytes.div_ceil(u64::from(self.len).max(1)) as usize
     }
 
-    /// Nodes that the pool has yet to insert.
+    /// Nodes that the pool has yet to insert: none once it has stopped.
     pub fn waiting(&self) -> u32 {
-        self.begun - self.inserter.inserted()
+        if self.inserter.is_stopped() { 0 } else { self.begun - self.inserter.inserted() }
+    }
+
+    /// An error where the pool has stopped for one.
+    pub fn check(&self) -> CoreResult<()> {
+        self.inserter.check()
     }
 
     /// A chunk as large as the memory left allows.

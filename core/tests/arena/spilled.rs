@@ -250,6 +250,24 @@ fn a_file_that_cannot_be_read_ends_the_build() {
     assert_eq!(failure, Err(Error::TemporaryFile { errno: 5 }));
 }
 
+#[test]
+fn nothing_is_waited_for_after_a_failure() {
+    let vectors = encode(ElementType::F32, &uniform(6000, 64, 30));
+    let (parameters, pool) = (coded(64, ElementType::F32, Metric::L2), pool(2));
+    let mut file = RamFile { limit: Some(0), ..RamFile::default() };
+    let mut feeder = Feeder::new(settings(parameters, 2_000_000), &pool);
+    let mut rows = vectors.iter().enumerate();
+    assert!(rows.by_ref().any(|(i, vector)| feeder.push(vector, tid(i)).is_err()));
+    assert!(feeder.spill(&mut file, |_| ()).unwrap() && feeder.check().is_ok());
+    assert!(rows.any(|(i, vector)| feeder.push(vector, tid(i)).is_err()));
+    let begin = Instant::now();
+    while feeder.waiting() > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{} nodes wait", feeder.waiting());
+        std::thread::yield_now();
+    }
+    assert_eq!(feeder.check(), Err(Error::TemporaryFile { errno: 5 }));
+}
+
 /// A file that is full unwinds, as Postgres's errors do.
 #[test]
 fn a_file_that_unwinds_stops_the_build() {

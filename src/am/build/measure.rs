@@ -87,14 +87,14 @@ fn build(
     let left = rows.len() * 2 / 5;
     let count =
         if parameters.code_bits > 0 && left > LEAST as usize { rows.len() - left } else { rows.len() };
-    let in_memory = feed(&mut feeder, &mut rows.by_ref().take(count), IN_MEMORY);
+    let in_memory = feed(&mut feeder, &mut rows.by_ref().take(count), IN_MEMORY)?;
     let Some(pace) = Pace::of(&in_memory) else { return Ok(Measured { pace: None, spilled: None }) };
     let mut spilled = None;
     if feeder.can_spill() && rows.len() > LEAST as usize {
         let file = file.insert(TemporaryFile::create()?);
         while feeder.can_spill() && feeder.spill(file, |_| check_for_interrupts()).map_err(failed)? {}
         let first = feeder.inserted();
-        let moments = feed(&mut feeder, &mut rows, SPILLED);
+        let moments = feed(&mut feeder, &mut rows, SPILLED)?;
         let last = moments.last().filter(|(nodes, _)| *nodes >= first + LEAST);
         spilled = last.map(|(nodes, seconds)| seconds / pace.seconds(first.into(), f64::from(*nodes)));
     }
@@ -106,7 +106,7 @@ fn feed<'v>(
     feeder: &mut Feeder,
     rows: &mut impl Iterator<Item = (&'v [u8], HeapTid)>,
     time: Duration,
-) -> Vec<(u32, f64)> {
+) -> Result<Vec<(u32, f64)>> {
     let (start, first) = (Instant::now(), feeder.inserted());
     let (mut moments, mut next) = (Vec::new(), first + LEAST);
     let moment = |feeder: &Feeder| (feeder.inserted(), start.elapsed().as_secs_f64());
@@ -130,8 +130,9 @@ fn feed<'v>(
         wait(feeder, WAITING);
     }
     wait(feeder, 0);
+    feeder.check().map_err(failed)?;
     moments.push(moment(feeder));
-    moments
+    Ok(moments)
 }
 
 fn failed(error: Error) -> SqlError {
