@@ -11,6 +11,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use walia_core::arena::{Arena, Feeder, Settings};
+use walia_core::cluster::Clusters;
 use walia_core::page::check::statistics::statistics;
 use walia_core::page::format::node::NodeMut;
 use walia_core::page::scan::{
@@ -173,9 +174,18 @@ fn search_together(stores: [&MemoryStore; 2]) -> Result<usize> {
 }
 
 /// One test, as the limit is that of the process.
+/// Centres of many dimensions, which take more than is served.
+fn cluster() -> Result<usize> {
+    const DIMENSIONS: usize = 16_000;
+    let parameters = Parameters::plain(DIMENSIONS, ElementType::F32, Metric::L2, 4, 30);
+    let sample = vec![vec![0; parameters.vector_size()]; Clusters::sampled(4)];
+    limited(MOST, || Clusters::new(&parameters, &sample, 4, &mut || ())).map(|clusters| clusters.count())
+}
+
 #[test]
 fn what_grows_may_fail() {
     const OUT_OF_MEMORY: Error = Error::OutOfMemory;
+    assert_eq!(cluster(), Err(OUT_OF_MEMORY));
     for code_bits in [0, 4] {
         // A byte a node is more than that.
         assert_eq!(try_build(&MemoryStore::new(), code_bits, 16 << 10), Err(OUT_OF_MEMORY));

@@ -311,9 +311,9 @@ impl<'a> Feeder<'a> {
         if self.inserter.is_stopped() { 0 } else { self.begun - self.inserter.inserted() }
     }
 
-    /// An error where the pool has stopped for one.
-    pub fn check(&self) -> CoreResult<()> {
-        self.inserter.check()
+    /// Whether the pool goes on; an error where it has stopped for one.
+    pub fn check(&self) -> CoreResult<bool> {
+        self.inserter.check().map(|()| !self.inserter.is_stopped())
     }
 
     /// A chunk as large as the memory left allows.

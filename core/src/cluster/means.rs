@@ -2,7 +2,8 @@
 
 use crate::code::{dot, read};
 use crate::kernel::Measure;
-use crate::types::{ElementType, Metric, Parameters};
+use crate::types::{ElementType, Metric, Parameters, Result};
+use bytemuck::Zeroable;
 
 /// Rounds of Lloyd's algorithm: what later ones would move is few rows.
 const ROUNDS: usize = 8;
@@ -16,9 +17,9 @@ pub struct Clusters {
     element: ElementType,
     directions: bool,
     measure: Measure,
-    /// Each is near the one before; little-endian f32.
-    centres: Vec<Vec<u8>>,
-    values: Vec<f32>,
+    /// Little-endian f32, one after the other; each is near the one before.
+    centres: Vec<u8>,
+    dimensions: usize,
 }
 
 impl Clusters {
@@ -28,84 +29,109 @@ impl Clusters {
     }
 
     /// So many clusters at most, of vectors that were sampled. `poll` is called again and again, and may
-    /// unwind.
-    pub fn new(parameters: &Parameters, sample: &[Vec<u8>], count: usize, poll: &mut impl FnMut()) -> Self {
+    /// unwind. An error where there is no memory for them.
+    pub fn new(
+        parameters: &Parameters,
+        sample: &[impl AsRef<[u8]>],
+        count: usize,
+        poll: &mut impl FnMut(),
+    ) -> Result<Self> {
+        let dimensions = parameters.dimensions;
         let mut clusters = Self {
             element: parameters.element,
             directions: matches!(parameters.metric, Metric::Cosine | Metric::InnerProduct),
             measure: Measure::new(Metric::L2, ElementType::F32),
             centres: Vec::new(),
-            values: vec![0.0; parameters.dimensions],
+            dimensions,
         };
-        let mut values = |vector: &Vec<u8>| {
-            poll();
-            clusters.values_of(vector).to_vec()
-        };
-        let sample: Vec<Vec<f32>> = sample.iter().map(&mut values).collect();
         let count = count.min(sample.len() / SAMPLED).max(1);
-        let zero = vec![0.0; parameters.dimensions];
-        let first = (0..count).map(|number| sample.get(number * sample.len() / count).unwrap_or(&zero));
-        clusters.centres = first.map(|vector| bytemuck::cast_slice(vector).to_vec()).collect();
-        for _ in 0..ROUNDS {
-            let sum = |_| {
-                poll();
-                (0_u32, vec![0.0_f64; parameters.dimensions])
-            };
-            let mut sums: Vec<_> = (0..count).map(sum).collect();
-            for vector in &sample {
-                poll();
-                let (members, sum) = &mut sums[clusters.nearest_to(bytemuck::cast_slice(vector))];
-                *members += 1;
-                sum.iter_mut().zip(vector).for_each(|(sum, value)| *sum += f64::from(*value));
+        let mut values = zeros(dimensions)?;
+        clusters.centres = zeros(count * dimensions * size_of::<f32>())?;
+        for number in 0..count {
+            if let Some(vector) = sample.get(number * sample.len() / count) {
+                clusters.read(vector.as_ref(), &mut values);
             }
-            for (centre, (members, sum)) in clusters.centres.iter_mut().zip(sums) {
-                if members > 0 {
-                    let mean = sum.into_iter().map(|sum| (sum / f64::from(members)) as f32);
-                    *centre = mean.flat_map(f32::to_le_bytes).collect();
-                }
+            clusters.centre(number).copy_from_slice(bytemuck::cast_slice(&values));
+        }
+        let (mut members, mut sums) = (zeros::<u32>(count)?, zeros::<f64>(count * dimensions)?);
+        for _ in 0..ROUNDS {
+            members.fill(0);
+            for sums in sums.chunks_exact_mut(dimensions) {
+                poll();
+                sums.fill(0.0);
+            }
+            for vector in sample {
+                poll();
+                let nearest = clusters.nearest(vector.as_ref(), &mut values);
+                members[nearest] += 1;
+                let sums = &mut sums[nearest * dimensions..][..dimensions];
+                sums.iter_mut().zip(&values).for_each(|(sum, value)| *sum += f64::from(*value));
+            }
+            for (number, sums) in sums.chunks_exact(dimensions).enumerate().filter(|(n, _)| members[*n] > 0) {
+                let means = sums.iter().map(|sum| (sum / f64::from(members[number])) as f32);
+                let centre = clusters.centre(number).chunks_exact_mut(size_of::<f32>());
+                centre.zip(means).for_each(|(value, mean)| value.copy_from_slice(&mean.to_le_bytes()));
             }
         }
         clusters.order();
-        clusters
+        Ok(clusters)
     }
 
     /// How many: one at least.
     pub fn count(&self) -> usize {
-        self.centres.len()
+        self.centres.len() / self.centre_size()
     }
 
-    /// The cluster of a vector: elements of the column's type.
-    pub fn nearest(&mut self, vector: &[u8]) -> usize {
-        self.values_of(vector);
-        self.nearest_to(bytemuck::cast_slice(&self.values))
-    }
-
-    fn nearest_to(&self, vector: &[u8]) -> usize {
-        let distances = self.centres.iter().map(|centre| self.measure.distance(vector, centre));
+    /// The cluster of a vector: elements of the column's type. `values` becomes what is measured.
+    pub fn nearest(&self, vector: &[u8], values: &mut Vec<f32>) -> usize {
+        values.resize(self.dimensions, 0.0);
+        self.read(vector, values);
+        let vector = bytemuck::cast_slice(values);
+        let centres = self.centres.chunks_exact(self.centre_size());
+        let distances = centres.map(|centre| self.measure.distance(vector, centre));
         let nearest = (0..).zip(distances).min_by(|(_, a), (_, b)| a.total_cmp(b));
         nearest.map_or(0, |(number, _)| number)
     }
 
-    fn values_of(&mut self, vector: &[u8]) -> &[f32] {
-        read(vector, self.element, &mut self.values);
-        let squares = dot(&self.values, &self.values);
-        if self.directions && squares > 0.0 {
+    fn read(&self, vector: &[u8], values: &mut [f32]) {
+        read(vector, self.element, values);
+        let squares = if self.directions { dot(values, values) } else { 0.0 };
+        if squares > 0.0 {
             // That of the smallest there is would be no f32.
             let scale = squares.sqrt().recip();
-            self.values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
+            values.iter_mut().for_each(|value| *value = (f64::from(*value) * scale) as f32);
         }
-        &self.values
+    }
+
+    fn centre_size(&self) -> usize {
+        self.dimensions * size_of::<f32>()
+    }
+
+    fn centre(&mut self, number: usize) -> &mut [u8] {
+        let size = self.centre_size();
+        &mut self.centres[number * size..][..size]
     }
 
     /// Puts after each centre the nearest that is left.
     fn order(&mut self) {
-        for next in 1..self.centres.len() {
-            let (before, left) = self.centres.split_at(next);
-            let distances = left.iter().map(|centre| self.measure.distance(&before[next - 1], centre));
-            let nearest = (next..).zip(distances).min_by(|(_, a), (_, b)| a.total_cmp(b));
-            if let Some((nearest, _)) = nearest {
-                self.centres.swap(next, nearest);
+        let size = self.centre_size();
+        for next in (size..self.centres.len()).step_by(size) {
+            let (before, left) = self.centres.split_at_mut(next);
+            let distance = |centre| self.measure.distance(&before[next - size..], centre);
+            let distances = left.chunks_exact(size).map(distance);
+            let nearest = (0..).zip(distances).min_by(|(_, a), (_, b)| a.total_cmp(b));
+            if let Some((nearest @ 1.., _)) = nearest {
+                let (first, others) = left.split_at_mut(size);
+                first.swap_with_slice(&mut others[(nearest - 1) * size..][..size]);
             }
         }
     }
+}
+
+/// So many zeros, where there is memory for them.
+fn zeros<Value: Zeroable + Clone>(count: usize) -> Result<Vec<Value>> {
+    let mut values = Vec::new();
+    values.try_reserve_exact(count)?;
+    values.resize(count, Value::zeroed());
+    Ok(values)
 }

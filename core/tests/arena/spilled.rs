@@ -320,5 +320,6 @@ fn a_thread_that_panics_ends_the_build() {
         }
         true
     });
+    assert!(fed || !feeder.check().unwrap());
     assert!(!fed || feeder.finish(|_| ()).unwrap().is_none());
 }

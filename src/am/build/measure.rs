@@ -130,7 +130,9 @@ fn feed<'v>(
         wait(feeder, WAITING);
     }
     wait(feeder, 0);
-    feeder.check().map_err(failed)?;
+    if !feeder.check().map_err(failed)? {
+        return Err(threads::ended());
+    }
     moments.push(moment(feeder));
     Ok(moments)
 }

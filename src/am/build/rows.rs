@@ -19,7 +19,7 @@ use walia_core::types::{HeapTid, Parameters};
 use super::progress::{self, Phase};
 use super::threads;
 use crate::am::table::{IndexedTable, Row};
-use crate::error::{Result, SqlError};
+use crate::error::Result;
 use crate::guc::build_threads;
 use crate::memory;
 use crate::store::bulk::BulkWriter;
@@ -279,12 +279,7 @@ impl<'a> Rows<'a> {
         let (written, batch, nodes) = (self.written, self.rows - self.written, feeder.nodes());
         let show = |inserted| poll(written + done(batch, nodes, inserted));
         let finished = feeder.finish(show).map_err(|error| self.table.error(error))?;
-        let mut arena = finished.ok_or_else(|| {
-            SqlError::new(
-                PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
-                "the threads of the index build ended unexpectedly",
-            )
-        })?;
+        let mut arena = finished.ok_or_else(threads::ended)?;
         let asides = std::mem::take(&mut self.asides);
         if self.written > 0 {
             progress::begin(Phase::JoiningGraph, 0, arena.len().into());

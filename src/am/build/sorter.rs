@@ -72,6 +72,8 @@ pub struct Sorter<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     clusters: Clusters,
+    /// What is measured of a row.
+    values: Vec<f32>,
     vectors: Runs<TemporaryFile>,
     /// Rows outside of the graph, by kind, from the first on.
     asides: Option<Runs<TemporaryFile>>,
@@ -81,17 +83,20 @@ pub struct Sorter<'a> {
 impl<'a> Sorter<'a> {
     /// No rows yet.
     pub fn new(table: &'a IndexedTable, plan: &Plan) -> Result<Self> {
-        // Nothing else takes memory as yet. The sample is there twice: in f32 too.
-        let most = (plan.memory / (2 * size_of::<f32>() * table.parameters.dimensions)).max(1);
+        // Nothing else takes memory as yet; clusters take less than a byte a dimension for each vector.
+        let Parameters { dimensions, .. } = table.parameters;
+        let most = (plan.memory / (table.parameters.vector_size() + dimensions)).max(1);
         let sampled = Clusters::sampled(plan.clusters).min(most);
         let vectors = sample::vectors(table, sampled);
-        let clusters = Clusters::new(&table.parameters, &vectors, plan.clusters, &mut check_for_interrupts);
+        let clusters = Clusters::new(&table.parameters, &vectors, plan.clusters, &mut check_for_interrupts)
+            .map_err(|error| table.error(error))?;
         progress::begin(Phase::SortingRows, 0, plan.rows);
         Ok(Self {
             table,
             measure: Measure::new(table.parameters.metric, table.parameters.element),
             vectors: Runs::new(TemporaryFile::create()?, clusters.count(), plan.record_size, plan.memory),
             clusters,
+            values: Vec::new(),
             asides: None,
             rows: 0,
         })
@@ -102,7 +107,10 @@ impl<'a> Sorter<'a> {
         let (vector, tid) = (row.vector()?, row.heap_tid);
         let tid = bytemuck::bytes_of(&tid);
         let pushed = match Place::of(&self.measure, vector.as_ref().map(|vector| vector.bytes())) {
-            Place::Graph(vector) => self.vectors.push(self.clusters.nearest(vector), [tid, vector]),
+            Place::Graph(vector) => {
+                let run = self.clusters.nearest(vector, &mut self.values);
+                self.vectors.push(run, [tid, vector])
+            }
             Place::Aside(kind) => {
                 let kinds = AsideKind::ALL.len();
                 let asides = match &mut self.asides {

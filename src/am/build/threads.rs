@@ -42,6 +42,11 @@ impl Drop for GiveBack {
     }
 }
 
+/// Why a build has no result where its threads have stopped for no failure: one has panicked.
+pub fn ended() -> SqlError {
+    SqlError::new(PgSqlErrorCode::ERRCODE_INTERNAL_ERROR, "the threads of the index build ended unexpectedly")
+}
+
 /// Runs `work` with a pool of `threads` threads, and joins them.
 pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Result<R> {
     let not_started = |reason: &dyn Display| {
