@@ -313,7 +313,9 @@ impl<'a> Feeder<'a> {
 
     /// Whether the pool goes on; an error where it has stopped for one.
     pub fn check(&self) -> CoreResult<bool> {
-        self.inserter.check().map(|()| !self.inserter.is_stopped())
+        // Who sees that it has stopped sees why.
+        let goes_on = !self.inserter.is_stopped();
+        self.inserter.check().map(|()| goes_on)
     }
 
     /// A chunk as large as the memory left allows.

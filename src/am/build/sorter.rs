@@ -83,7 +83,7 @@ pub struct Sorter<'a> {
 impl<'a> Sorter<'a> {
     /// No rows yet.
     pub fn new(table: &'a IndexedTable, plan: &Plan) -> Result<Self> {
-        // Nothing else takes memory as yet; clusters take less than a byte a dimension for each vector.
+        // Nothing else takes memory as yet; clusters take a byte a dimension for each vector, or as for 16.
         let Parameters { dimensions, .. } = table.parameters;
         let most = (plan.memory / (table.parameters.vector_size() + dimensions)).max(1);
         let sampled = Clusters::sampled(plan.clusters).min(most);

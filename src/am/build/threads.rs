@@ -6,6 +6,7 @@
 
 use std::fmt::Display;
 use std::mem::MaybeUninit;
+use std::thread::{Builder, JoinHandle};
 
 use pgrx::PgSqlErrorCode;
 use rayon::{ThreadPool, ThreadPoolBuilder};
@@ -61,21 +62,33 @@ pub fn with_pool<R>(threads: usize, work: impl FnOnce(&ThreadPool) -> R) -> Resu
     }
     let _give_back = GiveBack;
     let signals = BlockedSignals::new();
-    ThreadPoolBuilder::new()
-        .stack_size(STACK)
+    // Dropped last, when the pool has told its threads to end.
+    let mut started = Joined(Vec::new());
+    let pool = ThreadPoolBuilder::new()
         .num_threads(threads)
-        .thread_name(|number| format!("walia build {number}"))
-        .build_scoped(
-            |thread| thread.run(),
-            |pool| {
-                drop(signals);
-                // Each thread has taken what it needs before the work takes memory: where libc has none for
-                // what a thread registers for its end, it ends the process.
-                pool.broadcast(|_| ());
-                work(pool)
-            },
-        )
-        .map_err(|error| not_started(&error))
+        .spawn_handler(|thread| {
+            let builder = Builder::new().name(format!("walia build {}", thread.index())).stack_size(STACK);
+            started.0.push(builder.spawn(|| thread.run())?);
+            Ok(())
+        })
+        .build()
+        .map_err(|error| not_started(&error))?;
+    drop(signals);
+    // Each thread has taken what it needs before the work takes memory: where libc has none for what a thread
+    // registers for its end, it ends the process.
+    pool.broadcast(|_| ());
+    Ok(work(&pool))
+}
+
+/// Threads that are waited for until the system has none of them any more, as it may have for a moment after
+/// their work has ended.
+struct Joined(Vec<JoinHandle<()>>);
+
+impl Drop for Joined {
+    fn drop(&mut self) {
+        // A panic has stopped the build already.
+        self.0.drain(..).for_each(|thread| _ = thread.join());
+    }
 }
 
 /// All signals, blocked in this thread until dropped. Threads that it starts meanwhile inherit the mask:
