@@ -82,19 +82,19 @@ fn clusters_are_regions_each_beside_the_one_before() {
     let sample: Vec<Vec<u8>> =
         (0..PLACES).flat_map(|place| [place; 64]).map(|place| bytes(&around(place, &mut random))).collect();
     let parameters = Parameters::plain(4, ElementType::F32, Metric::L2, 4, 30);
-    let (mut polled, mut values) = (0, Vec::new());
-    let clusters = Clusters::new(&parameters, &sample, PLACES, &mut || polled += 1).unwrap();
+    let mut polled = 0;
+    let mut clusters = Clusters::new(&parameters, &sample, PLACES, &mut || polled += 1).unwrap();
     assert_eq!(clusters.count(), PLACES);
     assert!(polled >= sample.len());
     for place in 0..PLACES {
         for _ in 0..20 {
-            assert_eq!(clusters.nearest(&bytes(&around(place, &mut random)), &mut values), place);
+            assert_eq!(clusters.nearest(&bytes(&around(place, &mut random))), place);
         }
     }
     // Few vectors make few clusters, and none makes one.
     assert_eq!(Clusters::new(&parameters, &sample[..40], PLACES, &mut || ()).unwrap().count(), 2);
-    let of_none = Clusters::new(&parameters, &[] as &[&[u8]], PLACES, &mut || ()).unwrap();
-    assert_eq!(of_none.nearest(&bytes(&[1.0; 4]), &mut values), 0);
+    let mut of_none = Clusters::new(&parameters, &[], PLACES, &mut || ()).unwrap();
+    assert_eq!(of_none.nearest(&bytes(&[1.0; 4])), 0);
 }
 
 #[test]
@@ -105,14 +105,13 @@ fn directions_alone_count_where_they_decide() {
     let sample: Vec<Vec<u8>> = vectors.iter().map(|vector| bytes(vector)).collect();
     for (metric, alone) in [(Metric::Cosine, true), (Metric::InnerProduct, true), (Metric::L2, false)] {
         let parameters = Parameters::plain(6, ElementType::F32, metric, 4, 30);
-        let clusters = Clusters::new(&parameters, &sample, 16, &mut || ()).unwrap();
+        let mut clusters = Clusters::new(&parameters, &sample, 16, &mut || ()).unwrap();
         let is_same = vectors.iter().all(|vector| {
             let longer = vector.map(|value| 5.0 * value);
-            clusters.nearest(&bytes(vector), &mut Vec::new())
-                == clusters.nearest(&bytes(&longer), &mut Vec::new())
+            clusters.nearest(&bytes(vector)) == clusters.nearest(&bytes(&longer))
         });
         assert_eq!(is_same, alone, "{metric:?}");
         // Without a direction, in any of them.
-        assert!(clusters.nearest(&bytes(&[0.0; 6]), &mut Vec::new()) < 16);
+        assert!(clusters.nearest(&bytes(&[0.0; 6])) < 16);
     }
 }

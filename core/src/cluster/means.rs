@@ -19,7 +19,8 @@ pub struct Clusters {
     measure: Measure,
     /// Little-endian f32, one after the other; each is near the one before.
     centres: Vec<u8>,
-    dimensions: usize,
+    /// Those of the vector that is measured.
+    values: Vec<f32>,
 }
 
 impl Clusters {
@@ -32,7 +33,7 @@ impl Clusters {
     /// unwind. An error where there is no memory for them.
     pub fn new(
         parameters: &Parameters,
-        sample: &[impl AsRef<[u8]>],
+        sample: &[Vec<u8>],
         count: usize,
         poll: &mut impl FnMut(),
     ) -> Result<Self> {
@@ -42,16 +43,16 @@ impl Clusters {
             directions: matches!(parameters.metric, Metric::Cosine | Metric::InnerProduct),
             measure: Measure::new(Metric::L2, ElementType::F32),
             centres: Vec::new(),
-            dimensions,
+            values: zeros(dimensions)?,
         };
         let count = count.min(sample.len() / SAMPLED).max(1);
-        let mut values = zeros(dimensions)?;
         clusters.centres = zeros(count * dimensions * size_of::<f32>())?;
-        for number in 0..count {
+        for (number, start) in (0..clusters.centres.len()).step_by(clusters.centre_size()).enumerate() {
             if let Some(vector) = sample.get(number * sample.len() / count) {
-                clusters.read(vector.as_ref(), &mut values);
+                clusters.read(vector);
             }
-            clusters.centre(number).copy_from_slice(bytemuck::cast_slice(&values));
+            let values: &[u8] = bytemuck::cast_slice(&clusters.values);
+            clusters.centres[start..start + values.len()].copy_from_slice(values);
         }
         let (mut members, mut sums) = (zeros::<u32>(count)?, zeros::<f64>(count * dimensions)?);
         for _ in 0..ROUNDS {
@@ -62,15 +63,17 @@ impl Clusters {
             }
             for vector in sample {
                 poll();
-                let nearest = clusters.nearest(vector.as_ref(), &mut values);
+                let nearest = clusters.nearest(vector);
                 members[nearest] += 1;
                 let sums = &mut sums[nearest * dimensions..][..dimensions];
-                sums.iter_mut().zip(&values).for_each(|(sum, value)| *sum += f64::from(*value));
+                sums.iter_mut().zip(&clusters.values).for_each(|(sum, value)| *sum += f64::from(*value));
             }
-            for (number, sums) in sums.chunks_exact(dimensions).enumerate().filter(|(n, _)| members[*n] > 0) {
-                let means = sums.iter().map(|sum| (sum / f64::from(members[number])) as f32);
-                let centre = clusters.centre(number).chunks_exact_mut(size_of::<f32>());
-                centre.zip(means).for_each(|(value, mean)| value.copy_from_slice(&mean.to_le_bytes()));
+            let centres = clusters.centres.chunks_exact_mut(dimensions * size_of::<f32>());
+            let sums = sums.chunks_exact(dimensions).zip(&members);
+            for (centre, (sums, members)) in centres.zip(sums).filter(|(_, (_, members))| **members > 0) {
+                let means = sums.iter().map(|sum| (sum / f64::from(*members)) as f32);
+                let values = centre.chunks_exact_mut(size_of::<f32>());
+                values.zip(means).for_each(|(value, mean)| value.copy_from_slice(&mean.to_le_bytes()));
             }
         }
         clusters.order();
@@ -82,18 +85,18 @@ impl Clusters {
         self.centres.len() / self.centre_size()
     }
 
-    /// The cluster of a vector: elements of the column's type. `values` becomes what is measured.
-    pub fn nearest(&self, vector: &[u8], values: &mut Vec<f32>) -> usize {
-        values.resize(self.dimensions, 0.0);
-        self.read(vector, values);
-        let vector = bytemuck::cast_slice(values);
+    /// The cluster of a vector: elements of the column's type.
+    pub fn nearest(&mut self, vector: &[u8]) -> usize {
+        self.read(vector);
+        let values = bytemuck::cast_slice(&self.values);
         let centres = self.centres.chunks_exact(self.centre_size());
-        let distances = centres.map(|centre| self.measure.distance(vector, centre));
+        let distances = centres.map(|centre| self.measure.distance(values, centre));
         let nearest = (0..).zip(distances).min_by(|(_, a), (_, b)| a.total_cmp(b));
         nearest.map_or(0, |(number, _)| number)
     }
 
-    fn read(&self, vector: &[u8], values: &mut [f32]) {
+    fn read(&mut self, vector: &[u8]) {
+        let values = &mut self.values;
         read(vector, self.element, values);
         let squares = if self.directions { dot(values, values) } else { 0.0 };
         if squares > 0.0 {
@@ -104,12 +107,7 @@ impl Clusters {
     }
 
     fn centre_size(&self) -> usize {
-        self.dimensions * size_of::<f32>()
-    }
-
-    fn centre(&mut self, number: usize) -> &mut [u8] {
-        let size = self.centre_size();
-        &mut self.centres[number * size..][..size]
+        self.values.len() * size_of::<f32>()
     }
 
     /// Puts after each centre the nearest that is left.

@@ -250,6 +250,15 @@ fn a_file_that_cannot_be_read_ends_the_build() {
     assert_eq!(failure, Err(Error::TemporaryFile { errno: 5 }));
 }
 
+/// Waits until no node does.
+fn wait_for(feeder: &Feeder) {
+    let begin = Instant::now();
+    while feeder.waiting() > 0 {
+        assert!(begin.elapsed() < Duration::from_secs(60), "{} nodes wait", feeder.waiting());
+        std::thread::yield_now();
+    }
+}
+
 #[test]
 fn nothing_is_waited_for_after_a_failure() {
     let vectors = encode(ElementType::F32, &uniform(6000, 64, 30));
@@ -260,11 +269,7 @@ fn nothing_is_waited_for_after_a_failure() {
     assert!(rows.by_ref().any(|(i, vector)| feeder.push(vector, tid(i)).is_err()));
     assert!(feeder.spill(&mut file, |_| ()).unwrap() && feeder.check().is_ok());
     assert!(rows.any(|(i, vector)| feeder.push(vector, tid(i)).is_err()));
-    let begin = Instant::now();
-    while feeder.waiting() > 0 {
-        assert!(begin.elapsed() < Duration::from_secs(60), "{} nodes wait", feeder.waiting());
-        std::thread::yield_now();
-    }
+    wait_for(&feeder);
     assert_eq!(feeder.check(), Err(Error::TemporaryFile { errno: 5 }));
 }
 
@@ -320,6 +325,7 @@ fn a_thread_that_panics_ends_the_build() {
         }
         true
     });
-    assert!(fed || !feeder.check().unwrap());
+    wait_for(&feeder);
+    assert_eq!(feeder.check(), Ok(false));
     assert!(!fed || feeder.finish(|_| ()).unwrap().is_none());
 }

@@ -72,8 +72,6 @@ pub struct Sorter<'a> {
     table: &'a IndexedTable,
     measure: Measure,
     clusters: Clusters,
-    /// What is measured of a row.
-    values: Vec<f32>,
     vectors: Runs<TemporaryFile>,
     /// Rows outside of the graph, by kind, from the first on.
     asides: Option<Runs<TemporaryFile>>,
@@ -96,7 +94,6 @@ impl<'a> Sorter<'a> {
             measure: Measure::new(table.parameters.metric, table.parameters.element),
             vectors: Runs::new(TemporaryFile::create()?, clusters.count(), plan.record_size, plan.memory),
             clusters,
-            values: Vec::new(),
             asides: None,
             rows: 0,
         })
@@ -107,10 +104,7 @@ impl<'a> Sorter<'a> {
         let (vector, tid) = (row.vector()?, row.heap_tid);
         let tid = bytemuck::bytes_of(&tid);
         let pushed = match Place::of(&self.measure, vector.as_ref().map(|vector| vector.bytes())) {
-            Place::Graph(vector) => {
-                let run = self.clusters.nearest(vector, &mut self.values);
-                self.vectors.push(run, [tid, vector])
-            }
+            Place::Graph(vector) => self.vectors.push(self.clusters.nearest(vector), [tid, vector]),
             Place::Aside(kind) => {
                 let kinds = AsideKind::ALL.len();
                 let asides = match &mut self.asides {
