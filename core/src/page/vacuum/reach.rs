@@ -22,6 +22,9 @@ use crate::types::{Link, Result};
 
 /// Links waiting to be followed, 8 bytes each.
 const STACK: usize = 1 << 20;
+/// Links that are followed together, in the order of their pages: these are asked for before the first of
+/// them is read, and read once.
+const TOGETHER: usize = 64;
 
 /// Links every live node that is not reached. Returns how many there were.
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
@@ -112,6 +115,8 @@ struct Reach<'i, Store: PageStore> {
     /// Whatever a link has put on the stack, so that no other does: live or not.
     met: Bits,
     stack: Vec<Link>,
+    /// Those that are followed next.
+    next: Vec<Link>,
     /// Whether a link found no room on the stack.
     spilled: bool,
     /// Nodes that the walk has come to.
@@ -130,6 +135,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             reached: Bits::default(),
             met: Bits::default(),
             stack: Vec::new(),
+            next: Vec::new(),
             spilled: false,
             expanded: 0,
         }
@@ -151,9 +157,9 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         while std::mem::take(&mut self.spilled) {
             for (block, page) in self.index.data_pages()? {
                 let nodes = live_nodes(self.index, &*page?, block)?;
-                for node in nodes.iter().filter(|node| self.is_reached(node.link)).collect::<Vec<_>>() {
-                    self.expand(node.link)?;
-                }
+                let reached = nodes.iter().map(|node| node.link).filter(|node| self.is_reached(*node));
+                let reached: Vec<_> = reached.collect();
+                self.expand(&reached)?;
                 self.walk()?;
             }
         }
@@ -163,14 +169,22 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it
     /// is followed.
     fn walk(&mut self) -> Result<()> {
-        while let Some(node) = self.stack.pop() {
-            if !self.is_reached(node) {
-                self.index.store.interrupt_point();
-                self.index.store.progress(Phase::WalkingGraph, self.expanded, 0);
-                self.expanded += 1;
-                self.expand(node)?;
+        let store = &self.index.store;
+        let mut next = std::mem::take(&mut self.next);
+        while !self.stack.is_empty() {
+            next.extend(self.stack.drain(self.stack.len().saturating_sub(TOGETHER)..));
+            next.retain(|node| !self.is_reached(*node));
+            next.sort_unstable();
+            store.announce_tuples(&next);
+            store.prefetch_tuples(&next);
+            for on_page in next.chunk_by(|a, b| a.block == b.block) {
+                store.interrupt_point();
+                store.progress(Phase::WalkingGraph, self.expanded, 0);
+                self.expand(on_page)?;
             }
+            next.clear();
         }
+        self.next = next;
         Ok(())
     }
 
@@ -183,27 +197,38 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(link.block < self.blocks)
     }
 
-    fn expand(&mut self, node: Link) -> Result<()> {
-        let page = self.index.store.read(node.block)?;
-        let found = Node::at(&self.index.schema.layout, &page, node)?;
-        let Some(found) = found.filter(|found| self.through_tombstones || found.is_live()) else {
+    /// Reaches nodes on one page, and puts what they lead to on the stack.
+    fn expand(&mut self, nodes: &[Link]) -> Result<()> {
+        let Some(first) = nodes.first() else { return Ok(()) };
+        let page = self.index.store.read(first.block)?;
+        for node in nodes {
+            let place = self.place(*node);
+            let found = Node::at(&self.index.schema.layout, &page, *node)?;
+            let found = found.filter(|found| self.through_tombstones || found.is_live());
+            let Some(found) = found else { continue };
+            self.expanded += u64::from(!self.reached.contains(place));
+            self.reached.insert(place)?;
+            for link in found.places().links() {
+                self.meet(link)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Puts a link on the stack if nothing that leads there has been on it.
+    fn meet(&mut self, link: Link) -> Result<()> {
+        let place = self.place(link);
+        if self.reached.contains(place) || self.met.contains(place) {
             return Ok(());
-        };
-        self.reached.insert(self.place(node))?;
-        for link in found.places().links() {
-            let place = self.place(link);
-            if self.reached.contains(place) || self.met.contains(place) {
-                continue;
+        }
+        // Where there is no more memory the stack is as long as it can be.
+        if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
+            if self.is_within(link)? {
+                self.met.insert(place)?;
             }
-            // Where there is no more memory the stack is as long as it can be.
-            if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
-                if self.is_within(link)? {
-                    self.met.insert(place)?;
-                }
-                self.stack.push(link)
-            } else {
-                self.spilled = true
-            }
+            self.stack.push(link);
+        } else {
+            self.spilled = true;
         }
         Ok(())
     }
