@@ -56,21 +56,29 @@ impl Pages for RelationStore {
 
 impl Prefetch for RelationStore {
     fn prefetch(&self, blocks: &[u32]) {
-        let known = self.known_blocks.get();
-        self.prefetcher.prefetch(blocks.iter().copied().filter(|block| *block < known));
+        self.ask_for(blocks.iter().copied());
     }
 
     fn announce_tuples(&self, tuples: &[Link]) {
-        let known = self.known_blocks.get();
-        let blocks = tuples.chunk_by(|a, b| a.block == b.block).map(|here| here[0].block);
-        self.prefetcher.prefetch(blocks.filter(|block| *block < known));
         // SAFETY: the relation is open.
         recent::announce_tuples(unsafe { (*self.index).rd_id }, tuples);
+        self.ask_for(tuples.chunk_by(|a, b| a.block == b.block).map(|here| here[0].block));
     }
 
     fn prefetch_tuples(&self, tuples: &[Link]) {
         // SAFETY: the relation is open.
         recent::prefetch_tuples(unsafe { (*self.index).rd_id }, tuples);
+    }
+}
+
+impl RelationStore {
+    /// Asks for blocks that will be read soon, unless they are known to be in shared buffers: to look for them
+    /// there would be most of what it costs to find them.
+    fn ask_for(&self, blocks: impl Iterator<Item = u32>) {
+        let known = self.known_blocks.get();
+        // SAFETY: the relation is open.
+        let is_wanted = |block: &u32| *block < known && !unsafe { recent::is_there(self.index, *block) };
+        self.prefetcher.prefetch(blocks.filter(is_wanted));
     }
 }
 

@@ -152,6 +152,32 @@ fn descriptor(buffer: pg_sys::Buffer) -> *const u8 {
     descriptors.wrapping_add(buffer as usize - 1).cast()
 }
 
+/// Whether a page seems to be where it was seen last, so that nobody need look for it: a hint, as the buffer
+/// may get another page at any moment.
+///
+/// # Safety
+/// `index` is open.
+pub unsafe fn is_there(index: pg_sys::Relation, block: u32) -> bool {
+    // SAFETY: by the caller's promise.
+    let relation = unsafe { &*index };
+    let Some(buffer) = seen(relation.rd_id, block) else { return false };
+    let tag = descriptor(buffer).cast::<pg_sys::BufferTag>();
+    // SAFETY: a descriptor begins with its buffer's tag and is there as long as the server runs. Others may
+    // write it at the same time: what each word has been is compared, and nothing relies on it.
+    #[cfg(any(feature = "pg14", feature = "pg15"))]
+    let (is_file, found) = unsafe {
+        let number = (&raw const (*tag).rnode.relNode).read_volatile();
+        (number == relation.rd_node.relNode, (&raw const (*tag).blockNum).read_volatile())
+    };
+    // SAFETY: as above.
+    #[cfg(not(any(feature = "pg14", feature = "pg15")))]
+    let (is_file, found) = unsafe {
+        let number = (&raw const (*tag).relNumber).read_volatile();
+        (number == relation.rd_locator.relNumber, (&raw const (*tag).blockNum).read_volatile())
+    };
+    is_file && found == block
+}
+
 /// Asks for the line pointers of tuples that will be read soon, and for the descriptors of their buffers.
 pub fn announce_tuples(index: pg_sys::Oid, tuples: &[Link]) {
     for tuple in tuples {
