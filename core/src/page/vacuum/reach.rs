@@ -1,8 +1,10 @@
 //! Step 4 of a vacuum: live nodes that cannot be reached are linked again.
 //!
 //! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
-//! bit a slot says which are, and another which have been on the stack of the walk. That is bounded; what
-//! does not fit is found again by a pass over the pages.
+//! bit a slot says which are, and another which have waited to be followed. The walk follows all links that
+//! wait, in the order of their pages, then what these lead to: a page is read some times in all, in waves that
+//! go through the index, where a walk from node to node would read it for each of its nodes. What waits is
+//! bounded; what does not fit is found again by a pass over the pages.
 //!
 //! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
 //! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
@@ -20,11 +22,10 @@ use crate::page::query::vectors::Vectors;
 use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
 
-/// Links waiting to be followed, 8 bytes each.
-const STACK: usize = 1 << 20;
-/// Links that are followed together, in the order of their pages: these are asked for before the first of
-/// them is read, and read once.
-const TOGETHER: usize = 64;
+/// Links waiting to be followed, 8 bytes each, and as many that are followed in the meantime.
+const WAITING: usize = 1 << 19;
+/// Links whose pages are asked for together, before those of the links before them are read.
+const WINDOW: usize = 64;
 
 /// Links every live node that is not reached. Returns how many there were.
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
@@ -112,12 +113,13 @@ struct Reach<'i, Store: PageStore> {
     /// Pages that there are at least.
     blocks: u32,
     reached: Bits,
-    /// Whatever a link has put on the stack, so that no other does: live or not.
+    /// Whatever a link has made wait, so that no other does: live or not.
     met: Bits,
-    stack: Vec<Link>,
-    /// Those that are followed next.
-    next: Vec<Link>,
-    /// Whether a link found no room on the stack.
+    /// Links to be followed.
+    waiting: Vec<Link>,
+    /// The memory of those that were.
+    followed: Vec<Link>,
+    /// Whether a link found no room among those that wait.
     spilled: bool,
     /// Nodes that the walk has come to.
     expanded: u64,
@@ -134,8 +136,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             blocks: 0,
             reached: Bits::default(),
             met: Bits::default(),
-            stack: Vec::new(),
-            next: Vec::new(),
+            waiting: Vec::new(),
+            followed: Vec::new(),
             spilled: false,
             expanded: 0,
         }
@@ -152,7 +154,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
 
     /// Marks what can be reached from a reached node.
     fn walk_from(&mut self, node: Link) -> Result<()> {
-        self.stack.push(node);
+        self.waiting.push(node);
         self.walk()?;
         while std::mem::take(&mut self.spilled) {
             for (block, page) in self.index.data_pages()? {
@@ -160,31 +162,38 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
                 let reached = nodes.iter().map(|node| node.link).filter(|node| self.is_reached(*node));
                 let reached: Vec<_> = reached.collect();
                 self.expand(&reached)?;
-                self.walk()?;
+                if self.waiting.len() >= WAITING / 2 {
+                    self.walk()?;
+                }
             }
+            self.walk()?;
         }
         Ok(())
     }
 
-    /// Follows the links on the stack. A link counts only if it leads to a live node, which is tested when it
-    /// is followed.
+    /// Follows the links that wait, and what they lead to. A link counts only if it leads to a live node, which
+    /// is tested when it is followed.
     fn walk(&mut self) -> Result<()> {
-        let store = &self.index.store;
-        let mut next = std::mem::take(&mut self.next);
-        while !self.stack.is_empty() {
-            next.extend(self.stack.drain(self.stack.len().saturating_sub(TOGETHER)..));
+        while !self.waiting.is_empty() {
+            // Pages are read in their order, and once for all that waits.
+            let mut next = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.followed));
             next.retain(|node| !self.is_reached(*node));
             next.sort_unstable();
-            store.announce_tuples(&next);
-            store.prefetch_tuples(&next);
-            for on_page in next.chunk_by(|a, b| a.block == b.block) {
-                store.interrupt_point();
-                store.progress(Phase::WalkingGraph, self.expanded, 0);
-                self.expand(on_page)?;
+            let mut windows = next.chunks(WINDOW).peekable();
+            while let Some(window) = windows.next() {
+                if let Some(ahead) = windows.peek() {
+                    self.index.store.announce_tuples(ahead);
+                }
+                self.index.store.prefetch_tuples(window);
+                for on_page in window.chunk_by(|a, b| a.block == b.block) {
+                    self.index.store.interrupt_point();
+                    self.index.store.progress(Phase::WalkingGraph, self.expanded, 0);
+                    self.expand(on_page)?;
+                }
             }
             next.clear();
+            self.followed = next;
         }
-        self.next = next;
         Ok(())
     }
 
@@ -197,7 +206,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(link.block < self.blocks)
     }
 
-    /// Reaches nodes on one page, and puts what they lead to on the stack.
+    /// Reaches nodes on one page; what they lead to waits.
     fn expand(&mut self, nodes: &[Link]) -> Result<()> {
         let Some(first) = nodes.first() else { return Ok(()) };
         let page = self.index.store.read(first.block)?;
@@ -215,18 +224,18 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
-    /// Puts a link on the stack if nothing that leads there has been on it.
+    /// Lets a link wait, if none that leads there has.
     fn meet(&mut self, link: Link) -> Result<()> {
         let place = self.place(link);
         if self.reached.contains(place) || self.met.contains(place) {
             return Ok(());
         }
-        // Where there is no more memory the stack is as long as it can be.
-        if self.stack.len() < STACK && self.stack.try_reserve(1).is_ok() {
+        // Where there is no more memory as many wait as can.
+        if self.waiting.len() < WAITING && self.waiting.try_reserve(1).is_ok() {
             if self.is_within(link)? {
                 self.met.insert(place)?;
             }
-            self.stack.push(link);
+            self.waiting.push(link);
         } else {
             self.spilled = true;
         }
