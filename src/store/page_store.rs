@@ -72,8 +72,8 @@ impl Prefetch for RelationStore {
 }
 
 impl RelationStore {
-    /// Asks for blocks that will be read soon, unless they are known to be in shared buffers: to look for them
-    /// there would be most of what it costs to find them.
+    /// Asks for blocks that will be read soon, unless they are known to be in shared buffers: to look for
+    /// them there would be most of what it costs to find them.
     fn ask_for(&self, blocks: impl Iterator<Item = u32>) {
         let known = self.known_blocks.get();
         // SAFETY: the relation is open.

@@ -2,9 +2,9 @@
 //!
 //! A node is reached when a path of layer-0 links between live nodes leads to it from the entry point. One
 //! bit a slot says which are, and another which have waited to be followed. The walk follows all links that
-//! wait, in the order of their pages, then what these lead to: a page is read some times in all, in waves that
-//! go through the index, where a walk from node to node would read it for each of its nodes. What waits is
-//! bounded; what does not fit is found again by a pass over the pages.
+//! wait, in the order of their pages, then what these lead to: in waves that go through the index, each of
+//! which reads a page once for all of its nodes that wait. What waits is bounded; what does not fit is found
+//! again by a pass over the pages.
 //!
 //! An unreached node is put on a path without taking anything else off it: it takes a free place of a near,
 //! reached node B, or splits one of B's links: B → Y becomes B → node → Y. So each step only adds to what is
@@ -24,8 +24,8 @@ use crate::types::{Link, Result};
 
 /// Links waiting to be followed, 8 bytes each, and as many that are followed in the meantime.
 const WAITING: usize = 1 << 19;
-/// Links whose pages are asked for together, before those of the links before them are read.
-const WINDOW: usize = 64;
+/// Links whose pages are asked for together, while those of the links before them are read.
+const WINDOW: usize = 16;
 
 /// Links every live node that is not reached. Returns how many there were.
 pub(super) fn relink_unreachable<Store: PageStore>(index: &Index<Store>) -> Result<u64> {
@@ -157,29 +157,34 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         self.waiting.push(node);
         self.walk()?;
         while std::mem::take(&mut self.spilled) {
+            let mut spilled = false;
             for (block, page) in self.index.data_pages()? {
                 let nodes = live_nodes(self.index, &*page?, block)?;
-                let reached = nodes.iter().map(|node| node.link).filter(|node| self.is_reached(*node));
-                let reached: Vec<_> = reached.collect();
+                let nodes = nodes.iter().map(|node| node.link);
+                let reached: Vec<_> = nodes.filter(|node| self.is_reached(*node)).collect();
                 self.expand(&reached)?;
-                if self.waiting.len() >= WAITING / 2 {
+                if self.spilled || self.waiting.len() >= WAITING / 2 {
+                    spilled |= std::mem::take(&mut self.spilled);
                     self.walk()?;
                 }
             }
             self.walk()?;
+            self.spilled |= spilled;
         }
         Ok(())
     }
 
-    /// Follows the links that wait, and what they lead to. A link counts only if it leads to a live node, which
-    /// is tested when it is followed.
+    /// Follows the links that wait, and what they lead to. A link counts only if it leads to a live node,
+    /// which is tested when it is followed.
     fn walk(&mut self) -> Result<()> {
         while !self.waiting.is_empty() {
             // Pages are read in their order, and once for all that waits.
-            let mut next = std::mem::replace(&mut self.waiting, std::mem::take(&mut self.followed));
+            std::mem::swap(&mut self.waiting, &mut self.followed);
+            let mut next = std::mem::take(&mut self.followed);
             next.retain(|node| !self.is_reached(*node));
             next.sort_unstable();
             let mut windows = next.chunks(WINDOW).peekable();
+            windows.peek().iter().for_each(|first| self.index.store.announce_tuples(first));
             while let Some(window) = windows.next() {
                 if let Some(ahead) = windows.peek() {
                     self.index.store.announce_tuples(ahead);
@@ -192,7 +197,11 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
                 }
             }
             next.clear();
+            // Of the two that wait, what has more room: where there is no more memory, that is all there is.
             self.followed = next;
+            if self.waiting.is_empty() && self.waiting.capacity() < self.followed.capacity() {
+                std::mem::swap(&mut self.waiting, &mut self.followed);
+            }
         }
         Ok(())
     }
