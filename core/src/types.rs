@@ -306,6 +306,8 @@ pub enum Error {
         /// The number of the system's error; 0 where the file is too short.
         errno: i32,
     },
+    /// A message between the processes of a build says something else than it should.
+    Message,
     /// The system has no more memory. Only what may grow large is allocated so that it can fail.
     OutOfMemory,
     /// A simulated crash of the RAM page store: nothing is written any more.
@@ -321,6 +323,7 @@ impl std::fmt::Display for Error {
             Self::Version { found } => write!(formatter, "format version {found} is not supported"),
             Self::Features { unknown } => write!(formatter, "unknown incompatible features {unknown:#x}"),
             Self::TemporaryFile { errno } => write!(formatter, "error {errno} of a temporary file"),
+            Self::Message => write!(formatter, "unexpected message"),
             Self::OutOfMemory => write!(formatter, "out of memory"),
             #[cfg(feature = "memory-store")]
             Self::Crashed => write!(formatter, "the page store has crashed"),

@@ -205,7 +205,7 @@ fn what_grows_may_fail() {
         let (pool, mut more) = (pool(), graph(code_bits, ROWS, usize::MAX).unwrap());
         let mut join = || {
             let options = JoinOptions { adopted: Vec::new(), is_dense: true, memory: MOST, pool: &pool };
-            joined.join_graph(&mut more, &[], options, &mut |_| ())
+            joined.join_graph(&mut more, &[], options, &mut (), &mut |_| ())
         };
         // The store takes memory for many pages at a time: it shall have it.
         while other.block_count().unwrap() < 1100 {

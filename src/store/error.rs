@@ -43,6 +43,10 @@ pub unsafe fn index_error(index: pg_sys::Relation, error: Error) -> SqlError {
         Error::Version { found } => unreadable(format!("The index has format version {found}.")),
         Error::Features { unknown } => unreadable(format!("The index uses unknown features ({unknown:#x}).")),
         Error::TemporaryFile { errno } => file_error(errno, "could not read from a temporary file"),
+        Error::Message => SqlError::new(
+            PgSqlErrorCode::ERRCODE_INTERNAL_ERROR,
+            format!("processes that build index \"{name}\" do not understand each other"),
+        ),
         Error::OutOfMemory => out_of_memory(format!("Failed in index \"{name}\".")),
     }
 }

@@ -41,6 +41,7 @@ mod progress;
 mod recall;
 mod regress;
 mod scan;
+mod searchers;
 mod server;
 mod soak;
 mod spilled;

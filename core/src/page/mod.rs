@@ -32,7 +32,7 @@ pub use format::hints::Hints;
 pub use format::meta::Meta;
 pub use format::occupancy::{Contents, Occupancy};
 pub use format::slotted::Page;
-pub use insert::batch::JoinOptions;
+pub use insert::batch::{Helpers, JoinHelper, JoinOptions};
 pub use insert::bulk::write_graph;
 pub use insert::size::{estimated_pages, graph_pages};
 pub use query::index::Index;

@@ -13,7 +13,8 @@ use walia_core::page::format::tuple::AsideKind;
 use walia_core::page::scan::ScanOptions;
 use walia_core::page::vacuum::connect;
 use walia_core::page::{
-    Index, JoinOptions, MemoryStore, PageStore, Pages, max_level, statistics, write_graph,
+    Helpers, Index, JoinHelper, JoinOptions, MemoryStore, PageStore, Pages, max_level, statistics,
+    write_graph,
 };
 use walia_core::types::{HeapTid, Link, Metric, Parameters, PayloadEncoding, Result};
 
@@ -40,6 +41,8 @@ pub struct Batch {
     way: Way,
     /// Bytes for the join.
     memory: usize,
+    /// Who searches beside who joins.
+    helpers: usize,
     /// The rows.
     pub rows: BTreeMap<HeapTid, Value>,
 }
@@ -53,7 +56,7 @@ impl Batch {
 
     /// Given rows.
     pub fn of_rows(parameters: Parameters, way: Way, rows: BTreeMap<HeapTid, Value>) -> Self {
-        Self { parameters, way, memory: LITTLE, rows }
+        Self { parameters, way, memory: LITTLE, helpers: 2, rows }
     }
 
     /// Builds their graph, around no centroid, beside the nodes of an index.
@@ -91,7 +94,47 @@ impl Batch {
         let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool(1))?;
         let is_dense = index.is_dense(arena.len().into())?;
         let options = JoinOptions { adopted, is_dense, memory: self.memory, pool: &pool(4) };
-        index.join_graph(&mut arena, &asides, options, &mut |_| ())
+        let mut helpers = Beside::new(index, is_dense, self.memory, self.helpers);
+        index.join_graph(&mut arena, &asides, options, &mut helpers, &mut |_| ())
+    }
+}
+
+/// Helpers of this process. Those of even numbers search when they are asked, the others when their answer is
+/// waited for, and the index has changed meanwhile.
+struct Beside<'i, Store: PageStore>(Vec<(JoinHelper<'i, Store>, Vec<u8>)>);
+
+impl<'i, Store: PageStore> Beside<'i, Store> {
+    fn new(index: &'i Index<Store>, is_dense: bool, memory: usize, count: usize) -> Self {
+        let memory = JoinOptions::memory_of_searcher(memory, 1 + count);
+        Self((0..count).map(|_| (JoinHelper::new(index, is_dense, memory), Vec::new())).collect())
+    }
+}
+
+impl<Store: PageStore> Beside<'_, Store> {
+    /// Puts the answer in the place of the request; none where the store has crashed.
+    fn search(&mut self, helper: usize) {
+        let (helper, message) = &mut self.0[helper];
+        *message = helper.answer(message).unwrap_or_default();
+    }
+}
+
+impl<Store: PageStore> Helpers for Beside<'_, Store> {
+    fn count(&self) -> usize {
+        self.0.len()
+    }
+
+    fn ask(&mut self, helper: usize, request: &[u8]) {
+        self.0[helper].1 = request.to_vec();
+        if helper.is_multiple_of(2) {
+            self.search(helper);
+        }
+    }
+
+    fn answer(&mut self, helper: usize) -> &[u8] {
+        if !helper.is_multiple_of(2) {
+            self.search(helper);
+        }
+        &self.0[helper].1
     }
 }
 

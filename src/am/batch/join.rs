@@ -329,7 +329,7 @@ impl<Failed: Fn(Error) -> SqlError> Joining<'_, Failed> {
         let is_dense = self.index.is_dense(arena.len().into()).map_err(&self.failed)?;
         let options = JoinOptions { adopted, is_dense, memory, pool };
         let mut progress = |done| show(Phase::JoiningGraph, done);
-        let joined = self.index.join_graph(&mut arena, asides, options, &mut progress);
+        let joined = self.index.join_graph(&mut arena, asides, options, &mut (), &mut progress);
         asides.clear();
         joined.map_err(&self.failed)?;
         drop(arena);

@@ -3,9 +3,10 @@
 //! The backend's own thread reads the table and copies vectors into the arena, whose rows the threads of a
 //! pool insert into the graph; then it writes the pages. The threads never call Postgres. Where memory ends,
 //! vectors move to a temporary file; where codes and links do not fit either, the graph is written, and the
-//! next rows become a graph in memory that is joined to it. Where that is foreseen, rows are sorted by
-//! cluster before.
+//! next rows become a graph in memory that is joined to it, with the help of parallel workers. Where that is
+//! foreseen, rows are sorted by cluster before.
 
+mod helpers;
 pub mod measure;
 mod progress;
 pub mod rows;

@@ -55,7 +55,7 @@ impl Finding {
         let (block, slot, what) = match error {
             Error::Corrupt { block, slot, what } => (block, slot, what.into()),
             Error::Version { .. } | Error::Features { .. } => (META_BLOCK, 0, error.to_string().into()),
-            Error::OutOfMemory | Error::TemporaryFile { .. } => return Err(error),
+            Error::OutOfMemory | Error::Message | Error::TemporaryFile { .. } => return Err(error),
             #[cfg(feature = "memory-store")]
             Error::Crashed => return Err(error),
         };

@@ -5,13 +5,13 @@
 //! As that of an insertion, for many nodes at a time. What is said there of locks, of tests under them and of
 //! vacuum holds here.
 //!
-//! 1. **Search**, see `search`. A covering part of the batch, and all nodes above layer 0, are searched for
-//!    from the entry point; the others begin where their neighbours in the batch are, with a small beam where
-//!    the batch has a good part of all nodes, or those of a region: then those are near. A node whose vector
-//!    is held by a node on pages gives it its rows. Neighbours are chosen by threads, see `choose`, among
-//!    what was found and the node's neighbours in the batch. Where the graph has taken over all nodes of the
-//!    index before, see `adopt`, nothing is searched for: each node has the neighbours that it has in the
-//!    graph. So it is where the index has no node, or few beside the batch.
+//! 1. **Search**, see `search`, by the caller and its helpers, see `help`. A covering part of the batch, and
+//!    all nodes above layer 0, are searched for from the entry point; the others begin where their neighbours
+//!    in the batch are, with a small beam where the batch has a good part of all nodes, or those of a region:
+//!    then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are
+//!    chosen by threads, see `choose`, among what was found and the node's neighbours in the batch. Where the
+//!    graph has taken over all nodes of the index before, see `adopt`, nothing is searched for: each node has
+//!    the neighbours that it has in the graph. So it is where the index has no node, or few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
@@ -34,14 +34,16 @@
 mod adopt;
 mod choose;
 mod chosen;
+mod help;
 mod near;
 mod offer;
 mod others;
 mod publish;
 mod search;
+mod seek;
 mod threads;
 
-use crate::graph::{EditableGraph, LayerSearch};
+use crate::graph::EditableGraph;
 use crate::page::format::meta::{META_BLOCK, Meta};
 use crate::page::format::tuple::AsideKind;
 use crate::page::insert::bulk::FIRST_FREE_BLOCK;
@@ -49,13 +51,13 @@ use crate::page::insert::{Insertion, query_of};
 use crate::page::link::Linker;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
-use crate::page::query::paged::PagedQuery;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
 use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
 use chosen::{Neighbour, NewPage};
 use hashbrown::HashMap;
-use near::Near;
+pub use help::{Helpers, JoinHelper};
 use rayon::ThreadPool;
+use seek::Seeker;
 use threads::Threads;
 
 /// Nodes, or pages, of which threads decide together at most.
@@ -90,13 +92,15 @@ impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
     /// outside of it; others may use the index meanwhile. The graph loses links.
     ///
-    /// Some 22 bytes a node are taken, and the memory of the options besides. `progress` is told how many
+    /// Some 22 bytes a node are taken, and the memory of the options besides; helpers take some of their own,
+    /// see [`JoinOptions::memory_of_searcher`]. `progress` is told how many
     /// nodes are done so far, again and again; it may unwind.
     pub fn join_graph<Graph: EditableGraph>(
         &self,
         graph: &mut Graph,
         asides: &[(AsideKind, HeapTid)],
         options: JoinOptions,
+        helpers: &mut impl Helpers,
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
         debug_assert_eq!(*graph.parameters(), self.schema.layout.parameters);
@@ -104,9 +108,9 @@ impl<Store: PageStore> Index<Store> {
             let mut rows = asides.iter().filter(|row| row.0 == kind).map(|row| row.1);
             self.insert_asides(kind, &mut rows)?;
         }
-        let mut batch = Batch::new(self, graph, options)?;
+        let mut batch = Batch::new(self, graph, options, 1 + helpers.count())?;
         batch.add_rows_of_adopted()?;
-        batch.publish_all(progress)?;
+        batch.publish_all(helpers, progress)?;
         batch.offer_all(progress)?;
         batch.confirm()?;
         batch.become_entry_point()?;
@@ -150,14 +154,13 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     published: Vec<u32>,
     /// The page that is being filled.
     page: NewPage,
-    /// The search for each node, whose memory is used again.
-    search: Option<LayerSearch<PagedQuery<&'i Store, Near>>>,
+    seeker: Seeker<'i, Store>,
     /// What was found near nodes that are not on pages yet: where searches for others may begin.
     found: HashMap<u32, Vec<Link>>,
-    /// Nodes that are searched for before threads choose their neighbours.
+    /// Nodes of a group at most, which are searched for before threads choose their neighbours.
     together: usize,
-    /// Nodes near them of which something is known before no more are searched for.
-    most_near: usize,
+    /// Nodes of the next group.
+    group: usize,
     /// Pages whose lists are read before threads decide on all offers to them.
     pages_together: usize,
     threads: Threads<'g>,
@@ -170,15 +173,20 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     /// Whether the graph is linked as it is: it has all nodes of the index, or that had none when the join
     /// began, or so few that they are linked to the batch and not the batch to them.
     is_whole: bool,
-    /// Whether neighbours in the batch are near each other among all nodes.
-    is_dense: bool,
 }
 
 impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph> {
-    fn new(index: &'i Index<Store>, graph: &'g Graph, options: JoinOptions<'g>) -> Result<Self> {
-        let JoinOptions { adopted: mut places, is_dense, memory, pool } = options;
+    fn new(
+        index: &'i Index<Store>,
+        graph: &'g Graph,
+        options: JoinOptions<'g>,
+        searchers: usize,
+    ) -> Result<Self> {
+        let JoinOptions { adopted: mut places, is_dense, memory, pool, .. } = options;
         let meta = Meta::read(&index.store)?;
         let (len, adopted) = (graph.len() as usize, places.len());
+        let of_group = memory / 16 / searchers;
+        let together = (of_group / (2 * graph.parameters().vector_size()).max(1)).clamp(1, GROUP);
         let (mut left, mut published) = (Vec::new(), Vec::new());
         places.try_reserve_exact(len - adopted)?;
         places.resize(len, Link::NONE);
@@ -191,22 +199,21 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             linker: Linker::within(index, meta, memory / 8),
             // Threads choose among what is near one group of nodes, while what is near the next is found.
             memory: memory - 3 * (memory / 8),
-            most_near: memory / 8 / Near::size(&index.schema),
             adopted: adopted as u32,
             places,
             left,
             published,
             page: NewPage::default(),
-            search: None,
+            seeker: Seeker::new(index, is_dense, JoinOptions::memory_of_searcher(memory, searchers)),
             found: HashMap::new(),
-            together: (memory / 16 / (2 * graph.parameters().vector_size()).max(1)).clamp(1, GROUP),
+            together,
+            group: together,
             pages_together: (memory / 16 / (2 * PAGE_SIZE)).clamp(1, GROUP),
             threads: Threads(pool),
             room: Vec::new(),
             dead: Vec::new(),
             uses_places: true,
             is_whole: adopted > 0 || meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
-            is_dense,
         })
     }
 

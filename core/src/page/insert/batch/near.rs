@@ -26,6 +26,9 @@ pub(super) struct Near {
     payloads: Vec<u8>,
 }
 
+/// Whether a node is live, its level and its payload.
+pub(super) type Content<'p> = (bool, u8, &'p [u8]);
+
 /// What was read of a node.
 struct Read {
     is_live: bool,
@@ -44,6 +47,15 @@ impl Near {
     /// How many they are.
     pub fn len(&self) -> usize {
         self.nodes.len()
+    }
+
+    /// Each of them, in the order of their numbers, and what was read of it.
+    pub fn iter(&self) -> impl Iterator<Item = (Link, Option<Content<'_>>)> {
+        let mut links = vec![Link::NONE; self.nodes.len()];
+        self.numbers.iter().for_each(|(link, number)| links[*number as usize] = *link);
+        links.into_iter().zip(&self.nodes).map(|(link, read)| {
+            (link, read.as_ref().map(|read| (read.is_live, read.level, &self.payloads[read.payload.clone()])))
+        })
     }
 
     /// What is known of a node.
@@ -70,7 +82,8 @@ impl Near {
         self.add(node, read.as_ref().map(|(header, payload)| of_header(header, payload)))
     }
 
-    fn add(&mut self, node: Link, read: Option<(bool, u8, &[u8])>) -> Result<()> {
+    /// Adds what was read of a node.
+    pub fn add(&mut self, node: Link, read: Option<Content<'_>>) -> Result<()> {
         self.numbers.try_reserve(1)?;
         let Entry::Vacant(entry) = self.numbers.entry(node) else { return Ok(()) };
         self.nodes.try_reserve(1)?;
@@ -85,8 +98,7 @@ impl Near {
     }
 }
 
-/// Whether a node is live, its level and its payload.
-fn of_header<'p>(header: &NodeHeader, payload: &'p [u8]) -> (bool, u8, &'p [u8]) {
+fn of_header<'p>(header: &NodeHeader, payload: &'p [u8]) -> Content<'p> {
     (!header.is_tombstone(), header.level, payload)
 }
 

@@ -1,36 +1,33 @@
 //! Step 1 of a join: the order of the nodes, and the search for what is near each of them.
 //!
-//! The caller's thread searches, as no other reads pages; meanwhile the threads of a pool choose neighbours
-//! of the nodes that it has searched for before, see `choose`.
+//! The caller's thread searches, as no other of the process reads pages, and so do helpers in others, each
+//! for a group of nodes, see `seek` and `help`; meanwhile the threads of a pool choose neighbours of the
+//! nodes that were searched for before, see `choose`.
 
 use super::Batch;
 use super::choose::choose;
 use super::chosen::{Around, Chosen, Found, Group, Neighbour};
+use super::help::{Helpers, read_answer, write_request};
 use super::near::Near;
-use crate::graph::{Candidate, EditableGraph, Purpose, search_layers};
+use super::seek::{Begin, ENTRIES, OF_ONE, Sought, Wanted};
+use crate::graph::EditableGraph;
 use crate::page::insert::query_of;
-use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
-use crate::types::{Link, Result};
+use crate::types::{Error, Result};
 use std::collections::VecDeque;
-
-/// Nodes where a search with a small beam begins.
-const ENTRIES: usize = 4;
-/// Nodes that a search remembers whose memory is not used again.
-const WIDE: usize = 1 << 14;
-/// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
-const SMALL_BEAM: f64 = 0.8;
 
 /// Each node of a batch, and then its neighbours, so that those come to lie together: the first of them is of
 /// the covering part.
 struct Order<'g, Graph> {
     graph: &'g Graph,
     done: Vec<bool>,
+    /// Nodes that were given back: they come first.
+    again: VecDeque<u32>,
     /// Neighbours that follow.
     neighbours: VecDeque<u32>,
     /// The node after the last that was not one of those.
     next: u32,
-    /// How many nodes are done, those that the graph has taken over among them.
+    /// How many nodes were searched for, those that the graph has taken over among them.
     count: u64,
 }
 
@@ -41,10 +38,20 @@ impl<'g, Graph: EditableGraph> Order<'g, Graph> {
         done.try_reserve_exact(graph.len() as usize)?;
         done.resize(graph.len() as usize, false);
         done[..adopted as usize].fill(true);
-        Ok(Self { graph, done, neighbours: VecDeque::new(), next: adopted, count: adopted.into() })
+        Ok(Self {
+            graph,
+            done,
+            again: VecDeque::new(),
+            neighbours: VecDeque::new(),
+            next: adopted,
+            count: adopted.into(),
+        })
     }
 
     fn next(&mut self) -> Option<u32> {
+        if let Some(node) = self.again.pop_front() {
+            return Some(node);
+        }
         loop {
             let neighbour = self.neighbours.pop_front();
             let node = neighbour.or_else(|| (self.next < self.graph.len()).then_some(self.next))?;
@@ -55,55 +62,70 @@ impl<'g, Graph: EditableGraph> Order<'g, Graph> {
             if neighbour.is_none() {
                 self.neighbours.extend(self.graph.links(node, 0));
             }
-            self.count += 1;
             return Some(node);
         }
     }
 
+    /// Counts nodes that were searched for. Others come again.
+    fn count(&mut self, searched: usize, others: &[u32]) {
+        self.count += searched as u64;
+        self.again.extend(others);
+    }
+
     fn is_end(&self) -> bool {
-        self.next == self.graph.len() && self.neighbours.is_empty()
+        self.next == self.graph.len() && self.neighbours.is_empty() && self.again.is_empty()
     }
 }
 
-impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
+/// Nodes of which it was said to who searches what it must know.
+#[derive(Default)]
+struct Request {
+    nodes: Vec<u32>,
+    wanted: Vec<Wanted>,
+}
+
+impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// Steps 1 and 2.
-    pub(super) fn publish_all(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
+    pub(super) fn publish_all(
+        &mut self,
+        helpers: &mut impl Helpers,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<()> {
         let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
-        let (mut order, mut group) = (Order::new(graph, self.adopted)?, Group::default());
+        let mut order = Order::new(graph, self.adopted)?;
         if self.is_whole {
             while let Some(node) = order.next() {
                 self.publish_as_built(node)?;
+                order.count(1, &[]);
                 progress(order.count);
             }
             return self.publish_rest();
         }
+        let (mut groups, mut asked) = (Vec::new(), self.ask_helpers(&mut order, helpers)?);
         loop {
-            let (is_end, Group { found, near }) = (order.is_end(), std::mem::take(&mut group));
+            let is_end = order.is_end() && asked.is_empty();
+            let (mut found, mut nears) = (Vec::new(), Vec::new());
+            for (number, Group { found: of_group, near }) in groups.drain(..).enumerate() {
+                found.extend(of_group.into_iter().map(|found| (number, found)));
+                nears.push(near);
+            }
             if is_end && found.is_empty() {
                 return self.publish_rest();
             }
-            let search = || self.find_together(&mut order, &near);
-            let (chosen, next) = threads.beside(found, |found| choose(graph, schema, &near, found), search);
-            group = next?;
+            let choose = |(group, found): (usize, _)| choose(graph, schema, &nears[group], found);
+            let find = || {
+                let groups = self.find_groups(&mut order, std::mem::take(&mut asked), &nears, helpers)?;
+                // They search while what was chosen is published.
+                asked = self.ask_helpers(&mut order, helpers)?;
+                Ok::<_, Error>(groups)
+            };
+            let (chosen, next) = threads.beside(found, choose, find);
+            groups = next?;
             for chosen in chosen {
                 self.publish(chosen?)?;
             }
             progress(order.count);
         }
-    }
-
-    /// Searches for the next nodes, as many as there is memory for what is found near them. `before` is what
-    /// was near the last ones.
-    fn find_together(&mut self, order: &mut Order<Graph>, before: &Near) -> Result<Group> {
-        let mut group = Group::default();
-        for _ in 0..self.together {
-            if group.near.len() > self.most_near {
-                break;
-            }
-            let Some(node) = order.next() else { break };
-            group.found.extend(self.find(node, &mut group.near, before)?);
-        }
-        Ok(group)
     }
 
     fn publish_as_built(&mut self, node: u32) -> Result<()> {
@@ -118,76 +140,125 @@ impl<'i, Store: PageStore, Graph: EditableGraph> Batch<'i, '_, Store, Graph> {
         self.publish(Chosen { node, payload, vector, layers, rows_taken: 0 })
     }
 
-    /// Searches for a node, or leaves its rows to a node that holds its vector: then there is nothing more
-    /// to do.
-    fn find(&mut self, node: u32, near: &mut Near, before: &Near) -> Result<Option<Found>> {
-        let (index, mut buffer) = (self.index, Vec::new());
-        let payload = index.schema.encode(self.graph.vector(node, &mut buffer)?);
-        let query = query_of(index, &payload)?.with_notes(std::mem::take(near));
-        let nearest = self.search(node, &query)?;
-        *near = std::mem::take(&mut *query.notes());
-        let nearest_of_0 = nearest.first().map_or(&[][..], Vec::as_slice);
-        let rows_taken = self.leave_rows(node, &query, nearest_of_0, &payload)?;
-        if !self.places[node as usize].is_none() {
-            return Ok(None);
+    /// Gives each helper the next group of nodes to search for; none where no node is left.
+    fn ask_helpers(&mut self, order: &mut Order<Graph>, helpers: &mut impl Helpers) -> Result<Vec<Request>> {
+        let mut asked = Vec::with_capacity(helpers.count());
+        for helper in 0..helpers.count() {
+            let group = self.next_group(order)?;
+            if group.nodes.is_empty() {
+                break;
+            }
+            helpers.ask(helper, &write_request(&group.wanted)?);
+            asked.push(group);
         }
-        let entries = nearest_of_0.iter().map(|candidate| candidate.node).take(ENTRIES / 2).collect();
-        self.found.insert(node, entries);
-        let level = self.graph.level(node);
-        let mut layers = Vec::with_capacity(usize::from(level) + 1);
-        for layer in 0..=level {
-            let on_pages = nearest.get(usize::from(layer)).cloned().unwrap_or_default();
-            on_pages.iter().try_for_each(|candidate| near.load(index, before, candidate.node))?;
-            layers.push(Around { on_pages, of_batch: self.of_batch(node, layer) });
-        }
-        let vector = index.schema.known_vector(query.vector().to_vec(), true, level);
-        Ok(Some(Found { node, payload, vector, layers, rows_taken }))
+        Ok(asked)
     }
 
-    /// The nodes on pages that are near to a node of the batch, by layer from 0, nearest first.
-    fn search(
+    /// Searches for the next group of nodes, and waits for what helpers have found. `before` is what was near
+    /// the last groups.
+    fn find_groups(
         &mut self,
-        node: u32,
-        query: &PagedQuery<&'i Store, Near>,
-    ) -> Result<Vec<Vec<Candidate<Link>>>> {
-        let parameters = &self.index.schema.layout.parameters;
-        let ef = usize::from(parameters.ef_construction);
-        let level = self.graph.level(node);
-        let entries = if level == 0 { self.entries(node) } else { Vec::new() };
-        // A wide one would make all others slow.
-        self.search.take_if(|search| search.remembered() > WIDE);
-        let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
-        if !entries.is_empty() {
-            let small = ((ef as f64 * SMALL_BEAM) as usize).max(parameters.m0.into()).min(ef);
-            let ef = if self.is_dense { small } else { ef };
-            let nearest = search.run(query, &entries, 0, ef)?;
-            if !nearest.is_empty() {
-                return Ok(vec![nearest]);
-            }
+        order: &mut Order<Graph>,
+        asked: Vec<Request>,
+        before: &[Near],
+        helpers: &mut impl Helpers,
+    ) -> Result<Vec<Group>> {
+        let own = self.next_group(order)?;
+        let none = Near::default();
+        let found = self.seeker.seek(&own.wanted, before.last().unwrap_or(&none))?;
+        let mut groups = Vec::with_capacity(asked.len() + 1);
+        for (helper, asked) in asked.into_iter().enumerate() {
+            let found = read_answer(helpers.answer(helper))?;
+            groups.push(self.group_of(order, asked, found)?);
         }
-        let mut layers = Vec::new();
-        search_layers(query, search, parameters, level, |_, nearest| {
-            layers.push(nearest.clone());
-            Ok(())
-        })?;
-        layers.reverse();
-        Ok(layers)
+        groups.push(self.group_of(order, own, found)?);
+        Ok(groups)
+    }
+
+    /// The nodes that are searched for next, together.
+    fn next_group(&mut self, order: &mut Order<Graph>) -> Result<Request> {
+        let (mut group, mut buffer) = (Request::default(), Vec::new());
+        while group.nodes.len() < self.group
+            && let Some(node) = order.next()
+        {
+            let payload = self.index.schema.encode(self.graph.vector(node, &mut buffer)?);
+            let level = self.graph.level(node);
+            let begins = if level == 0 { self.begins(node, &group.nodes) } else { Vec::new() };
+            group.nodes.push(node);
+            group.wanted.push(Wanted { level, payload, begins });
+        }
+        Ok(group)
     }
 
     /// Where a search for a node begins: at its neighbours in the batch, or at what was found near those that
-    /// are not on pages yet. None as long as nothing was searched for.
-    fn entries(&self, node: u32) -> Vec<Candidate<Link>> {
-        let mut entries = Vec::with_capacity(ENTRIES);
+    /// are not on pages yet, or will be found near those that are searched for before it. Nowhere as long as
+    /// nothing was searched for.
+    fn begins(&self, node: u32, group: &[u32]) -> Vec<Begin> {
+        let mut begins = Vec::with_capacity(ENTRIES);
+        let mut entries = 0;
         for neighbour in self.graph.links(node, 0) {
-            match self.places[neighbour as usize].as_option() {
-                Some(place) => entries.push(place),
-                None => entries.extend(self.found.get(&neighbour).into_iter().flatten()),
+            let before = begins.len();
+            if let Some(place) = self.places[neighbour as usize].as_option() {
+                begins.push(Begin::Place(place));
+            } else if let Some(found) = self.found.get(&neighbour) {
+                begins.extend(found.iter().map(|place| Begin::Place(*place)));
+            } else if let Some(earlier) = group.iter().position(|earlier| *earlier == neighbour) {
+                begins.push(Begin::Earlier(earlier as u32));
+                entries += OF_ONE - 1;
             }
-            if entries.len() >= ENTRIES {
+            entries += begins.len() - before;
+            if entries >= ENTRIES {
                 break;
             }
         }
-        entries.into_iter().map(Candidate::unknown).collect()
+        begins
+    }
+
+    /// What was found near nodes. Those that were not searched for are given back.
+    fn group_of(
+        &mut self,
+        order: &mut Order<Graph>,
+        Request { nodes, wanted }: Request,
+        (sought, near): (Vec<Sought>, Near),
+    ) -> Result<Group> {
+        let rest = &nodes[sought.len().min(nodes.len())..];
+        order.count(sought.len(), rest);
+        // As many as there is memory for, and at times some more.
+        self.group = if rest.is_empty() { self.group + self.group.div_ceil(8) } else { sought.len() };
+        self.group = self.group.clamp(1, self.together);
+        let mut found = Vec::with_capacity(sought.len());
+        for ((node, Wanted { level, payload, .. }), sought) in nodes.into_iter().zip(wanted).zip(sought) {
+            found.extend(self.found_near(node, level, payload, sought)?);
+        }
+        Ok(Group { found, near })
+    }
+
+    /// What was found near a node; or leaves its rows to a node that holds its vector: then there is nothing
+    /// more to do.
+    fn found_near(
+        &mut self,
+        node: u32,
+        level: u8,
+        payload: Vec<u8>,
+        Sought { mut layers, is_held }: Sought,
+    ) -> Result<Option<Found>> {
+        let index = self.index;
+        let mut rows_taken = 0;
+        if is_held && let Some(nearest) = layers.first() {
+            rows_taken = self.leave_rows(node, &query_of(index, &payload)?, nearest, &payload)?;
+            if !self.places[node as usize].is_none() {
+                return Ok(None);
+            }
+        }
+        let nearest = layers.first().into_iter().flatten();
+        self.found.insert(node, nearest.map(|candidate| candidate.node).take(OF_ONE).collect());
+        layers.resize_with(usize::from(level) + 1, Vec::new);
+        let layers = (0..).zip(layers);
+        let layers =
+            layers.map(|(layer, on_pages)| Around { on_pages, of_batch: self.of_batch(node, layer) });
+        let layers = layers.collect();
+        let vector = index.schema.known_vector(index.schema.decode(&payload), true, level);
+        Ok(Some(Found { node, payload, vector, layers, rows_taken }))
     }
 
     /// The neighbours that a node has in the batch, on a layer, and their numbers.
