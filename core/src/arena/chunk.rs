@@ -47,6 +47,7 @@ pub(super) struct Shape {
     /// for anything else.
     code_stride: usize,
     m: usize,
+    m0: usize,
     /// Words of a neighbour list of layer 0.
     base_words: usize,
     /// Words of a neighbour list of any other layer.
@@ -70,7 +71,8 @@ impl Shape {
             vector_size: (!parameters.element.varies()).then(|| parameters.vector_size()),
             code_size,
             code_stride,
-            m: usize::from(parameters.m),
+            m: parameters.max_links(1),
+            m0: parameters.max_links(0),
             base_words: List::words(parameters.max_links(0)),
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
@@ -272,12 +274,12 @@ impl Chunk {
     }
 
     pub(super) fn list(&self, row: usize, layer: u8, shape: &Shape) -> List<'_> {
-        let words = if layer == 0 {
-            &self.base_lists[row * shape.base_words..][..shape.base_words]
+        if layer == 0 {
+            let words = &self.base_lists[row * shape.base_words..][..shape.base_words];
+            List::new(words, shape.m0)
         } else {
             let start = self.rows[row].upper as usize + usize::from(layer - 1) * shape.upper_words;
-            &self.upper_lists[start..][..shape.upper_words]
-        };
-        List::new(words)
+            List::new(&self.upper_lists[start..][..shape.upper_words], shape.m)
+        }
     }
 }
