@@ -94,7 +94,7 @@ impl Batch {
         let Graph { mut arena, adopted, asides } = self.graph(begun_with, &pool(1))?;
         let is_dense = index.is_dense(arena.len().into())?;
         let options = JoinOptions { adopted, is_dense, memory: self.memory, pool: &pool(4) };
-        let mut helpers = Beside::new(index, is_dense, self.memory, self.helpers);
+        let mut helpers = Beside::new(index, self.memory, self.helpers);
         index.join_graph(&mut arena, &asides, options, &mut helpers, &mut |_| ())
     }
 }
@@ -104,9 +104,9 @@ impl Batch {
 struct Beside<'i, Store: PageStore>(Vec<(JoinHelper<'i, Store>, Vec<u8>)>);
 
 impl<'i, Store: PageStore> Beside<'i, Store> {
-    fn new(index: &'i Index<Store>, is_dense: bool, memory: usize, count: usize) -> Self {
+    fn new(index: &'i Index<Store>, memory: usize, count: usize) -> Self {
         let memory = JoinOptions::memory_of_searcher(memory, 1 + count);
-        Self((0..count).map(|_| (JoinHelper::new(index, is_dense, memory), Vec::new())).collect())
+        Self((0..count).map(|_| (JoinHelper::new(index, memory), Vec::new())).collect())
     }
 }
 

@@ -38,7 +38,6 @@ const STATEMENT: u64 = 4;
 #[repr(C)]
 struct Terms {
     index: pg_sys::Oid,
-    is_dense: bool,
     memory: usize,
 }
 
@@ -68,13 +67,7 @@ struct Queues {
 impl Workers {
     /// Starts as many workers as a build has threads beside its own, as far as there are any and memory has
     /// room for what they find, for the join of so many nodes.
-    pub fn start(
-        table: &IndexedTable,
-        index: &Index<RelationStore>,
-        nodes: u32,
-        is_dense: bool,
-        memory: usize,
-    ) -> Self {
+    pub fn start(table: &IndexedTable, index: &Index<RelationStore>, nodes: u32, memory: usize) -> Self {
         let relation = table.index();
         // SAFETY: the index is open; states that Postgres defines.
         let can_start = unsafe {
@@ -96,8 +89,7 @@ impl Workers {
         };
         let memory = JoinOptions::memory_of_searcher(memory, 1 + wanted);
         // SAFETY: the index is open; the context is new.
-        let (queues, usages) =
-            unsafe { share(context, wanted, Terms { index: (*relation).rd_id, is_dense, memory }) };
+        let (queues, usages) = unsafe { share(context, wanted, Terms { index: (*relation).rd_id, memory }) };
         // SAFETY: all that workers look for is there.
         let launched = unsafe {
             pg_sys::LaunchParallelWorkers(context);
@@ -210,7 +202,7 @@ pub unsafe extern "C-unwind" fn walia_join_worker(
         // SAFETY: as above.
         let store = unsafe { RelationStore::new(relation, ptr::null_mut()) };
         let index = store::open(store).map_err(failed).or_raise();
-        let mut helper = JoinHelper::new(&index, terms.is_dense, terms.memory);
+        let mut helper = JoinHelper::new(&index, terms.memory);
         // SAFETY: the queues are attached above; a request is read before the next one is received.
         while let Some(request) = unsafe { receive(requests) } {
             store::check_for_interrupts();

@@ -292,7 +292,7 @@ impl<'a> Rows<'a> {
             let is_dense = self.coming.are_by_region
                 || index.is_dense(nodes).map_err(|error| self.table.error(error))?;
             let options = JoinOptions { adopted: Vec::new(), is_dense, memory, pool: self.pool };
-            let mut workers = Workers::start(self.table, &index, arena.len(), is_dense, memory);
+            let mut workers = Workers::start(self.table, &index, arena.len(), memory);
             let joined = index.join_graph(&mut arena, &asides, options, &mut workers, &mut poll);
             drop(workers);
             joined.map_err(|error| self.table.error(error))?;

@@ -70,23 +70,25 @@ pub struct JoinHelper<'i, Store: PageStore> {
 }
 
 impl<'i, Store: PageStore> JoinHelper<'i, Store> {
-    /// With so many bytes for what it finds; `is_dense` as in [`JoinOptions`].
-    pub fn new(index: &'i Index<Store>, is_dense: bool, memory: usize) -> Self {
-        Self { seeker: Seeker::new(index, is_dense, memory.min(MOST)), before: Near::default() }
+    /// With so many bytes for what it finds.
+    pub fn new(index: &'i Index<Store>, memory: usize) -> Self {
+        Self { seeker: Seeker::new(index, memory.min(MOST)), before: Near::default() }
     }
 
     /// The answer to a request.
     pub fn answer(&mut self, request: &[u8]) -> Result<Vec<u8>> {
-        let (found, near) = self.seeker.seek(&read_request(request)?, &self.before)?;
+        let (beam, group) = read_request(request)?;
+        let (found, near) = self.seeker.seek(&group, beam, &self.before)?;
         let answer = write_answer(&found, &near)?;
         self.before = near;
         Ok(answer)
     }
 }
 
-/// The request for these nodes.
-pub(super) fn write_request(group: &[Wanted]) -> Result<Vec<u8>> {
+/// The request for these nodes, as [`Seeker::seek`] is told of them.
+pub(super) fn write_request(group: &[Wanted], beam: usize) -> Result<Vec<u8>> {
     let mut request = Writer::default();
+    request.number(beam)?;
     request.number(group.len())?;
     for Wanted { level, payload, begins } in group {
         request.number((*level).into())?;
@@ -104,8 +106,9 @@ pub(super) fn write_request(group: &[Wanted]) -> Result<Vec<u8>> {
     Ok(request.0)
 }
 
-fn read_request(request: &[u8]) -> Result<Vec<Wanted>> {
+fn read_request(request: &[u8]) -> Result<(usize, Vec<Wanted>)> {
     let mut request = Reader(request);
+    let beam = request.number()?;
     let wanted = |request: &mut Reader| {
         let level = request.number()? as u8;
         let payload = request.bytes()?.to_vec();
@@ -117,7 +120,7 @@ fn read_request(request: &[u8]) -> Result<Vec<Wanted>> {
         })?;
         Ok(Wanted { level, payload, begins })
     };
-    request.list(wanted)
+    Ok((beam, request.list(wanted)?))
 }
 
 fn write_answer(found: &[Sought], near: &Near) -> Result<Vec<u8>> {

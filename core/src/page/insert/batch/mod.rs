@@ -7,11 +7,12 @@
 //!
 //! 1. **Search**, see `search`, by the caller and its helpers, see `help`. A covering part of the batch, and
 //!    all nodes above layer 0, are searched for from the entry point; the others begin where their neighbours
-//!    in the batch are, with a small beam where the batch has a good part of all nodes, or those of a region:
-//!    then those are near. A node whose vector is held by a node on pages gives it its rows. Neighbours are
-//!    chosen by threads, see `choose`, among what was found and the node's neighbours in the batch. Where the
-//!    graph has taken over all nodes of the index before, see `adopt`, nothing is searched for: each node has
-//!    the neighbours that it has in the graph. So it is where the index has no node, or few beside the batch.
+//!    in the batch are, with a smaller beam where the batch has a good part of all nodes, or those of a
+//!    region: then those are near, and the more of a node's neighbours are in the batch, the fewer are older.
+//!    A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen by threads, see
+//!    `choose`, among what was found and the node's neighbours in the batch. Where the graph has taken over
+//!    all nodes of the index before, see `adopt`, nothing is searched for: each node has the neighbours that
+//!    it has in the graph. So it is where the index has no node, or few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
@@ -52,7 +53,7 @@ use crate::page::link::Linker;
 use crate::page::query::index::Index;
 use crate::page::query::notes::Expansions;
 use crate::page::store::{PageStore, StopPoint, WriteUnit};
-use crate::types::{HeapTid, Link, PAGE_SIZE, Result};
+use crate::types::{HeapTid, Link, PAGE_SIZE, Parameters, Result};
 use chosen::{Neighbour, NewPage};
 use hashbrown::HashMap;
 pub use help::{Helpers, JoinHelper};
@@ -73,6 +74,9 @@ const FEW_BESIDE: u64 = 32;
 /// Nodes of a batch for each of the index, from which on it is as if the index had none. An insertion takes
 /// three times as long as the join of a node.
 const FIRST: u64 = 8;
+
+/// The greatest share of ef_construction that is a small beam: what neighbours in the batch found is near.
+const SMALL_BEAM: f64 = 0.8;
 
 /// How a graph is joined to an index.
 pub struct JoinOptions<'p> {
@@ -138,6 +142,18 @@ impl<Store: PageStore> Index<Store> {
     }
 }
 
+/// The beam of searches for nodes whose neighbours in a batch of `nodes` are near: how many of the
+/// ef_construction nearest of all are among at most so many others, where these lie as the batch does. Where
+/// it is of one region, fewer are. It is never less than a node has links.
+///
+/// A search finds nodes of the batch that are on pages by now as well, and so fewer of the others. That was
+/// not seen to matter: see ARCHITECTURE, "A batch".
+fn small_beam(parameters: &Parameters, nodes: u32, others: u64) -> usize {
+    let share = others as f64 / (others + u64::from(nodes)).max(1) as f64;
+    let beam = f64::from(parameters.ef_construction) * share.min(SMALL_BEAM);
+    (beam as usize).max(parameters.m0.into()).min(parameters.ef_construction.into())
+}
+
 struct Batch<'i, 'g, Store: PageStore, Graph> {
     index: &'i Index<Store>,
     graph: &'g Graph,
@@ -155,6 +171,8 @@ struct Batch<'i, 'g, Store: PageStore, Graph> {
     /// The page that is being filled.
     page: NewPage,
     seeker: Seeker<'i, Store>,
+    /// How many nodes are looked for from where neighbours in the batch are.
+    beam: usize,
     /// What was found near nodes that are not on pages yet: where searches for others may begin.
     found: HashMap<u32, Vec<Link>>,
     /// Nodes of a group at most, which are searched for before threads choose their neighbours.
@@ -185,6 +203,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         let JoinOptions { adopted: mut places, is_dense, memory, pool, .. } = options;
         let meta = Meta::read(&index.store)?;
         let (len, adopted) = (graph.len() as usize, places.len());
+        let nodes = index.most_nodes()?;
         let of_group = memory / 16 / searchers;
         let together = (of_group / (2 * graph.parameters().vector_size()).max(1)).clamp(1, GROUP);
         let (mut left, mut published) = (Vec::new(), Vec::new());
@@ -204,7 +223,12 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             left,
             published,
             page: NewPage::default(),
-            seeker: Seeker::new(index, is_dense, JoinOptions::memory_of_searcher(memory, searchers)),
+            beam: if is_dense {
+                small_beam(graph.parameters(), graph.len(), nodes)
+            } else {
+                graph.parameters().ef_construction.into()
+            },
+            seeker: Seeker::new(index, JoinOptions::memory_of_searcher(memory, searchers)),
             found: HashMap::new(),
             together,
             group: together,
@@ -213,7 +237,7 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
             room: Vec::new(),
             dead: Vec::new(),
             uses_places: true,
-            is_whole: adopted > 0 || meta.entry().is_none() || index.most_nodes()? * FIRST <= len as u64,
+            is_whole: adopted > 0 || meta.entry().is_none() || nodes * FIRST <= len as u64,
         })
     }
 
@@ -243,5 +267,25 @@ impl<'i, 'g, Store: PageStore, Graph: EditableGraph> Batch<'i, 'g, Store, Graph>
         let query = query_of(index, &payload)?.with_notes(Expansions::default());
         let linker = Linker::new(index, query.meta);
         Insertion { linker, query, payload, level }.become_entry_point(node, true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::small_beam;
+    use crate::types::{ElementType, Metric, Parameters};
+
+    #[test]
+    fn small_beams() {
+        let parameters = Parameters::plain(4, ElementType::F32, Metric::L2, 16, 100);
+        let beam = |nodes, others| small_beam(&parameters, nodes, others);
+        assert_eq!(beam(1000, 1000), 50);
+        assert_eq!(beam(1000, 2000), 66);
+        // A tenth of the nodes are the batch's, and its neighbours are near all the same.
+        assert_eq!(beam(1000, 9000), 80);
+        assert_eq!(beam(1, u64::MAX / 2), 80);
+        // No fewer than a node has links, and no more than others look for.
+        assert_eq!([beam(1000, 0), beam(0, 0), beam(u32::MAX, 1)], [32; 3]);
+        assert_eq!(small_beam(&Parameters { ef_construction: 20, ..parameters }, 1000, 1000), 20);
     }
 }

@@ -16,14 +16,18 @@ use crate::page::store::PageStore;
 use crate::types::{Error, Result};
 use std::collections::VecDeque;
 
-/// Each node of a batch, and then its neighbours, so that those come to lie together: the first of them is of
-/// the covering part.
+/// Neighbours that wait at most. Those that have waited longest come again when their number does.
+const WAITING: usize = 1 << 14;
+
+/// The nodes of a batch as a walk over it meets them, depth first: each is a neighbour of one shortly before,
+/// so that what its search reads was read for that one, and they come to lie together. Where the walk begins,
+/// and wherever it has met all, is a node of the covering part.
 struct Order<'g, Graph> {
     graph: &'g Graph,
     done: Vec<bool>,
     /// Nodes that were given back: they come first.
     again: VecDeque<u32>,
-    /// Neighbours that follow.
+    /// Neighbours of those that came, the last one's first.
     neighbours: VecDeque<u32>,
     /// The node after the last that was not one of those.
     next: u32,
@@ -59,9 +63,11 @@ impl<'g, Graph: EditableGraph> Order<'g, Graph> {
             if std::mem::replace(&mut self.done[node as usize], true) {
                 continue;
             }
-            if neighbour.is_none() {
-                self.neighbours.extend(self.graph.links(node, 0));
-            }
+            let first = self.neighbours.len();
+            self.neighbours.extend(self.graph.links(node, 0).filter(|next| !self.done[*next as usize]));
+            // The nearest comes first.
+            self.neighbours.rotate_right(self.neighbours.len() - first);
+            self.neighbours.truncate(WAITING);
             return Some(node);
         }
     }
@@ -148,7 +154,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             if group.nodes.is_empty() {
                 break;
             }
-            helpers.ask(helper, &write_request(&group.wanted)?);
+            helpers.ask(helper, &write_request(&group.wanted, self.beam)?);
             asked.push(group);
         }
         Ok(asked)
@@ -165,7 +171,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     ) -> Result<Vec<Group>> {
         let own = self.next_group(order)?;
         let none = Near::default();
-        let found = self.seeker.seek(&own.wanted, before.last().unwrap_or(&none))?;
+        let found = self.seeker.seek(&own.wanted, self.beam, before.last().unwrap_or(&none))?;
         let mut groups = Vec::with_capacity(asked.len() + 1);
         for (helper, asked) in asked.into_iter().enumerate() {
             let found = read_answer(helpers.answer(helper))?;

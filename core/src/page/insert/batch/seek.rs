@@ -15,8 +15,6 @@ pub(super) const ENTRIES: usize = 4;
 pub(super) const OF_ONE: usize = ENTRIES / 2;
 /// Nodes that a search remembers whose memory is not used again.
 const WIDE: usize = 1 << 14;
-/// The share of ef_construction that is a small beam: what neighbours in the batch found is near.
-const SMALL_BEAM: f64 = 0.8;
 
 /// A node that is searched for.
 pub(super) struct Wanted {
@@ -47,7 +45,6 @@ pub(super) struct Sought {
 /// Searches for groups of nodes.
 pub(super) struct Seeker<'i, Store: PageStore> {
     index: &'i Index<Store>,
-    is_dense: bool,
     /// Nodes near those of a group of which something is known before no more are searched for.
     most_near: usize,
     /// The search for each node, whose memory is used again.
@@ -57,19 +54,20 @@ pub(super) struct Seeker<'i, Store: PageStore> {
 impl<'i, Store: PageStore> Seeker<'i, Store> {
     /// Has not searched for anything. `memory` bytes are for what is near a group and what was near the one
     /// before.
-    pub fn new(index: &'i Index<Store>, is_dense: bool, memory: usize) -> Self {
-        Self { index, is_dense, most_near: memory / 2 / Near::size(&index.schema), search: None }
+    pub fn new(index: &'i Index<Store>, memory: usize) -> Self {
+        Self { index, most_near: memory / 2 / Near::size(&index.schema), search: None }
     }
 
     /// Searches for the first of these nodes, as many as there is memory for what is found near them, and at
-    /// least one. `before` is what was near the last group.
-    pub fn seek(&mut self, group: &[Wanted], before: &Near) -> Result<(Vec<Sought>, Near)> {
+    /// least one. `beam` nodes are looked for near those whose search begins somewhere, `before` is what was
+    /// near the last group.
+    pub fn seek(&mut self, group: &[Wanted], beam: usize, before: &Near) -> Result<(Vec<Sought>, Near)> {
         let (mut found, mut near) = (Vec::with_capacity(group.len()), Near::default());
         for wanted in group {
             if near.len() > self.most_near {
                 break;
             }
-            found.push(self.seek_one(wanted, &found, &mut near, before)?);
+            found.push(self.seek_one(wanted, beam, &found, &mut near, before)?);
         }
         Ok((found, near))
     }
@@ -77,13 +75,14 @@ impl<'i, Store: PageStore> Seeker<'i, Store> {
     fn seek_one(
         &mut self,
         wanted: &Wanted,
+        beam: usize,
         earlier: &[Sought],
         near: &mut Near,
         before: &Near,
     ) -> Result<Sought> {
         let index = self.index;
         let query = query_of(index, &wanted.payload)?.with_notes(std::mem::take(near));
-        let layers = self.search(wanted, earlier, &query)?;
+        let layers = self.search(wanted, beam, earlier, &query)?;
         *near = std::mem::take(&mut *query.notes());
         for candidate in layers.iter().flatten() {
             near.load(index, before, candidate.node)?;
@@ -96,6 +95,7 @@ impl<'i, Store: PageStore> Seeker<'i, Store> {
     fn search(
         &mut self,
         wanted: &Wanted,
+        beam: usize,
         earlier: &[Sought],
         query: &PagedQuery<&'i Store, Near>,
     ) -> Result<Vec<Vec<Candidate<Link>>>> {
@@ -106,9 +106,7 @@ impl<'i, Store: PageStore> Seeker<'i, Store> {
         self.search.take_if(|search| search.remembered() > WIDE);
         let search = self.search.get_or_insert_with(|| query.search(Purpose::Insertion, ef));
         if !entries.is_empty() {
-            let small = ((ef as f64 * SMALL_BEAM) as usize).max(parameters.m0.into()).min(ef);
-            let ef = if self.is_dense { small } else { ef };
-            let nearest = search.run(query, &entries, 0, ef)?;
+            let nearest = search.run(query, &entries, 0, beam)?;
             if !nearest.is_empty() {
                 return Ok(vec![nearest]);
             }
