@@ -86,16 +86,16 @@ impl<'a> List<'a> {
 /// Distances of a list in 16 bits each. They only say which neighbour gives way to a new one, and take half
 /// of the memory so, in which more nodes find a place.
 ///
-/// A mark on the scale is how far a distance is from that of the neighbour in the middle of the list, in
+/// A mark on the scale is how far a distance is from that of the neighbour whose place is in the middle, in
 /// parts of a power of two that none exceeds: as a float with a sign, 5 bits of exponent and 10 of mantissa.
 /// Where most distances are, they are told apart even if all are large, and whatever lies far off on either
 /// side. Whole numbers that differ by no more than 2048 stay what they are, and so which of them are equal.
 /// Others are rounded again when the middle or the power changes, each time by a 2048th of what they differ
-/// from the middle, at most.
+/// from the middle, at most, or by 2⁻⁴¹ of the power.
 #[derive(Clone, Copy)]
 struct Scale {
     middle: f32,
-    /// What [`Scale::MOST`] parts are, as a float: a power of two.
+    /// What one part is: a power of two, of which [`Scale::MOST`] make the one that no difference exceeds.
     part: f64,
 }
 

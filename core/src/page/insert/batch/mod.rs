@@ -5,14 +5,15 @@
 //! As that of an insertion, for many nodes at a time. What is said there of locks, of tests under them and of
 //! vacuum holds here.
 //!
-//! 1. **Search**, see `search`, by the caller and its helpers, see `help`. A covering part of the batch, and
-//!    all nodes above layer 0, are searched for from the entry point; the others begin where their neighbours
-//!    in the batch are, with a smaller beam where the batch has a good part of all nodes, or those of a
-//!    region: then those are near, and the more of a node's neighbours are in the batch, the fewer are older.
-//!    A node whose vector is held by a node on pages gives it its rows. Neighbours are chosen by threads, see
-//!    `choose`, among what was found and the node's neighbours in the batch. Where the graph has taken over
-//!    all nodes of the index before, see `adopt`, nothing is searched for: each node has the neighbours that
-//!    it has in the graph. So it is where the index has no node, or few beside the batch.
+//! 1. **Search**, see `search`, by the caller and its helpers, see `help`. The first node, all above layer 0,
+//!    and those of whose neighbours in the batch nothing is known yet are searched for from the entry point;
+//!    the others, in the order of a walk over the batch, begin where their neighbours in it are, with a
+//!    smaller beam where the batch has a good part of all nodes, or those of a region: then those are near,
+//!    and the more of a node's neighbours are in the batch, the fewer are older. A node whose vector is held
+//!    by a node on pages gives it its rows. Neighbours are chosen by threads, see `choose`, among what was
+//!    found and the node's neighbours in the batch. Where the graph has taken over all nodes of the index
+//!    before, see `adopt`, nothing is searched for: each node has the neighbours that it has in the graph.
+//!    So it is where the index has no node, or few beside the batch.
 //! 2. **Publish**, see `publish`: new pages are filled with nodes, a unit a page, in an order that puts
 //!    neighbours together, or places that others have left. Each node leads to nodes that are there only, so
 //!    that no prefix of the units has a link to what does not exist. Nothing leads to the new ones yet but
@@ -38,6 +39,7 @@ mod chosen;
 mod help;
 mod near;
 mod offer;
+mod order;
 mod others;
 mod publish;
 mod search;
@@ -96,9 +98,9 @@ impl<Store: PageStore> Index<Store> {
     /// Joins `graph`, which was built with the parameters and the centroid of this index, and rows that stay
     /// outside of it; others may use the index meanwhile. The graph loses links.
     ///
-    /// Some 22 bytes a node are taken, and the memory of the options besides; helpers take some of their own,
-    /// see [`JoinOptions::memory_of_searcher`]. `progress` is told how many
-    /// nodes are done so far, again and again; it may unwind.
+    /// Some 22 bytes a node are taken, 64 kB, and the memory of the options besides; helpers take some of
+    /// their own, see [`JoinOptions::memory_of_searcher`]. `progress` is told how many nodes are done so far,
+    /// again and again; it may unwind.
     pub fn join_graph<Graph: EditableGraph>(
         &self,
         graph: &mut Graph,
@@ -144,7 +146,7 @@ impl<Store: PageStore> Index<Store> {
 
 /// The beam of searches for nodes whose neighbours in a batch of `nodes` are near: how many of the
 /// ef_construction nearest of all are among at most so many others, where these lie as the batch does. Where
-/// it is of one region, fewer are. It is never less than a node has links.
+/// it is of one region, fewer are. It is no less than a node has links, unless ef_construction is.
 ///
 /// A search finds nodes of the batch that are on pages by now as well, and so fewer of the others. That was
 /// not seen to matter: see ARCHITECTURE, "A batch".

@@ -1,4 +1,4 @@
-//! Step 1 of a join: the order of the nodes, and the search for what is near each of them.
+//! Step 1 of a join: the search for what is near each node, in their order, see `order`.
 //!
 //! The caller's thread searches, as no other of the process reads pages, and so do helpers in others, each
 //! for a group of nodes, see `seek` and `help`; meanwhile the threads of a pool choose neighbours of the
@@ -9,79 +9,12 @@ use super::choose::choose;
 use super::chosen::{Around, Chosen, Found, Group, Neighbour};
 use super::help::{Helpers, read_answer, write_request};
 use super::near::Near;
+use super::order::Order;
 use super::seek::{Begin, ENTRIES, OF_ONE, Sought, Wanted};
 use crate::graph::EditableGraph;
 use crate::page::insert::query_of;
 use crate::page::store::PageStore;
 use crate::types::{Error, Result};
-use std::collections::VecDeque;
-
-/// Neighbours that wait at most. Those that have waited longest come again when their number does.
-const WAITING: usize = 1 << 14;
-
-/// The nodes of a batch as a walk over it meets them, depth first: each is a neighbour of one shortly before,
-/// so that what its search reads was read for that one, and they come to lie together. Where the walk begins,
-/// and wherever it has met all, is a node of the covering part.
-struct Order<'g, Graph> {
-    graph: &'g Graph,
-    done: Vec<bool>,
-    /// Nodes that were given back: they come first.
-    again: VecDeque<u32>,
-    /// Neighbours of those that came, the last one's first.
-    neighbours: VecDeque<u32>,
-    /// The node after the last that was not one of those.
-    next: u32,
-    /// How many nodes were searched for, those that the graph has taken over among them.
-    count: u64,
-}
-
-impl<'g, Graph: EditableGraph> Order<'g, Graph> {
-    /// Of the nodes after those that the graph has taken over.
-    fn new(graph: &'g Graph, adopted: u32) -> Result<Self> {
-        let mut done = Vec::new();
-        done.try_reserve_exact(graph.len() as usize)?;
-        done.resize(graph.len() as usize, false);
-        done[..adopted as usize].fill(true);
-        Ok(Self {
-            graph,
-            done,
-            again: VecDeque::new(),
-            neighbours: VecDeque::new(),
-            next: adopted,
-            count: adopted.into(),
-        })
-    }
-
-    fn next(&mut self) -> Option<u32> {
-        if let Some(node) = self.again.pop_front() {
-            return Some(node);
-        }
-        loop {
-            let neighbour = self.neighbours.pop_front();
-            let node = neighbour.or_else(|| (self.next < self.graph.len()).then_some(self.next))?;
-            self.next += u32::from(neighbour.is_none());
-            if std::mem::replace(&mut self.done[node as usize], true) {
-                continue;
-            }
-            let first = self.neighbours.len();
-            self.neighbours.extend(self.graph.links(node, 0).filter(|next| !self.done[*next as usize]));
-            // The nearest comes first.
-            self.neighbours.rotate_right(self.neighbours.len() - first);
-            self.neighbours.truncate(WAITING);
-            return Some(node);
-        }
-    }
-
-    /// Counts nodes that were searched for. Others come again.
-    fn count(&mut self, searched: usize, others: &[u32]) {
-        self.count += searched as u64;
-        self.again.extend(others);
-    }
-
-    fn is_end(&self) -> bool {
-        self.next == self.graph.len() && self.neighbours.is_empty() && self.again.is_empty()
-    }
-}
 
 /// Nodes of which it was said to who searches what it must know.
 #[derive(Default)]
@@ -98,12 +31,12 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
         let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
-        let mut order = Order::new(graph, self.adopted)?;
+        let mut order = Order::new(graph.len(), self.adopted, graph.parameters().max_links(0))?;
         if self.is_whole {
-            while let Some(node) = order.next() {
+            while let Some(node) = order.next(|node| graph.links(node, 0)) {
                 self.publish_as_built(node)?;
                 order.count(1, &[]);
-                progress(order.count);
+                progress(order.searched());
             }
             return self.publish_rest();
         }
@@ -130,7 +63,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             for chosen in chosen {
                 self.publish(chosen?)?;
             }
-            progress(order.count);
+            progress(order.searched());
         }
     }
 
@@ -147,7 +80,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 
     /// Gives each helper the next group of nodes to search for; none where no node is left.
-    fn ask_helpers(&mut self, order: &mut Order<Graph>, helpers: &mut impl Helpers) -> Result<Vec<Request>> {
+    fn ask_helpers(&mut self, order: &mut Order, helpers: &mut impl Helpers) -> Result<Vec<Request>> {
         let mut asked = Vec::with_capacity(helpers.count());
         for helper in 0..helpers.count() {
             let group = self.next_group(order)?;
@@ -164,7 +97,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// the last groups.
     fn find_groups(
         &mut self,
-        order: &mut Order<Graph>,
+        order: &mut Order,
         asked: Vec<Request>,
         before: &[Near],
         helpers: &mut impl Helpers,
@@ -182,10 +115,10 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 
     /// The nodes that are searched for next, together.
-    fn next_group(&mut self, order: &mut Order<Graph>) -> Result<Request> {
+    fn next_group(&mut self, order: &mut Order) -> Result<Request> {
         let (mut group, mut buffer) = (Request::default(), Vec::new());
         while group.nodes.len() < self.group
-            && let Some(node) = order.next()
+            && let Some(node) = order.next(|node| self.graph.links(node, 0))
         {
             let payload = self.index.schema.encode(self.graph.vector(node, &mut buffer)?);
             let level = self.graph.level(node);
@@ -198,7 +131,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
 
     /// Where a search for a node begins: at its neighbours in the batch, or at what was found near those that
     /// are not on pages yet, or will be found near those that are searched for before it. Nowhere as long as
-    /// nothing was searched for.
+    /// nothing is known of any: before the first was searched for, or while others search for all of them.
     fn begins(&self, node: u32, group: &[u32]) -> Vec<Begin> {
         let mut begins = Vec::with_capacity(ENTRIES);
         let mut entries = 0;
@@ -223,7 +156,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// What was found near nodes. Those that were not searched for are given back.
     fn group_of(
         &mut self,
-        order: &mut Order<Graph>,
+        order: &mut Order,
         Request { nodes, wanted }: Request,
         (sought, near): (Vec<Sought>, Near),
     ) -> Result<Group> {
