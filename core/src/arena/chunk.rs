@@ -47,7 +47,6 @@ pub(super) struct Shape {
     /// for anything else.
     code_stride: usize,
     m: usize,
-    m0: usize,
     /// Words of a neighbour list of layer 0.
     base_words: usize,
     /// Words of a neighbour list of any other layer.
@@ -71,8 +70,7 @@ impl Shape {
             vector_size: (!parameters.element.varies()).then(|| parameters.vector_size()),
             code_size,
             code_stride,
-            m: parameters.max_links(1),
-            m0: parameters.max_links(0),
+            m: usize::from(parameters.m),
             base_words: List::words(parameters.max_links(0)),
             upper_words: List::words(parameters.max_links(1)),
             row_bits: 0,
@@ -274,12 +272,12 @@ impl Chunk {
     }
 
     pub(super) fn list(&self, row: usize, layer: u8, shape: &Shape) -> List<'_> {
-        if layer == 0 {
-            let words = &self.base_lists[row * shape.base_words..][..shape.base_words];
-            List::new(words, shape.m0)
+        let words = if layer == 0 {
+            &self.base_lists[row * shape.base_words..][..shape.base_words]
         } else {
             let start = self.rows[row].upper as usize + usize::from(layer - 1) * shape.upper_words;
-            List::new(&self.upper_lists[start..][..shape.upper_words], shape.m)
-        }
+            &self.upper_lists[start..][..shape.upper_words]
+        };
+        List::new(words)
     }
 }

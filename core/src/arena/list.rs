@@ -25,10 +25,11 @@ impl<'a> List<'a> {
         1 + max + 2 + max.div_ceil(2)
     }
 
-    /// A list of at most `max` neighbours in its words.
-    pub(super) fn new(words: &'a [AtomicU32], max: usize) -> Self {
-        let (nodes, others) = words[1..].split_at(max);
+    /// A list in its words, of as many neighbours at most as these are made for by [`List::words`].
+    pub(super) fn new(words: &'a [AtomicU32]) -> Self {
+        let (nodes, others) = words[1..].split_at((words.len() - 3) * 2 / 3);
         let (scale, distances) = others.split_at(2);
+        debug_assert_eq!(distances.len(), nodes.len().div_ceil(2));
         Self { head: &words[0], nodes, scale, distances }
     }
 
@@ -164,12 +165,12 @@ mod tests {
     use std::sync::atomic::AtomicU32;
 
     /// Writes these distances, of which so many are of diverse neighbours, and reads them.
-    fn kept(distances: &[f64], diverse: usize, words: &[AtomicU32], max: usize) -> Vec<f64> {
+    fn kept(distances: &[f64], diverse: usize, words: &[AtomicU32]) -> Vec<f64> {
         let all: Vec<_> =
             (7..).zip(distances).map(|(node, distance)| Candidate::new(*distance, node)).collect();
         let (diverse, pruned) = all.split_at(diverse);
         let mut neighbours = Neighbours { diverse: diverse.to_vec(), pruned: pruned.to_vec() };
-        let list = List::new(words, max);
+        let list = List::new(words);
         list.write(&neighbours);
         list.read(&mut neighbours);
         assert_eq!(neighbours.diverse.len(), diverse.len());
@@ -204,13 +205,13 @@ mod tests {
             let diverse = random.random_range(0..=distances.len());
             let middle = distances[distances.len() / 2];
             let most = (distances[distances.len() - 1] - middle).max(middle - distances[0]);
-            let read = kept(&distances, diverse, &words, max);
+            let read = kept(&distances, diverse, &words);
             assert!(read.is_sorted());
             for (read, distance) in read.iter().zip(&distances) {
                 let off = (distance - middle).abs().max(most * 2f64.powi(-28));
                 assert!((read - distance).abs() <= off / 2047.0, "{read} for {distance} of {distances:?}");
             }
-            assert_eq!(kept(&read, diverse, &words, max), read);
+            assert_eq!(kept(&read, diverse, &words), read);
         }
     }
 
@@ -223,7 +224,7 @@ mod tests {
         for _ in 0..2000 {
             distances[random.random_range(0..32)] = random.random_range(0..2048).into();
             distances.sort_by(f64::total_cmp);
-            assert_eq!(kept(&distances, 11, &words, 32), distances);
+            assert_eq!(kept(&distances, 11, &words), distances);
         }
     }
 
@@ -241,14 +242,14 @@ mod tests {
             &[-3.0, f64::INFINITY, f64::INFINITY, f64::INFINITY],
         ] {
             for diverse in 0..=distances.len() {
-                let read = kept(distances, diverse, &words, 5);
+                let read = kept(distances, diverse, &words);
                 assert!(
                     read.iter().zip(distances).all(|(a, b)| a.total_cmp(b).is_eq()),
                     "{read:?} for {distances:?}"
                 );
             }
         }
-        let read = kept(&[-3e38, -1e38, 0.0, 1e38, 3e38], 2, &words, 5);
+        let read = kept(&[-3e38, -1e38, 0.0, 1e38, 3e38], 2, &words);
         assert!(read.is_sorted_by(|a, b| a < b));
     }
 }
