@@ -78,6 +78,6 @@ CREATE INDEX item_v ON item USING walia_hnsw (v);
 \set VERBOSITY default
 SELECT nodes, heap_tids FROM walia_info('item_v');
 SELECT * FROM walia_check('item_v') WHERE severity = 'error';
-SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) OFFSET 0) AS s;
-SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) LIMIT 1;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 100) OFFSET 0) AS s;
+SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 100) LIMIT 1;
 DROP TABLE item;

@@ -34,7 +34,8 @@ pub use format::occupancy::{Contents, Occupancy};
 pub use format::slotted::Page;
 pub use insert::batch::{Helpers, JoinHelper, JoinOptions};
 pub use insert::bulk::write_graph;
-pub use insert::size::{estimated_pages, graph_pages};
+pub use insert::plan::Plan;
+pub use insert::size::estimated_pages;
 pub use query::index::Index;
 pub use query::schema::{Quantizers, Schema};
 #[cfg(feature = "memory-store")]

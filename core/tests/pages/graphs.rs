@@ -9,6 +9,8 @@ use walia_core::types::{ElementType, HeapTid, Metric, Parameters, Result};
 /// A graph whose every value follows from the numbers of its nodes.
 pub struct TestGraph {
     parameters: Parameters,
+    /// From a node to its nearest neighbour, by number: prime to the number of nodes.
+    stride: u32,
     levels: Vec<u8>,
     rows: Vec<usize>,
     vectors: Vec<Vec<u64>>,
@@ -64,6 +66,7 @@ impl TestGraph {
         };
         Self {
             parameters,
+            stride: 1,
             levels: nodes.iter().map(|node| node.0).collect(),
             rows: nodes.iter().map(|node| node.1).collect(),
             codes: vectors.iter().map(code).collect(),
@@ -79,6 +82,11 @@ impl TestGraph {
         let nodes: Vec<_> =
             (0..count).map(|node| (level(node), if node % 9 == 8 { 40 } else { 1 })).collect();
         Self::new(parameters, &nodes)
+    }
+
+    /// The same graph with other links: `stride` is the new one.
+    pub fn with_stride(self, stride: u32) -> Self {
+        Self { stride, ..self }
     }
 
     /// The pages of this graph.
@@ -122,7 +130,7 @@ impl BuiltGraph for TestGraph {
     /// free.
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
         let count = self.len();
-        let others = (1..count).map(move |step| (node + step) % count);
+        let others = (1..count).map(move |step| (node + step * self.stride) % count);
         let places = self.parameters.max_links(layer);
         others.filter(move |other| self.level(*other) >= layer).take(places - places / 5)
     }

@@ -11,7 +11,7 @@ use walia_core::page::format::owned::Owned;
 use walia_core::page::format::presence::Presence;
 use walia_core::page::format::tuple::{AsideKind, TupleKind};
 use walia_core::page::{
-    Index, MemoryStore, Meta, Pages, Quantization, Storage, Wishes, check, estimated_pages, fit, graph_pages,
+    Index, MemoryStore, Meta, Pages, Plan, Quantization, Storage, Wishes, check, estimated_pages, fit,
     max_level, statistics, write_graph,
 };
 use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
@@ -31,17 +31,19 @@ fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mu
 fn assert_same(graph: &TestGraph, store: &MemoryStore) {
     let index = Index::open(store, &()).unwrap();
     let layout = &index.schema.layout;
-    // Nodes are found by their vectors' order: the writer keeps it.
-    let mut addresses = Vec::new();
+    // Nodes are found by their rows, whose blocks are their numbers.
+    let mut addresses = vec![Link::NONE; graph.len() as usize];
     for block in 2..store.block_count().unwrap() {
         let page = store.read(block).unwrap();
         for slot in 1..=page.slot_count() {
             if let Some(node) = Node::in_slot(layout, &page, block, slot).unwrap() {
-                addresses.push(Link { block, slot, version: node.header().version });
+                let address = &mut addresses[node.heap_tids()[0].block() as usize];
+                assert!(address.is_none());
+                *address = Link { block, slot, version: node.header().version };
             }
         }
     }
-    assert_eq!(addresses.len(), graph.len() as usize);
+    assert!(addresses.iter().all(|address| !address.is_none()));
     let entry = graph.entry_point().unwrap();
     let meta = Meta::read(&index.store).unwrap();
     assert_eq!(meta.entry_point, addresses[entry.node as usize]);
@@ -121,6 +123,30 @@ fn payloads_apart_are_found_again() {
         (64000, ElementType::Bit),
     ] {
         assert_written_well(dimensions, element, 16, 40);
+    }
+}
+
+/// Those that are neighbours share a page, whatever their numbers, and everything that belongs to a node is
+/// found from where it lies.
+#[test]
+fn neighbours_lie_together() {
+    for (dimensions, element, count) in [
+        (128, ElementType::F32, 100),
+        (2000, ElementType::F32, 100),
+        (16000, ElementType::F32, 40),
+        (100_000, ElementType::Sparse, 300),
+    ] {
+        let graph = TestGraph::regular(parameters(dimensions, element, 16), count).with_stride(37);
+        let store = graph.store();
+        assert_same(&graph, &store);
+        let index = Index::open(&store, &()).unwrap();
+        assert_eq!(check(&index).unwrap(), []);
+        let page = store.read(2).unwrap();
+        let in_slot = |slot| Node::in_slot(&index.schema.layout, &page, 2, slot).unwrap();
+        let nodes: Vec<_> =
+            (1..=page.slot_count()).filter_map(in_slot).map(|node| node.heap_tids()[0].block()).collect();
+        assert!(nodes.len() > 1);
+        assert!(nodes.iter().copied().eq((0..).map(|step| step * 37 % count).take(nodes.len())));
     }
 }
 
@@ -340,7 +366,7 @@ fn takes_as_many_pages_as_it_was_said_to() {
         let store = MemoryStore::new();
         let asides: Vec<_> = (1..=700).map(|i| (AsideKind::Null, HeapTid::new(9, i))).collect();
         write_graph(&graph, &asides, &mut &store, &mut |_| ()).unwrap();
-        let pages = graph_pages(&graph, 700, &mut || ()).unwrap();
+        let pages = Plan::new(&graph, &mut || ()).unwrap().pages(700, &mut || ());
         assert_eq!(pages, u64::from(store.block_count().unwrap()), "{dimensions} dimensions");
     }
 }
@@ -365,7 +391,7 @@ fn takes_about_as_many_pages_as_estimated() {
             |node: usize| level_of(HeapTid::new(node as u32 / 7, (node % 7) as u16 + 1), parameters.m);
         let shape: Vec<_> = (0..nodes).map(|node| (level(node).min(max_level), rows(node))).collect();
         let graph = TestGraph::new(parameters, &shape);
-        let real = graph_pages(&graph, 5_000, &mut || ()).unwrap();
+        let real = Plan::new(&graph, &mut || ()).unwrap().pages(5_000, &mut || ());
         let bytes: usize = (0..nodes as u32).map(|node| graph.vector_size(node)).sum();
         let vector_size = bytes / nodes;
         let contents =

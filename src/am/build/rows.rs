@@ -11,9 +11,8 @@ use walia_core::arena::{Arena, Estimate, Feeder, Pace};
 use walia_core::graph::{BuiltGraph, Contents};
 use walia_core::kernel::Measure;
 use walia_core::page::format::tuple::AsideKind;
-use walia_core::page::insert::bulk::write_graph;
 use walia_core::page::vacuum::connect;
-use walia_core::page::{Index, JoinOptions, graph_pages};
+use walia_core::page::{Index, JoinOptions, Plan};
 use walia_core::types::{HeapTid, Parameters};
 
 use super::helpers::Workers;
@@ -297,12 +296,13 @@ impl<'a> Rows<'a> {
             drop(workers);
             joined.map_err(|error| self.table.error(error))?;
         } else {
-            let pages = graph_pages(&arena, asides.len() as u64, &mut check_for_interrupts)
-                .map_err(|error| self.table.error(error))?;
+            let plan = Plan::new(&arena, &mut check_for_interrupts);
+            let plan = plan.map_err(|error| self.table.error(error))?;
+            let pages = plan.pages(asides.len() as u64, &mut check_for_interrupts);
             // SAFETY: the index is open, and nobody else sees it.
             let writer = unsafe { BulkWriter::new(self.table.index(), pg_sys::ForkNumber::MAIN_FORKNUM) };
             let mut writer = progress::Shown::new(writer, pages);
-            write_graph(&arena, &asides, &mut writer, &mut |_| check_for_interrupts())
+            plan.write(&asides, &mut writer, &mut |_| check_for_interrupts())
                 .map_err(|error| self.table.error(error))?;
             writer.into_inner().finish();
         }

@@ -1,70 +1,77 @@
 //! Copies a built graph to pages: each page is written once, in block order.
 //!
-//! All nodes have one size, so a node's address follows from its number, and links need no table of
-//! addresses. After meta and hints page, and the pages of the centroid, come the **node pages**, each with
-//! as many nodes as fit and, in what space they leave, tuples that belong to them; then the **whole parts**
-//! of payloads that fill a page each; then the **tail**, where every other tuple lies. Tuples take the next
-//! place of their page in the order of their nodes, so that places are found again by counting once more:
-//! once while node pages are written, which lead to them, and once for each of the other areas.
+//! All nodes have one size, so a node's address follows from its position among them, see `plan`. After meta
+//! and hints page, and the pages of the centroid, come the **node pages**, each with as many nodes as fit
+//! and, in what space they leave, tuples that belong to them; then the **whole parts** of payloads that fill
+//! a page each; then the **tail**, where every other tuple lies. Tuples take the next place of their page in
+//! the order of their nodes, so that places are found again by counting once more: once while node pages are
+//! written, which lead to them, and once for each of the other areas.
 
 use crate::graph::BuiltGraph;
 use crate::page::format::chain;
 use crate::page::format::hints::Hints;
-use crate::page::format::meta::{HINTS_BLOCK, Meta};
+use crate::page::format::meta::Meta;
 use crate::page::format::node::NodeMut;
 use crate::page::format::owned::OwnedMut;
 use crate::page::format::slotted::{Page, PageKind};
 use crate::page::format::tuple::{
     ASIDE_SIZE, ASIDE_TIDS, AsideKind, OwnedHeader, PAYLOAD_PART_SIZE, TupleKind,
 };
-use crate::page::insert::plan::{Content, Placed, Plan};
+use crate::page::insert::plan::{Content, FIRST_FREE_BLOCK, Placed, Plan};
 use crate::page::insert::presence::mark_built;
 use crate::page::insert::space::Space;
 use crate::page::store::PageSink;
 use crate::types::{HeapTid, Link, Result};
 use std::ops::Range;
 
-/// The first block after meta and hints page.
-pub(super) const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
-
-/// Writes an index: `graph`, and the rows that stay outside of it. `progress` is told the number of nodes
-/// written so far, again and again; it may unwind, and so may `sink`, which a node of many rows keeps busy
-/// alone.
+/// Writes an index: `graph`, and the rows that stay outside of it. See [`Plan::write`].
 pub fn write_graph<Graph: BuiltGraph>(
     graph: &Graph,
     asides: &[(AsideKind, HeapTid)],
     sink: &mut impl PageSink,
     progress: &mut impl FnMut(u64),
 ) -> Result<()> {
-    let mut meta = Meta::new(graph.parameters());
-    let layout = meta.layout()?;
-    let centroid = graph.quantizer().map_or(&[][..], |quantizer| bytemuck::cast_slice(quantizer.centroid()));
-    let chain: Vec<Page> = chain::chain_pages(centroid, FIRST_FREE_BLOCK).collect();
-    if let Some(quantizer) = graph.quantizer() {
-        meta.rotation_seed = quantizer.parameters().seed;
-        meta.parameter_block = FIRST_FREE_BLOCK;
-        meta.parameter_length = centroid.len() as u32;
-    }
-    let plan = Plan::new(graph, &layout, FIRST_FREE_BLOCK + chain.len() as u32);
-    if let Some(entry) = graph.entry_point() {
-        meta.entry_point = plan.node(entry.node);
-        meta.entry_level = u16::from(entry.level);
-    }
-    mark_built(&mut meta, graph, asides, progress)?;
-    let mut page = empty_page(PageKind::Meta);
-    meta.write(&mut page);
-    sink.append(&page)?;
-    let mut page = empty_page(PageKind::Hints);
-    Hints::EMPTY.write(&mut page);
-    sink.append(&page)?;
-    for page in &chain {
-        sink.append(page)?;
-    }
+    Plan::new(graph, &mut || progress(0))?.write(asides, sink, progress)
+}
 
-    let mut writer = Writer { plan, sink };
-    writer.write_node_pages(progress)?;
-    writer.write_whole_parts()?;
-    writer.write_tail(asides, progress)
+impl<Graph: BuiltGraph> Plan<'_, Graph> {
+    /// Writes an index: the graph, and the rows that stay outside of it. `progress` is told the number of
+    /// nodes written so far, again and again; it may unwind, and so may `sink`, which a node of many rows
+    /// keeps busy alone.
+    pub fn write(
+        &self,
+        asides: &[(AsideKind, HeapTid)],
+        sink: &mut impl PageSink,
+        progress: &mut impl FnMut(u64),
+    ) -> Result<()> {
+        let graph = self.graph;
+        let mut meta = Meta::new(graph.parameters());
+        let quantizer = graph.quantizer();
+        let centroid = quantizer.map_or(&[][..], |quantizer| bytemuck::cast_slice(quantizer.centroid()));
+        if let Some(quantizer) = quantizer {
+            meta.rotation_seed = quantizer.parameters().seed;
+            meta.parameter_block = FIRST_FREE_BLOCK;
+            meta.parameter_length = centroid.len() as u32;
+        }
+        if let Some(entry) = graph.entry_point() {
+            meta.entry_point = self.node(entry.node);
+            meta.entry_level = u16::from(entry.level);
+        }
+        mark_built(&mut meta, graph, asides, progress)?;
+        let mut page = empty_page(PageKind::Meta);
+        meta.write(&mut page);
+        sink.append(&page)?;
+        let mut page = empty_page(PageKind::Hints);
+        Hints::EMPTY.write(&mut page);
+        sink.append(&page)?;
+        for page in chain::chain_pages(centroid, FIRST_FREE_BLOCK) {
+            sink.append(&page)?;
+        }
+        let mut writer = Writer { plan: self, sink };
+        writer.write_node_pages(progress)?;
+        writer.write_whole_parts()?;
+        writer.write_tail(asides, progress)
+    }
 }
 
 fn empty_page(kind: PageKind) -> Page {
@@ -95,38 +102,38 @@ impl<Tids: Iterator<Item = HeapTid>> Rows<Tids> {
 }
 
 struct Writer<'a, Graph, Sink> {
-    plan: Plan<'a, Graph>,
+    plan: &'a Plan<'a, Graph>,
     sink: &'a mut Sink,
 }
 
 impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
     fn write_node_pages(&mut self, progress: &mut impl FnMut(u64)) -> Result<()> {
         let mut tail = Space::of_empty_page(self.plan.first_tail_block);
-        for first in self.plan.pages() {
-            let nodes = self.plan.page_of(first);
-            let placed = self.plan.place(nodes.clone(), &mut tail);
+        let mut written = 0;
+        for nodes in self.plan.node_pages() {
+            let placed = self.plan.place(nodes, &mut tail);
             let mut page = empty_page(PageKind::Data);
-            for (node, placed) in nodes.clone().zip(&placed) {
-                self.add_node(&mut page, node, placed)?;
+            for (node, placed) in nodes.iter().zip(&placed) {
+                self.add_node(&mut page, *node, placed)?;
             }
-            for (node, placed) in nodes.clone().zip(&placed) {
+            for (node, placed) in nodes.iter().copied().zip(&placed) {
                 let mut rows = Rows::new(self.plan.graph.heap_tids(node));
                 for tuple in placed.iter().filter(|tuple| tuple.link.block == self.plan.node(node).block) {
                     self.add_placed(&mut page, node, &mut rows, tuple)?;
                 }
             }
             self.sink.append(&page)?;
-            progress(u64::from(nodes.end));
+            written += nodes.len() as u64;
+            progress(written);
         }
         Ok(())
     }
 
     fn write_whole_parts(&mut self) -> Result<()> {
         let mut tail = Space::of_empty_page(self.plan.first_tail_block);
-        for first in self.plan.pages().filter(|_| self.plan.whole_parts > 0) {
-            let nodes = self.plan.page_of(first);
-            let placed = self.plan.place(nodes.clone(), &mut tail);
-            for (node, placed) in nodes.zip(&placed) {
+        for nodes in self.plan.node_pages().filter(|_| self.plan.whole_parts > 0) {
+            let placed = self.plan.place(nodes, &mut tail);
+            for (node, placed) in nodes.iter().copied().zip(&placed) {
                 let payload = self.plan.payload(node)?;
                 for part in 0..self.plan.whole_parts {
                     let last = part + 1 == self.plan.whole_parts;
@@ -150,10 +157,9 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         let first_block = self.plan.first_tail_block;
         let mut tail = Space::of_empty_page(first_block);
         let (mut page, mut block) = (empty_page(PageKind::Data), first_block);
-        for first in self.plan.pages() {
-            let nodes = self.plan.page_of(first);
-            let placed = self.plan.place(nodes.clone(), &mut tail);
-            for (node, placed) in nodes.zip(&placed) {
+        for nodes in self.plan.node_pages() {
+            let placed = self.plan.place(nodes, &mut tail);
+            for (node, placed) in nodes.iter().copied().zip(&placed) {
                 let mut rows = Rows::new(self.plan.graph.heap_tids(node));
                 for tuple in placed.iter().filter(|tuple| tuple.link.block >= first_block) {
                     self.turn_to(tuple.link, &mut page, &mut block)?;

@@ -1,12 +1,21 @@
 //! Where the tuples of a built graph go, see `bulk`.
 
 use crate::graph::BuiltGraph;
+use crate::page::format::chain::PARAMETER_PAGE_BYTES;
 use crate::page::format::layout::Layout;
+use crate::page::format::meta::{HINTS_BLOCK, META_BLOCK};
 use crate::page::format::slotted::{HEADER_SIZE, LINE_POINTER_SIZE, SPECIAL_OFFSET};
-use crate::page::format::tuple::{OVERFLOW_SIZE, OVERFLOW_TIDS, PAYLOAD_PART_SIZE};
+use crate::page::format::tuple::{ASIDE_SIZE, ASIDE_TIDS, OVERFLOW_SIZE, OVERFLOW_TIDS, PAYLOAD_PART_SIZE};
+use crate::page::insert::order::Order;
 use crate::page::insert::space::Space;
-use crate::types::{Link, Result};
+use crate::types::{Error, Link, Parameters, Result};
 use std::ops::Range;
+
+/// The first block after meta and hints page.
+pub(super) const FIRST_FREE_BLOCK: u32 = HINTS_BLOCK + 1;
+
+/// Nodes that are put in order before progress is told again.
+const POLL: usize = 1 << 12;
 
 /// What a tuple that belongs to a node holds.
 #[derive(Clone)]
@@ -28,10 +37,14 @@ pub(super) struct Placed {
     pub(super) next: Link,
 }
 
-/// Where everything goes.
-pub(super) struct Plan<'a, Graph> {
+/// Where everything goes. Nodes lie in the order of a walk over the graph, see `order`, so that a search,
+/// which goes from neighbour to neighbour, reads fewer pages than it expands nodes.
+pub struct Plan<'a, Graph> {
     pub(super) graph: &'a Graph,
-    pub(super) layout: &'a Layout,
+    pub(super) layout: Layout,
+    /// The nodes as they lie on pages, and the position of each among them.
+    order: Vec<u32>,
+    positions: Vec<u32>,
     /// The first block of nodes.
     first_block: u32,
     nodes_per_page: u32,
@@ -42,47 +55,77 @@ pub(super) struct Plan<'a, Graph> {
 }
 
 impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
-    pub(super) fn new(graph: &'a Graph, layout: &'a Layout, first_block: u32) -> Self {
-        let nodes_per_page = nodes_per_page(graph, layout) as u32;
+    /// Takes 8 bytes a node, and one more and some 64 kB while it is made. `progress` may unwind.
+    pub fn new(graph: &'a Graph, progress: &mut impl FnMut()) -> Result<Self> {
+        let parameters = graph.parameters();
+        let layout =
+            Layout::of_new(parameters).map_err(|what| Error::Corrupt { block: META_BLOCK, slot: 0, what })?;
+        let (mut nodes, mut positions) = (Vec::new(), Vec::new());
+        nodes.try_reserve_exact(graph.len() as usize)?;
+        positions.try_reserve_exact(graph.len() as usize)?;
+        positions.resize(graph.len() as usize, 0);
+        let mut order = Order::new(graph.len(), 0, parameters.max_links(0))?;
+        while let Some(node) = order.next(|node| graph.links(node, 0)) {
+            positions[node as usize] = nodes.len() as u32;
+            nodes.push(node);
+            if nodes.len().is_multiple_of(POLL) {
+                progress();
+            }
+        }
+        let nodes_per_page = nodes_per_page(graph, &layout) as u32;
         let whole_parts =
             layout.payload_parts(layout.payload_size).filter(|part| part.len() == PAYLOAD_PART_SIZE).count()
                 as u32;
+        let first_block = FIRST_FREE_BLOCK + chain_pages(parameters);
         let first_whole_block = first_block + graph.len().div_ceil(nodes_per_page);
-        Self {
+        Ok(Self {
             graph,
             layout,
+            order: nodes,
+            positions,
             first_block,
             nodes_per_page,
             whole_parts,
             first_whole_block,
             first_tail_block: first_whole_block + graph.len() * whole_parts,
+        })
+    }
+
+    /// Pages of the index, with so many rows outside of the graph: of each kind, those tuples that are not
+    /// full may take a page more. `progress` may unwind.
+    pub fn pages(&self, asides: u64, progress: &mut impl FnMut()) -> u64 {
+        let mut tail = Space::of_empty_page(self.first_tail_block);
+        for nodes in self.node_pages() {
+            self.place(nodes, &mut tail);
+            progress();
         }
+        for _ in 0..asides.div_ceil(ASIDE_TIDS as u64) {
+            tail.take_or_turn(ASIDE_SIZE);
+        }
+        u64::from(tail.end())
     }
 
     /// The address of a node.
     pub(super) fn node(&self, node: u32) -> Link {
-        let slot = (node % self.nodes_per_page) as u16 + 1;
-        Link { block: self.first_block + node / self.nodes_per_page, slot, version: slot }
+        let position = self.positions[node as usize];
+        let slot = (position % self.nodes_per_page) as u16 + 1;
+        Link { block: self.first_block + position / self.nodes_per_page, slot, version: slot }
     }
 
-    /// The nodes of the page whose first node is `first`.
-    pub(super) fn page_of(&self, first: u32) -> Range<u32> {
-        first..self.graph.len().min(first + self.nodes_per_page)
-    }
-
-    /// The first nodes of all node pages.
-    pub(super) fn pages(&self) -> impl Iterator<Item = u32> + use<Graph> {
-        (0..self.graph.len()).step_by(self.nodes_per_page as usize)
+    /// The nodes of each page.
+    pub(super) fn node_pages(&self) -> impl Iterator<Item = &[u32]> {
+        self.order.chunks(self.nodes_per_page as usize)
     }
 
     /// Finds places for the tuples of all nodes of a page, node by node: on their page where they fit, else
     /// in the tail.
-    pub(super) fn place(&self, nodes: Range<u32>, tail: &mut Space) -> Vec<Vec<Placed>> {
-        let mut page = Space::of_empty_page(self.node(nodes.start).block);
-        for _ in nodes.clone() {
+    pub(super) fn place(&self, nodes: &[u32], tail: &mut Space) -> Vec<Vec<Placed>> {
+        let mut page = Space::of_empty_page(self.node(nodes[0]).block);
+        for _ in nodes {
             page.take(self.layout.node_size);
         }
         nodes
+            .iter()
             .map(|node| {
                 let mut older = Link::NONE;
                 let place = |(content, size)| {
@@ -91,7 +134,7 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
                     let next = if is_of_chain { std::mem::replace(&mut older, link) } else { Link::NONE };
                     Placed { content, link, size, next }
                 };
-                self.owned(node).map(place).collect()
+                self.owned(*node).map(place).collect()
             })
             .collect()
     }
@@ -100,7 +143,7 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
     fn owned(&self, node: u32) -> impl Iterator<Item = (Content, usize)> {
         let level = self.graph.level(node);
         let upper = (level > 0).then(|| (Content::Upper, self.layout.upper_size(level)));
-        let parts = self.layout.payload_parts(payload_size(self.graph, self.layout, node));
+        let parts = self.layout.payload_parts(payload_size(self.graph, &self.layout, node));
         let last_part = parts.last().filter(|part| part.len() < PAYLOAD_PART_SIZE);
         let payload = last_part.map(|part| (Content::Payload, Layout::payload_tuple_size(&part)));
         let tids = self.graph.heap_tids(node).count();
@@ -117,8 +160,15 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
     }
 
     pub(super) fn whole_part(&self, node: u32, part: u32) -> Link {
-        Link { block: self.first_whole_block + node * self.whole_parts + part, slot: 1, version: 1 }
+        let before = self.positions[node as usize] * self.whole_parts;
+        Link { block: self.first_whole_block + before + part, slot: 1, version: 1 }
     }
+}
+
+/// Pages of the centroid, which an index with codes has.
+pub(super) fn chain_pages(parameters: &Parameters) -> u32 {
+    let centroid = parameters.dimensions * size_of::<f32>();
+    if parameters.code_bits > 0 { centroid.div_ceil(PARAMETER_PAGE_BYTES) as u32 } else { 0 }
 }
 
 /// Bytes of a node's payload.

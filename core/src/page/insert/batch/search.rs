@@ -1,4 +1,4 @@
-//! Step 1 of a join: the search for what is near each node, in their order, see `order`.
+//! Step 1 of a join: the search for what is near each node, in their order, see `queue`.
 //!
 //! The caller's thread searches, as no other of the process reads pages, and so do helpers in others, each
 //! for a group of nodes, see `seek` and `help`; meanwhile the threads of a pool choose neighbours of the
@@ -9,7 +9,7 @@ use super::choose::choose;
 use super::chosen::{Around, Chosen, Found, Group, Neighbour};
 use super::help::{Helpers, read_answer, write_request};
 use super::near::Near;
-use super::order::Order;
+use super::queue::Queue;
 use super::seek::{Begin, ENTRIES, OF_ONE, Sought, Wanted};
 use crate::graph::EditableGraph;
 use crate::page::insert::query_of;
@@ -31,18 +31,18 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         progress: &mut impl FnMut(u64),
     ) -> Result<()> {
         let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
-        let mut order = Order::new(graph.len(), self.adopted, graph.parameters().max_links(0))?;
+        let mut queue = Queue::new(graph, self.adopted)?;
         if self.is_whole {
-            while let Some(node) = order.next(|node| graph.links(node, 0)) {
+            while let Some(node) = queue.next(graph) {
                 self.publish_as_built(node)?;
-                order.count(1, &[]);
-                progress(order.searched());
+                queue.count(1, &[]);
+                progress(queue.searched());
             }
             return self.publish_rest();
         }
-        let (mut groups, mut asked) = (Vec::new(), self.ask_helpers(&mut order, helpers)?);
+        let (mut groups, mut asked) = (Vec::new(), self.ask_helpers(&mut queue, helpers)?);
         loop {
-            let is_end = order.is_end() && asked.is_empty();
+            let is_end = queue.is_end() && asked.is_empty();
             let (mut found, mut nears) = (Vec::new(), Vec::new());
             for (number, Group { found: of_group, near }) in groups.drain(..).enumerate() {
                 found.extend(of_group.into_iter().map(|found| (number, found)));
@@ -53,9 +53,9 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             }
             let choose = |(group, found): (usize, _)| choose(graph, schema, &nears[group], found);
             let find = || {
-                let groups = self.find_groups(&mut order, std::mem::take(&mut asked), &nears, helpers)?;
+                let groups = self.find_groups(&mut queue, std::mem::take(&mut asked), &nears, helpers)?;
                 // They search while what was chosen is published.
-                asked = self.ask_helpers(&mut order, helpers)?;
+                asked = self.ask_helpers(&mut queue, helpers)?;
                 Ok::<_, Error>(groups)
             };
             let (chosen, next) = threads.beside(found, choose, find);
@@ -63,7 +63,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
             for chosen in chosen {
                 self.publish(chosen?)?;
             }
-            progress(order.searched());
+            progress(queue.searched());
         }
     }
 
@@ -80,10 +80,10 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     }
 
     /// Gives each helper the next group of nodes to search for; none where no node is left.
-    fn ask_helpers(&mut self, order: &mut Order, helpers: &mut impl Helpers) -> Result<Vec<Request>> {
+    fn ask_helpers(&mut self, queue: &mut Queue, helpers: &mut impl Helpers) -> Result<Vec<Request>> {
         let mut asked = Vec::with_capacity(helpers.count());
         for helper in 0..helpers.count() {
-            let group = self.next_group(order)?;
+            let group = self.next_group(queue)?;
             if group.nodes.is_empty() {
                 break;
             }
@@ -97,28 +97,28 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// the last groups.
     fn find_groups(
         &mut self,
-        order: &mut Order,
+        queue: &mut Queue,
         asked: Vec<Request>,
         before: &[Near],
         helpers: &mut impl Helpers,
     ) -> Result<Vec<Group>> {
-        let own = self.next_group(order)?;
+        let own = self.next_group(queue)?;
         let none = Near::default();
         let found = self.seeker.seek(&own.wanted, self.beam, before.last().unwrap_or(&none))?;
         let mut groups = Vec::with_capacity(asked.len() + 1);
         for (helper, asked) in asked.into_iter().enumerate() {
             let found = read_answer(helpers.answer(helper))?;
-            groups.push(self.group_of(order, asked, found)?);
+            groups.push(self.group_of(queue, asked, found)?);
         }
-        groups.push(self.group_of(order, own, found)?);
+        groups.push(self.group_of(queue, own, found)?);
         Ok(groups)
     }
 
     /// The nodes that are searched for next, together.
-    fn next_group(&mut self, order: &mut Order) -> Result<Request> {
+    fn next_group(&mut self, queue: &mut Queue) -> Result<Request> {
         let (mut group, mut buffer) = (Request::default(), Vec::new());
         while group.nodes.len() < self.group
-            && let Some(node) = order.next(|node| self.graph.links(node, 0))
+            && let Some(node) = queue.next(self.graph)
         {
             let payload = self.index.schema.encode(self.graph.vector(node, &mut buffer)?);
             let level = self.graph.level(node);
@@ -156,12 +156,12 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     /// What was found near nodes. Those that were not searched for are given back.
     fn group_of(
         &mut self,
-        order: &mut Order,
+        queue: &mut Queue,
         Request { nodes, wanted }: Request,
         (sought, near): (Vec<Sought>, Near),
     ) -> Result<Group> {
         let rest = &nodes[sought.len().min(nodes.len())..];
-        order.count(sought.len(), rest);
+        queue.count(sought.len(), rest);
         // As many as there is memory for, and at times some more.
         self.group = if rest.is_empty() { self.group + self.group.div_ceil(8) } else { sought.len() };
         self.group = self.group.clamp(1, self.together);

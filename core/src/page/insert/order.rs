@@ -1,4 +1,4 @@
-//! The order in which the nodes of a batch are searched for, and published.
+//! The order in which the nodes of a graph come to pages.
 
 use crate::types::Result;
 use std::collections::VecDeque;
@@ -6,20 +6,16 @@ use std::collections::VecDeque;
 /// Neighbours that wait at most; fewer in tests, so that some do not find room.
 const WAITING: usize = if cfg!(test) { 64 } else { 1 << 14 };
 
-/// The nodes of a batch as a walk over it meets them, depth first: each is mostly a neighbour of one shortly
-/// before, so that what its search reads was read for that one, and they come to lie together. Where nothing
+/// The nodes of a graph as a walk over it meets them, depth first: each is mostly a neighbour of one shortly
+/// before, so that they come to lie together, and what is read for one was read for that one. Where nothing
 /// waits, it goes on with the first node that has not come: those that found no room among the waiting come
 /// so as well.
 pub(super) struct Order {
     done: Vec<bool>,
-    /// Nodes that were given back: they come first.
-    again: VecDeque<u32>,
     /// Neighbours of those that came, the last one's first.
     waiting: VecDeque<u32>,
     /// The node after the last that did not wait.
     next: u32,
-    /// How many nodes were searched for, those that the graph has taken over among them.
-    searched: u64,
 }
 
 impl Order {
@@ -30,7 +26,7 @@ impl Order {
         done.resize(nodes as usize, false);
         done[..adopted as usize].fill(true);
         waiting.try_reserve_exact(WAITING.min(nodes as usize) + most_links)?;
-        Ok(Self { done, again: VecDeque::new(), waiting, next: adopted, searched: adopted.into() })
+        Ok(Self { done, waiting, next: adopted })
     }
 
     /// The next node, which has these links, nearest first as they are.
@@ -38,9 +34,6 @@ impl Order {
         &mut self,
         links: impl FnOnce(u32) -> Links,
     ) -> Option<u32> {
-        if let Some(node) = self.again.pop_front() {
-            return Some(node);
-        }
         loop {
             let neighbour = self.waiting.pop_front();
             let node = neighbour.or_else(|| ((self.next as usize) < self.done.len()).then_some(self.next))?;
@@ -56,20 +49,9 @@ impl Order {
         }
     }
 
-    /// Counts nodes that were searched for. Others come again.
-    pub(super) fn count(&mut self, searched: usize, others: &[u32]) {
-        self.searched += searched as u64;
-        self.again.extend(others);
-    }
-
-    /// How many nodes were searched for so far.
-    pub(super) fn searched(&self) -> u64 {
-        self.searched
-    }
-
     /// Whether no node is left.
     pub(super) fn is_end(&self) -> bool {
-        self.next as usize == self.done.len() && self.waiting.is_empty() && self.again.is_empty()
+        self.next as usize == self.done.len() && self.waiting.is_empty()
     }
 }
 
@@ -94,17 +76,15 @@ mod tests {
             while let Some(node) = order.next(|node| links[node as usize].iter().copied()) {
                 assert!(order.waiting.len() <= WAITING);
                 came.push(node);
-                order.count(1, &[]);
             }
-            assert!(order.is_end() && order.searched() == nodes.into());
+            assert!(order.is_end());
             assert_eq!(order.waiting.capacity(), capacity);
             came.sort_unstable();
             assert!(came.into_iter().eq(adopted..nodes));
         }
     }
 
-    /// The nearest neighbour comes next, then its own, and those that wait for longer later; what is given
-    /// back comes first.
+    /// The nearest neighbour comes next, then its own, and those that wait for longer later.
     #[test]
     fn neighbours_come_first() {
         // 0 - 5, 6, 7; 5 - 0, 9, 8; 9 - 6; nothing leads to the others.
@@ -118,9 +98,7 @@ mod tests {
             links.iter().copied()
         };
         let mut order = Order::new(10, 0, 3).unwrap();
-        assert!(iter::from_fn(|| order.next(links)).take(3).eq([0, 5, 9]));
-        order.count(1, &[5, 9]);
-        assert!(iter::from_fn(|| order.next(links)).eq([5, 9, 6, 8, 7, 1, 2, 3, 4]));
+        assert!(iter::from_fn(|| order.next(links)).eq([0, 5, 9, 6, 8, 7, 1, 2, 3, 4]));
         assert!(order.is_end());
     }
 
