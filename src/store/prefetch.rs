@@ -13,20 +13,26 @@ use crate::guc;
 /// default up to 17.
 const LEAST_DEPTH: usize = 16;
 
+/// How often all that was asked for is found to be cached before read-ahead pauses. Neighbours share pages,
+/// so that this may be so of a step of a search, and not of the next.
+const PATIENCE: u32 = 4;
+
 /// Bytes of a line pointer.
 const POINTER: usize = size_of::<pg_sys::ItemIdData>();
 
 /// Asks for pages of one relation before they are read.
 ///
-/// Asking for a page that is cached costs as much as finding it does. So read-ahead of pages pauses as soon
-/// as nothing that it asked for had to be read, and goes on when this backend has had to read a page again.
+/// Asking for a page that is cached costs as much as finding it does. So read-ahead of pages pauses where
+/// nothing that it asked for had to be read, a few times, and goes on when this backend has had to read a
+/// page again.
 /// That of rows does not: it gains where pages are cached, too.
 #[derive(Clone)]
 pub struct Prefetcher {
     relation: pg_sys::Relation,
     depth: usize,
-    /// Pages that this backend had read when everything asked for was found to be cached.
-    paused_at: Cell<Option<i64>>,
+    /// Pages that this backend had read when everything asked for was found to be cached, and how often it
+    /// has been since.
+    in_vain: Cell<(i64, u32)>,
     /// Pages whose reading was begun, and that nobody has asked for since.
     begun: RefCell<HashSet<u32>>,
     stats: Cell<PrefetchStats>,
@@ -53,13 +59,7 @@ impl Prefetcher {
                 unsafe { pg_sys::get_tablespace_io_concurrency((*(*relation).rd_rel).reltablespace) };
             usize::try_from(tablespace).map_or(LEAST_DEPTH, |depth| depth.max(LEAST_DEPTH))
         });
-        Self {
-            relation,
-            depth,
-            paused_at: Cell::default(),
-            begun: RefCell::default(),
-            stats: Cell::default(),
-        }
+        Self { relation, depth, in_vain: Cell::default(), begun: RefCell::default(), stats: Cell::default() }
     }
 
     /// Whether anything is read ahead.
@@ -72,11 +72,13 @@ impl Prefetcher {
     pub fn prefetch(&self, blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.
         let read = unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
-        if self.depth == 0 || self.paused_at.get() == Some(read) {
+        let (read_before, times) = self.in_vain.get();
+        let times = if read == read_before { times } else { 0 };
+        if self.depth == 0 || times == PATIENCE {
             return;
         }
         let new = blocks.take(self.depth).filter(|block| self.ask(*block).initiated_io).count();
-        self.paused_at.set((new == 0).then_some(read));
+        self.in_vain.set((read, if new == 0 { times + 1 } else { 0 }));
     }
 
     /// Says that some rows of a heap will soon be read. What is cached is asked of the memory, for all at
