@@ -69,8 +69,8 @@ DROP TABLE item;
 -- Vectors that do not fit into maintenance_work_mem move to a file; the rest of a graph that does not fit
 -- either is joined to what is written.
 CREATE TABLE item (id int, v vecf32(200));
-INSERT INTO item SELECT i, array_fill(sin(i)::real, ARRAY[100]) || array_fill(cos(i * 3)::real, ARRAY[100])
-    FROM generate_series(1, 3000) AS i;
+INSERT INTO item SELECT i, array_fill(sin(i)::real, ARRAY[100]) || array_fill(cos(i * 3)::real, ARRAY[50])
+    || array_fill(sin(sqrt(i) * 9)::real, ARRAY[50]) FROM generate_series(1, 3000) AS i;
 ANALYZE item;
 SET maintenance_work_mem = '1MB';
 \set VERBOSITY terse
@@ -78,6 +78,6 @@ CREATE INDEX item_v ON item USING walia_hnsw (v);
 \set VERBOSITY default
 SELECT nodes, heap_tids FROM walia_info('item_v');
 SELECT * FROM walia_check('item_v') WHERE severity = 'error';
-SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 100) OFFSET 0) AS s;
-SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 100) LIMIT 1;
+SELECT count(*), count(DISTINCT id) FROM (SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) OFFSET 0) AS s;
+SELECT id FROM item ORDER BY v <~> (SELECT v FROM item WHERE id = 77) LIMIT 1;
 DROP TABLE item;

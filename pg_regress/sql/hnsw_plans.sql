@@ -1,7 +1,7 @@
 -- The planner takes the index for ORDER BY … LIMIT, and leaves it where something else is cheaper.
 -- Where few rows pass, the walk looks first whether they lie around the query.
 CREATE TABLE item (id int PRIMARY KEY, category int, v vecf32(3));
-INSERT INTO item SELECT i, i % 100, ARRAY[sin(i), cos(i * 3), sin(i * 7)]::vecf32 FROM generate_series(1, 20000) AS i;
+INSERT INTO item SELECT i, i % 100, ARRAY[sin(i), cos(i * 3), sin(sqrt(i) * 9)]::vecf32 FROM generate_series(1, 20000) AS i;
 CREATE INDEX item_v ON item USING walia_hnsw (v);
 ANALYZE item;
 EXPLAIN (COSTS OFF) SELECT id FROM item ORDER BY v <~> '[1,2,3]' LIMIT 10;

@@ -49,6 +49,11 @@ impl HeapVectors {
         self.prefetcher.count_read(heap_tid.block());
     }
 
+    /// How many pages are asked for ahead at most.
+    pub fn depth(&self) -> usize {
+        self.prefetcher.depth()
+    }
+
     /// What came of read-ahead in the table.
     pub fn prefetch_stats(&self) -> PrefetchStats {
         self.prefetcher.stats()

@@ -1,7 +1,7 @@
 //! Read-ahead, as long as pages have to be read at all.
 
 use std::cell::{Cell, RefCell};
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use pgrx::pg_sys;
 use walia_core::kernel::prefetch_range;
@@ -35,6 +35,9 @@ pub struct Prefetcher {
     in_vain: Cell<(i64, u32)>,
     /// Pages whose reading was begun, and that nobody has asked for since.
     begun: RefCell<HashSet<u32>>,
+    /// Those that will be read after so many as are asked for ahead: each is asked for when one of these has
+    /// been read.
+    waiting: RefCell<VecDeque<u32>>,
     stats: Cell<PrefetchStats>,
 }
 
@@ -59,7 +62,14 @@ impl Prefetcher {
                 unsafe { pg_sys::get_tablespace_io_concurrency((*(*relation).rd_rel).reltablespace) };
             usize::try_from(tablespace).map_or(LEAST_DEPTH, |depth| depth.max(LEAST_DEPTH))
         });
-        Self { relation, depth, in_vain: Cell::default(), begun: RefCell::default(), stats: Cell::default() }
+        Self {
+            relation,
+            depth,
+            in_vain: Cell::default(),
+            begun: RefCell::default(),
+            waiting: RefCell::default(),
+            stats: Cell::default(),
+        }
     }
 
     /// Whether anything is read ahead.
@@ -68,8 +78,14 @@ impl Prefetcher {
         self.depth > 0
     }
 
-    /// Says that some blocks, which the relation has, will soon be read.
-    pub fn prefetch(&self, blocks: impl Iterator<Item = u32>) {
+    /// How many pages are asked for ahead at most.
+    pub fn depth(&self) -> usize {
+        self.depth
+    }
+
+    /// Says that some blocks, which the relation has, will soon be read, in about this order, and no longer
+    /// those of which it was said before and that were not asked for yet.
+    pub fn prefetch(&self, mut blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.
         let read = unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
         let (read_before, times) = self.in_vain.get();
@@ -77,8 +93,16 @@ impl Prefetcher {
         if self.depth == 0 || times == PATIENCE {
             return;
         }
-        let new = blocks.take(self.depth).filter(|block| self.ask(*block).initiated_io).count();
+        let new = blocks.by_ref().filter(|block| self.ask(*block).initiated_io).take(self.depth).count();
         self.in_vain.set((read, if new == 0 { times + 1 } else { 0 }));
+        let mut waiting = self.waiting.borrow_mut();
+        waiting.clear();
+        for block in blocks {
+            if waiting.try_reserve(1).is_err() {
+                break;
+            }
+            waiting.push_back(block);
+        }
     }
 
     /// Says that some rows of a heap will soon be read. What is cached is asked of the memory, for all at
@@ -123,10 +147,15 @@ impl Prefetcher {
 
     /// Called for a block that is read.
     pub fn count_read(&self, block: u32) {
-        let mut begun = self.begun.borrow_mut();
-        if !begun.is_empty() && begun.remove(&block) {
+        let was_begun = {
+            let mut begun = self.begun.borrow_mut();
+            !begun.is_empty() && begun.remove(&block)
+        };
+        if was_begun {
             let stats = self.stats.get();
             self.stats.set(PrefetchStats { used: stats.used + 1, ..stats });
+            let next = || self.waiting.borrow_mut().pop_front();
+            _ = std::iter::from_fn(next).find(|block| self.ask(*block).initiated_io);
         }
     }
 

@@ -90,9 +90,11 @@ fn are_cancelled_at_any_moment() {
     by_index(&mut client, true);
     let (mut cancelled, mut time) = (0, 1);
     loop {
-        client.batch_execute(&format!("SET statement_timeout = {time}")).unwrap();
+        // The limit is one of the scan alone, not of the command that sets the next one.
+        let mut transaction = client.transaction().unwrap();
+        transaction.batch_execute(&format!("SET LOCAL statement_timeout = {time}")).unwrap();
         let scan = "SELECT count(*) FROM (SELECT FROM items ORDER BY v <-> array_fill(0.5, ARRAY[64])::vecf32 OFFSET 0) AS s";
-        match client.query_one(scan, &[]) {
+        match transaction.query_one(scan, &[]) {
             Ok(_) => break,
             Err(error) => assert_eq!(error.code(), Some(&SqlState::QUERY_CANCELED), "{error:?}"),
         }
@@ -100,7 +102,6 @@ fn are_cancelled_at_any_moment() {
         time += 1 + time / 8;
     }
     assert!(cancelled > 3, "cancelled {cancelled} times");
-    client.batch_execute("RESET statement_timeout").unwrap();
     assert_complete(&mut client, "<->");
     drop(client);
     let log = cluster.log();

@@ -143,6 +143,15 @@ impl BuiltGraph for Arena {
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32> {
         self.list(node, layer).nodes()
     }
+
+    fn nearest_links(&self, node: u32) -> impl Iterator<Item = u32> {
+        let mut neighbours = Neighbours { diverse: Vec::new(), pruned: Vec::new() };
+        self.list(node, 0).read(&mut neighbours);
+        let mut all = neighbours.diverse;
+        all.append(&mut neighbours.pruned);
+        all.sort_by(|a, b| a.distance.total_cmp(&b.distance));
+        all.into_iter().map(|neighbour| neighbour.node)
+    }
 }
 
 impl EditableGraph for Arena {

@@ -26,6 +26,11 @@ pub trait BuiltGraph {
     /// A node's neighbours on a layer up to its level, no more than the parameters allow.
     fn links(&self, node: u32, layer: u8) -> impl Iterator<Item = u32>;
 
+    /// A node's neighbours on layer 0, nearest first as far as the graph knows their distances.
+    fn nearest_links(&self, node: u32) -> impl Iterator<Item = u32> {
+        self.links(node, 0)
+    }
+
     /// A node's vector, perhaps read into `buffer`.
     fn vector<'a>(&'a self, node: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]>;
 

@@ -45,6 +45,10 @@ impl<Passes: Fn(HeapTid) -> bool> ColumnVectors for Conditions<'_, Passes> {
 impl<Passes: Fn(HeapTid) -> bool> TestedTable for Conditions<'_, Passes> {
     type Row = HeapTid;
 
+    fn depth(&self) -> usize {
+        usize::MAX
+    }
+
     fn test(&mut self, heap_tid: HeapTid) -> Option<HeapTid> {
         self.tests.set(self.tests.get() + 1);
         (self.table.rows.contains_key(&heap_tid) && (self.passes)(heap_tid)).then_some(heap_tid)

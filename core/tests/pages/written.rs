@@ -14,7 +14,7 @@ use walia_core::page::{
     Index, MemoryStore, Meta, Pages, Plan, Quantization, Storage, Wishes, check, estimated_pages, fit,
     max_level, statistics, write_graph,
 };
-use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
+use walia_core::types::{ElementType, HeapTid, Link, MAX_LEVEL, Metric, Parameters, PayloadEncoding, Result};
 
 /// Follows a chain of tuples that belong to `owner`, showing each.
 fn walk_chain(store: &MemoryStore, kind: TupleKind, owner: Link, first: Link, mut show: impl FnMut(&Owned)) {
@@ -147,6 +147,22 @@ fn neighbours_lie_together() {
             (1..=page.slot_count()).filter_map(in_slot).map(|node| node.heap_tids()[0].block()).collect();
         assert!(nodes.len() > 1);
         assert!(nodes.iter().copied().eq((0..).map(|step| step * 37 % count).take(nodes.len())));
+    }
+}
+
+/// So do their codes, in the nodes and beside the links.
+#[test]
+fn codes_go_with_their_nodes() {
+    let coded = |dimensions, code_dimensions, payload| Parameters {
+        m0: 24,
+        code_bits: 4,
+        code_dimensions,
+        payload,
+        ..parameters(dimensions, ElementType::F32, 16)
+    };
+    for parameters in [coded(20, 20, PayloadEncoding::Sq8), coded(4100, 512, PayloadEncoding::F16)] {
+        let store = TestGraph::regular(parameters, 100).with_stride(37).store();
+        assert_eq!(check(&Index::open(&store, &()).unwrap()).unwrap(), []);
     }
 }
 

@@ -55,6 +55,10 @@ impl ColumnVectors for Rows {
 impl TestedTable for Rows {
     type Row = Row;
 
+    fn depth(&self) -> usize {
+        self.vectors.depth()
+    }
+
     fn test(&mut self, heap_tid: HeapTid) -> Option<Row> {
         self.vectors.count_row(heap_tid);
         self.rows.test(heap_tid, |_| ()).map(|((), row)| row)

@@ -64,6 +64,7 @@ impl<Graph: BuiltGraph> Plan<'_, Graph> {
         let mut page = empty_page(PageKind::Hints);
         Hints::EMPTY.write(&mut page);
         sink.append(&page)?;
+        debug_assert!(graph.is_empty() || centroid.is_empty() == (graph.parameters().code_bits == 0));
         for page in chain::chain_pages(centroid, FIRST_FREE_BLOCK) {
             sink.append(&page)?;
         }
@@ -202,7 +203,9 @@ impl<Graph: BuiltGraph, Sink: PageSink> Writer<'_, Graph, Sink> {
         let Plan { graph, layout, .. } = self.plan;
         let level = graph.level(node);
         let link = self.plan.node(node);
-        let payload = self.plan.payload(node)?;
+        // One that lies apart may have to be read from a file: it is when it is written.
+        let is_inline = layout.payload_offset.is_some();
+        let payload = if is_inline { self.plan.payload(node)? } else { Vec::new() };
         add(page, link, layout.node_size, |bytes| {
             let mut tuple = NodeMut::format(layout, bytes, link.version, level, 0);
             let tids: Vec<_> = graph.heap_tids(node).take(layout.inline_tids).collect();

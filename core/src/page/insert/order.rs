@@ -29,7 +29,7 @@ impl Order {
         Ok(Self { done, waiting, next: adopted })
     }
 
-    /// The next node, which has these links, in their order: the diverse ones first, each kind nearest first.
+    /// The next node, which has these links, nearest first.
     pub(super) fn next<Links: Iterator<Item = u32>>(
         &mut self,
         links: impl FnOnce(u32) -> Links,

@@ -65,7 +65,7 @@ impl<'a, Graph: BuiltGraph> Plan<'a, Graph> {
         positions.try_reserve_exact(graph.len() as usize)?;
         positions.resize(graph.len() as usize, 0);
         let mut order = Order::new(graph.len(), 0, parameters.max_links(0))?;
-        while let Some(node) = order.next(|node| graph.links(node, 0)) {
+        while let Some(node) = order.next(|node| graph.nearest_links(node)) {
             positions[node as usize] = nodes.len() as u32;
             nodes.push(node);
             if nodes.len().is_multiple_of(POLL) {

@@ -63,6 +63,9 @@ pub trait TestedTable: ColumnVectors {
     /// What a test makes of a row that passes: what the caller wants to be given.
     type Row;
 
+    /// How many pages are asked for ahead at most.
+    fn depth(&self) -> usize;
+
     /// Reads a row; `None` where the snapshot does not see it or it does not pass. Called without any page of
     /// the index.
     fn test(&mut self, heap_tid: HeapTid) -> Option<Self::Row>;

@@ -20,8 +20,12 @@ impl Queue {
         Ok(Self { order, again: VecDeque::new(), searched: adopted.into() })
     }
 
-    pub(super) fn next(&mut self, graph: &impl BuiltGraph) -> Option<u32> {
-        self.again.pop_front().or_else(|| self.order.next(|node| graph.links(node, 0)))
+    /// The next node of a graph with these links.
+    pub(super) fn next<Links: Iterator<Item = u32>>(
+        &mut self,
+        links: impl FnOnce(u32) -> Links,
+    ) -> Option<u32> {
+        self.again.pop_front().or_else(|| self.order.next(links))
     }
 
     /// Counts nodes that were searched for. Others come again.
@@ -44,22 +48,23 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::{Order, Queue};
-    use crate::arena::Arena;
-    use crate::types::{ElementType, Metric, Parameters};
     use std::collections::VecDeque;
+    use std::iter;
 
     /// What is given back comes first, and nothing has ended before it came.
     #[test]
     fn what_is_given_back_comes_first() {
-        let graph = Arena::empty(Parameters::plain(4, ElementType::F32, Metric::L2, 16, 100));
-        let mut queue = Queue { order: Order::new(0, 0, 32).unwrap(), again: VecDeque::new(), searched: 3 };
-        queue.count(2, &[7, 8]);
-        assert_eq!(queue.searched(), 5);
-        for node in [7, 8] {
-            assert!(!queue.is_end());
-            assert_eq!(queue.next(&graph), Some(node));
-        }
+        let links = |node: u32| if node == 0 { 2..4 } else { 0..0 };
+        let order = Order::new(4, 0, 2).unwrap();
+        let mut queue = Queue { order, again: VecDeque::new(), searched: 0 };
+        assert!(iter::from_fn(|| queue.next(links)).take(2).eq([0, 2]));
+        queue.count(1, &[2]);
+        assert!(iter::from_fn(|| queue.next(links)).eq([2, 3, 1]));
+        queue.count(2, &[1]);
+        assert_eq!(queue.searched(), 3);
+        assert!(!queue.is_end());
+        assert_eq!(queue.next(links), Some(1));
         assert!(queue.is_end());
-        assert_eq!(queue.next(&graph), None);
+        assert_eq!(queue.next(links), None);
     }
 }

@@ -33,7 +33,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
         let (graph, schema, threads) = (self.graph, &*self.index.schema, self.threads);
         let mut queue = Queue::new(graph, self.adopted)?;
         if self.is_whole {
-            while let Some(node) = queue.next(graph) {
+            while let Some(node) = queue.next(|node| graph.nearest_links(node)) {
                 self.publish_as_built(node)?;
                 queue.count(1, &[]);
                 progress(queue.searched());
@@ -118,7 +118,7 @@ impl<Store: PageStore, Graph: EditableGraph> Batch<'_, '_, Store, Graph> {
     fn next_group(&mut self, queue: &mut Queue) -> Result<Request> {
         let (mut group, mut buffer) = (Request::default(), Vec::new());
         while group.nodes.len() < self.group
-            && let Some(node) = queue.next(self.graph)
+            && let Some(node) = queue.next(|node| self.graph.nearest_links(node))
         {
             let payload = self.index.schema.encode(self.graph.vector(node, &mut buffer)?);
             let level = self.graph.level(node);

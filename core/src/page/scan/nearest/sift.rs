@@ -11,8 +11,8 @@ use crate::page::scan::sieve::{Found, Place};
 use crate::page::store::PageStore;
 use crate::types::Result;
 
-/// Nodes that are taken to be tested together, so that the pages of their rows can be asked for before the
-/// first is read.
+/// Nodes that are taken to be tested together at most, so that the pages of their rows can be asked for before
+/// the first is read: no more than are asked for, as it is known better then how many will be wanted.
 const MOST_TOGETHER: usize = 64;
 
 impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sorter, Table> {
@@ -34,8 +34,10 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
 
     /// Takes the nodes that are tested next, and asks for the pages of their rows.
     fn take_together(&mut self, frontier: f64) {
-        let most = (self.sieve.missing() as f64 / self.share()).ceil().clamp(1.0, MOST_TOGETHER as f64);
-        self.together.extend(std::iter::from_fn(|| self.sieve.take(frontier)).take(most as usize));
+        let asked = self.members.iter().map(|member| member.table.depth()).min().unwrap_or_default();
+        let wanted = (self.sieve.missing() as f64 / self.share()).ceil() as usize;
+        let most = wanted.min(asked).clamp(1, MOST_TOGETHER);
+        self.together.extend(std::iter::from_fn(|| self.sieve.take(frontier)).take(most));
         let mut rows: Vec<(usize, u32)> = Vec::new();
         for Candidate { node, .. } in &self.together {
             let notes = self.members[node.member()].walk.query.notes();
