@@ -11,8 +11,9 @@ use crate::page::scan::sieve::{Found, Place};
 use crate::page::store::PageStore;
 use crate::types::Result;
 
-/// Nodes that are taken to be tested together at most, so that the pages of their rows can be asked for before
-/// the first is read: no more than are asked for, as it is known better then how many will be wanted.
+/// Nodes that are taken to be tested together at most, so that the pages of their rows can be asked for
+/// before the first is read: no more than are asked for, as it is known better then how many will be
+/// wanted.
 const MOST_TOGETHER: usize = 64;
 
 impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sorter, Table> {
