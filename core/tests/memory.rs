@@ -118,7 +118,7 @@ impl RunSorter for Counter {
 struct NoTable;
 
 impl ColumnVectors for NoTable {
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn distance(&mut self, _: HeapTid) -> Option<f64> {
         None

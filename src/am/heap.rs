@@ -44,12 +44,12 @@ impl HeapVectors {
         Self { parameters, measure, query, prepared, scan, context, prefetcher, reader: None }
     }
 
-    /// Called for a row that is given to the executor, which reads it then.
+    /// Called for a row that is read: given to the executor, or tested.
     pub fn count_row(&self, heap_tid: HeapTid) {
         self.prefetcher.count_read(heap_tid.block());
     }
 
-    /// How many pages are asked for ahead at most.
+    /// How many pages are asked for at a time; 0 where none are.
     pub fn depth(&self) -> usize {
         self.prefetcher.depth()
     }
@@ -68,16 +68,17 @@ impl HeapVectors {
 }
 
 impl ColumnVectors for HeapVectors {
-    fn prefetch(&mut self, heap_blocks: &[u32]) {
+    fn prefetch(&mut self, rows: &[HeapTid]) {
         // SAFETY: the table is open, by the promise of `new`.
         let access_method = unsafe { (*(*(*self.scan).heapRelation).rd_rel).relam };
         // What a TID's block means is the access method's affair.
         if access_method == pg_sys::HEAP_TABLE_AM_OID {
-            self.prefetcher.prefetch(heap_blocks.iter().copied());
+            self.prefetcher.prefetch_rows(rows);
         }
     }
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
+        self.count_row(heap_tid);
         // SAFETY: by the promise of `new`.
         let reader = self.reader.get_or_insert_with(|| unsafe { Reader::open(self.scan, self.context) });
         reader.vector(heap_tid, &self.parameters, |vector| {

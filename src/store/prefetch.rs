@@ -24,8 +24,7 @@ const POINTER: usize = size_of::<pg_sys::ItemIdData>();
 ///
 /// Asking for a page that is cached costs as much as finding it does. So read-ahead of pages pauses where
 /// nothing that it asked for had to be read, a few times, and goes on when this backend has had to read a
-/// page again.
-/// That of rows does not: it gains where pages are cached, too.
+/// page again. That of rows does not: it gains where pages are cached, too.
 #[derive(Clone)]
 pub struct Prefetcher {
     relation: pg_sys::Relation,
@@ -35,8 +34,8 @@ pub struct Prefetcher {
     in_vain: Cell<(i64, u32)>,
     /// Pages whose reading was begun, and that nobody has asked for since.
     begun: RefCell<HashSet<u32>>,
-    /// Those that will be read after so many as are asked for ahead: each is asked for when one of these has
-    /// been read.
+    /// Those that will be read after so many as are asked for at a time: each is asked for when one of these
+    /// has been read.
     waiting: RefCell<VecDeque<u32>>,
     stats: Cell<PrefetchStats>,
 }
@@ -48,6 +47,14 @@ pub struct PrefetchStats {
     pub begun: u64,
     /// Those of them that were read afterwards.
     pub used: u64,
+}
+
+/// What came of asking for a block.
+struct Asked {
+    /// The shared buffer where it seems to be, or none.
+    buffer: pg_sys::Buffer,
+    /// Whether reading it has been begun.
+    is_begun: bool,
 }
 
 impl Prefetcher {
@@ -78,13 +85,13 @@ impl Prefetcher {
         self.depth > 0
     }
 
-    /// How many pages are asked for ahead at most.
+    /// How many pages are asked for at a time; 0 where none are.
     pub fn depth(&self) -> usize {
         self.depth
     }
 
     /// Says that some blocks, which the relation has, will soon be read, in about this order, and no longer
-    /// those of which it was said before and that were not asked for yet.
+    /// those of which it was said before.
     pub fn prefetch(&self, mut blocks: impl Iterator<Item = u32>) {
         // SAFETY: counters of this backend.
         let read = unsafe { pg_sys::pgBufferUsage.shared_blks_read + pg_sys::pgBufferUsage.local_blks_read };
@@ -93,8 +100,13 @@ impl Prefetcher {
         if self.depth == 0 || times == PATIENCE {
             return;
         }
-        let new = blocks.by_ref().filter(|block| self.ask(*block).initiated_io).take(self.depth).count();
+        let new = blocks.by_ref().filter(|block| self.ask(*block).is_begun).take(self.depth).count();
         self.in_vain.set((read, if new == 0 { times + 1 } else { 0 }));
+        self.let_wait(blocks);
+    }
+
+    /// Blocks that are asked for as those before them are read.
+    fn let_wait(&self, blocks: impl Iterator<Item = u32>) {
         let mut waiting = self.waiting.borrow_mut();
         waiting.clear();
         for block in blocks {
@@ -105,25 +117,36 @@ impl Prefetcher {
         }
     }
 
-    /// Says that some rows of a heap will soon be read. What is cached is asked of the memory, for all at
-    /// once: where rows lie anywhere in the table, to read one is mostly to wait for its page's first bytes.
+    /// Says that some rows of a heap will soon be read, in about this order, and no longer those of which it
+    /// was said before. What is cached is asked of the memory, for all at once: where rows lie anywhere in
+    /// the table, to read one is mostly to wait for its page's first bytes.
     pub fn prefetch_rows(&self, heap_tids: &[HeapTid]) {
-        let mut last = (u32::MAX, 0);
-        let place = |tid: &HeapTid| {
+        if self.depth == 0 {
+            return;
+        }
+        let (mut begun, mut last, mut places) = (0, (u32::MAX, 0), Vec::new());
+        let mut rows = heap_tids.iter();
+        while begun < self.depth
+            && let Some(tid) = rows.next()
+        {
             if last.0 != tid.block() {
-                last = (tid.block(), self.ask(tid.block()).recent_buffer);
+                let Asked { buffer, is_begun } = self.ask(tid.block());
+                begun += usize::from(is_begun);
+                last = (tid.block(), buffer);
             }
             let buffer = last.1;
-            // SAFETY: the buffer is one of those that all sessions share. Nothing is read of it.
-            let page = (buffer > 0).then(|| unsafe { pg_sys::BufferGetPage(buffer) })?.cast::<u8>();
-            let first = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
-            let place = first + POINTER * usize::from(tid.offset().max(1) - 1);
-            let place = page.wrapping_add(place.min(pg_sys::BLCKSZ as usize - POINTER));
-            prefetch_range(page, 1);
-            prefetch_range(place, 1);
-            Some((page, place))
-        };
-        let places: Vec<_> = heap_tids.iter().take(self.depth).filter_map(place).collect();
+            if buffer > 0 && places.len() < self.depth {
+                // SAFETY: the buffer is one of those that all sessions share. Nothing is read of it.
+                let page = unsafe { pg_sys::BufferGetPage(buffer) }.cast::<u8>();
+                let first = std::mem::offset_of!(pg_sys::PageHeaderData, pd_linp);
+                let place = first + POINTER * usize::from(tid.offset().max(1) - 1);
+                let place = page.wrapping_add(place.min(pg_sys::BLCKSZ as usize - POINTER));
+                prefetch_range(page, 1);
+                prefetch_range(place, 1);
+                places.push((page, place));
+            }
+        }
+        self.let_wait(rows.map(|tid| tid.block()));
         for (page, place) in places {
             // SAFETY: shared buffers are there as long as the process, and a line pointer lies in its page.
             // Nobody has pinned it: what is read may be of another page by now, and is only a hint.
@@ -133,16 +156,20 @@ impl Prefetcher {
         }
     }
 
-    /// Asks for a block.
-    fn ask(&self, block: u32) -> pg_sys::PrefetchBufferResult {
+    /// Asks for a block, unless it is being read.
+    fn ask(&self, block: u32) -> Asked {
+        let mut begun = self.begun.borrow_mut();
+        if begun.contains(&block) {
+            return Asked { buffer: 0, is_begun: false };
+        }
         // SAFETY: the relation is open, by the promise of `new`.
         let asked = unsafe { pg_sys::PrefetchBuffer(self.relation, pg_sys::ForkNumber::MAIN_FORKNUM, block) };
-        let mut begun = self.begun.borrow_mut();
-        if asked.initiated_io && begun.try_reserve(1).is_ok() && begun.insert(block) {
+        let is_begun = asked.initiated_io && begun.try_reserve(1).is_ok() && begun.insert(block);
+        if is_begun {
             let stats = self.stats.get();
             self.stats.set(PrefetchStats { begun: stats.begun + 1, ..stats });
         }
-        asked
+        Asked { buffer: asked.recent_buffer, is_begun }
     }
 
     /// Called for a block that is read.
@@ -155,7 +182,7 @@ impl Prefetcher {
             let stats = self.stats.get();
             self.stats.set(PrefetchStats { used: stats.used + 1, ..stats });
             let next = || self.waiting.borrow_mut().pop_front();
-            _ = std::iter::from_fn(next).find(|block| self.ask(*block).initiated_io);
+            _ = std::iter::from_fn(next).find(|block| self.ask(*block).is_begun);
         }
     }
 

@@ -180,6 +180,33 @@ fn small_m_still_gives_one_graph() {
     }
 }
 
+/// As far as lists keep distances, in 16 bits.
+#[test]
+fn nearest_links_are_the_links_nearest_first() {
+    let vectors = encode(ElementType::F32, &uniform(1000, 24, 5));
+    for metric in METRICS {
+        let arena = build(parameters(24, ElementType::F32, metric), &vectors, 2);
+        let measure = Measure::new(metric, ElementType::F32);
+        let mut were_sorted = 0;
+        for node in 0..1000 {
+            let nearest: Vec<u32> = arena.nearest_links(node).collect();
+            let links: Vec<u32> = arena.links(node, 0).collect();
+            assert_eq!(BTreeSet::from_iter(&nearest), BTreeSet::from_iter(&links));
+            assert_eq!(nearest.len(), links.len());
+            let vector = &vectors[node as usize];
+            let distance = |next: &u32| measure.distance(vector, &vectors[*next as usize]);
+            let distances: Vec<f64> = nearest.iter().map(distance).collect();
+            let scale = distances.iter().fold(0.0, |most: f64, next| most.max(next.abs()));
+            assert!(
+                distances.is_sorted_by(|near, far| near <= &(far + scale * 1e-3)),
+                "{node}: {distances:?}"
+            );
+            were_sorted += u32::from(links.iter().map(distance).is_sorted());
+        }
+        assert!(were_sorted < 500, "lists of one kind tell nothing");
+    }
+}
+
 #[test]
 fn every_size_around_the_first_nodes_gives_one_graph() {
     let vectors = encode(ElementType::F32, &uniform(70, 4, 7));

@@ -35,7 +35,7 @@ impl<Passes> Conditions<'_, Passes> {
 }
 
 impl<Passes: Fn(HeapTid) -> bool> ColumnVectors for Conditions<'_, Passes> {
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         self.measured(heap_tid)

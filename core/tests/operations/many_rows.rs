@@ -156,7 +156,7 @@ fn nearly_equal_vectors_do_not_widen_a_search() {
 struct Anything;
 
 impl walia_core::page::scan::ColumnVectors for Anything {
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn distance(&mut self, _: HeapTid) -> Option<f64> {
         Some(0.0)

@@ -1,18 +1,17 @@
-//! A scan asks for the table's pages before it gives the rows on them.
+//! A scan asks for the table's rows before it gives them, in the same order.
 
 use crate::table::{OPTIONS, RamSorter, Table, coded};
 use walia_core::page::scan::{ColumnVectors, Next, Scan, ScanOptions};
 use walia_core::page::{MemoryStore, Meta};
 use walia_core::types::{HeapTid, Metric, PayloadEncoding};
 
-/// Notes which blocks of the table are asked for.
+/// Notes which rows of the table are asked for.
 #[derive(Default)]
-struct Asked(Vec<u32>);
+struct Asked(Vec<HeapTid>);
 
 impl ColumnVectors for Asked {
-    fn prefetch(&mut self, heap_blocks: &[u32]) {
-        // In reverse, as the scan keeps them: the order of one request is of no matter.
-        self.0.extend(heap_blocks.iter().rev());
+    fn prefetch(&mut self, rows: &[HeapTid]) {
+        self.0.extend(rows);
     }
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
@@ -35,7 +34,7 @@ fn rows_are_asked_for_before_they_are_given() {
     for row in 0..40 {
         let Next::Row(hit) = scan.next().unwrap() else { panic!("no row {row}") };
         let asked = &scan.table;
-        assert_eq!(asked.0[row], hit.heap_tid.block(), "row {row}");
+        assert_eq!(asked.0[row], hit.heap_tid, "row {row}");
         let expected = [10, 30, 40];
         assert_eq!(asked.0.len(), expected[usize::from(row >= 10) + usize::from(row >= 30)], "row {row}");
     }

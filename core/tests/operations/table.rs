@@ -107,7 +107,7 @@ pub struct Rows<'a> {
 }
 
 impl ColumnVectors for Rows<'_> {
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         let vector = self.rows.get(&heap_tid)?.as_deref()?;
@@ -119,7 +119,7 @@ impl ColumnVectors for Rows<'_> {
 pub struct NotAsked;
 
 impl ColumnVectors for NotAsked {
-    fn prefetch(&mut self, _: &[u32]) {}
+    fn prefetch(&mut self, _: &[HeapTid]) {}
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {
         panic!("{heap_tid:?} has an exact payload")

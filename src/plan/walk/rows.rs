@@ -43,8 +43,8 @@ impl Rows {
 }
 
 impl ColumnVectors for Rows {
-    fn prefetch(&mut self, heap_blocks: &[u32]) {
-        self.vectors.prefetch(heap_blocks);
+    fn prefetch(&mut self, rows: &[HeapTid]) {
+        self.vectors.prefetch(rows);
     }
 
     fn distance(&mut self, heap_tid: HeapTid) -> Option<f64> {

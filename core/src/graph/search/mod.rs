@@ -194,7 +194,9 @@ impl<Store: NodeStore> LayerSearch<Store> {
         {
             let near = (self.beyond.len() / WIDENED).max(MIN_WIDENED).min(self.beyond.len());
             let rest = self.beyond.len() - near;
-            let (_, furthest, _) = self.beyond.select_nth_unstable_by(rest, |a, b| b.cmp(a));
+            let furthest_first =
+                |a: &Candidate<_>, b: &Candidate<_>| Distance(b.distance).cmp(&Distance(a.distance));
+            let (_, furthest, _) = self.beyond.select_nth_unstable_by(rest, furthest_first);
             self.horizon = Some(Distance(furthest.distance));
             self.take_up(rest)?;
         }

@@ -64,7 +64,9 @@ impl<Graph: BuiltGraph> Plan<'_, Graph> {
         let mut page = empty_page(PageKind::Hints);
         Hints::EMPTY.write(&mut page);
         sink.append(&page)?;
-        debug_assert!(graph.is_empty() || centroid.is_empty() == (graph.parameters().code_bits == 0));
+        // Nodes lie after as many pages as this takes.
+        let dimensions = if graph.parameters().code_bits > 0 { graph.parameters().dimensions } else { 0 };
+        debug_assert!(graph.is_empty() || centroid.len() == dimensions * size_of::<f32>());
         for page in chain::chain_pages(centroid, FIRST_FREE_BLOCK) {
             sink.append(&page)?;
         }

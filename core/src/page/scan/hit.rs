@@ -49,8 +49,9 @@ pub trait RunSorter {
 
 /// The indexed table, as a scan needs it.
 pub trait ColumnVectors {
-    /// Says that rows on these blocks of the table are given next.
-    fn prefetch(&mut self, heap_blocks: &[u32]);
+    /// Says that these rows of the table are read next, in this order, and no longer those of which it was
+    /// said before.
+    fn prefetch(&mut self, rows: &[HeapTid]);
 
     /// For an index whose payloads are less precise than the column: the query's distance from the vector of
     /// a row, as the index ranks it; `None` for a row that the scan's snapshot does not see. Called without
@@ -63,7 +64,7 @@ pub trait TestedTable: ColumnVectors {
     /// What a test makes of a row that passes: what the caller wants to be given.
     type Row;
 
-    /// How many pages are asked for ahead at most.
+    /// How many pages are asked for at a time; 0 where none are.
     fn depth(&self) -> usize;
 
     /// Reads a row; `None` where the snapshot does not see it or it does not pass. Called without any page of

@@ -54,6 +54,9 @@ use std::collections::BinaryHeap;
 const FORESEEN: f64 = 32.0;
 const DOUBTED: f64 = 4.0;
 
+/// Nodes that are taken at most to be tested together.
+const MOST_TOGETHER: usize = 64;
+
 /// What the walk gives when it is asked for a row.
 #[derive(Debug)]
 pub enum Answer<Row> {
@@ -81,6 +84,9 @@ pub struct Nearest<Store: PageStore, Sorter, Table: TestedTable> {
     is_doubted: bool,
     /// Nodes that are tested next, the nearest last.
     together: Vec<Candidate<Place>>,
+    /// So many at most: no more than any member asks for at a time, as it is known better once these have
+    /// been tested how many more are wanted.
+    most_together: usize,
     /// The rows of this round, the nearest last.
     round: Vec<Found<Table::Row>>,
     /// The distance of the last row of the rounds before.
@@ -135,6 +141,7 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
             is_doubted: false,
             options,
             together: Vec::new(),
+            most_together: MOST_TOGETHER,
             round: Vec::new(),
             last: f64::NEG_INFINITY,
             phase: Phase::Start,
@@ -157,6 +164,9 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         table: Table,
     ) -> Result<()> {
         let query = query.filter(|vector| !index.schema.measure.is_undefined(vector));
+        if table.depth() > 0 {
+            self.most_together = self.most_together.min(table.depth());
+        }
         let walk = Walk::new(index, meta, query, self.options.scan);
         self.members.try_reserve(1)?;
         self.members.push(Member::new(walk, sorter, table));

@@ -10,7 +10,7 @@ use crate::page::query::index::Index;
 use crate::page::query::notes::ScanNotes;
 use crate::page::query::paged::PagedQuery;
 use crate::page::store::PageStore;
-use crate::types::{Link, Result};
+use crate::types::{HeapTid, Link, Result};
 use hashbrown::HashSet;
 use std::cmp::Ordering;
 
@@ -33,7 +33,7 @@ pub struct Walk<Store: PageStore> {
     /// The results of this round that are still to be given.
     pub(super) round: Waiting<Link>,
     /// Blocks of the table with rows of this round that were not asked for, in reverse.
-    upcoming: Vec<u32>,
+    upcoming: Vec<HeapTid>,
     /// Nodes to be given before more of the table is asked for, and how much was asked for last.
     ahead: usize,
     batch: usize,
@@ -182,7 +182,7 @@ impl<Store: PageStore> Walk<Store> {
         self.upcoming.try_reserve(results.len())?;
         let notes = self.query.notes();
         let rows = results.iter().rev().filter_map(|result| notes.only_rows.get(&result.node));
-        self.upcoming.extend(rows.map(|row| row.block()));
+        self.upcoming.extend(rows);
         drop(notes);
         self.ahead = 0;
         self.round.reserve(results.len())?;
@@ -190,12 +190,13 @@ impl<Store: PageStore> Walk<Store> {
         Ok(())
     }
 
-    /// Asks for the pages of the table that hold what is given next.
+    /// Asks for the rows of the table that are given next.
     fn read_ahead(&mut self, table: &mut impl ColumnVectors) {
         if self.ahead == 0 && !self.upcoming.is_empty() {
-            let blocks = self.upcoming.split_off(self.upcoming.len().saturating_sub(self.batch));
-            table.prefetch(&blocks);
-            self.ahead = blocks.len();
+            let mut rows = self.upcoming.split_off(self.upcoming.len().saturating_sub(self.batch));
+            rows.reverse();
+            table.prefetch(&rows);
+            self.ahead = rows.len();
             self.batch = self.batch.saturating_mul(2);
         }
         self.ahead = self.ahead.saturating_sub(1);

@@ -64,7 +64,8 @@ pub trait Pages: Session {
 
 /// Says what will be read. Who cannot make use of it does nothing.
 pub trait Prefetch {
-    /// Says that `blocks` will soon be read.
+    /// Says that `blocks` will soon be read, in about this order, and no longer those of which it was said
+    /// before.
     fn prefetch(&self, _blocks: &[u32]) {}
 
     /// Says that these tuples will be read soon, in this order: asks for their pages.

@@ -9,12 +9,7 @@ use crate::page::scan::options::IterativeScan;
 use crate::page::scan::order::Bounds;
 use crate::page::scan::sieve::{Found, Place};
 use crate::page::store::PageStore;
-use crate::types::Result;
-
-/// Nodes that are taken to be tested together at most, so that the pages of their rows can be asked for
-/// before the first is read: no more than are asked for, as it is known better then how many will be
-/// wanted.
-const MOST_TOGETHER: usize = 64;
+use crate::types::{HeapTid, Result};
 
 impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sorter, Table> {
     /// Tests nodes within the frontier, as far as their rows may be wanted.
@@ -33,21 +28,20 @@ impl<Store: PageStore, Sorter: RunSorter, Table: TestedTable> Nearest<Store, Sor
         }
     }
 
-    /// Takes the nodes that are tested next, and asks for the pages of their rows.
+    /// Takes the nodes that are tested next, and asks for their rows.
     fn take_together(&mut self, frontier: f64) {
-        let asked = self.members.iter().map(|member| member.table.depth()).min().unwrap_or_default();
         let wanted = (self.sieve.missing() as f64 / self.share()).ceil() as usize;
-        let most = wanted.min(asked).clamp(1, MOST_TOGETHER);
+        let most = wanted.clamp(1, self.most_together);
         self.together.extend(std::iter::from_fn(|| self.sieve.take(frontier)).take(most));
-        let mut rows: Vec<(usize, u32)> = Vec::new();
+        let mut rows: Vec<(usize, HeapTid)> = Vec::new();
         for Candidate { node, .. } in &self.together {
             let notes = self.members[node.member()].walk.query.notes();
-            rows.extend(notes.only_rows.get(&node.link).map(|row| (node.member(), row.block())));
+            rows.extend(notes.only_rows.get(&node.link).map(|row| (node.member(), *row)));
         }
         rows.sort_by_key(|(member, _)| *member);
         for of_member in rows.chunk_by(|one, other| one.0 == other.0) {
-            let blocks: Vec<u32> = of_member.iter().map(|(_, block)| *block).collect();
-            self.members[of_member[0].0].table.prefetch(&blocks);
+            let rows: Vec<HeapTid> = of_member.iter().map(|(_, row)| *row).collect();
+            self.members[of_member[0].0].table.prefetch(&rows);
         }
         self.together.reverse();
     }
