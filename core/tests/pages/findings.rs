@@ -202,6 +202,27 @@ fn a_node_that_nothing_links_to() {
     assert_eq!(statistics(&Index::open(&index.store, &()).unwrap()).unwrap().unreachable_nodes, 1);
 }
 
+/// Not even where the node that has the slot now is met while the stale link waits.
+#[test]
+fn a_stale_link_makes_no_node_unreachable() {
+    let index = Damaged::new(8);
+    let (entry, target) = (Meta::read(&index.store).unwrap().entry_point, index.link(5));
+    for slot in 1..=20 {
+        index.node(slot, |node| {
+            for position in 0..index.layout.parameters.m0 {
+                if node.view().places().link(position) == target {
+                    node.set_link(position, Link::NONE);
+                }
+            }
+            if slot == entry.slot {
+                node.set_link(0, Link { version: target.version + 1, ..target });
+                node.set_link(1, target);
+            }
+        });
+    }
+    assert_eq!(statistics(&Index::open(&index.store, &()).unwrap()).unwrap().unreachable_nodes, 0);
+}
+
 #[test]
 fn tombstones() {
     let index = Damaged::new(8);

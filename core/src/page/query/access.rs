@@ -254,16 +254,29 @@ pub(in crate::page) fn live_nodes<Store: PageStore>(
     page: &Page,
     block: u32,
 ) -> Result<Vec<LiveNode>> {
-    let mut nodes = Vec::new();
+    let mut live = Vec::new();
+    each_node(index, page, block, |link, node| {
+        if node.is_live() {
+            live.push(LiveNode { link, level: node.header().level });
+        }
+    })?;
+    Ok(live)
+}
+
+/// Shows the nodes on a page, and where they are; none when it is of another kind or new.
+pub(in crate::page) fn each_node<Store: PageStore>(
+    index: &Index<Store>,
+    page: &Page,
+    block: u32,
+    mut show: impl FnMut(Link, &Node),
+) -> Result<()> {
     if page.is_new() || page.kind(block)? != PageKind::Data {
-        return Ok(nodes);
+        return Ok(());
     }
     for slot in 1..=page.slot_count() {
-        if let Some(node) = Node::in_slot(&index.schema.layout, page, block, slot)?.filter(Node::is_live) {
-            let header = node.header();
-            let link = Link { block, slot, version: header.version };
-            nodes.push(LiveNode { link, level: header.level });
+        if let Some(node) = Node::in_slot(&index.schema.layout, page, block, slot)? {
+            show(Link { block, slot, version: node.header().version }, &node);
         }
     }
-    Ok(nodes)
+    Ok(())
 }

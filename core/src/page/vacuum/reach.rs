@@ -16,14 +16,19 @@ use crate::page::format::node::Node;
 use crate::page::link::Linker;
 use crate::page::link::change::Change;
 use crate::page::query::access::List;
-use crate::page::query::access::live_nodes;
+use crate::page::query::access::{each_node, live_nodes};
 use crate::page::query::index::Index;
 use crate::page::query::vectors::Vectors;
 use crate::page::store::{PageStore, Phase};
 use crate::types::{Link, Result};
+use hashbrown::HashSet;
 
-/// Links waiting to be followed, 8 bytes each, and as many that are followed in the meantime.
-const WAITING: usize = 1 << 19;
+#[cfg(test)]
+mod tests;
+
+/// Links waiting to be followed, 8 bytes each, and as many that are followed in the meantime; fewer in tests,
+/// so that some do not find room.
+const WAITING: usize = if cfg!(test) { 16 } else { 1 << 19 };
 /// Links whose pages are asked for together, while those of the links before them are read.
 const WINDOW: usize = 16;
 
@@ -93,6 +98,12 @@ impl Bits {
         self.0.get(number / 64).is_some_and(|word| word >> (number % 64) & 1 != 0)
     }
 
+    fn remove(&mut self, number: usize) {
+        if let Some(word) = self.0.get_mut(number / 64) {
+            *word &= !(1 << (number % 64));
+        }
+    }
+
     fn insert(&mut self, number: usize) -> Result<()> {
         let word = number / 64;
         if self.0.len() <= word {
@@ -115,6 +126,11 @@ struct Reach<'i, Store: PageStore> {
     reached: Bits,
     /// Whatever a link has made wait, so that no other does: live or not.
     met: Bits,
+    /// Links that were followed and are stale, where another node has the slot: no more than [`WAITING`].
+    stale: HashSet<Link>,
+    /// Those other nodes. A link to one of them may have come while the stale one waited, and not have been
+    /// let wait.
+    hidden: Vec<Link>,
     /// Links to be followed.
     waiting: Vec<Link>,
     /// The memory of those that were.
@@ -136,6 +152,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             blocks: 0,
             reached: Bits::default(),
             met: Bits::default(),
+            stale: HashSet::new(),
+            hidden: Vec::new(),
             waiting: Vec::new(),
             followed: Vec::new(),
             spilled: false,
@@ -156,12 +174,15 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     fn walk_from(&mut self, node: Link) -> Result<()> {
         self.waiting.push(node);
         self.walk()?;
-        while std::mem::take(&mut self.spilled) {
+        while self.is_incomplete() {
             let mut spilled = false;
             for (block, page) in self.index.data_pages()? {
-                let nodes = live_nodes(self.index, &*page?, block)?;
-                let nodes = nodes.iter().map(|node| node.link);
-                let reached: Vec<_> = nodes.filter(|node| self.is_reached(*node)).collect();
+                let mut reached = Vec::new();
+                each_node(self.index, &*page?, block, |node, _| {
+                    if self.is_reached(node) {
+                        reached.push(node);
+                    }
+                })?;
                 self.expand(&reached)?;
                 if self.spilled || self.waiting.len() >= WAITING / 2 {
                     spilled |= std::mem::take(&mut self.spilled);
@@ -172,6 +193,13 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
             self.spilled |= spilled;
         }
         Ok(())
+    }
+
+    /// Whether links that have not been let wait may lead to nodes that are not reached. That it is so because
+    /// of a stale link is said once.
+    fn is_incomplete(&mut self) -> bool {
+        let hidden = std::mem::take(&mut self.hidden);
+        std::mem::take(&mut self.spilled) || hidden.iter().any(|node| !self.is_reached(*node))
     }
 
     /// Follows the links that wait, and what they lead to. A link counts only if it leads to a live node,
@@ -221,9 +249,18 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         let page = self.index.store.read(first.block)?;
         for node in nodes {
             let place = self.place(*node);
-            let found = Node::at(&self.index.schema.layout, &page, *node)?;
+            let found = Node::in_slot(&self.index.schema.layout, &page, node.block, node.slot)?;
             let found = found.filter(|found| self.through_tombstones || found.is_live());
             let Some(found) = found else { continue };
+            let version = found.header().version;
+            if version != node.version {
+                self.met.remove(place);
+                let has_room = self.stale.len() < WAITING && self.stale.try_reserve(1).is_ok();
+                if has_room && self.hidden.try_reserve(1).is_ok() && self.stale.insert(*node) {
+                    self.hidden.push(Link { version, ..*node });
+                }
+                continue;
+            }
             self.expanded += u64::from(!self.reached.contains(place));
             self.reached.insert(place)?;
             for link in found.places().links() {
@@ -236,7 +273,7 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
     /// Lets a link wait, if none that leads there has.
     fn meet(&mut self, link: Link) -> Result<()> {
         let place = self.place(link);
-        if self.reached.contains(place) || self.met.contains(place) {
+        if self.reached.contains(place) || self.met.contains(place) || self.stale.contains(&link) {
             return Ok(());
         }
         // Where there is no more memory as many wait as can.
