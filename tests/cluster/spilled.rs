@@ -121,6 +121,27 @@ fn end_where_links_fill_memory() {
     }
 }
 
+/// Memory that holds too few rows for a graph of the next is not filled again.
+#[test]
+fn end_where_memory_holds_few_rows() {
+    let cluster = Cluster::start(&[]);
+    let (mut client, notices) = cluster.connect_with_notices();
+    client
+        .batch_execute(
+            "CREATE EXTENSION walia; CREATE TABLE items (id bigint, v vecf32(16000));
+             INSERT INTO items SELECT i, (SELECT array_agg(sin(i * j)) FROM generate_series(1, 16000) AS j)::vecf32
+                 FROM generate_series(1, 60) AS i;
+             SET maintenance_work_mem = '1MB'; CREATE INDEX items_v ON items USING walia_hnsw (v vecf32_l2_ops)",
+        )
+        .unwrap();
+    let said = std::mem::take(&mut *notices.lock().unwrap());
+    assert_is_said_once(&said);
+    let one_by_one = "\nThe remaining tuples are inserted one by one, which takes many times longer.";
+    assert!(said[1].ends_with(one_by_one), "{said:?}");
+    assert_sound(&mut client);
+    assert_complete(&mut client, "<->");
+}
+
 /// Rows of a table that is larger than it is thought to be come as they are.
 #[test]
 fn end_where_more_rows_come_than_were_expected() {

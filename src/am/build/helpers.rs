@@ -64,6 +64,12 @@ struct Queues {
     answers: *mut pg_sys::shm_mq_handle,
 }
 
+/// Workers that there may be at the same time, of all sessions.
+pub fn pool() -> usize {
+    // SAFETY: settings that Postgres defines.
+    unsafe { pg_sys::max_parallel_workers.min(pg_sys::max_worker_processes) }.max(0) as usize
+}
+
 impl Workers {
     /// Starts as many workers as a build has threads beside its own, as far as there are any and memory has
     /// room for what they find, for the join of so many nodes.
@@ -75,9 +81,7 @@ impl Workers {
                 && !pg_sys::IsInParallelMode()
                 && pg_sys::IsUnderPostmaster
         };
-        // SAFETY: a setting that Postgres defines.
-        let pool = unsafe { pg_sys::max_parallel_workers }.max(0) as usize;
-        let wanted = (build_threads().min(index.searchers(memory)) - 1).min(pool);
+        let wanted = (build_threads().min(index.searchers(memory)) - 1).min(pool());
         if !can_start || nodes < WORTH || wanted == 0 {
             return Self { context: ptr::null_mut(), queues: Vec::new(), usages: ptr::null_mut() };
         }

@@ -15,7 +15,7 @@ use walia_core::page::vacuum::connect;
 use walia_core::page::{Index, JoinOptions, Plan};
 use walia_core::types::{HeapTid, Parameters};
 
-use super::helpers::Workers;
+use super::helpers::{self, Workers};
 use super::progress::{self, Phase};
 use super::threads;
 use crate::am::table::{IndexedTable, Row};
@@ -226,12 +226,13 @@ impl<'a> Rows<'a> {
         let is_first = self.written == 0;
         let vector_size = feeder.vector_size();
         let nodes = self.write(*feeder)?;
-        if is_first {
-            self.say_batches(rows, nodes, vector_size);
-        }
         let batch = rows - std::mem::replace(&mut self.written, rows);
+        let goes_on = batch >= LEAST_BATCH;
+        if is_first {
+            self.say_batches(rows, nodes, vector_size, goes_on);
+        }
         let total = self.coming.rows as u64;
-        self.stage = Some(if batch >= LEAST_BATCH {
+        self.stage = Some(if goes_on {
             progress::begin(Phase::BuildingGraph, rows, total);
             Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
         } else {
@@ -242,8 +243,8 @@ impl<'a> Rows<'a> {
     }
 
     /// Says after so many rows, which were so many nodes with vectors of so many bytes, that they do not fit
-    /// into memory.
-    fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize) {
+    /// into memory, and whether others are built into a graph there.
+    fn say_batches(&self, rows: u64, nodes: u32, vector_size: usize, goes_on: bool) {
         let (whole, spilled) = wanted(&self.table.parameters, self.coming.rows, nodes, vector_size, rows);
         let hint = match self.table.parameters.code_bits {
             0 => format!(
@@ -261,12 +262,17 @@ impl<'a> Rows<'a> {
             self.begin.elapsed(),
             in_batches(&self.table.parameters, self.coming.are_by_region),
         );
-        notice(
-            format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
+        let detail = if goes_on {
             format!(
                 "The remaining tuples are built into graphs of about as many, which are joined one after the other: they take \
                  about {left}."
-            ),
+            )
+        } else {
+            "The remaining tuples are inserted one by one, which takes many times longer.".to_owned()
+        };
+        notice(
+            format!("hnsw graph no longer fits into maintenance_work_mem after {rows} tuples"),
+            detail,
             hint,
         );
     }
@@ -330,7 +336,11 @@ fn poll(rows: u64) {
 /// has as many rows as it is thought to have, or more where so many have come already.
 fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
     let rows = expected.max(come as f64);
-    let share = f64::from(nodes) / come.max(1) as f64;
+    // Where nothing has found room, as if all rows were nodes.
+    let (share, vector_size) = match nodes {
+        0 => (1.0, parameters.vector_size()),
+        _ => (f64::from(nodes) / come as f64, vector_size),
+    };
     let nodes = (rows * share) as u64;
     // NULLs and rows that share a vector take about as much.
     let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0, vector_size };
@@ -345,8 +355,10 @@ fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize
 pub fn in_batches(parameters: &Parameters, are_sorted: bool) -> f64 {
     let processors = std::thread::available_parallelism().map_or(1, NonZero::get);
     let insertion = if parameters.code_bits > 0 && !are_sorted { SPILLED } else { 1.0 };
-    let threads = build_threads().min(processors) as f64;
-    insertion + JOIN * (ALONE * threads + 1.0 - ALONE)
+    let threads = build_threads().min(processors);
+    let searchers = threads.min(1 + helpers::pool());
+    let alone = ALONE + (1.0 - ALONE) / searchers as f64;
+    insertion + JOIN * threads as f64 * alone
 }
 
 /// How long the rows take that are still to come, each so many times longer than in memory, in words.

@@ -24,6 +24,8 @@ const MOST: usize = 60_000;
 /// Bytes that a measurement takes: vectors are there twice, here and in a graph, where a node has codes and
 /// links besides.
 const KEPT: usize = 48 << 20;
+/// Bytes that it may take of the least memory: what an index keeps of vectors is chosen by some of them.
+const LEAST_KEPT: usize = 1 << 20;
 const NODE: usize = 512;
 
 /// What the index of a table is to hold.
@@ -72,7 +74,7 @@ pub fn tables(definition: &Definition, sampled: &mut Sampled) -> Result<Vec<Tabl
             measure: Measure::new(definition.parameters.metric, definition.parameters.element),
             seen: Seen::default(),
             sampled,
-            keep: (KEPT.min(memory / 5 * 4) as f64 * share) as usize,
+            keep: ((memory / 5 * 4).clamp(LEAST_KEPT, KEPT) as f64 * share) as usize,
             kept: 0,
         };
         sampler.run(TIME.mul_f64(share), (MOST as f64 * share) as usize)?;

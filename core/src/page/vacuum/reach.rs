@@ -195,8 +195,8 @@ impl<'i, Store: PageStore> Reach<'i, Store> {
         Ok(())
     }
 
-    /// Whether links that have not been let wait may lead to nodes that are not reached. That it is so because
-    /// of a stale link is said once.
+    /// Whether links that have not been let wait may lead to nodes that are not reached. That it is so
+    /// because of a stale link is said once.
     fn is_incomplete(&mut self) -> bool {
         let hidden = std::mem::take(&mut self.hidden);
         std::mem::take(&mut self.spilled) || hidden.iter().any(|node| !self.is_reached(*node))

@@ -1,7 +1,7 @@
 //! The walk in little memory, beside one that remembers all.
 
 use super::{Reach, WAITING};
-use crate::arena::Arena;
+use crate::graph::{BuiltGraph, EntryPoint};
 use crate::page::format::meta::Meta;
 use crate::page::format::node::{Node, NodeMut};
 use crate::page::format::tuple::TOMBSTONE;
@@ -10,17 +10,51 @@ use crate::page::query::access::each_node;
 use crate::page::query::index::Index;
 use crate::page::store::{Pages, WriteUnit};
 use crate::page::{MemoryStore, write_graph};
-use crate::types::{ElementType, HeapTid, Link, Metric, Parameters};
+use crate::types::{ElementType, HeapTid, Link, Metric, Parameters, Result};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 use std::collections::BTreeSet;
+use std::iter;
+
+/// A graph without nodes.
+struct Empty(Parameters);
+
+impl BuiltGraph for Empty {
+    fn parameters(&self) -> &Parameters {
+        &self.0
+    }
+
+    fn len(&self) -> u32 {
+        0
+    }
+
+    fn entry_point(&self) -> Option<EntryPoint<u32>> {
+        None
+    }
+
+    fn level(&self, _: u32) -> u8 {
+        0
+    }
+
+    fn links(&self, _: u32, _: u8) -> impl Iterator<Item = u32> {
+        iter::empty()
+    }
+
+    fn vector<'a>(&'a self, _: u32, buffer: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        Ok(buffer)
+    }
+
+    fn heap_tids(&self, _: u32) -> impl Iterator<Item = HeapTid> {
+        iter::empty()
+    }
+}
 
 /// Nodes in a plane, a third of them tombstones, with few links between them, and some stale ones before
 /// these.
 fn damaged(random: &mut SmallRng) -> (MemoryStore, Vec<Link>) {
     let store = MemoryStore::new();
     let parameters = Parameters::plain(2, ElementType::F32, Metric::L2, 4, 20);
-    write_graph(&Arena::empty(parameters), &[], &mut &store, &mut |_| ()).unwrap();
+    write_graph(&Empty(parameters), &[], &mut &store, &mut |_| ()).unwrap();
     let index = Index::open(&store, &()).unwrap();
     for row in 0..400 {
         let vector: [f32; 2] = [random.random(), random.random()];
