@@ -18,7 +18,7 @@ use walia_core::page::scan::{
     ColumnVectors, Federation, Hit, HitClass, IterativeScan, Next, RunSorter, Scan, ScanOptions,
 };
 use walia_core::page::vacuum::{bulk_delete, repair};
-use walia_core::page::{Index, JoinOptions, MemoryStore, Meta, Pages, WriteUnit, check, write_graph};
+use walia_core::page::{Index, JoinOptions, MemoryStore, Meta, Pages, Plan, WriteUnit, check, write_graph};
 use walia_core::types::{ElementType, Error, HeapTid, Link, MAX_LEVEL, Metric, Parameters, Result};
 
 /// malloc, which serves no request above a limit.
@@ -190,6 +190,13 @@ fn what_grows_may_fail() {
     for code_bits in [0, 4] {
         // A byte a node is more than that.
         assert_eq!(try_build(&MemoryStore::new(), code_bits, 16 << 10), Err(OUT_OF_MEMORY));
+        // To plan its pages takes a number for each node, twice, and no more at once.
+        let arena = graph(code_bits, 0, usize::MAX).unwrap();
+        let plan =
+            |most| limited(most, || Plan::new(&arena, &mut || ()).map(|plan| plan.pages(0, &mut || ())));
+        assert_eq!(plan(64 << 10), Err(OUT_OF_MEMORY));
+        assert!(plan(4 * ROWS as usize).unwrap() > 100);
+        drop(arena);
         let store = built(code_bits);
         assert_eq!(limited(MOST, || scan(&store, OPTIONS)), Err(OUT_OF_MEMORY));
         assert_eq!(scan(&store, OPTIONS), Ok(ROWS as usize));
