@@ -180,14 +180,15 @@ fn small_m_still_gives_one_graph() {
     }
 }
 
-/// As far as lists keep distances, in 16 bits.
+/// As far as lists keep distances: in 16 bits, rounded again whenever a list changes. That adds up to .004 of
+/// the largest distance in the worst of 20,000 lists, and to .002 in the worst of 1,000.
 #[test]
 fn nearest_links_are_the_links_nearest_first() {
     let vectors = encode(ElementType::F32, &uniform(1000, 24, 5));
     for metric in METRICS {
         let arena = build(parameters(24, ElementType::F32, metric), &vectors, 2);
         let measure = Measure::new(metric, ElementType::F32);
-        let mut were_sorted = 0;
+        let mut were_nearest_first = 0;
         for node in 0..1000 {
             let nearest: Vec<u32> = arena.nearest_links(node).collect();
             let links: Vec<u32> = arena.links(node, 0).collect();
@@ -196,14 +197,13 @@ fn nearest_links_are_the_links_nearest_first() {
             let vector = &vectors[node as usize];
             let distance = |next: &u32| measure.distance(vector, &vectors[*next as usize]);
             let distances: Vec<f64> = nearest.iter().map(distance).collect();
-            let scale = distances.iter().fold(0.0, |most: f64, next| most.max(next.abs()));
-            assert!(
-                distances.is_sorted_by(|near, far| near <= &(far + scale * 1e-3)),
-                "{node}: {distances:?}"
-            );
-            were_sorted += u32::from(links.iter().map(distance).is_sorted());
+            let largest = distances.iter().fold(0.0, |most: f64, next| most.max(next.abs()));
+            let is_order = |near: &f64, far: &f64| *near <= far + largest * 1e-2;
+            assert!(distances.is_sorted_by(is_order), "{node}: {distances:?}");
+            let of_links: Vec<f64> = links.iter().map(distance).collect();
+            were_nearest_first += u32::from(of_links.is_sorted_by(is_order));
         }
-        assert!(were_sorted < 500, "lists of one kind tell nothing");
+        assert!(were_nearest_first < 100, "{were_nearest_first} lists tell nothing");
     }
 }
 
