@@ -227,14 +227,17 @@ impl<'a> Rows<'a> {
         let vector_size = feeder.vector_size();
         let nodes = self.write(*feeder)?;
         let batch = rows - std::mem::replace(&mut self.written, rows);
-        let goes_on = batch >= LEAST_BATCH;
+        let memory = self.memory - self.memory / JOIN_SHARE;
+        // Beside a join the first graph would have had less memory, too.
+        let next = if is_first { batch - batch / JOIN_SHARE as u64 } else { batch };
+        let goes_on = next >= LEAST_BATCH;
         if is_first {
             self.say_batches(rows, nodes, vector_size, goes_on);
         }
         let total = self.coming.rows as u64;
         self.stage = Some(if goes_on {
             progress::begin(Phase::BuildingGraph, rows, total);
-            Stage::Arena(Box::new((self.feeder)(self.memory - self.memory / JOIN_SHARE)))
+            Stage::Arena(Box::new((self.feeder)(memory)))
         } else {
             progress::begin(Phase::InsertingRows, rows, total);
             Stage::Pages(self.open()?)
@@ -337,10 +340,8 @@ fn poll(rows: u64) {
 fn wanted(parameters: &Parameters, expected: f64, nodes: u32, vector_size: usize, come: u64) -> (u64, u64) {
     let rows = expected.max(come as f64);
     // Where nothing has found room, as if all rows were nodes.
-    let (share, vector_size) = match nodes {
-        0 => (1.0, parameters.vector_size()),
-        _ => (f64::from(nodes) / come as f64, vector_size),
-    };
+    let share = if come == 0 { 1.0 } else { f64::from(nodes) / come as f64 };
+    let vector_size = if nodes == 0 { parameters.vector_size() } else { vector_size };
     let nodes = (rows * share) as u64;
     // NULLs and rows that share a vector take about as much.
     let contents = Contents { nodes, duplicates: rows as u64 - nodes, asides: 0, vector_size };

@@ -32,11 +32,13 @@ pub struct Walk<Store: PageStore> {
     pub(super) member: Option<Member>,
     /// The results of this round that are still to be given.
     pub(super) round: Waiting<Link>,
-    /// Blocks of the table with rows of this round that were not asked for, in reverse.
+    /// Rows of this round that were not asked for, in reverse.
     upcoming: Vec<HeapTid>,
-    /// Nodes to be given before more of the table is asked for, and how much was asked for last.
+    /// Rows to be read before more of the table is asked for, and how much was asked for last.
     ahead: usize,
     batch: usize,
+    /// Nodes of this round that were measured and wait again: their rows have been read.
+    measured: HashSet<Link>,
     /// The heap TIDs of the node that is being given.
     pub(super) heap_tids: HeapTids,
     /// The bounds of the distance of the node that was given last.
@@ -85,6 +87,7 @@ impl<Store: PageStore> Walk<Store> {
             upcoming: Vec::new(),
             ahead: 0,
             batch: ROWS_AHEAD.div_ceil(options.members),
+            measured: HashSet::new(),
             heap_tids: HeapTids::default(),
             bounds: Bounds::LEAST,
             given: HashSet::new(),
@@ -185,6 +188,7 @@ impl<Store: PageStore> Walk<Store> {
         self.upcoming.extend(rows);
         drop(notes);
         self.ahead = 0;
+        self.measured.clear();
         self.round.reserve(results.len())?;
         self.round.extend(results.into_iter().map(|result| (Bounds::of(&result), result.node)));
         Ok(())
@@ -211,12 +215,14 @@ impl<Store: PageStore> Walk<Store> {
                 return Ok(Some(self.bounds.hit(heap_tid)));
             }
             let Some((bounds, node)) = self.round.pop() else { return Ok(None) };
+            let only_row = self.query.notes().only_rows.get(&node).copied();
+            if only_row.is_some() && !self.measured.remove(&node) {
+                self.read_ahead(table);
+            }
             let late = bounds.low.total_cmp(&self.bounds.high) == Ordering::Less;
             if late && self.options.iterative == IterativeScan::StrictOrder {
                 continue;
             }
-            self.read_ahead(table);
-            let only_row = self.query.notes().only_rows.get(&node).copied();
             match only_row {
                 Some(heap_tid) => self.heap_tids.set_one(heap_tid),
                 // The node is read again; by now it may be gone.
@@ -224,6 +230,8 @@ impl<Store: PageStore> Walk<Store> {
             }
             if bounds.overlap(self.round.peek()) {
                 let distance = self.measure_node(table)?;
+                self.measured.try_reserve(1)?;
+                self.measured.insert(node);
                 self.round.extend(distance.map(|distance| (Bounds::exact(distance), node)));
                 continue;
             }
